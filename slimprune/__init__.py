@@ -1,0 +1,1 @@
+"""Slim vision models, proven and measured."""

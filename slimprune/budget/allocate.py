@@ -1,0 +1,129 @@
+"""Allocation: scores and a budget to a plan."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slimprune.budget.cost import CostModel, Integers
+from slimprune.budget.plan import Budget, Plan
+from slimprune.budget.rules import Priorities, find_rule, priorities
+from slimprune.errors import BudgetError, UsageError
+from slimprune.graph import ChannelGroup
+from slimprune.saliency import Scores
+
+DEFAULT_FLOOR = 0.05
+
+
+def allocate(
+    scores: Scores | None,
+    groups: Sequence[ChannelGroup],
+    budget: Budget,
+    costs: CostModel,
+    *,
+    rule: str = "global",
+    floor: float = DEFAULT_FLOOR,
+    round_to: int = 1,
+) -> Plan:
+    """The widest plan that the rule grants within the budget; in each group the channels with the best scores stay.
+
+    Channels are granted one by one in the order of the rule's priorities, on top of the floor. The plan is the longest
+    such sequence whose cost (after rounding each width to the nearest multiple of `round_to`) fits: a tighter budget
+    never gives a wider layer. Equal priorities go to the earlier group, equal scores to the lower channel.
+
+    Args:
+        scores: saliency by group; None for rules without scores, which keep the first channels.
+        groups: all groups of the model.
+        budget: what to remove.
+        costs: cost model of the same groups.
+        rule: name of the allocation rule.
+        floor: share of its channels that every group keeps at least, in [0, 1), and never less than one channel.
+        round_to: widths become multiples of this, at least one multiple; a group narrower than it stays whole.
+
+    Returns:
+        The plan.
+
+    Raises:
+        BudgetError: the floor alone is above the budget.
+        UsageError: an unknown rule, a bad floor or round_to, or a rule that needs scores without them.
+    """
+    chosen = find_rule(rule)
+    if chosen.needs_scores and scores is None:
+        raise UsageError(f"rule {rule} needs scores")
+    limits = _Limits.of(groups, floor, round_to)
+    grants = _grants(priorities(chosen, groups, scores), limits.low)
+
+    def widths(count: int) -> Integers:
+        return limits.rounded(limits.low + np.bincount(grants[:count], minlength=len(groups)))
+
+    allowed = math.floor((1 - budget.ratio) * costs.dense.of(budget.of) + 1e-6)
+    least = costs.cost(widths(0))
+    if least.of(budget.of) > allowed:
+        share = 1 - least.of(budget.of) / costs.dense.of(budget.of)
+        raise BudgetError(
+            f"cannot remove {budget.ratio:.4g} of {budget.of}: the floor ({_describe(groups, floor, round_to)}) "
+            f"leaves {least.of(budget.of):,} of {costs.dense.of(budget.of):,}, a ratio of {share:.4f} at most"
+        )
+    count = _last(len(grants), lambda n: costs.cost(widths(n)).of(budget.of) <= allowed)
+    final = widths(count)
+    kept = {group.id: _best(group, int(width), scores) for group, width in zip(groups, final, strict=True)}
+    return Plan(tuple(groups), kept, budget, rule, costs.dense, costs.cost(final))
+
+
+@dataclass(frozen=True, eq=False)
+class _Limits:
+    """Least and full widths, [G] each, and the rounding between them."""
+
+    low: Integers
+    full: Integers
+    step: Integers
+
+    @classmethod
+    def of(cls, groups: Sequence[ChannelGroup], floor: float, round_to: int) -> "_Limits":
+        if not 0 <= floor < 1:
+            raise UsageError(f"expected floor in [0, 1), got {floor}")
+        if round_to < 1:
+            raise UsageError(f"expected round_to >= 1, got {round_to}")
+        full = np.array([group.width for group in groups], np.int64)
+        whole = np.array([group.protected_reason is not None or group.width < round_to for group in groups])
+        low = np.where(whole, full, np.maximum(1, np.ceil(floor * full)).astype(np.int64))
+        return cls(low, full, np.where(whole, 1, round_to))
+
+    def rounded(self, widths: Integers) -> Integers:
+        nearest: Integers = (2 * widths + self.step) // (2 * self.step) * self.step
+        return np.clip(nearest, self.step, self.full // self.step * self.step)
+
+
+def _grants(ranks: Sequence[Priorities], low: Integers) -> Integers:
+    """Group index of every channel above the floor, in the order in which they are granted."""
+    above = [rank[least:] for rank, least in zip(ranks, low, strict=True)]
+    owners = np.repeat(np.arange(len(above)), [len(rank) for rank in above])
+    order = np.argsort(-np.concatenate([*above, np.empty(0)]), kind="stable")
+    granted: Integers = owners[order]
+    return granted
+
+
+def _last(count: int, fits: Callable[[int], bool]) -> int:
+    """Largest n in 0 ... count that fits, where 0 does and fitting is monotone."""
+    low, high = 0, count
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+def _best(group: ChannelGroup, width: int, scores: Scores | None) -> Tensor:
+    if scores is None or group.id not in scores.by_group:
+        return torch.arange(width)
+    order = torch.argsort(scores.by_group[group.id], descending=True, stable=True)
+    return order[:width].sort().values
+
+
+def _describe(groups: Sequence[ChannelGroup], floor: float, round_to: int) -> str:
+    protected = sum(group.protected_reason is not None for group in groups)
+    least = f"{floor:.0%} of the channels and at least one of every group" if floor else "one channel of every group"
+    rounding = f", in multiples of {round_to}" if round_to > 1 else ""
+    return f"{least}{rounding}; {protected} protected groups whole"

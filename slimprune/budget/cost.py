@@ -1,0 +1,146 @@
+"""Analytic cost of a model as a function of its group widths: parameters, MACs, channels."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from slimprune.graph import ChannelGroup, Example, named_tensors
+
+Integers = NDArray[np.int64]
+Quantity = Literal["params", "macs", "channels"]
+QUANTITIES: tuple[str, ...] = ("params", "macs", "channels")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model of certain widths takes.
+
+    Attributes:
+        params: number of parameters.
+        macs: multiply-accumulates of convolutions and matrix products for one sample.
+        channels: sum of the widths of all groups, output layers included.
+    """
+
+    params: int
+    macs: int
+    channels: int
+
+    def of(self, quantity: str) -> int:
+        """The quantity called `quantity`."""
+        return int(asdict(self)[quantity])
+
+    def to_json(self) -> dict[str, int]:
+        """Plain form for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class CostModel:
+    """Sizes of all parameters as products of two affine functions of the group widths.
+
+    A parameter touched along two dimensions has (rows removed) and (columns removed) that are linear in the numbers of
+    removed channels; its size is their product times the size of its other dimensions. Its MACs are its size times the
+    positions at which it is applied, measured once on the dense model.
+
+    Attributes:
+        widths: dense widths of the groups, [G].
+        sizes: dense size of the two touched dimensions and of the rest, [T, 3].
+        entries: positions per channel of each group along the two dimensions, [2, T, G].
+        uses: applications of each parameter for one sample, [T].
+        fixed_macs: MACs of products of two activations, which widths do not change.
+    """
+
+    widths: Integers
+    sizes: Integers
+    entries: Integers
+    uses: Integers
+    fixed_macs: int
+
+    @classmethod
+    def of(cls, model: nn.Module, groups: Sequence[ChannelGroup], example: Example) -> "CostModel":
+        """The cost model of `model`; runs it once on the first sample of `example`."""
+        parameters = dict(model.named_parameters())
+        row_of = {name: row for row, name in enumerate(parameters)}
+        touched: list[list[int]] = [[] for _ in parameters]
+        entries = np.zeros((2, len(parameters), len(groups)), np.int64)
+        for column, group in enumerate(groups):
+            for slot in group.slots:
+                if slot.name in row_of:
+                    dims = touched[row_of[slot.name]]
+                    if slot.dim not in dims:
+                        dims.append(slot.dim)
+                    entries[dims.index(slot.dim), row_of[slot.name], column] += slot.entries
+        sizes = [_sizes(tensor, dims) for tensor, dims in zip(parameters.values(), touched, strict=True)]
+        uses, fixed = _count_uses(model, example)
+        return cls(
+            widths=np.array([group.width for group in groups], np.int64),
+            sizes=np.array(sizes, np.int64).reshape(-1, 3),
+            entries=entries,
+            uses=np.array([uses.get(name, 0) for name in parameters], np.int64),
+            fixed_macs=fixed,
+        )
+
+    def cost(self, widths: Integers) -> Cost:
+        """Cost at the given group widths, [G]."""
+        kept = self.sizes[:, :2].T - self.entries @ (self.widths - widths)
+        sizes = kept[0] * kept[1] * self.sizes[:, 2]
+        return Cost(int(sizes.sum()), int(sizes @ self.uses) + self.fixed_macs, int(widths.sum()))
+
+    @property
+    def dense(self) -> Cost:
+        """Cost of the dense model."""
+        return self.cost(self.widths)
+
+
+def _sizes(tensor: Tensor, dims: list[int]) -> list[int]:
+    along = [tensor.shape[dim] for dim in dims] + [1] * (2 - len(dims))
+    return [*along, tensor.numel() // (along[0] * along[1])]
+
+
+def _count_uses(model: nn.Module, example: Example) -> tuple[dict[str, int], int]:
+    """How often each parameter is applied for one sample, and the MACs that use no parameter."""
+    twin = copy.deepcopy(model).eval()
+    inputs = example if isinstance(example, tuple) else (example,)
+    counter = _MacCounter(twin)
+    with torch.no_grad(), counter:
+        twin(*(tensor[:1] for tensor in inputs))
+    sizes = {name: tensor.numel() for name, tensor in named_tensors(twin).items()}
+    return {name: macs // sizes[name] for name, macs in counter.macs.items()}, counter.fixed
+
+
+class _MacCounter(TorchDispatchMode):
+    """Counts the MACs of every convolution and matrix product by the parameter that takes part in it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._names = {p.untyped_storage().data_ptr(): name for name, p in model.named_parameters()}
+        self.macs: dict[str, int] = {}
+        self.fixed = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        out = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            macs = formula(*args, **(kwargs or {}), out_val=out) // 2
+            weights = [tensor for tensor in args if isinstance(tensor, Tensor) and self._name(tensor)]
+            if weights:
+                name = self._names[max(weights, key=_extent).untyped_storage().data_ptr()]
+                self.macs[name] = self.macs.get(name, 0) + macs
+            else:
+                self.fixed += macs
+        return out
+
+    def _name(self, tensor: Tensor) -> str | None:
+        return self._names.get(tensor.untyped_storage().data_ptr())
+
+
+def _extent(tensor: Tensor) -> tuple[int, int]:
+    return tensor.numel(), tensor.ndim

@@ -1,0 +1,96 @@
+"""Budget and plan: what may remain, and which channels do."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from slimprune.budget.cost import QUANTITIES, Cost
+from slimprune.errors import UsageError
+from slimprune.graph import ChannelGroup
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The share to remove of one quantity.
+
+    Attributes:
+        ratio: removed share, in (0, 1); 0.9 leaves a tenth.
+        of: `params`, `macs` or `channels`.
+
+    Raises:
+        UsageError: a ratio outside (0, 1) or an unknown quantity.
+    """
+
+    ratio: float
+    of: str = "params"
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.ratio) and 0 < self.ratio < 1):
+            raise UsageError(f"expected ratio in (0, 1), got {self.ratio}")
+        if self.of not in QUANTITIES:
+            raise UsageError(f"expected a quantity ({', '.join(QUANTITIES)}), got {self.of!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Which channels stay.
+
+    Attributes:
+        groups: all channel groups of the dense model.
+        kept: group id -> kept channel indices, int64, ascending; every group is named.
+        budget: what was asked for.
+        rule: name of the allocation rule.
+        dense: cost of the dense model.
+        slim: predicted cost of the slim model.
+    """
+
+    groups: tuple[ChannelGroup, ...]
+    kept: Mapping[str, Tensor]
+    budget: Budget
+    rule: str
+    dense: Cost
+    slim: Cost
+
+    @property
+    def achieved(self) -> float:
+        """Removed share of the budgeted quantity."""
+        return 1 - self.slim.of(self.budget.of) / self.dense.of(self.budget.of)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Kept channels of every group."""
+        return {group: len(channels) for group, channels in self.kept.items()}
+
+    def to_json(self) -> str:
+        """The plan as JSON text; equal plans give equal text."""
+        plain: dict[str, Any] = {
+            "budget": {"ratio": self.budget.ratio, "of": self.budget.of},
+            "rule": self.rule,
+            "dense": self.dense.to_json(),
+            "slim": self.slim.to_json(),
+            "kept": {group: channels.tolist() for group, channels in self.kept.items()},
+            "groups": [group.to_json() for group in self.groups],
+        }
+        return json.dumps(plain)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Plan":
+        """Inverse of `to_json`."""
+        plain = json.loads(text)
+        return cls(
+            groups=tuple(ChannelGroup.from_json(group) for group in plain["groups"]),
+            kept={group: _indices(channels) for group, channels in plain["kept"].items()},
+            budget=Budget(**plain["budget"]),
+            rule=plain["rule"],
+            dense=Cost(**plain["dense"]),
+            slim=Cost(**plain["slim"]),
+        )
+
+
+def _indices(channels: Sequence[int]) -> Tensor:
+    return torch.tensor(channels, dtype=torch.int64)

@@ -1,0 +1,37 @@
+"""The one family of errors that slimprune raises on purpose; each child carries its exit code."""
+
+
+class SlimpruneError(Exception):
+    """A rule was broken; the message states the rule and the value that was found."""
+
+    exit_code = 1
+
+
+class UsageError(SlimpruneError):
+    """A bad option or recipe, an unknown name, an architecture that is not found, an output that is not writable."""
+
+    exit_code = 2
+
+
+class BudgetError(SlimpruneError):
+    """The budget cannot be met; the message names the floor."""
+
+    exit_code = 3
+
+
+class UnsupportedModelError(SlimpruneError):
+    """The model cannot be slimmed, or its factory fails or returns something that is not a module."""
+
+    exit_code = 4
+
+
+class VerificationError(SlimpruneError):
+    """A proof failed, or a bundle or ONNX file is unreadable, altered or disagrees with its source."""
+
+    exit_code = 5
+
+
+class DataError(SlimpruneError):
+    """Data is missing, empty or unreadable."""
+
+    exit_code = 6

@@ -1,0 +1,24 @@
+"""Model and example input to channel groups, each proven; the only room that knows torch_pruning."""
+
+from slimprune.graph.find import find_groups
+from slimprune.graph.groups import ChannelGroup, Role, Slot, free_groups, named_tensors
+from slimprune.graph.proof import TOLERANCE, Proof, prove_removal
+from slimprune.graph.removal import Kept, keep_channels, with_tensors
+from slimprune.graph.tracing import FORWARD_ERRORS, Example
+
+__all__ = [
+    "FORWARD_ERRORS",
+    "TOLERANCE",
+    "ChannelGroup",
+    "Example",
+    "Kept",
+    "Proof",
+    "Role",
+    "Slot",
+    "find_groups",
+    "free_groups",
+    "keep_channels",
+    "named_tensors",
+    "prove_removal",
+    "with_tensors",
+]

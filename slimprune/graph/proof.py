@@ -1,0 +1,204 @@
+"""The proof of a removal: the slim model must equal the dense one with the removed channels silenced."""
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.utils._pytree import tree_leaves
+
+from slimprune.graph.groups import ChannelGroup, named_tensors
+from slimprune.graph.removal import Kept, select, with_tensors
+from slimprune.graph.tracing import FORWARD_ERRORS, Example
+
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Outcome of comparing a slim model with the silenced dense one.
+
+    Attributes:
+        max_rel_diff: max |dense - slim| over the largest difference that two inputs make to the dense output, float64;
+            infinite where the slim model does not run.
+        tolerance: largest accepted `max_rel_diff`.
+        problem: what went wrong, or None.
+        structural: ids of removed groups whose norms mix channels; their removal was checked by shapes, equal kept
+            weights and finite gradients only.
+    """
+
+    max_rel_diff: float
+    tolerance: float = TOLERANCE
+    problem: str | None = None
+    structural: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the slim model may be used."""
+        return self.problem is None and self.max_rel_diff <= self.tolerance
+
+    @property
+    def reason(self) -> str:
+        """One clause that says why the proof did not pass."""
+        return self.problem or f"relative difference {self.max_rel_diff:.1e}, tolerance {self.tolerance:.0e}"
+
+
+def prove_removal(
+    dense: nn.Module, slim: nn.Module, groups: Iterable[ChannelGroup], kept: Kept, example: Example
+) -> Proof:
+    """Compares `slim` with `dense` whose removed channels are silenced on the producer side.
+
+    Both run in float64 and eval mode on random inputs, with the same randomised biases, norm affine parameters and
+    running statistics. Silencing sets to zero the rows, biases, norm entries and scales that *make* a removed channel,
+    and never touches the columns that read it: a wrong column in the slim model therefore shows.
+
+    Args:
+        dense: the original model; untouched.
+        slim: the smaller module under test; its structure is used, its weights are not.
+        groups: channel groups of `dense`.
+        kept: by group id, the channels that `slim` has.
+        example: input that gives shapes and dtypes.
+
+    Returns:
+        The proof; it says what failed instead of raising.
+    """
+    return Trial.prepare(dense, example).prove(slim, groups, kept)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A dense model made ready for proofs: random float64 tensors and inputs under which its output is lively."""
+
+    dense: nn.Module
+    state: Mapping[str, Tensor]
+    inputs: tuple[Tensor, ...]
+
+    @classmethod
+    def prepare(cls, dense: nn.Module, example: Example, seed: int = 0) -> "Trial":
+        """Draws the tensors and inputs; `dense` itself is left untouched."""
+        inputs = random_inputs(example, seed)
+        return cls(dense, _random_state(dense, inputs, seed), inputs)
+
+    def prove(self, slim: nn.Module, groups: Iterable[ChannelGroup], kept: Kept) -> Proof:
+        """The proof of one removal; see `prove_removal`."""
+        groups = tuple(groups)
+        exact = {group.id: kept[group.id] for group in groups if group.exact and group.id in kept}
+        structural = tuple(group.id for group in groups if group.id in kept and not group.exact)
+        if structural:
+            problem = _structural_problem(_twin(slim, {**self.state, **select(self.state, groups, kept)}), self.inputs)
+            if problem is not None:
+                return Proof(float("inf"), problem=problem, structural=structural)
+            slim = _twin(self.dense, select(self.state, groups, exact))
+        expected = _outputs(_twin(self.dense, {**self.state, **silenced(self.state, groups, exact)}), self.inputs)
+        found = _outputs(_twin(slim, {**self.state, **select(self.state, groups, exact)}), self.inputs)
+        return replace(_compare(expected, found), structural=structural)
+
+
+def silenced(tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], kept: Kept) -> dict[str, Tensor]:
+    """The tensors that make removed channels, with zeros at those channels."""
+    result: dict[str, Tensor] = {}
+    for group in groups:
+        if group.id not in kept:
+            continue
+        removed = torch.ones(group.width, dtype=torch.bool)
+        removed[kept[group.id]] = False
+        for slot in group.slots:
+            if slot.role != "consumer":
+                tensor = result.get(slot.name, tensors[slot.name])
+                positions = slot.positions(removed.nonzero().flatten()).to(tensor.device)
+                result[slot.name] = tensor.index_fill(slot.dim, positions, 0.0)
+    return result
+
+
+def random_inputs(example: Example, seed: int, batch: int = 2) -> tuple[Tensor, ...]:
+    """Standard normal float64 inputs of the example's shape, `batch` samples; integer inputs stay as they are."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = example if isinstance(example, tuple) else (example,)
+    return tuple(
+        torch.randn((batch, *tensor.shape[1:]), generator=generator, dtype=torch.float64).to(tensor.device)
+        if tensor.is_floating_point()
+        else tensor[:1].expand(batch, *tensor.shape[1:]).contiguous()
+        for tensor in tensors
+    )
+
+
+def _random_state(model: nn.Module, inputs: tuple[Tensor, ...], seed: int) -> dict[str, Tensor]:
+    """float64 tensors of the model; vectors and norms random, since fresh ones are all zeros or ones and hide errors.
+
+    Running statistics are those of `inputs`, then disturbed: without them a deep network's output fades to a constant.
+    """
+    generator = torch.Generator().manual_seed(seed + 1)
+
+    def draw(like: Tensor, low: float, high: float) -> Tensor:
+        return torch.empty(like.shape, dtype=torch.float64).uniform_(low, high, generator=generator).to(like.device)
+
+    norms = [module for module in model.modules() if isinstance(module, _NormBase)]
+    gains = {id(norm.weight) for norm in norms} | {id(norm.running_var) for norm in norms}
+    state = {name: _double(tensor) for name, tensor in named_tensors(model).items()}
+    for name, tensor in named_tensors(model).items():
+        if tensor.is_floating_point() and id(tensor) in gains:
+            state[name] = draw(tensor, 0.5, 1.5)
+        elif tensor.is_floating_point() and (tensor.ndim <= 1 or not tensor.any()):
+            state[name] = draw(tensor, -0.3, 0.3)
+    twin = _twin(model, state)
+    _calibrate(twin, inputs)
+    calibrated = named_tensors(twin)
+    for norm, fresh in zip(norms, (m for m in twin.modules() if isinstance(m, _NormBase)), strict=True):
+        if norm.running_mean is not None and norm.running_var is not None:
+            fresh.running_mean.add_(fresh.running_var.sqrt() * draw(norm.running_mean, -0.3, 0.3))
+            fresh.running_var.mul_(draw(norm.running_var, 0.5, 1.5))
+    return {name: tensor.detach() for name, tensor in calibrated.items()}
+
+
+def _calibrate(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Sets the running statistics to those of `inputs`; other modules stay in eval mode."""
+    for module in model.modules():
+        if isinstance(module, _NormBase) and module.running_mean is not None:
+            module.momentum = 1.0
+            module.train()
+    _outputs(model, inputs)
+
+
+def _double(tensor: Tensor) -> Tensor:
+    return tensor.detach().to(torch.float64) if tensor.is_floating_point() else tensor.detach().clone()
+
+
+def _twin(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    return with_tensors(model, tensors).eval()
+
+
+def _outputs(model: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor] | str:
+    try:
+        with torch.no_grad():
+            return [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor)]
+    except FORWARD_ERRORS as error:
+        return str(error).partition("\n")[0]
+
+
+def _compare(expected: list[Tensor] | str, found: list[Tensor] | str) -> Proof:
+    if isinstance(expected, str):
+        return Proof(float("inf"), problem=f"the dense model fails in float64: {expected}")
+    if isinstance(found, str):
+        return Proof(float("inf"), problem=f"the slim model fails: {found}")
+    shapes = [[tuple(tensor.shape) for tensor in tensors] for tensors in (expected, found)]
+    if shapes[0] != shapes[1]:
+        return Proof(float("inf"), problem=f"output shapes {shapes[1]}, expected {shapes[0]}")
+    pairs = [(a, b) for a, b in zip(expected, found, strict=True) if a.is_floating_point()]
+    difference = max(float((a - b).abs().max()) for a, b in pairs)
+    spread = max(float((a[0] - a[1]).abs().max()) for a, _ in pairs)
+    if not spread > 0:
+        return Proof(float("inf"), problem="the output does not depend on the input: nothing can be proven")
+    return Proof(difference / spread)
+
+
+def _structural_problem(slim: nn.Module, inputs: tuple[Tensor, ...]) -> str | None:
+    model = copy.deepcopy(slim).train()
+    try:
+        leaves = [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor) and leaf.requires_grad]
+        torch.stack([leaf.square().mean() for leaf in leaves]).sum().backward()
+    except FORWARD_ERRORS as error:
+        return f"the slim model fails: {str(error).partition(chr(10))[0]}"
+    wrong = [n for n, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    return f"the gradient of {wrong[0]} is not finite" if wrong else None

@@ -1,0 +1,107 @@
+"""Taking channels out of a model: a new module with smaller tensors and attributes that fit them."""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+from slimprune.graph.groups import ChannelGroup, named_tensors
+
+Kept = Mapping[str, Tensor]
+"""Kept channel indices by group id, int64, ascending; a group that is not named keeps all."""
+
+
+def keep_channels(model: nn.Module, groups: Iterable[ChannelGroup], kept: Kept) -> nn.Module:
+    """A new module that has only the kept channels, with the weights of `model` at those channels.
+
+    Args:
+        model: the dense model; left untouched.
+        groups: its channel groups.
+        kept: by group id, the channels that stay.
+
+    Returns:
+        A deep copy with smaller tensors; tied tensors stay tied, frozen ones frozen.
+    """
+    return with_tensors(model, select(named_tensors(model), groups, kept))
+
+
+def select(tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], kept: Kept) -> dict[str, Tensor]:
+    """The tensors that the removal touches, each without the positions of removed channels."""
+    removed: dict[tuple[str, int], list[Tensor]] = {}
+    for group in groups:
+        if group.id in kept and len(kept[group.id]) < group.width:
+            gone = torch.ones(group.width, dtype=torch.bool)
+            gone[kept[group.id]] = False
+            for slot in group.slots:
+                removed.setdefault((slot.name, slot.dim), []).append(slot.positions(gone.nonzero().flatten()))
+    selected: dict[str, Tensor] = {}
+    for (name, dim), positions in removed.items():
+        tensor = selected.get(name, tensors[name]).detach()
+        stays = torch.ones(tensor.shape[dim], dtype=torch.bool)
+        stays[torch.cat(positions)] = False
+        selected[name] = tensor.index_select(dim, stays.nonzero().flatten().to(tensor.device))
+    return selected
+
+
+def with_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """A deep copy of `model` in which the named tensors are replaced and the modules' attributes fit the new shapes."""
+    memo: dict[int, Any] = {}
+    olds = named_tensors(model)
+    for name, new in tensors.items():
+        old = olds[name]
+        memo[id(old)] = nn.Parameter(new, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else new
+    result = copy.deepcopy(model, memo)
+    replaced = {id(tensor) for tensor in memo.values() if isinstance(tensor, Tensor)}
+    for module in result.modules():
+        if any(id(tensor) in replaced for tensor in (*module._parameters.values(), *module._buffers.values())):
+            fit_attributes(module)
+    return result
+
+
+def fit_attributes(module: nn.Module) -> None:
+    """Sets the width attributes of a layer to what the shapes of its tensors say."""
+    for kinds, fit in _FITS:
+        if isinstance(module, kinds):
+            fit(module)
+            return
+
+
+def _fit_conv(conv: _ConvNd) -> None:
+    rows, columns = conv.weight.shape[:2]
+    if conv.groups > 1 and columns == 1:
+        conv.groups = rows if conv.transposed else rows * conv.groups // conv.out_channels
+    if conv.transposed:
+        conv.in_channels, conv.out_channels = rows, columns * conv.groups
+    else:
+        conv.in_channels, conv.out_channels = columns * conv.groups, rows
+
+
+def _fit_linear(linear: nn.Linear) -> None:
+    linear.out_features, linear.in_features = linear.weight.shape
+
+
+def _fit_norm(norm: _NormBase) -> None:
+    tensor = norm.weight if norm.affine else norm.running_mean
+    if tensor is not None:
+        norm.num_features = tensor.shape[0]
+
+
+def _fit_layer_norm(norm: nn.LayerNorm) -> None:
+    norm.normalized_shape = tuple(norm.weight.shape)
+
+
+def _fit_prelu(prelu: nn.PReLU) -> None:
+    prelu.num_parameters = prelu.weight.shape[0]
+
+
+_FITS: tuple[tuple[type, Callable[[Any], None]], ...] = (
+    (_ConvNd, _fit_conv),
+    (nn.Linear, _fit_linear),
+    (_NormBase, _fit_norm),
+    (nn.LayerNorm, _fit_layer_norm),
+    (nn.PReLU, _fit_prelu),
+)

@@ -1,0 +1,84 @@
+"""Meta-gradient through inner training: the derivative of the final loss with respect to the initial weights."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slimprune.errors import UsageError
+from slimprune.saliency.problem import Problem
+
+
+@dataclass(frozen=True)
+class InnerTraining:
+    """The first training steps, in the convention of `torch.optim.SGD`.
+
+    With gradient g_t = grad L_t(w_t) + weight_decay * w_t:
+    v_{t+1} = momentum * v_t + (1 - dampening) * g_t (v_1 = g_0), w_{t+1} = w_t - lr * v_{t+1}, and with `nesterov`
+    w_{t+1} = w_t - lr * (g_t + momentum * v_{t+1}).
+    """
+
+    steps: int = 3
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    dampening: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise UsageError(f"expected steps >= 0, got {self.steps}")
+        if not self.lr > 0:
+            raise UsageError(f"expected inner_lr > 0, got {self.lr}")
+        if not 0 <= self.momentum < 1:
+            raise UsageError(f"expected inner_momentum in [0, 1), got {self.momentum}")
+
+
+def trajectory(problem: Problem, training: InnerTraining, *, on_host: bool = False) -> list[Tensor]:
+    """The weights w_0 ... w_M of the inner training, each [P]; all but the last in host memory if `on_host`."""
+    weights, velocity = problem.initial, torch.zeros_like(problem.initial)
+    visited = []
+    for step in range(training.steps):
+        visited.append(weights.cpu() if on_host else weights)
+        gradient = problem.trainable * (problem.gradient(weights, step) + training.weight_decay * weights)
+        blend = 1.0 if step == 0 else 1.0 - training.dampening
+        velocity = training.momentum * velocity + blend * gradient
+        direction = gradient + training.momentum * velocity if training.nesterov else velocity
+        weights = weights - training.lr * direction
+    return [*visited, weights]
+
+
+def meta_gradient(problem: Problem, training: InnerTraining, *, on_host: bool = False) -> Tensor:
+    """Exact d L_M(w_M) / d w_0 by the adjoint recursion.
+
+    Walks the inner training backwards with one Hessian-vector product a step, so that only the weights of the steps
+    and the activations of one step are in memory.
+
+    Args:
+        problem: network, batches 0 ... M and loss.
+        training: the inner training of M steps.
+        on_host: keep the weights of the steps in host memory.
+
+    Returns:
+        The derivative, [P].
+
+    Source: reverse accumulation through the optimizer's update; the quantity is that of Alizadeh et al., Prospect
+    Pruning (ICLR 2022), equation 3, where it is found by unrolling the graph.
+    """
+    *visited, final = trajectory(problem, training, on_host=on_host)
+    weights_bar = problem.gradient(final, training.steps)
+    velocity_bar = torch.zeros_like(weights_bar)
+    lr, momentum, decay = training.lr, training.momentum, training.weight_decay
+    for step in reversed(range(training.steps)):
+        blend = 1.0 if step == 0 else 1.0 - training.dampening
+        if training.nesterov:
+            velocity_bar = velocity_bar - lr * momentum * weights_bar
+            direction = blend * velocity_bar - lr * weights_bar
+        else:
+            velocity_bar = velocity_bar - lr * weights_bar
+            direction = blend * velocity_bar
+        direction = problem.trainable * direction
+        weights = visited.pop().to(final.device)
+        weights_bar = weights_bar + decay * direction + problem.hessian_product(weights, step, direction)
+        velocity_bar = momentum * velocity_bar
+    return weights_bar

@@ -1,0 +1,31 @@
+"""Random: the baseline that every criterion has to beat."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slimprune.saliency.problem import Problem
+from slimprune.saliency.registry import register
+
+
+@register("random", "independent uniform scores, from the seed")
+@dataclass(frozen=True)
+class Random:
+    """s_j uniform in (0, 1), independent, from the seed of the draw."""
+
+    @property
+    def steps(self) -> int:
+        """No inner training."""
+        return 0
+
+    @property
+    def batches_per_draw(self) -> int:
+        """Needs no data."""
+        return 0
+
+    def score(self, problem: Problem) -> Mapping[str, Tensor]:
+        """Saliency [width] of every group."""
+        generator = torch.Generator().manual_seed(problem.seed)
+        return {group.id: torch.rand(group.width, generator=generator) for group in problem.groups}

@@ -1,0 +1,152 @@
+"""One scoring problem: the network as a function of one weight vector, its batches, and its gates."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from slimprune.errors import UnsupportedModelError
+from slimprune.graph import ChannelGroup, Role
+
+Batch = tuple[Tensor, Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
+Gate = Literal["consumer", "norm", "producer"]
+
+_GATED_ROLES: Mapping[str, tuple[Role, ...]] = {
+    "consumer": ("consumer",),
+    "norm": ("norm", "mixing"),
+    "producer": ("producer",),
+}
+GATES: tuple[str, ...] = tuple(_GATED_ROLES)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What a criterion sees in one draw.
+
+    Attributes:
+        network: private copy of the model in training mode and in the dtype of the scoring.
+        groups: the groups to score.
+        batches: `batches[t]` is the batch of step t, the same each time it is asked for.
+        loss: (output, target) -> scalar.
+        gate: where the gates sit (`gate_gradient`).
+        seed: of dropout and of criteria that draw at random.
+    """
+
+    network: nn.Module
+    groups: Sequence[ChannelGroup]
+    batches: Sequence[Batch]
+    loss: Loss
+    gate: Gate
+    seed: int
+
+    @classmethod
+    def prepare(
+        cls, model: nn.Module, groups: Sequence[ChannelGroup], loss: Loss, gate: Gate, dtype: torch.dtype
+    ) -> "Problem":
+        """A problem without batches on a copy of `model`.
+
+        Raises:
+            UnsupportedModelError: every parameter is frozen.
+        """
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise UnsupportedModelError("expected at least one trainable parameter, got a fully frozen model")
+        return cls(copy.deepcopy(model).to(dtype).train(), groups, (), loss, gate, 0)
+
+    @cached_property
+    def initial(self) -> Tensor:
+        """The initial weights as one vector [P]."""
+        return torch.cat([parameter.detach().flatten() for parameter in self.network.parameters()])
+
+    @cached_property
+    def trainable(self) -> Tensor:
+        """1 where a weight is trained, 0 where it is frozen, [P]."""
+        return torch.cat(
+            [torch.full_like(parameter, parameter.requires_grad).flatten() for parameter in self.network.parameters()]
+        ).detach()
+
+    def named(self, weights: Tensor) -> dict[str, Tensor]:
+        """The vector [P] cut into the network's parameters."""
+        shapes = {name: parameter.shape for name, parameter in self.network.named_parameters()}
+        pieces = weights.split([shape.numel() for shape in shapes.values()])
+        return {name: piece.view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
+
+    def gradient(self, weights: Tensor, step: int) -> Tensor:
+        """Gradient [P] of the loss on batch `step` at `weights` [P]."""
+        weights = weights.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(self.loss_at(weights, step), weights)
+        return gradient
+
+    def hessian_product(self, weights: Tensor, step: int, direction: Tensor) -> Tensor:
+        """Hessian of the loss on batch `step` at `weights`, times `direction` [P]; by double backward."""
+        weights = weights.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(self.loss_at(weights, step), weights, create_graph=True)
+        if not gradient.requires_grad:
+            return torch.zeros_like(direction)
+        (product,) = torch.autograd.grad(gradient, weights, direction)
+        return product
+
+    def loss_at(self, weights: Tensor, step: int) -> Tensor:
+        """Loss of the network with `weights` on batch `step`; equal arguments give equal values, dropout included."""
+        inputs, target = self.batches[step]
+        inputs, target = (self._placed(tensor) for tensor in (inputs, target))
+        buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+        with torch.random.fork_rng(devices=_cuda_devices(weights)):
+            torch.manual_seed(self.seed * 1_000_003 + step)
+            return self.loss(functional_call(self.network, {**self.named(weights), **buffers}, (inputs,)), target)
+
+    def gate_gradient(self, adjoint: Tensor) -> dict[str, Tensor]:
+        """Derivative of the loss with respect to every gate: sum of adjoint * initial weight over what it multiplies.
+
+        Gates multiply the initial weights once: the columns that read a channel (`consumer`, the removal itself), the
+        affine pair of the norms on it (`norm`; groups without a norm use their consumers), or the rows that make it
+        (`producer`, as in the code of the ProsPr paper; before a batch norm such a gate measures no more than an
+        effective learning rate).
+
+        Args:
+            adjoint: derivative of the loss with respect to the initial weights, [P].
+
+        Returns:
+            Group id -> signed [width].
+        """
+        products = self.named(adjoint * self.initial)
+        return {group.id: _gathered(products, group, self.gate) for group in self.groups}
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        dtype = self.initial.dtype if tensor.is_floating_point() else tensor.dtype
+        return tensor.to(self.initial.device, dtype)
+
+
+def _gathered(products: Mapping[str, Tensor], group: ChannelGroup, gate: str) -> Tensor:
+    slots = [slot for slot in group.slots_of(*_GATED_ROLES[gate]) if slot.name in products]
+    slots = slots or [slot for slot in group.slots_of("consumer") if slot.name in products]
+    some = next(iter(products.values()))
+    total = some.new_zeros(group.width)
+    for slot in slots:
+        product = products[slot.name]
+        others = [dim for dim in range(product.ndim) if dim != slot.dim]
+        per_position = product.sum(others) if others else product
+        total += per_position[slot.index.to(product.device)].sum(1)
+    return total
+
+
+@contextmanager
+def precise_arithmetic() -> Iterator[None]:
+    """TF32 off, deterministic cuDNN kernels on: scores are differences that coarse arithmetic does not survive."""
+    matmul = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = matmul
+
+
+def _cuda_devices(tensor: Tensor) -> list[torch.device]:
+    return [tensor.device] if tensor.is_cuda else []

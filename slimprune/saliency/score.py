@@ -1,0 +1,118 @@
+"""Scoring: draws of a criterion, normalised, averaged, with the stability of their ranking."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
+from slimprune.graph import ChannelGroup, free_groups
+from slimprune.saliency.problem import GATES, Batch, Gate, Loss, Problem, precise_arithmetic
+from slimprune.saliency.registry import Criterion, make_criterion
+from slimprune.saliency.scores import Scores, average
+
+
+def score(
+    model: nn.Module,
+    groups: Sequence[ChannelGroup],
+    batches: Iterable[Batch],
+    loss: Loss,
+    *,
+    criterion: str | Criterion = "prospr",
+    gate: Gate = "consumer",
+    draws: int = 4,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """Saliency of every channel of the unprotected groups.
+
+    Each draw is the criterion on batches and a seed of its own, divided by its sum over all channels; the draws are
+    then averaged. TF32 is off meanwhile, and the model, its running statistics included, is left untouched.
+
+    Args:
+        model: the network to score, on the device where scoring is to run.
+        groups: its channel groups; protected ones are left out.
+        batches: (inputs, targets) batches, as many as `draws` times what the criterion asks for. A sequence is indexed
+            and may make a batch anew each time, equal each time; any other iterable is held in memory.
+        loss: (output, target) -> scalar tensor.
+        criterion: a name from the registry, or a criterion with options.
+        gate: where the gates sit, see `Problem.gate_gradient`.
+        draws: number of independent draws.
+        dtype: torch.float32 or torch.float64 for the whole computation.
+        seed: of dropout and of random criteria.
+        progress: called with (draws done, draws in all).
+
+    Returns:
+        The averaged scores.
+
+    Raises:
+        UsageError: an unknown criterion or gate, or draws < 1.
+        DataError: fewer batches than needed.
+        UnsupportedModelError: nothing to score, or a fully frozen model.
+        SlimpruneError: scores that are not finite.
+    """
+    chosen = make_criterion(criterion) if isinstance(criterion, str) else criterion
+    name = criterion if isinstance(criterion, str) else type(criterion).__name__.lower()
+    if draws < 1:
+        raise UsageError(f"expected draws >= 1, got {draws}")
+    if gate not in GATES:
+        raise UsageError(f"expected a gate ({', '.join(GATES)}), got {gate!r}")
+    free = free_groups(groups)
+    if not free:
+        raise UnsupportedModelError(_nothing_to_score(groups))
+    per_draw = chosen.batches_per_draw
+    pool = _pool(batches, draws * per_draw)
+    problem = Problem.prepare(model, free, loss, gate, dtype)
+    results = []
+    with precise_arithmetic():
+        for draw in range(draws):
+            if progress is not None:
+                progress(draw, draws)
+            part = _Part(pool, draw * per_draw, per_draw)
+            result = chosen.score(replace(problem, batches=part, seed=seed + draw))
+            results.append({group: scores.detach().cpu().double() for group, scores in result.items()})
+            _check(results[-1])
+    if progress is not None:
+        progress(draws, draws)
+    by_group, stability = average(results)
+    return Scores(by_group, name, draws, stability, chosen.steps)
+
+
+class _Part(Sequence[Batch]):
+    """The batches of one draw, as a window on all batches."""
+
+    def __init__(self, batches: Sequence[Batch], start: int, length: int) -> None:
+        self._batches, self._start, self._length = batches, start, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, step: int) -> Batch:  # type: ignore[override]
+        if not 0 <= step < self._length:
+            raise IndexError(step)
+        return self._batches[self._start + step]
+
+
+def _pool(batches: Iterable[Batch], count: int) -> Sequence[Batch]:
+    pool = batches if isinstance(batches, Sequence) else list(islice(batches, count))
+    if len(pool) < count:
+        raise DataError(f"expected {count} batches to score with, got {len(pool)}")
+    return pool
+
+
+def _check(scores: Mapping[str, Tensor]) -> None:
+    total = float(sum(values.sum() for values in scores.values()))
+    if total != total or total == float("inf"):
+        raise SlimpruneError("expected finite scores, got nan or inf: the inner training diverged, lower --inner-lr")
+    if total == 0:
+        raise UnsupportedModelError(
+            "expected scores above 0, got 0 for every channel: the loss depends on none of them"
+        )
+
+
+def _nothing_to_score(groups: Sequence[ChannelGroup]) -> str:
+    reasons = "; ".join(f"{group.id}: {group.protected_reason}" for group in groups[:3])
+    return f"expected a channel group that may be slimmed, got none ({reasons or 'no convolution or linear layer'})"
