@@ -1,1 +1,43 @@
-"""Slim vision models, proven and measured."""
+"""Slim vision models: prune channels before training by meta-gradients, prove the surgery, train, export."""
+
+from slimprune.budget import Budget, CostModel, Plan, allocate
+from slimprune.errors import SlimpruneError
+from slimprune.export import export_onnx, verify_onnx
+from slimprune.graph import ChannelGroup, find_groups
+from slimprune.models import InputSpec, build
+from slimprune.pipeline import compress
+from slimprune.recipe import Recipe
+from slimprune.report import Report
+from slimprune.saliency import Scores, score
+from slimprune.surgery import Origin, SlimModel, load, prove, save, slim
+from slimprune.training import TrainSettings, evaluate, mean_iou, top1, train
+
+__all__ = [
+    "Budget",
+    "ChannelGroup",
+    "CostModel",
+    "InputSpec",
+    "Origin",
+    "Plan",
+    "Recipe",
+    "Report",
+    "Scores",
+    "SlimModel",
+    "SlimpruneError",
+    "TrainSettings",
+    "allocate",
+    "build",
+    "compress",
+    "evaluate",
+    "export_onnx",
+    "find_groups",
+    "load",
+    "mean_iou",
+    "prove",
+    "save",
+    "score",
+    "slim",
+    "top1",
+    "train",
+    "verify_onnx",
+]

@@ -3,7 +3,7 @@
 from slimprune.budget.allocate import DEFAULT_FLOOR, allocate
 from slimprune.budget.cost import QUANTITIES, Cost, CostModel, Quantity
 from slimprune.budget.plan import Budget, Plan
-from slimprune.budget.rules import RULES, Rule
+from slimprune.budget.rules import RULES, Rule, find_rule
 
 __all__ = [
     "DEFAULT_FLOOR",
@@ -16,4 +16,5 @@ __all__ = [
     "Quantity",
     "Rule",
     "allocate",
+    "find_rule",
 ]

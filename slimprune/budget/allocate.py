@@ -10,7 +10,7 @@ from torch import Tensor
 
 from slimprune.budget.cost import CostModel, Integers
 from slimprune.budget.plan import Budget, Plan
-from slimprune.budget.rules import Priorities, find_rule, priorities
+from slimprune.budget.rules import Priorities, channel_priorities, find_rule
 from slimprune.errors import BudgetError, UsageError
 from slimprune.graph import ChannelGroup
 from slimprune.saliency import Scores
@@ -54,7 +54,7 @@ def allocate(
     if chosen.needs_scores and scores is None:
         raise UsageError(f"rule {rule} needs scores")
     limits = _Limits.of(groups, floor, round_to)
-    grants = _grants(priorities(chosen, groups, scores), limits.low)
+    grants = _grants(channel_priorities(chosen, groups, scores), limits.low)
 
     def widths(count: int) -> Integers:
         return limits.rounded(limits.low + np.bincount(grants[:count], minlength=len(groups)))

@@ -120,12 +120,12 @@ class _MacCounter(TorchDispatchMode):
     """Counts the MACs of every convolution and matrix product by the parameter that takes part in it."""
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._names = {p.untyped_storage().data_ptr(): name for name, p in model.named_parameters()}
         self.macs: dict[str, int] = {}
         self.fixed = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:

@@ -42,7 +42,7 @@ def _uniform(group: ChannelGroup, scores: Priorities) -> Priorities:
 
 def _proportional(width: int, share: float) -> Priorities:
     """Grants that keep a group at round(level * share) channels while the level rises."""
-    return share / (np.arange(width) + 0.5)
+    return np.asarray(share / (np.arange(width) + 0.5), np.float64)
 
 
 RULES: Mapping[str, Rule] = {
@@ -66,7 +66,7 @@ def find_rule(name: str) -> Rule:
     return RULES[name]
 
 
-def priorities(rule: Rule, groups: Sequence[ChannelGroup], scores: Scores | None) -> list[Priorities]:
+def channel_priorities(rule: Rule, groups: Sequence[ChannelGroup], scores: Scores | None) -> list[Priorities]:
     """Priorities of the channels of every group, protected groups empty."""
     result = []
     for group in groups:

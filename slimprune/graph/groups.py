@@ -20,8 +20,8 @@ class Slot:
         index: int64 [width, entries]; row j lists the positions along `dim` that belong to channel j.
             A convolution has one entry per channel, a linear layer after a flatten has height * width.
         role: `producer` (rows and bias of the layer that makes the channels), `norm` (affine pair and running
-            statistics), `mixing` (affine pair of a norm over all channels), `depthwise` (filters that see one channel each), `scale` (other per-channel parameters) or
-            `consumer` (columns of a layer that reads the channels).
+            statistics), `mixing` (affine pair of a norm over all channels), `depthwise` (filters that see one channel
+            each), `scale` (other per-channel parameters) or `consumer` (columns of a layer that reads the channels).
     """
 
     name: str

@@ -143,22 +143,20 @@ def _random_state(model: nn.Module, inputs: tuple[Tensor, ...], seed: int) -> di
         elif tensor.is_floating_point() and (tensor.ndim <= 1 or not tensor.any()):
             state[name] = draw(tensor, -0.3, 0.3)
     twin = _twin(model, state)
-    _calibrate(twin, inputs)
-    calibrated = named_tensors(twin)
-    for norm, fresh in zip(norms, (m for m in twin.modules() if isinstance(m, _NormBase)), strict=True):
-        if norm.running_mean is not None and norm.running_var is not None:
-            fresh.running_mean.add_(fresh.running_var.sqrt() * draw(norm.running_mean, -0.3, 0.3))
-            fresh.running_var.mul_(draw(norm.running_var, 0.5, 1.5))
-    return {name: tensor.detach() for name, tensor in calibrated.items()}
+    for mean, variance in _calibrated_statistics(twin, inputs):
+        mean += variance.sqrt() * draw(mean, -0.3, 0.3)
+        variance *= draw(variance, 0.5, 1.5)
+    return {name: tensor.detach() for name, tensor in named_tensors(twin).items()}
 
 
-def _calibrate(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """Sets the running statistics to those of `inputs`; other modules stay in eval mode."""
-    for module in model.modules():
-        if isinstance(module, _NormBase) and module.running_mean is not None:
-            module.momentum = 1.0
-            module.train()
+def _calibrated_statistics(model: nn.Module, inputs: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
+    """Running mean and variance of every norm, set to those of `inputs`; other modules stay in eval mode."""
+    norms = [module for module in model.modules() if isinstance(module, _NormBase)]
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.train(norm.running_mean is not None)
     _outputs(model, inputs)
+    return [(n.running_mean, n.running_var) for n in norms if n.running_mean is not None and n.running_var is not None]
 
 
 def _double(tensor: Tensor) -> Tensor:

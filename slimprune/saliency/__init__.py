@@ -1,6 +1,6 @@
 """Saliency of channels: one criterion per file in `criteria`, all behind `registry.Criterion`."""
 
-from slimprune.saliency import criteria as _criteria  # registers every criterion
+import slimprune.saliency.criteria  # noqa: F401  (registers every criterion)
 from slimprune.saliency.adjoint import InnerTraining, meta_gradient, trajectory
 from slimprune.saliency.problem import GATES, Gate, Loss, Problem
 from slimprune.saliency.registry import Criterion, Entry, criteria, make_criterion, register

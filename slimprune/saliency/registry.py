@@ -38,7 +38,7 @@ class Entry:
 _ENTRIES: dict[str, Entry] = {}
 
 
-def register(name: str, description: str, **fixed: Any) -> Callable[[type], type]:  # noqa: ANN401
+def register(name: str, description: str, **fixed: Any) -> Callable[[type], type]:
     """Class decorator: makes a criterion dataclass known as `name`, with the options in `fixed` set."""
 
     def add(criterion: type) -> type:
@@ -54,7 +54,7 @@ def criteria() -> list[Entry]:
     return sorted(_ENTRIES.values(), key=lambda entry: entry.name)
 
 
-def make_criterion(name: str, **options: Any) -> Criterion:  # noqa: ANN401
+def make_criterion(name: str, **options: Any) -> Criterion:
     """The criterion called `name` with the given options.
 
     Raises:

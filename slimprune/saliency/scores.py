@@ -58,5 +58,5 @@ def _shares(draw: Mapping[str, Tensor]) -> Tensor:
 
 def _ranks(values: Tensor) -> Tensor:
     _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
-    last = counts.cumsum(0).double()
-    return (last - (counts - 1) / 2)[inverse]
+    ranks: Tensor = counts.cumsum(0).double() - (counts - 1) / 2
+    return ranks[inverse]

@@ -1,0 +1,10 @@
+"""Named data sets and the user's own, as normalised batches."""
+
+from slimprune.data.augmentation import Augmentation
+from slimprune.data.batches import Batch
+from slimprune.data.image_data import ImageData
+from slimprune.data.sources import data_sets, load
+from slimprune.data.streamed_data import StreamedData
+from slimprune.data.tensor_data import TensorData
+
+__all__ = ["Augmentation", "Batch", "ImageData", "StreamedData", "TensorData", "data_sets", "load"]

@@ -1,0 +1,84 @@
+"""What arrays of images and targets must look like."""
+
+import torch
+from torch import Tensor
+
+from slimprune.errors import DataError, UsageError
+
+
+def check_part(images: Tensor, targets: Tensor, where: str) -> None:
+    """Check one part of a data set.
+
+    Args:
+        images: To be uint8 [N, C, H, W].
+        targets: To be int64 labels [N] >= 0, or uint8 masks [N, 1, H, W] with values 0 and 1.
+        where: What the message names, a file for instance.
+
+    Raises:
+        DataError: If a shape, a type or a value is not as expected.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or 0 in images.shape:
+        raise DataError(f"expected non-empty uint8 images [N, C, H, W] in {where}, got {_kind(images)}")
+    if targets.shape[:1] != images.shape[:1]:
+        raise DataError(f"expected {len(images)} targets, one per image, in {where}, got {_kind(targets)}")
+    if targets.ndim == 1:
+        _check_labels(targets, where)
+    else:
+        _check_masks(targets, images, where)
+
+
+def check_parts_agree(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], where: str) -> None:
+    """Check that the images of both parts, and their kind of target, are alike.
+
+    Raises:
+        DataError: If they are not; `where` is what the message names.
+    """
+    shapes = [tuple(images.shape[1:]) for images, _ in (train, test)]
+    if shapes[0] != shapes[1]:
+        raise DataError(f"expected train and test images of one shape in {where}, got {shapes[0]} and {shapes[1]}")
+    if train[1].ndim != test[1].ndim:
+        raise DataError(f"expected labels or masks in both parts of {where}, got labels in one and masks in the other")
+
+
+def check_labels_named(labels: Tensor, classes: int, where: str) -> None:
+    """Check that every label is below the number of classes.
+
+    Raises:
+        DataError: If one is not.
+    """
+    if int(labels.max()) >= classes:
+        raise DataError(f"expected labels below {classes} in {where}, got {int(labels.max())}")
+
+
+def check_image_size(name: str, found: tuple[int, int], wanted: int | None) -> None:
+    """Check that data of a fixed size is not asked for in another.
+
+    Args:
+        name: What the message names.
+        found: Height and width of the images, in pixels.
+        wanted: The side that the user asks for, if any.
+
+    Raises:
+        UsageError: If it is.
+    """
+    if wanted is not None and found != (wanted, wanted):
+        raise UsageError(f"expected no image size for {name}, whose images are {found[0]}x{found[1]}, got {wanted}")
+
+
+def _check_labels(labels: Tensor, where: str) -> None:
+    if labels.dtype != torch.int64:
+        raise DataError(f"expected int64 labels [N] in {where}, got {_kind(labels)}")
+    if int(labels.min()) < 0:
+        raise DataError(f"expected labels of at least 0 in {where}, got {int(labels.min())}")
+
+
+def _check_masks(masks: Tensor, images: Tensor, where: str) -> None:
+    expected = (len(images), 1, *images.shape[2:])
+    if masks.dtype != torch.uint8 or tuple(masks.shape) != expected:
+        raise DataError(f"expected int64 labels [N] or uint8 masks {expected} in {where}, got {_kind(masks)}")
+    if int(masks.max()) > 1:
+        raise DataError(f"expected masks of 0 and 1 in {where}, got {int(masks.max())}")
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

@@ -1,0 +1,199 @@
+"""Batches for training, testing and scoring; what is in each follows from the seed and a number alone."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from slimprune.data.augmentation import Augmentation, Draws, draw, move, seeded_generator
+from slimprune.errors import UsageError
+
+Batch = tuple[Tensor, Tensor]
+"""Normalised float32 images [B, C, H, W] and targets: int64 labels [B] or float32 masks [B, 1, H, W]."""
+
+FULL_SCALE = 255.0
+TRAINING_STREAM = 0
+SCORING_STREAM = 1
+
+
+class Store(Protocol):
+    """One part (train or test) of a data set, as stored."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where fetched batches lie."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+
+    def fetch(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield uint8 images [B, C, H, W] and stored targets of the samples in `order` (int64 [K], on the CPU)."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What happens to a fetched batch: augmentation, then normalisation (x / 255 - mean) / std.
+
+    Attributes:
+        mean: Per channel, in 0..1: float32 [C, 1, 1] on the device of the batches.
+        std: Likewise.
+        augmentation: How training images are varied.
+        segmentation: Whether targets are masks [B, 1, H, W] that move along with their images.
+    """
+
+    mean: Tensor
+    std: Tensor
+    augmentation: Augmentation
+    segmentation: bool
+
+    def draw(self, generator: torch.Generator, count: int) -> Draws:
+        """Draw the augmentation of `count` images."""
+        return draw(generator, count, self.augmentation, self.segmentation)
+
+    def __call__(self, images: Tensor, targets: Tensor, draws: Draws | None) -> Batch:
+        """Turn stored images and targets into a batch; not augmented without draws."""
+        if draws is None:
+            return self._normalise(images), self._targets(targets)
+        moved, inside = move(images, draws)
+        if self.segmentation:
+            targets, _ = move(targets, draws)
+        return self._normalise(moved) * inside, self._targets(targets)
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        return (images.float() - FULL_SCALE * self.mean) / (FULL_SCALE * self.std)
+
+    def _targets(self, targets: Tensor) -> Tensor:
+        return targets.float() if self.segmentation else targets
+
+
+class TrainBatches:
+    """Shuffled, augmented batches of one epoch; iterating again repeats them until `set_epoch` is called.
+
+    The last incomplete batch is left out, unless it is the only one.
+
+    Args:
+        store: The training part.
+        preparation: Augmentation and normalisation.
+        batch_size: Images per batch, >= 1.
+        seed: With the epoch, all that order and augmentation depend on; >= 0.
+        augment: Whether to augment.
+
+    Raises:
+        UsageError: If the batch size or the seed is out of range.
+    """
+
+    def __init__(self, store: Store, preparation: Preparation, batch_size: int, seed: int, augment: bool) -> None:
+        _check(batch_size, seed)
+        self._store = store
+        self._preparation = preparation
+        self._batch_size = min(batch_size, len(store))
+        self._seed = seed
+        self._augment = augment
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, >= 0, that the next iteration goes through."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        """Return the number of batches, at least 1."""
+        return len(self._store) // self._batch_size
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of the chosen epoch."""
+        generator = seeded_generator(self._seed, TRAINING_STREAM, self._epoch)
+        order = torch.randperm(len(self._store), generator=generator)[: len(self) * self._batch_size]
+        draws: list[Draws | None] = [None] * len(self)
+        if self._augment:
+            drawn = self._preparation.draw(generator, len(order)).to(self._store.device)
+            draws = [*drawn.split(self._batch_size)]
+        fetched = self._store.fetch(order, self._batch_size)
+        for (images, targets), batch_draws in zip(fetched, draws, strict=True):
+            yield self._preparation(images, targets, batch_draws)
+
+
+class TestBatches:
+    """All samples in their stored order, not augmented; the last batch may be smaller.
+
+    Args:
+        store: The test part.
+        preparation: Normalisation.
+        batch_size: Images per batch, >= 1.
+
+    Raises:
+        UsageError: If the batch size is out of range.
+    """
+
+    __test__ = False
+
+    def __init__(self, store: Store, preparation: Preparation, batch_size: int) -> None:
+        _check(batch_size, seed=0)
+        self._store = store
+        self._preparation = preparation
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-len(self._store) // self._batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield every sample once."""
+        for images, targets in self._store.fetch(torch.arange(len(self._store)), self._batch_size):
+            yield self._preparation(images, targets, None)
+
+
+class ScoringBatches:
+    """An endless sequence of augmented training batches, each made anew, and equal, whenever it is asked for.
+
+    A batch holds distinct samples; batches are drawn independently of each other. Where the set is smaller than one
+    batch, every batch holds the whole set.
+
+    Args:
+        store: The training part.
+        preparation: Augmentation and normalisation.
+        batch_size: Images per batch, >= 1.
+        seed: With the batch's number, all that a batch depends on; >= 0.
+
+    Raises:
+        UsageError: If the batch size or the seed is out of range.
+    """
+
+    def __init__(self, store: Store, preparation: Preparation, batch_size: int, seed: int) -> None:
+        _check(batch_size, seed)
+        self._store = store
+        self._preparation = preparation
+        self._batch_size = min(batch_size, len(store))
+        self._seed = seed
+
+    def __len__(self) -> int:
+        """Return `sys.maxsize`, the longest length there is."""
+        return sys.maxsize
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield batch 0, 1, ... without end."""
+        return map(self.__getitem__, count())
+
+    def __getitem__(self, number: int) -> Batch:
+        """Make batch `number`.
+
+        Raises:
+            IndexError: If the number is negative.
+        """
+        if number < 0:
+            raise IndexError(f"expected a batch number of at least 0, got {number}")
+        generator = seeded_generator(self._seed, SCORING_STREAM, number)
+        order = torch.randperm(len(self._store), generator=generator)[: self._batch_size]
+        draws = self._preparation.draw(generator, len(order)).to(self._store.device)
+        images, targets = next(self._store.fetch(order, self._batch_size))
+        return self._preparation(images, targets, draws)
+
+
+def _check(batch_size: int, seed: int) -> None:
+    if batch_size < 1:
+        raise UsageError(f"expected a batch size of at least 1, got {batch_size}")
+    if seed < 0:
+        raise UsageError(f"expected a seed of at least 0, got {seed}")

@@ -1,0 +1,115 @@
+"""Images in one folder per class: DIR/train/CLASS/* and DIR/val/CLASS/* (or DIR/test/CLASS/*)."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from slimprune.data.decoding import choose_size, framed, image_size, read_rgb, to_tensor
+from slimprune.data.image_data import ImageData
+from slimprune.data.streamed_data import STREAM_ABOVE, hold_or_stream
+from slimprune.errors import DataError
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+TEST_FOLDERS = ("val", "test")
+
+
+@dataclass(frozen=True)
+class FileSamples:
+    """Image files with labels.
+
+    Attributes:
+        paths: One file per sample.
+        labels: Index of each file's class.
+        size: Side in pixels that images are brought to; None leaves them as they are.
+    """
+
+    paths: tuple[Path, ...]
+    labels: tuple[int, ...]
+    size: int | None
+
+    def __len__(self) -> int:
+        """Return the number of files."""
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Decode one file: uint8 [3, H, W] and int64 []."""
+        path = self.paths[index]
+        image = framed(read_rgb(path, str(path)), self.size, Image.Resampling.BILINEAR)
+        return to_tensor(image), torch.tensor(self.labels[index])
+
+
+def load_folder(
+    name: str, directory: str, image_size: int | None = None, stream_above: int = STREAM_ABOVE
+) -> ImageData:
+    """Load a folder of images.
+
+    Where all images have one size of up to 64 pixels, they keep it. Otherwise the shorter side is resized and the
+    centre cropped to a square. "val" goes before "test" where both are there.
+
+    Args:
+        name: What reports call the set.
+        directory: The folder.
+        image_size: Side in pixels that images are brought to; 224 where they must be and nothing is given.
+        stream_above: Decoded size in bytes from which images are decoded as they are read.
+
+    Raises:
+        DataError: If a part or all images are missing, the parts' classes differ, or an image cannot be read.
+    """
+    root = Path(directory).expanduser()
+    train = root / "train"
+    classes = _class_names(train)
+    test = _test_folder(root)
+    found = _class_names(test)
+    if found != classes:
+        different = ", ".join(sorted(set(classes) ^ set(found)))
+        raise DataError(f"expected the same classes in '{train}' and '{test}', got {different} in one only")
+    train_files, test_files = _files(train, classes), _files(test, classes)
+    size = choose_size(_sizes([*train_files, *test_files]), image_size, keep_large=False)
+    return hold_or_stream(name, _samples(train_files, size), _samples(test_files, size), classes, stream_above)
+
+
+def _test_folder(root: Path) -> Path:
+    for name in TEST_FOLDERS:
+        if (root / name).is_dir():
+            return root / name
+    raise DataError(f"expected a folder 'val' or 'test' in '{root}', found neither")
+
+
+def _class_names(part: Path) -> tuple[str, ...]:
+    if not part.is_dir():
+        raise DataError(f"expected a folder 'train' in '{part.parent}', found none")
+    names = tuple(sorted(entry.name for entry in part.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
+    if not names:
+        raise DataError(f"expected one folder of images per class in '{part}', found none")
+    return names
+
+
+def _files(part: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
+    """List every class's images in order of their paths, each with the class's index."""
+    files = [(path, label) for label, name in enumerate(classes) for path in _images(part / name)]
+    if not files:
+        raise DataError(f"expected images in the folders of '{part}', found none")
+    return files
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(
+        Path(parent, file)
+        for parent, _, files in os.walk(folder, followlinks=True)
+        for file in files
+        if file.lower().endswith(SUFFIXES) and not file.startswith(".")
+    )
+
+
+def _sizes(files: list[tuple[Path, int]]) -> Iterator[tuple[int, int]]:
+    return (image_size(path, str(path)) for path, _ in files)
+
+
+def _samples(files: list[tuple[Path, int]], size: int | None) -> FileSamples:
+    paths, labels = zip(*files, strict=True)
+    return FileSamples(paths, labels, size)

@@ -1,0 +1,112 @@
+"""Rows of a Hugging Face table to 8-bit tensors."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from slimprune.data.decoding import Encoded, framed, image_size, read_grey, read_rgb, to_tensor
+from slimprune.errors import DataError
+
+MASK_THRESHOLD = 127
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What is taken from a table.
+
+    Attributes:
+        image: Name of the image column.
+        target: Name of the column of labels or masks.
+        masks: Whether the target is a mask.
+        labels: Each value of the label column and its class index; empty for masks.
+        class_names: One per class index; the mask column's name for masks.
+    """
+
+    image: str
+    target: str
+    masks: bool
+    labels: dict[int, int]
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RowSamples:
+    """Rows of a table, decoded one by one.
+
+    Attributes:
+        rows: A `datasets.Dataset` whose images are left encoded.
+        split: Its name, for messages.
+        columns: Which columns to read.
+        size: Side in pixels that images are brought to; None leaves them as they are.
+    """
+
+    rows: Any
+    split: str
+    columns: Columns
+    size: int | None = None
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Decode one row: image uint8 [3, H, W], and label int64 [] or mask uint8 [1, H, W].
+
+        Raises:
+            DataError: If the image, the label or the mask cannot be read.
+        """
+        row, where = self.rows[index], self._where(index, self.columns.image)
+        image = read_rgb(_encoded(row[self.columns.image], where), where)
+        value = row[self.columns.target]
+        target = self._mask(value, index, image.size) if self.columns.masks else self._label(value, index)
+        return to_tensor(framed(image, self.size, Image.Resampling.BILINEAR)), target
+
+    def sizes(self) -> Iterator[tuple[int, int]]:
+        """Read height and width of every image.
+
+        Raises:
+            DataError: If an image cannot be read.
+        """
+        for index, row in enumerate(self.rows.select_columns(self.columns.image)):
+            where = self._where(index, self.columns.image)
+            yield image_size(_encoded(row[self.columns.image], where), where)
+
+    def brightest_mask_value(self, count: int) -> int:
+        """Return the largest value, 0..255, in the first `count` masks."""
+        values = [0]
+        for index in range(min(count, len(self))):
+            where = self._where(index, self.columns.target)
+            mask = read_grey(_encoded(self.rows[index][self.columns.target], where), where)
+            values.append(int(to_tensor(mask).max()))
+        return max(values)
+
+    def _label(self, value: int, index: int) -> Tensor:
+        if value not in self.columns.labels:
+            raise DataError(f"expected a known label in {self._where(index, self.columns.target)}, got {value}")
+        return torch.tensor(self.columns.labels[value])
+
+    def _mask(self, value: object, index: int, image: tuple[int, int]) -> Tensor:
+        where = self._where(index, self.columns.target)
+        mask = read_grey(_encoded(value, where), where)
+        if mask.size != image:
+            found = f"{mask.width}x{mask.height} and {image[0]}x{image[1]}"
+            raise DataError(f"expected mask and image of one size (width x height) in {where}, got {found}")
+        pixels = to_tensor(framed(mask, self.size, Image.Resampling.NEAREST))
+        return (pixels > MASK_THRESHOLD).to(torch.uint8)
+
+    def _where(self, index: int, column: str) -> str:
+        return f"row {index} of {self.split}, column {column!r}"
+
+
+def _encoded(value: object, where: str) -> Encoded:
+    """Take the file out of a cell {"bytes": ..., "path": ...}, either of which may be None."""
+    if isinstance(value, dict) and value.get("bytes"):
+        return bytes(value["bytes"])
+    if isinstance(value, dict) and value.get("path"):
+        return Path(value["path"])
+    raise DataError(f"expected an image in {where}, found none")

@@ -1,0 +1,159 @@
+"""Data sets in Hugging Face's layouts: a folder with parquet files, or a name on the hub."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from slimprune.data.cache import cache_folder
+from slimprune.data.decoding import choose_size
+from slimprune.data.hub_rows import MASK_THRESHOLD, Columns, RowSamples
+from slimprune.data.image_data import ImageData
+from slimprune.data.quiet import quiet
+from slimprune.data.streamed_data import STREAM_ABOVE, hold_or_stream
+from slimprune.errors import DataError
+
+TEST_SPLITS = ("test", "validation")
+MOST_LABELS = 1000
+CHECKED_MASKS = 100
+
+
+def load_huggingface(
+    name: str, source: str, image_size: int | None = None, stream_above: int = STREAM_ABOVE
+) -> ImageData:
+    """Load images with labels (one image column, one label column) or with masks (two image columns).
+
+    The training part is the split "train", the test part "test" or else "validation". A label column is a
+    `ClassLabel` (the one called "label" if there are several), or without one the only integer column with at most
+    1,000 distinct values and half as many as rows. A mask column is an image column with "mask" in its name; a pixel
+    above 127 belongs to the mask.
+
+    Images of one size keep it if they have masks or are small (up to 64 pixels); others become squares of 224 pixels.
+    Small images are moved by up to 4 pixels and mirrored in training, larger ones moved by up to an eighth of their
+    shorter side and mirrored, images with masks only mirrored.
+
+    The `datasets` library keeps its converted copy in slimprune's cache folder. A folder is read without network.
+
+    Args:
+        name: What reports call the set.
+        source: A folder, or a name on the hub.
+        image_size: Side in pixels that images are brought to.
+        stream_above: Decoded size in bytes from which images are decoded as they are read.
+
+    Raises:
+        DataError: If `datasets` is not installed, the data cannot be read or reached, or has other columns or splits.
+    """
+    splits = _load_splits(source)
+    test_split = next((split for split in TEST_SPLITS if split in splits), None)
+    if "train" not in splits or test_split is None:
+        raise DataError(f"expected splits train and test (or validation) in {source!r}, got {', '.join(splits)}")
+    columns = _find_columns(splits["train"], source)
+    train, test = (_rows(splits[split], split, columns, source) for split in ("train", test_split))
+    if columns.masks:
+        _check_masks(train, source)
+    size = choose_size(chain(train.sizes(), test.sizes()), image_size, keep_large=columns.masks)
+    train, test = (RowSamples(part.rows, part.split, columns, size) for part in (train, test))
+    return hold_or_stream(name, train, test, columns.class_names, stream_above)
+
+
+def _library() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise DataError(
+            "expected the package datasets for hf: data, found none (pip install 'slimprune[hf]')"
+        ) from error
+    return datasets
+
+
+def _load_splits(source: str) -> Any:
+    """Return the `datasets.DatasetDict`; whatever the library raises becomes one line."""
+    datasets, folder = _library(), Path(source).expanduser()
+    if not folder.is_dir() and source.startswith((".", "/", "~")):
+        raise DataError(f"expected a folder or a name on the Hugging Face hub, found no folder {source!r}")
+    path, cache = str(folder) if folder.is_dir() else source, str(cache_folder() / "huggingface")
+    try:
+        with quiet(), _network(datasets, allowed=not folder.is_dir()):
+            return datasets.load_dataset(path, cache_dir=cache)
+    except Exception as error:
+        cause = error.__cause__ or error
+        reason = " ".join(f"{type(cause).__name__}: {cause}".split())[:300]
+        raise DataError(
+            f"expected a readable data set in a folder or on the hub at {source!r}, got {reason}"
+        ) from error
+
+
+@contextmanager
+def _network(datasets: Any, allowed: bool) -> Iterator[None]:
+    """Without permission, let the library work as it does where HF_HUB_OFFLINE is set."""
+    before = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = before or not allowed
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
+
+
+def _find_columns(rows: Any, source: str) -> Columns:
+    datasets, features = _library(), rows.features
+    images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    masks = [name for name in images if "mask" in name.lower()]
+    if len(images) == 2 and len(masks) == 1:
+        image = next(name for name in images if name not in masks)
+        return Columns(image, masks[0], masks=True, labels={}, class_names=(masks[0],))
+    if len(images) == 1 and not masks:
+        label, values = _find_labels(rows, source)
+        return Columns(images[0], label, masks=False, labels=_indices(values), class_names=tuple(values))
+    raise DataError(
+        f"expected one image column, or two of which one has 'mask' in its name, in {source!r}, "
+        f"got {', '.join(images) or 'none'}"
+    )
+
+
+def _find_labels(rows: Any, source: str) -> tuple[str, dict[str, int]]:
+    """Return the label column's name, and its values by class name in order of the class index."""
+    datasets, features = _library(), rows.features
+    labels = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    if "label" in labels:
+        labels = ["label"]
+    if len(labels) == 1:
+        return labels[0], {name: index for index, name in enumerate(features[labels[0]].names)}
+    integers = {} if labels else _few_valued(rows)
+    if len(integers) == 1:
+        name, values = next(iter(integers.items()))
+        return name, {str(value): value for value in values}
+    found = ", ".join(labels or integers) or "none"
+    raise DataError(f"expected one label column in {source!r}, got {found} of {', '.join(features)}")
+
+
+def _few_valued(rows: Any) -> dict[str, list[int]]:
+    """Find the integer columns that could be labels, each with its distinct values in ascending order."""
+    candidates = [name for name, feature in rows.features.items() if "int" in str(getattr(feature, "dtype", ""))]
+    distinct = {name: sorted(value for value in rows.unique(name) if value is not None) for name in candidates}
+    most = min(MOST_LABELS, len(rows) // 2)
+    return {name: values for name, values in distinct.items() if 0 < len(values) <= most}
+
+
+def _indices(values: dict[str, int]) -> dict[int, int]:
+    return {value: index for index, value in enumerate(values.values())}
+
+
+def _rows(rows: Any, split: str, columns: Columns, source: str) -> RowSamples:
+    """Leave images encoded: decoding is this package's, with its errors."""
+    datasets = _library()
+    absent = [name for name in (columns.image, columns.target) if name not in rows.features]
+    if absent or len(rows) == 0:
+        found = f"no column {absent[0]!r}" if absent else "no rows"
+        raise DataError(f"expected rows with the columns of train in split {split} of {source!r}, found {found}")
+    rows = rows.select_columns([columns.image, columns.target])
+    for name in (columns.image, columns.target) if columns.masks else (columns.image,):
+        rows = rows.cast_column(name, datasets.Image(decode=False))
+    return RowSamples(rows, f"{split} in {source!r}", columns)
+
+
+def _check_masks(train: RowSamples, source: str) -> None:
+    """Refuse masks that number their classes 0, 1, ...: every pixel of theirs would count as background."""
+    brightest = train.brightest_mask_value(CHECKED_MASKS)
+    if 0 < brightest <= MASK_THRESHOLD:
+        raise DataError(f"expected masks of 0 and 255 in {source!r}, got a largest value of {brightest}")

@@ -1,0 +1,98 @@
+"""What every data set offers, whether it lies in memory or is decoded as it is read."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from slimprune.data.augmentation import Augmentation
+from slimprune.data.batches import Preparation, ScoringBatches, Store, TestBatches, TrainBatches
+
+Task = Literal["classification", "segmentation"]
+Part = Literal["train", "test"]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData(ABC):
+    """Images with labels or masks, in a training and a test part.
+
+    Attributes:
+        name: As the user gave it.
+        task: "classification" or "segmentation".
+        class_names: One name per label; for segmentation the name of what a mask marks.
+        channels: Channels of an image.
+        height: Image height in pixels.
+        width: Image width in pixels.
+        mean: Per channel, of the training images, in 0..1.
+        std: Per channel, of the training images, in 0..1.
+        augmentation: How training and scoring images are varied.
+        train_size: Number of training samples.
+        test_size: Number of test samples.
+    """
+
+    name: str
+    task: Task
+    class_names: tuple[str, ...]
+    channels: int
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: Augmentation
+    train_size: int
+    test_size: int
+
+    @property
+    def classes(self) -> int:
+        """Number of labels; 1 for masks."""
+        return len(self.class_names)
+
+    @abstractmethod
+    def store(self, part: Part, device: torch.device) -> Store:
+        """Open one part for reading batches on `device`."""
+
+    def train_batches(
+        self, batch_size: int, *, seed: int = 0, device: str | torch.device = "cpu", augment: bool = True
+    ) -> TrainBatches:
+        """Return shuffled training batches; `set_epoch` chooses the epoch.
+
+        Order and augmentation depend on (seed, epoch) alone, so a resumed run sees the batches it would have seen.
+
+        Raises:
+            UsageError: If the batch size is below 1 or the seed below 0.
+        """
+        return TrainBatches(self._open("train", device), self._preparation(device), batch_size, seed, augment)
+
+    def test_batches(self, batch_size: int, *, device: str | torch.device = "cpu") -> TestBatches:
+        """Return all test samples in fixed order, not augmented.
+
+        Raises:
+            UsageError: If the batch size is below 1.
+        """
+        return TestBatches(self._open("test", device), self._preparation(device), batch_size)
+
+    def scoring_batches(self, batch_size: int, *, seed: int = 0, device: str | torch.device = "cpu") -> ScoringBatches:
+        """Return an endless sequence of augmented training batches; item t is the same whenever it is asked for.
+
+        Raises:
+            UsageError: If the batch size is below 1 or the seed below 0.
+        """
+        return ScoringBatches(self._open("train", device), self._preparation(device), batch_size, seed)
+
+    def samples(self, count: int) -> Tensor:
+        """Return the first `count` test images, or all if there are fewer: float32 [count, C, H, W], normalised.
+
+        Raises:
+            UsageError: If the count is below 1.
+        """
+        images, _ = next(iter(self.test_batches(count)))
+        return images
+
+    def _open(self, part: Part, device: str | torch.device) -> Store:
+        return self.store(part, torch.device(device))
+
+    def _preparation(self, device: str | torch.device) -> Preparation:
+        mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (self.mean, self.std))
+        return Preparation(mean, std, self.augmentation, self.task == "segmentation")

@@ -1,0 +1,35 @@
+"""Channel means and standard deviations of 8-bit images, counted exactly."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+LEVELS = 256
+
+
+def channel_statistics(batches: Iterable[Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Compute the mean and standard deviation per channel, over all images and pixels.
+
+    With n_v pixels of value v (0..255) and n of all: mean = sum n_v v / (255 n) and
+    std = sqrt(sum n_v (v / 255 - mean)^2 / n). A constant channel gets std 1, so that dividing by it is safe.
+
+    Args:
+        batches: uint8 images [B, C, H, W], at least one batch; C the same in all.
+
+    Returns:
+        Means and standard deviations, C numbers each, in units of the full scale (0..1).
+    """
+    counts = torch.stack([_level_counts(batch) for batch in batches]).sum(dim=0).double()
+    values = torch.arange(LEVELS, dtype=torch.float64) / (LEVELS - 1)
+    shares = counts / counts.sum(dim=1, keepdim=True)
+    mean = (shares * values).sum(dim=1)
+    variance = (shares * (values - mean[:, None]) ** 2).sum(dim=1)
+    constant = (counts > 0).sum(dim=1) == 1
+    std = torch.where(constant, 1.0, variance.sqrt())
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _level_counts(images: Tensor) -> Tensor:
+    """Count how often each value occurs in each channel: int64 [C, 256]."""
+    return torch.stack([channel.flatten().bincount(minlength=LEVELS) for channel in images.unbind(1)])

@@ -1,0 +1,7 @@
+"""ONNX files: writing one, proving that it computes what the torch model computes, and reading its metadata."""
+
+from slimprune.export.exporter import OnnxFile, export_onnx
+from slimprune.export.onnx_file import read_metadata
+from slimprune.export.verification import OnnxCheck, verify_onnx
+
+__all__ = ["OnnxCheck", "OnnxFile", "export_onnx", "read_metadata", "verify_onnx"]

@@ -1,0 +1,161 @@
+"""From a torch model to an ONNX file."""
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.onnx import OnnxExporterError
+
+from slimprune.errors import UnsupportedModelError, UsageError
+from slimprune.export.onnx_file import PREFIX, SEAL, first_line, serialise, write_bytes
+
+OPSET = 18
+"""The operator set that torch's exporter writes without conversion, in every version since 2.5."""
+
+INPUT, OUTPUT, BATCH = "input", "output", "batch"
+
+_EXPORTABLE = "expected a model that torch's ONNX exporter accepts with a free batch dimension"
+
+# One protobuf message ends at 2 GiB; the graph needs some of it.
+_MOST_WEIGHT_BYTES = 2**31 - 2**24
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """A written ONNX file.
+
+    Attributes:
+        path: Where it lies.
+        opset: Version of the ONNX operator set.
+        bytes: Its size, weights included.
+    """
+
+    path: Path
+    opset: int
+    bytes: int
+
+
+def export_onnx(
+    model: nn.Module, example: Tensor, path: Path, *, metadata: Mapping[str, str] | None = None
+) -> OnnxFile:
+    """Writes the model, as it computes in eval mode and float32, to one ONNX file.
+
+    The file has one input "input" and one output "output", both with a free batch dimension, and holds the weights.
+    Equal models give equal bytes with equal versions of torch and onnxscript. A digest over the bytes is written as
+    the last metadata property, `slimprune.sha256`.
+
+    Args:
+        model: Copied to the CPU; itself untouched.
+        example: An input [N, ...].
+        path: The file, replaced in one move if it exists.
+        metadata: Written as properties `slimprune.<key>`.
+
+    Raises:
+        UnsupportedModelError: If the model does not return one tensor with a sample per row, holds 2 GiB or more, or
+            is refused by the exporter.
+        UsageError: If the path cannot be written to, or the metadata has the key of the digest.
+    """
+    metadata = dict(metadata or {})
+    if SEAL in {PREFIX + key for key in metadata}:
+        raise UsageError(f"expected metadata that leaves {SEAL} free, got {SEAL.removeprefix(PREFIX)}")
+    plain = cpu_copy(model)
+    sample = example[:1].detach().to("cpu", torch.float32)
+    _check_size(plain)
+    for rows in (2, 3):
+        _check_output(plain, _repeat(sample, rows))
+    # A batch of one would be taken for a constant.
+    proto = _translate(plain, _repeat(sample, 2))
+    data = serialise(proto, metadata)
+    write_bytes(path, data)
+    return OnnxFile(path, opset_version(proto), len(data))
+
+
+def cpu_copy(model: nn.Module) -> nn.Module:
+    """A copy in eval mode and float32 on the CPU.
+
+    Raises:
+        UnsupportedModelError: If the model holds something that cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model).to("cpu", torch.float32).eval()
+    except (RuntimeError, TypeError) as error:
+        raise UnsupportedModelError(f"expected a model that can be copied, got {first_line(error)}") from error
+
+
+def opset_version(model: onnx.ModelProto) -> int:
+    """Version of the ONNX operator set that the model uses; 0 if it names none."""
+    return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+
+
+def _repeat(sample: Tensor, rows: int) -> Tensor:
+    return sample.repeat(rows, *[1] * (sample.ndim - 1))
+
+
+def _check_size(model: nn.Module) -> None:
+    tensors = [*model.parameters(), *model.buffers()]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if size > _MOST_WEIGHT_BYTES:
+        raise UnsupportedModelError(f"expected weights below 2 GiB, the most an ONNX file holds, got {size} bytes")
+
+
+def _check_output(model: nn.Module, inputs: Tensor) -> None:
+    try:
+        with torch.no_grad():
+            output = model(inputs)
+    except RuntimeError as error:
+        rule = f"expected a model that takes inputs {list(inputs.shape)}"
+        raise UnsupportedModelError(f"{rule}, got {first_line(error)}") from error
+    if not isinstance(output, Tensor):
+        raise UnsupportedModelError(f"expected the model to return one tensor, got {type(output).__name__}")
+    if output.shape[:1] != inputs.shape[:1]:
+        rule = f"expected {len(inputs)} rows of output for {len(inputs)} samples"
+        raise UnsupportedModelError(f"{rule}, got {list(output.shape)}")
+
+
+def _translate(model: nn.Module, pair: Tensor) -> onnx.ModelProto:
+    try:
+        with _silence():
+            program = torch.onnx.export(
+                model,
+                (pair,),
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+                external_data=False,
+            )
+    except OnnxExporterError as error:
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        raise UnsupportedModelError(f"{_EXPORTABLE}, got {first_line(cause)}") from error
+    assert program is not None
+    proto = program.model_proto
+    if not proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
+        raise UnsupportedModelError(f"{_EXPORTABLE}, got one that depends on the batch size")
+    return proto
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps prints, warnings and log lines of the exporter to itself."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,131 @@
+"""The bytes of an ONNX file: metadata, the seal that finds altered bytes, and nothing about the machine it came from.
+
+The seal is a last metadata property, `slimprune.sha256`. A protobuf message may be written in pieces, so it is simply
+appended: the file is the serialised model followed by a serialised model that holds the property alone, and the
+digest is that of every byte before the second piece.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from slimprune.errors import UsageError, VerificationError
+
+PREFIX = "slimprune."
+SEAL = PREFIX + "sha256"
+
+_NOTES = ("doc_string", "metadata_props")
+
+
+def serialise(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bytes:
+    """The sealed bytes of a model, equal for equal models, with this metadata and no other notes.
+
+    Args:
+        model: Changed in place: documentation strings and metadata, the exporter's stack traces among them, go.
+        metadata: Written as `slimprune.<key>`, in the order of the keys.
+    """
+    _remove_notes(model)
+    for key in sorted(metadata):
+        model.metadata_props.add(key=PREFIX + key, value=metadata[key])
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data + _seal(data)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a neighbour of the file first and moves it into place, so that no half-written file is ever seen.
+
+    Raises:
+        UsageError: If the path cannot be written to.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(f"expected a writable {path}, got {first_line(error)}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_onnx(path: Path) -> tuple[onnx.ModelProto, bytes]:
+    """The model in the file, and the file's bytes.
+
+    Raises:
+        VerificationError: If the file is unreadable, or has slimprune's metadata and the seal does not fit its bytes.
+    """
+    try:
+        data = path.read_bytes()
+        model = onnx.load_from_string(data)
+    except (OSError, DecodeError) as error:
+        raise VerificationError(f"expected a readable ONNX file {path}, got {first_line(error)}") from error
+    marked = any(entry.key.startswith(PREFIX) for entry in model.metadata_props)
+    if marked and not _is_sealed(data):
+        raise VerificationError(f"expected {path} to have the bytes that its SHA-256 was taken of, got others")
+    return model, data
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What `export_onnx` was given as metadata, without the prefix and without the seal.
+
+    Raises:
+        VerificationError: If the file is unreadable or altered.
+    """
+    model, _ = read_onnx(path)
+    entries = {entry.key: entry.value for entry in model.metadata_props if entry.key != SEAL}
+    return {key.removeprefix(PREFIX): value for key, value in entries.items() if key.startswith(PREFIX)}
+
+
+def first_line(error: Exception) -> str:
+    """Kind and first line of an error, for a message of one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _seal(data: bytes) -> bytes:
+    piece = onnx.ModelProto()
+    piece.metadata_props.add(key=SEAL, value=hashlib.sha256(data).hexdigest())
+    sealed: bytes = piece.SerializeToString(deterministic=True)
+    return sealed
+
+
+_SEAL_LENGTH = len(_seal(b""))
+
+
+def _is_sealed(data: bytes) -> bool:
+    return data[-_SEAL_LENGTH:] == _seal(data[:-_SEAL_LENGTH])
+
+
+def _remove_notes(model: onnx.ModelProto) -> None:
+    _forget([model, *model.functions])
+    _clean_graph(model.graph)
+    for function in model.functions:
+        _clean_nodes(function.node)
+
+
+def _clean_graph(graph: onnx.GraphProto) -> None:
+    _forget([graph])
+    _forget(chain(graph.input, graph.output, graph.value_info, graph.initializer))
+    _clean_nodes(graph.node)
+
+
+def _clean_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
+    for node in nodes:
+        _forget([node, *node.attribute])
+        for attribute in node.attribute:
+            nested = [attribute.g] if attribute.HasField("g") else []
+            for graph in [*nested, *attribute.graphs]:
+                _clean_graph(graph)
+
+
+def _forget(messages: Iterable[Any]) -> None:
+    """Clears the fields for notes of those messages that have them."""
+    for message in messages:
+        for field in _NOTES:
+            if field in message.DESCRIPTOR.fields_by_name:
+                message.ClearField(field)

@@ -1,0 +1,158 @@
+"""U-Net (Ronneberger, Fischer and Brox, MICCAI 2015) with batch norm and padded convolutions."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from slimprune.errors import UsageError
+from slimprune.models.architecture import SEGMENTATION, Architecture, Family, InputSpec
+
+Upsampling = Literal["transposed", "bilinear"]
+UPSAMPLINGS = ("transposed", "bilinear")
+
+
+@dataclass(frozen=True)
+class UNetOptions:
+    """What can be said after `unet:`.
+
+    Attributes:
+        depth: Number of times the resolution is halved, >= 1.
+        width: Channels of the finest level, >= 1; each level below has twice those of the level above.
+        upsampling: "transposed" (2x2 transposed convolution, as in the paper) or "bilinear" (interpolation, then a
+            3x3 convolution); either halves the channels.
+    """
+
+    depth: int = 4
+    width: int = 64
+    upsampling: Upsampling = "transposed"
+
+
+def double_convolution(channels_in: int, channels_out: int) -> nn.Sequential:
+    """Return twice (3x3 convolution, batch norm, ReLU): [B, C_in, H, W] -> [B, C_out, H, W].
+
+    Weights are drawn from N(0, 2 / fan_in), section 3 of the paper.
+    """
+    layers: list[nn.Module] = []
+    for channels in (channels_in, channels_out):
+        convolution = nn.Conv2d(channels, channels_out, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(convolution.weight, mode="fan_in", nonlinearity="relu")
+        layers += [convolution, nn.BatchNorm2d(channels_out), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+class Up(nn.Module):
+    """One level of the expanding path: double the resolution, concatenate the skip, convolve twice.
+
+    Args:
+        channels: Channels of the coarse features; the skip and the output have half as many.
+        upsampling: See `UNetOptions`.
+    """
+
+    def __init__(self, channels: int, upsampling: Upsampling) -> None:
+        super().__init__()
+        half = channels // 2
+        self.up: nn.Module
+        if upsampling == "transposed":
+            self.up = nn.ConvTranspose2d(channels, half, kernel_size=2, stride=2)
+        else:
+            interpolation = nn.Upsample(scale_factor=2.0, mode="bilinear", align_corners=False)
+            self.up = nn.Sequential(interpolation, nn.Conv2d(channels, half, 3, padding=1))
+        self.conv = double_convolution(channels, half)
+
+    def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
+        """Join coarse [B, C, H, W] with skip [B, C/2, 2H, 2W] into [B, C/2, 2H, 2W]."""
+        joined: Tensor = self.conv(torch.cat([skip, self.up(coarse)], dim=1))
+        return joined
+
+
+class UNet(nn.Module):
+    """Encoder and decoder with skip connections: [B, channels, H, W] -> logits [B, classes, H, W].
+
+    H and W must be divisible by 2**depth.
+
+    Args:
+        channels: Channels of the input images.
+        classes: Channels of the output, one logit per pixel each.
+        options: Depth, width and the way up.
+    """
+
+    def __init__(self, channels: int, classes: int, options: UNetOptions) -> None:
+        super().__init__()
+        widths = [options.width * 2**level for level in range(options.depth + 1)]
+        self.stem = double_convolution(channels, widths[0])
+        self.pool = nn.MaxPool2d(kernel_size=2)
+        self.down = nn.ModuleList(double_convolution(fine, coarse) for fine, coarse in pairwise(widths))
+        self.up = nn.ModuleList(Up(coarse, options.upsampling) for coarse in reversed(widths[1:]))
+        self.head = nn.Conv2d(widths[0], classes, kernel_size=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute logits [B, classes, H, W] from images [B, channels, H, W]."""
+        features = self.stem(images)
+        skips = []
+        for down in self.down:
+            skips.append(features)
+            features = down(self.pool(features))
+        for up in self.up:
+            features = up(features, skips.pop())
+        logits: Tensor = self.head(features)
+        return logits
+
+
+def parse_options(text: str) -> UNetOptions:
+    """Read "depth=3,width=32,upsampling=bilinear"; what is not named keeps its default.
+
+    Raises:
+        UsageError: If a key or a value is not known.
+    """
+    found: dict[str, str] = {}
+    for item in filter(None, text.split(",")):
+        key, _, value = item.partition("=")
+        if key not in ("depth", "width", "upsampling") or key in found:
+            raise UsageError(f"expected unet options depth, width and upsampling, each once, got {item!r}")
+        found[key] = value
+    return UNetOptions(
+        depth=_positive("depth", found.get("depth", "4")),
+        width=_positive("width", found.get("width", "64")),
+        upsampling=_upsampling(found.get("upsampling", "transposed")),
+    )
+
+
+def _positive(key: str, value: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise UsageError(f"expected unet {key} to be an integer of at least 1, got {value!r}")
+    return int(value)
+
+
+def _upsampling(value: str) -> Upsampling:
+    if value not in UPSAMPLINGS:
+        raise UsageError(f"expected unet upsampling to be transposed or bilinear, got {value!r}")
+    return cast(Upsampling, value)
+
+
+def build(name: str, options: str, inputs: InputSpec) -> nn.Module:
+    """Build a U-Net that fits the input.
+
+    Raises:
+        UsageError: If an option is not understood, or a side of the image is not divisible by 2**depth.
+    """
+    parsed = parse_options(options)
+    multiple = 2**parsed.depth
+    if inputs.height % multiple or inputs.width % multiple:
+        size = f"{inputs.height}x{inputs.width}"
+        raise UsageError(
+            f"expected height and width divisible by {multiple} for {name} depth {parsed.depth}, got {size}"
+        )
+    return UNet(inputs.channels, inputs.classes, parsed)
+
+
+FAMILY = Family(
+    (
+        Architecture(
+            "unet", SEGMENTATION, "U-Net with batch norm; unet:depth=4,width=64,upsampling=transposed|bilinear"
+        ),
+    ),
+    build,
+)

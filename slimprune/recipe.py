@@ -1,0 +1,127 @@
+"""The validated description of a run: YAML or flags to a typed object, whose hash names the run."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from slimprune.errors import UsageError
+
+
+def _as_list(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
+
+
+class Recipe(BaseModel):
+    """Settings of one `compress` run; every field is a flag of the same name.
+
+    A field that is None takes the default of its data set or budget, see `with_defaults`; options of a criterion that
+    are None take the criterion's own default.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    arch: str | None = Field(None, description="architecture name, package.module:factory or path/to/file.py:factory")
+    data: str = Field("digits", description="digits, cifar10, cifar100, folder:DIR, hf:NAME_OR_DIR or tensors:DIR")
+    image_size: int | None = Field(None, ge=1, description="side in pixels to which large images are resized")
+    ratio: float = Field(0.9, description="share to remove, in (0, 1)")
+    of: Literal["params", "macs", "channels"] = Field("params", description="what the ratio counts")
+    criterion: str = Field("prospr", description="how channels are scored (`slimprune list criteria`)")
+    rule: str | None = Field(None, description="how the budget is shared out (`slimprune list rules`)")
+    floor: float = Field(0.05, ge=0, lt=1, description="share of its channels that every layer keeps at least")
+    gate: Literal["consumer", "norm", "producer"] = Field("consumer", description="where the gates sit")
+    steps: int | None = Field(None, ge=0, description="inner training steps of the criterion")
+    draws: int | None = Field(None, ge=1, description="independent draws that are averaged")
+    inner_lr: float | None = Field(None, gt=0, description="learning rate of the inner training")
+    inner_momentum: float | None = Field(None, ge=0, lt=1, description="momentum of the inner training")
+    score_batch: int | None = Field(None, ge=1, description="batch size of the scoring")
+    dtype: Literal["float32", "float64"] = Field("float32", description="precision of the scoring")
+    round_to: int = Field(1, ge=1, description="widths become multiples of this")
+    protect: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+        (), description="layers, by name or pattern, whose channels all stay"
+    )
+    epochs: int | None = Field(None, ge=1, description="training epochs")
+    batch_size: int | None = Field(None, ge=1, description="training batch size")
+    lr: float | None = Field(None, gt=0, description="training learning rate")
+    weight_decay: float = Field(5e-4, ge=0, description="training weight decay")
+    schedule: Literal["step", "cosine"] | None = Field(None, description="learning rate schedule")
+    train_dense: bool = Field(False, description="also train the dense network by the same recipe, to compare")
+    device: str = Field("auto", description="cpu, cuda, cuda:N, or auto")
+    amp: bool = Field(False, description="train in bfloat16 autocast")
+    seed: int = Field(0, ge=0, description="seed of weights, draws and batches")
+    out: Path | None = Field(None, description="the ONNX file to write; bundle and report go beside it")
+
+    @field_validator("ratio")
+    @classmethod
+    def _ratio_in_range(cls, ratio: float) -> float:
+        if not (math.isfinite(ratio) and 0 < ratio < 1):
+            raise ValueError("expected ratio in (0, 1)")
+        return ratio
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the settings that decide the result; `out` and `device` are left out."""
+        plain = self.model_dump(mode="json", exclude={"out", "device"})
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+    def criterion_options(self) -> dict[str, Any]:
+        """The options that were set for the criterion, under the criterion's names."""
+        options = {"steps": self.steps, "lr": self.inner_lr, "momentum": self.inner_momentum}
+        return {name: value for name, value in options.items() if value is not None}
+
+    def with_defaults(self) -> "Recipe":
+        """The same recipe with the defaults of its data set and budget filled in."""
+        defaults = {**_PAPER, **_BY_DATA.get(self.data, {}), "rule": DEFAULT_RULES[self.of]}
+        return self.model_copy(update={name: value for name, value in defaults.items() if getattr(self, name) is None})
+
+
+_PAPER: Mapping[str, Any] = {
+    "epochs": 200, "batch_size": 256, "lr": 0.1, "schedule": "step", "draws": 8, "score_batch": 128,
+}  # fmt: skip
+_BY_DATA: Mapping[str, Mapping[str, Any]] = {
+    "digits": {
+        "epochs": 12, "batch_size": 64, "lr": 0.05, "schedule": "cosine", "draws": 2, "score_batch": 64,
+    },
+}  # fmt: skip
+DEFAULT_RULES: Mapping[str, str] = {"params": "global", "macs": "tempered", "channels": "global"}
+
+
+def make_recipe(settings: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain settings.
+
+    Raises:
+        UsageError: an unknown field or a bad value; the message names the field.
+    """
+    try:
+        return Recipe.model_validate(dict(settings))
+    except ValidationError as error:
+        raise UsageError("; ".join(_sentence(dict(problem)) for problem in error.errors())) from error
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file, not validated yet.
+
+    Raises:
+        UsageError: the file is missing, not YAML, or not a mapping.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"recipe {path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(settings, dict):
+        raise UsageError(f"recipe {path}: expected a mapping of fields, got {type(settings).__name__}")
+    return settings
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown field {name!r} (known: {', '.join(Recipe.model_fields)})"
+    return f"{name}: {problem['msg'].removeprefix('Value error, ')}, got {problem['input']!r}"

@@ -1,0 +1,139 @@
+"""What a run found out, as one object and as the plain document that is written to disk."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from slimprune.budget import Cost, Plan
+from slimprune.export import OnnxCheck
+from slimprune.graph import Proof
+from slimprune.recipe import Recipe
+from slimprune.training import TrainResult
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Saliency:
+    """How the channels were scored.
+
+    Attributes:
+        criterion: its name.
+        steps: inner training steps.
+        draws: independent draws averaged.
+        stability: Spearman correlation between halves of the draws; None for one draw.
+        seconds: wall-clock of the scoring.
+        peak_bytes: peak memory of the scoring, see `measure.PeakMemory`.
+    """
+
+    criterion: str
+    steps: int
+    draws: int
+    stability: float | None
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one network takes, counted on the network itself.
+
+    Attributes:
+        cost: parameters, MACs (counted by fvcore) and channels.
+        weight_bytes: bytes of parameters and persistent buffers.
+    """
+
+    cost: Cost
+    weight_bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything a run found out; parts that did not run are None."""
+
+    recipe: Recipe
+    environment: Mapping[str, Any]
+    plan: Plan
+    dense: Measured
+    slim: Measured
+    proof: Proof
+    saliency: Saliency | None = None
+    training: TrainResult | None = None
+    dense_training: TrainResult | None = None
+    onnx: OnnxCheck | None = None
+    onnx_bytes: int | None = None
+    seconds: float = 0.0
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences that a reader of the figures must see."""
+        found = []
+        if self.saliency is not None and self.saliency.stability is not None and self.saliency.stability < 0.3:
+            found.append(
+                f"the ranking of channels is mostly noise (stability {self.saliency.stability:.2f}): "
+                "more --draws or a larger --score-batch settle it"
+            )
+        predicted, counted = self.plan.slim.macs, self.slim.cost.macs
+        if abs(predicted - counted) > 0.001 * counted:
+            found.append(f"the plan predicts {predicted:,} MACs, fvcore counts {counted:,}")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The document `report.json`."""
+        budget = self.plan.budget
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "recipe": {**self.recipe.model_dump(mode="json"), "hash": self.recipe.hash},
+            "environment": dict(self.environment),
+            **{quantity: self._compared(quantity) for quantity in ("channels", "params", "macs")},
+            "weight_bytes": {"dense": self.dense.weight_bytes, "slim": self.slim.weight_bytes},
+            "budget": {"quantity": budget.of, "requested": budget.ratio, "achieved": self.plan.achieved},
+            "rule": self.plan.rule,
+            "widths": self._widths(),
+            "protected": [
+                {"layer": layer, "reason": group.protected_reason}
+                for group in self.plan.groups
+                if group.protected_reason is not None
+                for layer in group.layers
+            ],
+            "proof": {
+                "max_rel_diff": self.proof.max_rel_diff,
+                "tolerance": self.proof.tolerance,
+                "passed": self.proof.passed,
+                "structural_groups": list(self.proof.structural),
+            },
+            "saliency": None if self.saliency is None else asdict(self.saliency),
+            "training": None if self.training is None else _trained(self.training),
+            "onnx": self._onnx(),
+            "latency": [],
+            "baselines": [{"name": "dense", **_trained(self.dense_training)}] if self.dense_training else [],
+            "warnings": self.warnings,
+            "seconds": self.seconds,
+        }
+
+    def _compared(self, quantity: str) -> dict[str, float]:
+        dense, slim = self.dense.cost.of(quantity), self.slim.cost.of(quantity)
+        return {"dense": dense, "slim": slim, "removed": 1 - slim / dense}
+
+    def _widths(self) -> list[dict[str, Any]]:
+        kept = self.plan.widths
+        return [
+            {"group": group.id, "layer": layer, "dense": group.width, "slim": kept[group.id]}
+            for group in self.plan.groups
+            for layer in group.layers
+        ]
+
+    def _onnx(self) -> dict[str, Any] | None:
+        if self.onnx is None:
+            return None
+        return {**asdict(self.onnx), "path": self.onnx.path.name, "bytes": self.onnx_bytes}
+
+
+def _trained(result: TrainResult) -> dict[str, Any]:
+    return {
+        "epochs": result.epochs,
+        result.metric: result.final,
+        "best": result.best,
+        "final": result.final,
+        "seconds": result.seconds,
+    }

@@ -1,0 +1,6 @@
+"""Model and plan to slim model; slim models to folders and back."""
+
+from slimprune.surgery.bundle import Bundle, Origin, load, read, restore, save, versions
+from slimprune.surgery.slim import SlimModel, prove, slim
+
+__all__ = ["Bundle", "Origin", "SlimModel", "load", "prove", "read", "restore", "save", "slim", "versions"]

@@ -1,0 +1,222 @@
+"""Slim models on disk: a folder with safetensors weights and a JSON description, every byte under a digest."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from slimprune.budget import Plan
+from slimprune.errors import UsageError, VerificationError
+from slimprune.graph import named_tensors, with_tensors
+from slimprune.models import InputSpec, build, task_of
+
+SCHEMA_VERSION = 1
+_WEIGHTS, _DESCRIPTION = "weights.safetensors", "slim.json"
+_README = """A slim model made by slimprune. Its tensors are narrower than those of the dense architecture, so that
+`load_state_dict` of the dense class refuses them. Load it with
+
+    import slimprune
+    model = slimprune.load("{name}")
+"""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How to build the dense model anew.
+
+    Attributes:
+        arch: what `models.build` takes; None for a model that was handed over as an object.
+        inputs: the images and classes that it was built for; None where `arch` is.
+    """
+
+    arch: str | None
+    inputs: InputSpec | None = None
+
+    @property
+    def is_user_code(self) -> bool:
+        """Whether building it runs code that is not slimprune's or torchvision's."""
+        return self.arch is not None and task_of(self.arch) is None
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A bundle read from disk and checked against its digests."""
+
+    folder: Path
+    origin: Origin
+    plan: Plan
+    recipe: Mapping[str, Any]
+    results: Mapping[str, Any]
+    weights_sha256: str
+
+    def rebuild(self, dense: nn.Module) -> nn.Module:
+        """The slim module in eval mode, rebuilt from a freshly built dense one.
+
+        Raises:
+            VerificationError: the weights cannot be read or do not belong to this architecture.
+        """
+        try:
+            tensors = load_file(self.folder / _WEIGHTS)
+        except (SafetensorError, OSError) as error:
+            raise VerificationError(f"bundle {self.folder}: {_WEIGHTS} cannot be read: {error}") from error
+        _check_fit(self.folder, named_tensors(dense), tensors)
+        return with_tensors(dense, tensors).eval()
+
+
+def save(
+    module: nn.Module,
+    plan: Plan,
+    folder: Path,
+    *,
+    origin: Origin,
+    recipe: Mapping[str, Any],
+    results: Mapping[str, Any],
+) -> Bundle:
+    """Writes a bundle into `folder`, which must exist; other files that lie there already come under the digests.
+
+    Args:
+        module: the slim module.
+        plan: its plan.
+        folder: where to write.
+        origin: how the dense model is built.
+        recipe: the settings of the run, plain values.
+        results: what was measured, plain values.
+
+    Returns:
+        The bundle.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named_tensors(module).items()}
+    save_file(tensors, folder / _WEIGHTS)
+    (folder / "README.md").write_text(_README.format(name=folder.name))
+    files = sorted(path for path in folder.iterdir() if path.name != _DESCRIPTION)
+    description = {
+        "schema_version": SCHEMA_VERSION,
+        "architecture": asdict(origin),
+        "widths": module_widths(module),
+        "recipe": dict(recipe),
+        "results": dict(results),
+        "versions": versions(),
+        "sha256": {path.name: _digest(path.read_bytes()) for path in files},
+        "plan": json.loads(plan.to_json()),
+    }
+    description["digest"] = _digest(_canonical(description))
+    (folder / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+    return Bundle(folder, origin, plan, recipe, results, description["sha256"][_WEIGHTS])
+
+
+def read(folder: Path) -> Bundle:
+    """Reads and checks a bundle; no model is built and no code of the bundle is run.
+
+    Raises:
+        UsageError: no such folder.
+        VerificationError: a file is missing, unreadable or altered.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"expected the folder of a bundle, got {folder}")
+    try:
+        description = json.loads((folder / _DESCRIPTION).read_text())
+        digest = description.pop("digest")
+        if digest != _digest(_canonical(description)):
+            raise VerificationError(f"bundle {folder}: {_DESCRIPTION} was altered")
+        if description["schema_version"] != SCHEMA_VERSION:
+            found = description["schema_version"]
+            raise VerificationError(f"bundle {folder}: expected schema_version {SCHEMA_VERSION}, got {found}")
+        for name, expected in description["sha256"].items():
+            if _digest((folder / name).read_bytes()) != expected:
+                raise VerificationError(f"bundle {folder}: {name} was altered")
+        return Bundle(
+            folder=folder,
+            origin=_origin(**description["architecture"]),
+            plan=Plan.from_json(json.dumps(description["plan"])),
+            recipe=description["recipe"],
+            results=description["results"],
+            weights_sha256=description["sha256"][_WEIGHTS],
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise VerificationError(f"bundle {folder} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def load(folder: str | Path, *, model: nn.Module | None = None, trust_code: bool = False) -> nn.Module:
+    """The slim module of a bundle, in eval mode; works where torch_pruning is not installed.
+
+    Args:
+        folder: the bundle.
+        model: the dense model, for bundles of models that were handed over as objects; left untouched.
+        trust_code: allow the bundle to name the code (`file.py:factory`) that builds its dense model.
+
+    Raises:
+        UsageError: no such folder, or a model or `trust_code` is needed and was not given.
+        VerificationError: the bundle is unreadable or altered, or does not belong to the model.
+    """
+    return restore(read(Path(folder)), model=model, trust_code=trust_code)
+
+
+def restore(bundle: Bundle, *, model: nn.Module | None = None, trust_code: bool = False) -> nn.Module:
+    """The slim module of a bundle that was read already; see `load`."""
+    arch, inputs = bundle.origin.arch, bundle.origin.inputs
+    if model is None and (arch is None or inputs is None):
+        raise UsageError(f"bundle {bundle.folder} was made from a model object: pass that dense model as model=...")
+    if model is None and bundle.origin.is_user_code and not trust_code:
+        raise UsageError(f"bundle {bundle.folder} is built by the code {arch}: allow it with --trust-code")
+    if model is None:
+        with torch.random.fork_rng(devices=[]):
+            model = build(str(arch), cast(InputSpec, inputs))
+    return bundle.rebuild(model)
+
+
+def module_widths(module: nn.Module) -> dict[str, dict[str, int]]:
+    """Width attributes of every layer that has some, by module name."""
+    attributes = ("in_channels", "out_channels", "groups", "in_features", "out_features", "num_features")
+    found = {
+        name: {key: getattr(layer, key) for key in attributes if isinstance(getattr(layer, key, None), int)}
+        for name, layer in module.named_modules()
+        if any(True for _ in layer.parameters(recurse=False))
+    }
+    return {name: widths for name, widths in found.items() if widths}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result depends on."""
+    packages = ("slimprune", "torch", "torchvision", "torch-pruning", "fvcore", "onnx", "onnxruntime")
+    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _origin(arch: str | None, inputs: Mapping[str, int] | None) -> Origin:
+    return Origin(arch, InputSpec(**inputs) if inputs is not None else None)
+
+
+def _check_fit(folder: Path, dense: Mapping[str, Tensor], slim: Mapping[str, Tensor]) -> None:
+    unmatched = sorted(dense.keys() ^ slim.keys())
+    if unmatched:
+        raise VerificationError(f"bundle {folder} does not belong to this model: {unmatched[0]} is in only one of them")
+    for name, tensor in slim.items():
+        large = dense[name]
+        if tensor.ndim != large.ndim or any(a > b for a, b in zip(tensor.shape, large.shape, strict=True)):
+            raise VerificationError(
+                f"bundle {folder} does not belong to this model: {name} has shape {tuple(tensor.shape)}, "
+                f"the dense one {tuple(large.shape)}"
+            )
+
+
+def _canonical(description: Mapping[str, Any]) -> bytes:
+    return json.dumps(description, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

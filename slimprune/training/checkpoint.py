@@ -1,0 +1,152 @@
+"""Checkpoints: a training that was interrupted goes on as if it had not been.
+
+A folder holds `checkpoint.json` (settings, history, name and SHA-256 of the weights), one
+`checkpoint-<epoch>.safetensors` (parameters, buffers, momentum buffers) and `metrics.jsonl` (one line per epoch).
+The JSON is replaced last, and is what counts: a crash at any moment leaves the previous checkpoint valid.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from slimprune.errors import UsageError, VerificationError
+from slimprune.training.result import EpochRecord
+from slimprune.training.state import fill_state, state_tensors
+
+STATE_FILE = "checkpoint.json"
+METRICS_FILE = "metrics.jsonl"
+
+Fingerprint = Mapping[str, str | int | float | bool]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The checkpoint folder of one run.
+
+    Attributes:
+        folder: Made when first written to.
+        fingerprint: The settings that decide the outcome; a checkpoint with others is refused.
+    """
+
+    folder: Path
+    fingerprint: Fingerprint
+
+    def restore(self, model: nn.Module, optimizer: SGD) -> list[EpochRecord]:
+        """Puts the folder's newest state into model and optimizer, if it has one.
+
+        Returns:
+            The records of the epochs done; empty where there is no checkpoint, and then nothing was changed.
+
+        Raises:
+            VerificationError: If the checkpoint is damaged, or belongs to other settings or another model.
+        """
+        if not (self.folder / STATE_FILE).exists():
+            return []
+        history, name, digest = self._read_state()
+        tensors = _read_tensors(self.folder / name, digest)
+        fill_state(model, optimizer, tensors)
+        return history
+
+    def start_metrics(self, history: Sequence[EpochRecord]) -> None:
+        """Writes `metrics.jsonl` with the epochs done so far, so that no earlier run's lines remain."""
+        lines = "".join(_metrics_line(record) for record in history)
+        self._write(METRICS_FILE, lines.encode())
+
+    def save(self, model: nn.Module, optimizer: SGD, history: Sequence[EpochRecord]) -> None:
+        """Writes the state after the last epoch of the history, and that epoch's line of metrics.
+
+        Raises:
+            UsageError: If the folder cannot be written to.
+        """
+        weights = save(state_tensors(model, optimizer))
+        name = f"checkpoint-{len(history):04d}.safetensors"
+        state = {
+            "fingerprint": dict(self.fingerprint),
+            "epoch": len(history),
+            "weights": name,
+            "sha256": hashlib.sha256(weights).hexdigest(),
+            "history": [asdict(record) for record in history],
+        }
+        self._write(name, weights)
+        self._write(STATE_FILE, json.dumps(state, indent=2).encode())
+        with _writable(self.folder / METRICS_FILE) as path, path.open("a", encoding="utf-8") as metrics:
+            metrics.write(_metrics_line(history[-1]))
+        for old in self.folder.glob("checkpoint-*.safetensors"):
+            if old.name != name:
+                old.unlink(missing_ok=True)
+
+    def _read_state(self) -> tuple[list[EpochRecord], str, str]:
+        path = self.folder / STATE_FILE
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            found = dict(state["fingerprint"])
+            history = [_record(entry) for entry in state["history"]]
+            complete = int(state["epoch"]) == len(history) > 0
+            name, digest = str(state["weights"]), str(state["sha256"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise VerificationError(f"expected a readable checkpoint in {path}, got {_one_line(error)}") from error
+        _check_fingerprint(self.fingerprint, found)
+        if not complete:
+            raise VerificationError(f"expected one record per epoch in {path}, got {len(history)}")
+        return history, name, digest
+
+    def _write(self, name: str, data: bytes) -> None:
+        temporary = self.folder / f".{name}.tmp"
+        with _writable(self.folder / name) as path:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[Path]:
+    try:
+        yield path
+    except OSError as error:
+        raise UsageError(f"expected a writable {path}, got {_one_line(error)}") from error
+
+
+def _metrics_line(record: EpochRecord) -> str:
+    return json.dumps(asdict(record)) + "\n"
+
+
+def _record(entry: Mapping[str, float]) -> EpochRecord:
+    floats = [float(entry[key]) for key in ("lr", "train_loss", "test_metric", "seconds")]
+    return EpochRecord(int(entry["epoch"]), *floats)
+
+
+def _one_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
+def _check_fingerprint(expected: Fingerprint, found: Fingerprint) -> None:
+    for key in sorted(expected.keys() | found.keys()):
+        if expected.get(key) != found.get(key):
+            rule = f"expected a checkpoint of {key} {expected.get(key)}"
+            raise VerificationError(
+                f"{rule}, got one of {key} {found.get(key)}; use another folder or the same settings"
+            )
+
+
+def _read_tensors(path: Path, digest: str) -> dict[str, Tensor]:
+    try:
+        data = path.read_bytes()
+        found = hashlib.sha256(data).hexdigest()
+        if found != digest:
+            raise VerificationError(f"expected weights of SHA-256 {digest[:12]} in {path}, got {found[:12]}")
+        return load(data)
+    except (OSError, SafetensorError) as error:
+        raise VerificationError(f"expected readable weights in {path}, got {_one_line(error)}") from error

@@ -1,0 +1,182 @@
+"""The training loop: one for every network, device and precision."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError
+from slimprune.training.batches import Batches, count_batches, on_device, set_epoch
+from slimprune.training.checkpoint import Checkpoint
+from slimprune.training.evaluation import as_tensor, evaluate
+from slimprune.training.metrics import Metric
+from slimprune.training.replicas import rank
+from slimprune.training.result import EpochRecord, Progress, TrainResult
+from slimprune.training.settings import TrainSettings, find_device, learning_rate
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+SILENT = Progress()
+
+
+def train(
+    model: nn.Module,
+    train_batches: Batches,
+    test_batches: Batches,
+    settings: TrainSettings,
+    *,
+    loss: Loss,
+    metric: Metric,
+    progress: Progress = SILENT,
+    checkpoint: Path | None = None,
+) -> TrainResult:
+    """Trains the model in place with SGD, testing it after every epoch.
+
+    Each epoch draws its random numbers from (seed, epoch) and the caller's generators are left as they were, so a run
+    resumed from its checkpoint ends, on the CPU, with the very weights of an uninterrupted one.
+
+    Args:
+        model: Moved to `settings.device` and left in eval mode; may be wrapped in `DistributedDataParallel`.
+        train_batches: (inputs [N, ...], targets), gone through once per epoch; `set_epoch` is called where it exists.
+        test_batches: The same for testing.
+        settings: The recipe.
+        loss: (output, targets) of a batch -> mean loss, a scalar.
+        metric: What the test batches are judged by.
+        progress: Called after steps and epochs.
+        checkpoint: Folder for checkpoints and `metrics.jsonl`; if it holds a checkpoint, training goes on from there.
+
+    Raises:
+        UsageError: If the device is absent, the batches cannot be repeated or the folder cannot be written to.
+        DataError: If there are no batches.
+        UnsupportedModelError: If nothing can be trained, or the output does not fit the targets.
+        VerificationError: If the folder's checkpoint is damaged or of other settings.
+        SlimpruneError: If the loss stops being finite.
+    """
+    device = find_device(settings.device)
+    run = _Run(model.to(device), _optimizer(model, settings), loss, settings, count_batches(train_batches), progress)
+    store = _open_store(run, metric, checkpoint)
+    history = store.restore(model, run.optimizer) if store else []
+    if store and rank() == 0:
+        store.start_metrics(history)
+    for epoch in range(len(history) + 1, settings.epochs + 1):
+        started = time.perf_counter()
+        with _epoch_randomness(settings.seed, epoch, device):
+            lr, train_loss = _train_epoch(run, train_batches, epoch, device)
+            value = evaluate(model, test_batches, metric, device=device, amp=settings.amp)
+        history.append(EpochRecord(epoch, lr, train_loss, value, time.perf_counter() - started))
+        if store and rank() == 0:
+            store.save(model, run.optimizer, history)
+        progress.on_epoch(history[-1])
+    model.eval()
+    return TrainResult.of(metric.name, history)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same over all steps."""
+
+    model: nn.Module
+    optimizer: SGD
+    loss: Loss
+    settings: TrainSettings
+    steps_per_epoch: int
+    progress: Progress
+
+
+def _optimizer(model: nn.Module, settings: TrainSettings) -> SGD:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise UnsupportedModelError("expected a model with trainable parameters, got none")
+    return SGD(
+        parameters,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=settings.nesterov,
+    )
+
+
+def _open_store(run: _Run, metric: Metric, folder: Path | None) -> Checkpoint | None:
+    if folder is None:
+        return None
+    # Where it runs does not change what is trained, and ranks of one run differ in it.
+    settings = {key: value for key, value in asdict(run.settings).items() if key != "device"}
+    return Checkpoint(folder, {**settings, "metric": metric.name, "steps_per_epoch": run.steps_per_epoch})
+
+
+@contextmanager
+def _epoch_randomness(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+    """Seeds the generators of the CPU and of this device, and of no other; puts both back afterwards."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        # Large strides keep the streams of neighbouring seeds, epochs and ranks apart.
+        number = (seed * 1_000_000_007 + epoch * 1_000_003 + rank()) % 2**63
+        torch.default_generator.manual_seed(number)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(number)
+        yield
+
+
+def _train_epoch(run: _Run, batches: Batches, epoch: int, device: torch.device) -> tuple[float, float]:
+    """One pass; returns the last step's learning rate and the mean loss over the samples."""
+    run.model.train()
+    set_epoch(batches, epoch)
+    losses: list[Tensor] = []
+    sizes: list[int] = []
+    for step, (inputs, targets) in enumerate(on_device(batches, device), start=1):
+        lr = learning_rate(run.settings, (epoch - 1) * run.steps_per_epoch + step - 1, run.steps_per_epoch)
+        loss = _forward(run, inputs, targets, check=step == 1)
+        if device.type == "cpu":
+            _check_finite([loss.item()], run, epoch, step)
+        _update(run.optimizer, loss, lr)
+        losses.append(loss.detach())
+        sizes.append(len(inputs))
+        run.progress.on_step(epoch, step, run.steps_per_epoch)
+    if not losses:
+        raise DataError(f"expected training batches in epoch {epoch}, got none")
+    # On an accelerator the losses are looked at here only: one wait per epoch in place of one per step.
+    values = torch.stack(losses).double().tolist()
+    _check_finite(values, run, epoch, 1)
+    return lr, math.fsum(value * size for value, size in zip(values, sizes, strict=True)) / sum(sizes)
+
+
+def _forward(run: _Run, inputs: Tensor, targets: Tensor, *, check: bool) -> Tensor:
+    with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=run.settings.amp):
+        output = run.model(inputs)
+        if check:
+            _check_fit(as_tensor(output), targets)
+        return run.loss(output, targets)
+
+
+def _update(optimizer: SGD, loss: Tensor, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    optimizer.step()
+
+
+def _check_fit(output: Tensor, targets: Tensor) -> None:
+    """Refuses an output whose batch or classes cannot be those of the targets."""
+    if output.shape[:1] != targets.shape[:1]:
+        found = f"{list(output.shape)} for {len(targets)} targets"
+        raise UnsupportedModelError(f"expected one output per target, got {found}")
+    classes = output.ndim == 2 and targets.ndim == 1 and not targets.is_floating_point()
+    if classes and int(targets.max()) >= output.shape[1]:
+        found = f"{output.shape[1]} outputs for class {int(targets.max())}"
+        raise UnsupportedModelError(f"expected an output per class, got {found}")
+
+
+def _check_finite(values: list[float], run: _Run, epoch: int, first_step: int) -> None:
+    for step, value in enumerate(values, start=first_step):
+        if not math.isfinite(value):
+            lr = learning_rate(run.settings, (epoch - 1) * run.steps_per_epoch + step - 1, run.steps_per_epoch)
+            where = f"epoch {epoch}, step {step} (lr {lr:g})"
+            rule = "training stopped: expected a finite loss"
+            raise SlimpruneError(f"{rule}, got {value} at {where}; a lower --lr usually helps")

@@ -1,0 +1,79 @@
+"""What a trained network is judged by: sums over batches whose ratio is a share in [0, 1]."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slimprune.errors import DataError, UnsupportedModelError
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A mean of ratios, each ratio taken over all batches at once; larger is better.
+
+    Attributes:
+        name: What reports call it.
+        count: (output, target) of one batch -> (numerators, denominators), both 1-D int64 of equal length.
+    """
+
+    name: str
+    count: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+    def __call__(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Numerators and denominators of one batch."""
+        return self.count(output, target)
+
+    def value(self, numerators: Tensor, denominators: Tensor) -> float:
+        """The mean of numerators / denominators over the entries whose denominator is not zero.
+
+        Raises:
+            DataError: If every denominator is zero, which means that nothing was counted.
+        """
+        seen = denominators > 0
+        if not bool(seen.any()):
+            raise DataError(f"expected targets that {self.name} can count, got none")
+        return float((numerators[seen].double() / denominators[seen].double()).mean())
+
+
+def _count_top1(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits [N, K] and class numbers [N] -> ([correct], [N])."""
+    if output.ndim != 2 or target.shape != output.shape[:1]:
+        shapes = f"{list(output.shape)} and {list(target.shape)}"
+        raise UnsupportedModelError(f"expected an output [N, K] and targets [N] for top1, got {shapes}")
+    correct = (output.argmax(dim=1) == target).sum().reshape(1)
+    return correct, correct.new_full((1,), target.numel())
+
+
+def _foreground(output: Tensor) -> Tensor:
+    """Logits [N, 1, H, W] or [N, H, W] (above 0), or [N, 2, H, W] (second above first) -> mask [N, H, W]."""
+    if output.ndim == 3:
+        return output > 0
+    if output.ndim == 4 and output.shape[1] == 1:
+        return output[:, 0] > 0
+    if output.ndim == 4 and output.shape[1] == 2:
+        return output[:, 1] > output[:, 0]
+    raise UnsupportedModelError(f"expected logits [N, 1 or 2, H, W] or [N, H, W] for miou, got {list(output.shape)}")
+
+
+def _count_iou(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and masks of 0 and 1 ([N, 1, H, W] or [N, H, W]) -> pixels in the intersection and in the union.
+
+    The first entry of each is the background's, the second the foreground's.
+    """
+    predicted = _foreground(output)
+    true = (target[:, 0] if target.ndim == 4 else target) > 0.5
+    if true.shape != predicted.shape:
+        found = f"{list(predicted.shape)} and {list(true.shape)}"
+        raise UnsupportedModelError(f"expected output and mask of one size for miou, got {found}")
+    both, either = (predicted & true).sum(), (predicted | true).sum()
+    pixels = true.numel()
+    return torch.stack([pixels - either, both]), torch.stack([pixels - both, either])
+
+
+top1 = Metric("top1", _count_top1)
+"""Share of samples whose largest logit is the target class."""
+
+mean_iou = Metric("miou", _count_iou)
+"""Intersection over union of binary masks, averaged over background and foreground."""

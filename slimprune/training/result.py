@@ -1,0 +1,72 @@
+"""What training hands back, and what it reports on the way."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One finished epoch.
+
+    Attributes:
+        epoch: From 1.
+        lr: Learning rate of the epoch's last step.
+        train_loss: Mean over the epoch's training samples, each seen with the weights of its own step.
+        test_metric: The metric on the test batches after the epoch, in [0, 1].
+        seconds: Wall-clock of the epoch's training and test pass.
+    """
+
+    epoch: int
+    lr: float
+    train_loss: float
+    test_metric: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished training.
+
+    Attributes:
+        metric: Name of the metric.
+        final: Its value after the last epoch, in [0, 1].
+        best: Its largest value after any epoch, in [0, 1]; chosen on the test batches, so it flatters.
+        epochs: Epochs trained, those before a resumption included.
+        seconds: Sum of the epochs' wall-clock.
+        history: One record per epoch.
+    """
+
+    metric: str
+    final: float
+    best: float
+    epochs: int
+    seconds: float
+    history: tuple[EpochRecord, ...]
+
+    @classmethod
+    def of(cls, metric: str, history: Sequence[EpochRecord]) -> "TrainResult":
+        """Sums up a history of at least one epoch."""
+        values = [record.test_metric for record in history]
+        seconds = sum(record.seconds for record in history)
+        return cls(metric, values[-1], max(values), len(history), seconds, tuple(history))
+
+
+def _ignore_step(epoch: int, step: int, steps_per_epoch: int) -> None:
+    """Does nothing with a finished step."""
+
+
+def _ignore_epoch(record: EpochRecord) -> None:
+    """Does nothing with a finished epoch."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is called while training runs; by default nothing.
+
+    Attributes:
+        on_step: Called after every optimiser step with (epoch, step, steps_per_epoch), the first two from 1.
+        on_epoch: Called after every epoch, once its checkpoint lies on the disk.
+    """
+
+    on_step: Callable[[int, int, int], None] = _ignore_step
+    on_epoch: Callable[[EpochRecord], None] = _ignore_epoch

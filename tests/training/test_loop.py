@@ -1,0 +1,171 @@
+import pytest
+import torch
+from torch import distributed, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+
+from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
+from slimprune.training import Progress, TrainSettings, top1, train
+
+from .cases import Shuffled, assert_same_state, network
+
+SETTINGS = TrainSettings(epochs=4, lr=0.05)
+
+
+def fit(model, settings=SETTINGS, batches=None, **options):
+    options = {"loss": cross_entropy, "metric": top1, **options}
+    return train(model, batches or Shuffled(), Shuffled(batch=12), settings, **options)
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine"])
+def test_a_small_problem_is_learned(schedule):
+    model = network()
+    result = fit(model, TrainSettings(epochs=12, lr=0.05, schedule=schedule))
+    assert result.metric == "top1"
+    assert result.final > 0.85
+    assert result.best == max(record.test_metric for record in result.history) >= result.final
+    assert result.final == result.history[-1].test_metric
+    assert [record.epoch for record in result.history] == list(range(1, 13))
+    assert result.epochs == 12
+    assert result.seconds == pytest.approx(sum(record.seconds for record in result.history))
+    assert result.history[-1].train_loss < result.history[0].train_loss
+    assert not model.training
+
+
+def test_one_step_is_the_formula_of_sgd():
+    # w = 2, loss = mean(w * x) with x = 1 and 3 -> gradient 2; with decay 0.5: 2 + 0.5 * 2 = 3; w - 0.1 * 3 = 1.7
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 2.0)
+    batches = [(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 0]))]
+    settings = TrainSettings(epochs=1, lr=0.1, weight_decay=0.5)
+    result = train(model, batches, batches, settings, loss=lambda output, _: output.mean(), metric=top1)
+    assert model.weight.item() == pytest.approx(1.7)
+    assert result.history[0].train_loss == pytest.approx(2.0 * (1 + 3) / 2)
+    assert result.history[0].lr == 0.1
+
+
+def test_the_train_loss_weighs_samples_not_batches():
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 1.0)
+    none = torch.zeros(3, dtype=torch.long)
+    batches = [(torch.ones(3, 1), none), (torch.zeros(1, 1), none[:1])]
+    settings = TrainSettings(epochs=1, lr=1e-12)
+    result = train(model, batches, batches, settings, loss=lambda output, _: output.mean(), metric=top1)
+    assert result.history[0].train_loss == pytest.approx(3 / 4)
+
+
+def test_equal_seeds_give_equal_weights_and_other_seeds_others():
+    models = [network() for _ in range(3)]
+    for model, seed in zip(models, (5, 5, 6), strict=True):
+        fit(model, TrainSettings(epochs=2, seed=seed))
+    assert_same_state(models[0], models[1])
+    assert not torch.equal(models[0][0].weight, models[2][0].weight)
+
+
+def test_the_callers_random_numbers_are_left_alone():
+    state = torch.get_rng_state()
+    fit(network())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_progress_sees_every_step_and_epoch():
+    steps, epochs = [], []
+    progress = Progress(on_step=lambda *step: steps.append(step), on_epoch=epochs.append)
+    result = fit(network(), TrainSettings(epochs=2), progress=progress)
+    assert steps == [(epoch, step, 3) for epoch in (1, 2) for step in (1, 2, 3)]
+    assert tuple(epochs) == result.history
+
+
+def test_a_loss_that_is_not_finite_stops_training_before_the_weights_are_touched():
+    model = network()
+    before = network()
+    batches = Shuffled()
+    batches.inputs[:] = float("nan")
+    rule = r"finite loss, got nan at epoch 1, step 1 \(lr 0.1\); a lower --lr usually helps"
+    with pytest.raises(SlimpruneError, match=rule):
+        fit(model, TrainSettings(epochs=1), batches=batches)
+    assert torch.equal(model[0].weight, before[0].weight)
+
+
+def test_autocast_runs_on_the_cpu_and_keeps_float32_weights():
+    kinds = set()
+
+    def loss(output, target):
+        kinds.add(output.dtype)
+        return cross_entropy(output, target)
+
+    model = network()
+    fit(model, TrainSettings(epochs=1, amp=True), loss=loss)
+    assert kinds == {torch.bfloat16}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_frozen_parameters_stay_and_a_wholly_frozen_model_is_refused():
+    model = network()
+    model[0].requires_grad_(False)
+    before = model[0].weight.clone()
+    fit(model, TrainSettings(epochs=1))
+    assert torch.equal(model[0].weight, before)
+    with pytest.raises(UnsupportedModelError, match="trainable parameters, got none"):
+        fit(model.requires_grad_(False))
+
+
+class Once:
+    """Batches that are there in the first epoch only."""
+
+    def __init__(self):
+        self.left = 1
+
+    def __len__(self):
+        return 1
+
+    def __iter__(self):
+        if self.left:
+            self.left -= 1
+            yield torch.rand(4, 6), torch.zeros(4, dtype=torch.long)
+
+
+def test_batches_that_run_dry_are_refused():
+    with pytest.raises(DataError, match="training batches in epoch 2, got none"):
+        fit(network(), batches=Once())
+
+
+@pytest.mark.parametrize(
+    ("batch", "rule"),
+    [
+        ((torch.rand(4, 6), torch.tensor([0, 1, 2, 3])), "got 3 outputs for class 3"),
+        ((torch.rand(4, 6), torch.tensor([0, 1])), r"one output per target, got \[4, 3\] for 2 targets"),
+    ],
+)
+def test_targets_that_do_not_fit_the_output_are_refused(batch, rule):
+    with pytest.raises(UnsupportedModelError, match=rule):
+        fit(network(), batches=[batch])
+
+
+def test_an_absent_device_is_refused():
+    with pytest.raises(UsageError, match="present"):
+        fit(network(), TrainSettings(epochs=1, device="cuda:99"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_training_on_cuda_leaves_its_generator_alone_and_names_the_step_that_failed():
+    state = torch.cuda.get_rng_state()
+    assert fit(network(), TrainSettings(epochs=12, lr=0.05, device="cuda", amp=True)).final > 0.85
+    assert torch.equal(torch.cuda.get_rng_state(), state)
+    good = (torch.rand(4, 6), torch.zeros(4, dtype=torch.long))
+    with pytest.raises(SlimpruneError, match="epoch 1, step 2"):
+        fit(network(), TrainSettings(epochs=1, device="cuda"), batches=[good, (good[0] / 0, good[1])])
+
+
+@pytest.mark.skipif(not distributed.is_gloo_available(), reason="needs gloo")
+def test_a_wrapped_model_trains_to_the_weights_of_a_plain_one(tmp_path):
+    plain, wrapped = network(), network()
+    fit(plain)
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        result = fit(DistributedDataParallel(wrapped), checkpoint=tmp_path / "run")
+        again = fit(DistributedDataParallel(network(seed=9)), checkpoint=tmp_path / "run")
+    finally:
+        distributed.destroy_process_group()
+    assert_same_state(plain, wrapped)
+    assert again.history == result.history

@@ -1,0 +1,62 @@
+import math
+from itertools import pairwise
+
+import pytest
+
+from slimprune.errors import UsageError
+from slimprune.training import TrainSettings
+from slimprune.training.settings import find_device, learning_rate
+
+
+@pytest.mark.parametrize(
+    ("values", "rule"),
+    [
+        ({"epochs": 0}, "epochs of at least 1, got 0"),
+        ({"lr": 0.0}, "lr above 0, got 0.0"),
+        ({"lr": math.inf}, "finite lr"),
+        ({"lr": math.nan}, "finite lr"),
+        ({"momentum": 1.0}, r"momentum in \[0, 1\), got 1.0"),
+        ({"weight_decay": -1e-4}, "weight_decay"),
+        ({"nesterov": True, "momentum": 0.0}, "momentum above 0 with nesterov"),
+        ({"schedule": "linear"}, "schedule step or cosine, got linear"),
+        ({"seed": -1}, "seed"),
+        ({"device": "tpu9"}, "device cpu, cuda or cuda:N, got tpu9"),
+        ({"device": "meta"}, "device cpu, cuda or cuda:N, got meta"),
+    ],
+)
+def test_values_outside_their_range_are_refused(values, rule):
+    with pytest.raises(UsageError, match=rule):
+        TrainSettings(**{"epochs": 1, **values})
+
+
+def test_a_cuda_device_that_is_absent_is_refused():
+    with pytest.raises(UsageError, match="device cuda:99 to be present"):
+        find_device("cuda:99")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [
+        (4, [0.1, 0.1, 0.01, 0.001]),  # 2/4 = 50 %, 3/4 = 75 %
+        (3, [0.1, 0.1, 0.01]),  # 2/3 = 67 %
+        (1, [0.1]),
+    ],
+)
+def test_step_schedule_divides_by_ten_at_half_and_at_three_quarters(epochs, expected):
+    settings = TrainSettings(epochs=epochs)
+    steps = range(0, epochs * 5, 5)
+    assert [learning_rate(settings, step, 5) for step in steps] == pytest.approx(expected)
+    assert [learning_rate(settings, step + 4, 5) for step in steps] == pytest.approx(expected)
+
+
+def test_cosine_schedule_warms_up_and_falls_to_zero():
+    settings = TrainSettings(epochs=4, lr=1.0, schedule="cosine")
+    rates = [learning_rate(settings, step, 10) for step in range(41)]  # 40 steps, 4 of them warm-up
+    assert rates[:5] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
+    assert rates[4 + 18] == pytest.approx(0.5)  # half of the 36 steps that follow
+    assert rates[40] == pytest.approx(0.0)
+    assert all(later < earlier for earlier, later in pairwise(rates[4:]))
+
+
+def test_cosine_schedule_of_a_single_step_trains_at_the_peak():
+    assert learning_rate(TrainSettings(epochs=1, lr=0.3, schedule="cosine"), 0, 1) == pytest.approx(0.3)
