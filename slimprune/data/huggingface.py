@@ -72,7 +72,7 @@ def _load_splits(source: str) -> Any:
     datasets, folder = _library(), Path(source).expanduser()
     if not folder.is_dir() and source.startswith((".", "/", "~")):
         raise DataError(f"expected a folder or a name on the Hugging Face hub, found no folder {source!r}")
-    path, cache = str(folder) if folder.is_dir() else source, str(cache_folder() / "huggingface")
+    path, cache = str(folder.resolve()) if folder.is_dir() else source, str(cache_folder() / "huggingface")
     try:
         with quiet(), _network(datasets, allowed=not folder.is_dir()):
             return datasets.load_dataset(path, cache_dir=cache)

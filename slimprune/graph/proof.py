@@ -14,6 +14,7 @@ from slimprune.graph.removal import Kept, select, with_tensors
 from slimprune.graph.tracing import FORWARD_ERRORS, Example
 
 TOLERANCE = 1e-5
+_CALIBRATION_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,14 @@ class Trial:
     dense: nn.Module
     state: Mapping[str, Tensor]
     inputs: tuple[Tensor, ...]
+    untouched: list[Tensor] | str
 
     @classmethod
     def prepare(cls, dense: nn.Module, example: Example, seed: int = 0) -> "Trial":
         """Draws the tensors and inputs; `dense` itself is left untouched."""
+        state = _random_state(dense, random_inputs(example, seed + 1, batch=_CALIBRATION_BATCH), seed)
         inputs = random_inputs(example, seed)
-        return cls(dense, _random_state(dense, inputs, seed), inputs)
+        return cls(dense, state, inputs, _outputs(_twin(dense, state), inputs))
 
     def prove(self, slim: nn.Module, groups: Iterable[ChannelGroup], kept: Kept) -> Proof:
         """The proof of one removal; see `prove_removal`."""
@@ -93,7 +96,10 @@ class Trial:
             slim = _twin(self.dense, select(self.state, groups, exact))
         expected = _outputs(_twin(self.dense, {**self.state, **silenced(self.state, groups, exact)}), self.inputs)
         found = _outputs(_twin(slim, {**self.state, **select(self.state, groups, exact)}), self.inputs)
-        return replace(_compare(expected, found), structural=structural)
+        proof = replace(_compare(expected, found), structural=structural)
+        if exact and proof.passed and _compare(self.untouched, expected).passed:
+            return replace(proof, problem="its removal does not show in the output: nothing can be proven")
+        return proof
 
 
 def silenced(tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], kept: Kept) -> dict[str, Tensor]:

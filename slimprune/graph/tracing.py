@@ -82,11 +82,31 @@ def trace(model: nn.Module, example: Example) -> Iterator[Reach]:
             warnings.simplefilter("ignore")
             graph.build_dependency(twin, example_inputs=example, verbose=False)
     except FORWARD_ERRORS as error:
-        raise UnsupportedModelError(f"the dependency graph of {type(model).__name__} failed: {error}") from error
+        raise UnsupportedModelError(
+            f"the dependency graph of {type(model).__name__} failed: {_first_line(error)}"
+        ) from error
     names = {id(tensor): name for name, tensor in named_tensors(twin).items()}
     for layer, module in twin.named_modules():
         if isinstance(module, (_ConvNd, nn.Linear)) and module in graph.module2node:
-            yield _reach(graph, layer, module, names)
+            try:
+                yield _reach(graph, layer, module, names)
+            except FORWARD_ERRORS as error:
+                yield _unmapped(layer, module, names, f"its channels cannot be followed: {_first_line(error)}")
+
+
+def _unmapped(layer: str, module: _ConvNd | nn.Linear, names: dict[int, str], reason: str) -> Reach:
+    """A layer whose rows are known, but not what reads them."""
+    places = _conv(module, True, 0) if isinstance(module, _ConvNd) else _linear(module, True, 0)
+    width = module.out_channels if isinstance(module, _ConvNd) else module.out_features
+    every = list(range(width))
+    touches = (
+        [] if isinstance(places, str) else [Touch(names[id(t)], dim, role, every, every) for t, dim, role in places]
+    )
+    return Reach(layer, width, tuple(touches), (Obstacle(reason, every),))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _reach(graph: Any, layer: str, module: nn.Module, names: dict[int, str]) -> Reach:
@@ -110,7 +130,7 @@ def _reach(graph: Any, layer: str, module: nn.Module, names: dict[int, str]) -> 
             continue
         for tensor, dim, role in found:
             if max(index) >= tensor.shape[dim]:
-                reason = f"index {max(index)} lies outside {names[id(tensor)]} of size {tensor.shape[dim]}"
+                reason = f"the traced index {max(index)} lies outside {names[id(tensor)]} (size {tensor.shape[dim]})"
                 obstacles.append(Obstacle(reason, root))
             else:
                 touches.append(Touch(names[id(tensor)], dim, role, index, root))

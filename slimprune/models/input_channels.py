@@ -56,7 +56,7 @@ def _with_input_channels(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
         bias=convolution.bias is not None,
         padding_mode=convolution.padding_mode,
     ).to(convolution.weight)
-    replacement.weight.normal_(0.0, convolution.weight.std().item())
+    replacement.weight.normal_().mul_(convolution.weight.std())
     if convolution.bias is not None and replacement.bias is not None:
         replacement.bias.copy_(convolution.bias)
     return replacement

@@ -3,6 +3,7 @@ import torch
 
 from slimprune.models import InputSpec
 from slimprune.models.cifar_resnet import build
+
 from .asserts import assert_exports_with_any_batch, assert_maps, parameter_count
 
 CIFAR = InputSpec(3, 32, 32, 10)

@@ -5,6 +5,7 @@ import torch
 
 from slimprune.errors import UsageError
 from slimprune.models import InputSpec, architectures, build, task_of
+
 from .asserts import assert_maps
 
 CIFAR = InputSpec(3, 32, 32, 10)

@@ -3,6 +3,7 @@ from torch import nn
 
 from slimprune.models import InputSpec
 from slimprune.models.resnet import build
+
 from .asserts import assert_maps, parameter_count
 
 TORCHVISION_RESNET18 = 11_689_512  # as torchvision documents, 1,000 classes

@@ -3,6 +3,7 @@ import torch
 
 from slimprune.models import InputSpec
 from slimprune.models.torchvision_models import FAMILY, build
+
 from .asserts import assert_maps, parameter_count
 
 NAMES = [architecture.name for architecture in FAMILY.architectures]

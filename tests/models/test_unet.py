@@ -4,6 +4,7 @@ import torch
 from slimprune.errors import UsageError
 from slimprune.models import InputSpec
 from slimprune.models.unet import UNetOptions, build, parse_options
+
 from .asserts import assert_exports_with_any_batch, assert_maps, parameter_count
 
 SMALL = InputSpec(3, 16, 24, 1)

@@ -5,6 +5,7 @@ from torch import nn
 from slimprune.errors import UsageError
 from slimprune.models import InputSpec
 from slimprune.models.vgg import build
+
 from .asserts import assert_exports_with_any_batch, assert_maps, parameter_count
 
 CIFAR = InputSpec(3, 32, 32, 10)
