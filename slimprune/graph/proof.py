@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils._pytree import tree_leaves
 
 from slimprune.graph.groups import ChannelGroup, named_tensors
-from slimprune.graph.removal import Kept, select, with_tensors
+from slimprune.graph.removal import Kept, select, with_tensors, with_values
 from slimprune.graph.tracing import FORWARD_ERRORS, Example
 
 TOLERANCE = 1e-5
@@ -87,14 +87,19 @@ class Trial:
     def prove(self, slim: nn.Module, groups: Iterable[ChannelGroup], kept: Kept) -> Proof:
         """The proof of one removal; see `prove_removal`."""
         groups = tuple(groups)
+        problem = _misfit(slim, {**self.state, **select(self.state, groups, kept)})
+        if problem is not None:
+            return Proof(float("inf"), problem=problem)
         exact = {group.id: kept[group.id] for group in groups if group.exact and group.id in kept}
         structural = tuple(group.id for group in groups if group.id in kept and not group.exact)
         if structural:
-            problem = _structural_problem(_twin(slim, {**self.state, **select(self.state, groups, kept)}), self.inputs)
+            values = {**self.state, **select(self.state, groups, kept)}
+            problem = _structural_problem(with_values(slim, values), self.inputs)
             if problem is not None:
                 return Proof(float("inf"), problem=problem, structural=structural)
-            slim = _twin(self.dense, select(self.state, groups, exact))
-        expected = _outputs(_twin(self.dense, {**self.state, **silenced(self.state, groups, exact)}), self.inputs)
+            slim = with_tensors(self.dense, select(self.state, groups, exact))
+        masked = _twin(self.dense, {**self.state, **silenced(self.state, groups, exact)})
+        expected = _outputs(masked, self.inputs)
         found = _outputs(_twin(slim, {**self.state, **select(self.state, groups, exact)}), self.inputs)
         proof = replace(_compare(expected, found), structural=structural)
         if exact and proof.passed and _compare(self.untouched, expected).passed:
@@ -170,7 +175,17 @@ def _double(tensor: Tensor) -> Tensor:
 
 
 def _twin(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    return with_tensors(model, tensors).eval()
+    return with_values(model, tensors).eval()
+
+
+def _misfit(slim: nn.Module, expected: Mapping[str, Tensor]) -> str | None:
+    """The first tensor of the slim model whose shape is not the planned one, in a clause."""
+    found = named_tensors(slim)
+    for name, tensor in expected.items():
+        shape = tuple(found[name].shape) if name in found else None
+        if shape != tuple(tensor.shape):
+            return f"{name} has shape {shape}, the plan says {tuple(tensor.shape)}"
+    return None
 
 
 def _outputs(model: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor] | str:

@@ -49,17 +49,22 @@ def select(tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], kept: 
 
 def with_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """A deep copy of `model` in which the named tensors are replaced and the modules' attributes fit the new shapes."""
-    memo: dict[int, Any] = {}
-    olds = named_tensors(model)
-    for name, new in tensors.items():
-        old = olds[name]
-        memo[id(old)] = nn.Parameter(new, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else new
-    result = copy.deepcopy(model, memo)
-    replaced = {id(tensor) for tensor in memo.values() if isinstance(tensor, Tensor)}
+    result = with_values(model, tensors)
+    replaced = {id(tensor) for name, tensor in named_tensors(result).items() if name in tensors}
     for module in result.modules():
         if any(id(tensor) in replaced for tensor in (*module._parameters.values(), *module._buffers.values())):
             fit_attributes(module)
     return result
+
+
+def with_values(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """A deep copy of `model` in which the named tensors are replaced and nothing else; tied tensors stay tied."""
+    memo: dict[int, Any] = {}
+    for name, old in named_tensors(model).items():
+        if name in tensors:
+            new = tensors[name]
+            memo[id(old)] = nn.Parameter(new, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else new
+    return copy.deepcopy(model, memo)
 
 
 def fit_attributes(module: nn.Module) -> None:

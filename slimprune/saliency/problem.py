@@ -87,9 +87,7 @@ class Problem:
         """Hessian of the loss on batch `step` at `weights`, times `direction` [P]; by double backward."""
         weights = weights.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(self.loss_at(weights, step), weights, create_graph=True)
-        if not gradient.requires_grad:
-            return torch.zeros_like(direction)
-        (product,) = torch.autograd.grad(gradient, weights, direction)
+        (product,) = torch.autograd.grad(gradient, weights, direction, materialize_grads=True)
         return product
 
     def loss_at(self, weights: Tensor, step: int) -> Tensor:

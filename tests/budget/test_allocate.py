@@ -1,0 +1,166 @@
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from slimprune.budget import RULES, Budget, CostModel, allocate
+from slimprune.errors import BudgetError, UsageError
+from slimprune.graph import find_groups, free_groups, keep_channels
+from slimprune.measure import count_params
+from slimprune.saliency import Scores
+from tests.networks import EXAMPLE, Residual, named, toy
+
+RATIOS = (0.25, 0.5, 0.75, 0.9, 0.95)
+ARCHS = ("vgg19", "resnet18", "resnet50", "unet")
+
+
+def fake_scores(groups, seed=0):
+    """Scores with the shape of real ones: a scale per layer over four decades, log-normal channels within."""
+    generator = np.random.default_rng(seed)
+    raw = {
+        group.id: torch.from_numpy(10 ** generator.uniform(-4, 0) * generator.lognormal(0, 1, group.width))
+        for group in free_groups(groups)
+    }
+    total = sum(values.sum() for values in raw.values())
+    return Scores({group: values / total for group, values in raw.items()}, "fake", 1, None)
+
+
+def plans(arch, of, rule, **options):
+    _, _, groups, costs = named(arch)
+    scores = fake_scores(groups)
+    return [allocate(scores, groups, Budget(ratio, of), costs, rule=rule, **options) for ratio in RATIOS]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("of", ["params", "macs", "channels"])
+@pytest.mark.parametrize("arch", ARCHS)
+def test_budgets_are_met(arch, of, rule):
+    floor = 0.01 if of == "channels" else 0.05
+    found = plans(arch, of, rule, floor=floor)
+    for ratio, plan in zip(RATIOS, found, strict=True):
+        asked = (1 - ratio) * plan.dense.of(of)
+        assert 0.98 * asked <= plan.slim.of(of) <= asked + 1e-6  # 0.1 * 2890 is a hair below 289
+        assert all(width >= max(1, np.ceil(floor * group.width)) for group, width in sizes(plan))
+    for wide, narrow in pairwise(found):
+        assert all(narrow.widths[group] <= width for group, width in wide.widths.items())
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("of", ["params", "macs"])
+@pytest.mark.parametrize("arch", ARCHS)
+def test_rounded_budgets_are_never_above_the_request(arch, of, rule):
+    found = plans(arch, of, rule, round_to=8)
+    for ratio, plan in zip(RATIOS, found, strict=True):
+        assert plan.slim.of(of) <= (1 - ratio) * plan.dense.of(of) + 1e-6
+        assert all(width % 8 == 0 and width >= 8 for group, width in sizes(plan) if group.protected_reason is None)
+    for wide, narrow in pairwise(found):
+        assert all(narrow.widths[group] <= width for group, width in wide.widths.items())
+
+
+def sizes(plan):
+    return [(group, plan.widths[group.id]) for group in plan.groups]
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_predicted_parameters_are_the_slim_models(arch):
+    model = named(arch)[0]
+    plan = plans(arch, "params", "global")[3]
+    assert count_params(keep_channels(model, plan.groups, plan.kept)) == plan.slim.params
+
+
+def small(**options):
+    model = toy(Residual)
+    groups = find_groups(model, EXAMPLE, protect=options.pop("protect", ()))
+    costs = CostModel.of(model, groups, EXAMPLE)
+    scores = Scores(
+        {
+            "stem": torch.tensor([0.5, 0.1, 0.4, 0.1, 0.1, 0.2], dtype=torch.float64),
+            "inner": torch.tensor([0.9, 0.0, 0.3, 0.3, 0.1], dtype=torch.float64),
+        },
+        "fake",
+        1,
+        None,
+    )
+    return allocate(scores, groups, options.pop("budget", Budget(0.5, "channels")), costs, **options)
+
+
+def test_global_is_one_threshold_over_all_channels():
+    """15 channels, 4 protected; 7 may stay: 4 + the best 3 of 0.9, 0.5, 0.4, 0.3, ..."""
+    plan = small(rule="global", floor=0)
+    assert plan.slim.channels == 7
+    assert plan.kept["inner"].tolist() == [0]
+    assert plan.kept["stem"].tolist() == [0, 2]
+
+
+def test_ties_go_to_the_earlier_group_and_the_lower_channel():
+    plan = small(rule="global", floor=0, budget=Budget(1 - 13.01 / 15, "channels"))
+    assert plan.kept["inner"].tolist() == [0, 2, 3]
+    assert plan.kept["stem"].tolist() == [0, 1, 2, 3, 4, 5]
+    plan = small(rule="global", floor=0, budget=Budget(1 - 11.01 / 15, "channels"))
+    assert plan.kept["stem"].tolist() == [0, 1, 2, 5]
+
+
+def test_the_floor_comes_first():
+    plan = small(rule="global", floor=0.4, budget=Budget(0.4, "channels"))  # 9 of 15: ceil(2.4) + ceil(2.0) + 4
+    assert plan.widths == {"stem": 3, "inner": 2, "head": 4}
+
+
+def test_tempered_widths_follow_the_fourth_root_of_the_mean_score():
+    _, _, groups, costs = named("vgg19")
+    scores = fake_scores(groups)
+    plan = allocate(scores, groups, Budget(0.9), costs, rule="tempered", floor=0)
+    free = free_groups(groups)
+    shares = [plan.widths[g.id] / (g.width * float(scores.by_group[g.id].mean()) ** 0.25) for g in free]
+    wide = [share for share, g in zip(shares, free, strict=True) if plan.widths[g.id] not in (1, g.width)]
+    assert max(wide) / min(wide) < 1.15
+
+
+def test_uniform_widths_are_proportional():
+    _, _, groups, costs = named("vgg19")
+    plan = allocate(None, groups, Budget(0.9, "macs"), costs, rule="uniform")
+    shares = [plan.widths[group.id] / group.width for group in free_groups(groups)]
+    assert max(shares) - min(shares) <= 1 / 64
+    assert plan.kept["features.0"].tolist() == list(range(plan.widths["features.0"]))
+
+
+def test_protected_groups_stay_whole():
+    plan = small(protect=["inner"], budget=Budget(0.3, "channels"), floor=0)
+    assert plan.widths == {"stem": 10 - 9, "inner": 5, "head": 4}
+
+
+def test_groups_narrower_than_the_multiple_stay_whole():
+    plan = small(budget=Budget(0.1, "channels"), round_to=3)  # 13 may stay: 6 + 5 rounded down to 3 + 4
+    assert plan.widths == {"stem": 6, "inner": 3, "head": 4}
+    with pytest.raises(BudgetError, match="in multiples of 8"):
+        small(budget=Budget(0.5), round_to=8)
+
+
+def test_an_impossible_budget_names_the_floor():
+    with pytest.raises(BudgetError) as caught:
+        small(budget=Budget(0.99), floor=0.5)
+    assert re.search(
+        r"cannot remove 0.99 of params: the floor \(50% of the channels and at least one of every group; "
+        r"1 protected groups whole\) leaves [\d,]+ of 776, a ratio of 0\.\d{4} at most",
+        str(caught.value),
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rule": "fair"}, "expected a rule .global, tempered, uniform., got 'fair'"),
+        ({"floor": 1.0}, r"expected floor in \[0, 1\), got 1.0"),
+        ({"round_to": 0}, "expected round_to >= 1, got 0"),
+    ],
+)
+def test_bad_requests_are_one_sentence(options, message):
+    with pytest.raises(UsageError, match=message):
+        small(**options)
+
+
+def test_a_rule_that_needs_scores_says_so():
+    _, _, groups, costs = named("resnet20")
+    with pytest.raises(UsageError, match="rule tempered needs scores"):
+        allocate(None, groups, Budget(0.5), costs, rule="tempered")

@@ -1,0 +1,94 @@
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from slimprune.budget import CostModel
+from slimprune.graph import find_groups, keep_channels
+from slimprune.measure import count_macs, count_params
+from tests.networks import EXAMPLE, NAMED, TOYS, halves, named, toy
+
+
+def check(model, groups, costs, example):
+    kept = halves(groups)
+    slim = keep_channels(model, groups, kept)
+    widths = torch.tensor([len(kept.get(group.id, range(group.width))) for group in groups]).numpy()
+    predicted = costs.cost(widths)
+    assert predicted.params == count_params(slim)
+    assert abs(predicted.macs - count_macs(slim, example)) <= 0.001 * predicted.macs
+    assert predicted.channels == widths.sum()
+    assert costs.dense.params == count_params(model)
+
+
+@pytest.mark.parametrize("kind", TOYS)
+def test_toys_cost_what_is_predicted(kind):
+    model = toy(kind)
+    groups = find_groups(model, EXAMPLE)
+    check(model, groups, CostModel.of(model, groups, EXAMPLE), EXAMPLE)
+
+
+@pytest.mark.parametrize("arch", NAMED)
+def test_named_architectures_cost_what_is_predicted(arch):
+    model, example, groups, costs = named(arch)
+    check(model, groups, costs, example)
+
+
+def test_figures_by_hand():
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3, stride=2, padding=1)
+    )
+    groups = find_groups(model, EXAMPLE)
+    costs = CostModel.of(model, groups, EXAMPLE)
+    dense, slim = costs.dense, costs.cost(torch.tensor([5, 4]).numpy())
+    assert dense.params == (3 * 8 * 9 + 8) + 2 * 8 + (8 * 4 * 9 + 4)
+    assert dense.macs == 3 * 8 * 9 * 8 * 8 + 8 * 4 * 9 * 4 * 4
+    assert slim.params == (3 * 5 * 9 + 5) + 2 * 5 + (5 * 4 * 9 + 4)
+    assert slim.macs == 3 * 5 * 9 * 8 * 8 + 5 * 4 * 9 * 4 * 4
+    assert (dense.channels, slim.channels) == (8 + 4, 5 + 4)
+
+
+def test_the_batch_of_the_example_does_not_count():
+    model = toy(TOYS[0])
+    groups = find_groups(model, EXAMPLE)
+    one, three = (CostModel.of(model, groups, EXAMPLE.expand(n, -1, -1, -1)).dense for n in (1, 3))
+    assert one == three
+
+
+def test_a_module_used_twice_counts_twice():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1, bias=False)
+
+        def forward(self, x):
+            return self.conv(self.conv(x).relu())
+
+    assert CostModel.of(Twice(), [], EXAMPLE).dense.macs == 2 * 9 * 64
+
+
+def test_attention_is_a_fixed_cost():
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.values = nn.Linear(8, 8, bias=False)
+
+        def forward(self, x):
+            x = x.mean(1)
+            return torch.softmax(x @ x.transpose(1, 2), -1) @ self.values(x)
+
+    costs = CostModel.of(Attention(), [], EXAMPLE)
+    assert costs.fixed_macs == 2 * 8 * 8 * 8
+    assert costs.dense.macs == 3 * 8 * 8 * 8
+
+
+def test_an_evaluation_is_vectorised():
+    """One takes a small part of the time of slimming ResNet-50 for real: no absolute time is asserted."""
+    model, _, groups, costs = named("resnet50")
+    started = time.perf_counter()
+    for _ in range(100):
+        costs.cost(costs.widths // 2)
+    evaluations = time.perf_counter() - started
+    started = time.perf_counter()
+    count_params(keep_channels(model, groups, halves(groups)))
+    assert evaluations / 100 < (time.perf_counter() - started) / 5

@@ -1,0 +1,38 @@
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+
+from slimprune.graph import find_groups, free_groups
+from slimprune.saliency import Problem, meta_gradient, trajectory
+from slimprune.saliency.criteria.prospr import ProsPr
+from slimprune.saliency.criteria.three_sp import ThreeSP
+from tests.networks import EXAMPLE, Residual, toy
+
+
+def problem():
+    torch.manual_seed(4)
+    model = toy(Residual)
+    batches = [(torch.randn(8, 3, 8, 8), torch.randint(0, 4, (8,))) for _ in range(4)]
+    groups = free_groups(find_groups(model, EXAMPLE))
+    return replace(Problem.prepare(model, groups, F.cross_entropy, "consumer", torch.float64), batches=batches)
+
+
+def test_score_is_the_absolute_gate_gradient():
+    prob, criterion = problem(), ProsPr(steps=2)
+    expected = prob.gate_gradient(meta_gradient(prob, criterion))["stem"].abs()
+    assert torch.equal(criterion.score(prob)["stem"], expected)
+    assert criterion.batches_per_draw == 3
+
+
+def test_without_inner_steps_it_is_3sp():
+    prob = problem()
+    for group, values in ThreeSP().score(prob).items():
+        assert torch.equal(ProsPr(steps=0).score(prob)[group], values)
+
+
+def test_first_order_takes_the_gradient_at_the_end_of_the_inner_training():
+    prob, criterion = problem(), ProsPr(steps=3, first_order=True)
+    final = trajectory(prob, criterion)[-1]
+    expected = prob.gate_gradient(prob.gradient(final, 3))["inner"].abs()
+    assert torch.equal(criterion.score(prob)["inner"], expected)

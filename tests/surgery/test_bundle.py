@@ -1,0 +1,144 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from slimprune.budget import Budget, CostModel, allocate
+from slimprune.errors import UsageError, VerificationError
+from slimprune.graph import find_groups
+from slimprune.models import InputSpec, build
+from slimprune.surgery import Origin, load, read, save, slim
+from tests.networks import EXAMPLE, Depthwise, toy
+
+INPUTS = InputSpec(3, 16, 16, 4)
+
+
+def slimmed(model, example):
+    groups = find_groups(model, example)
+    return slim(model, allocate(None, groups, Budget(0.6), CostModel.of(model, groups, example), rule="uniform"))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A bundle of a slim ResNet-20 and the module that it was made from."""
+    folder = tmp_path_factory.mktemp("bundles") / "net.slim"
+    folder.mkdir()
+    (folder / "metrics.jsonl").write_text("{}\n")
+    found = slimmed(build("resnet20", INPUTS), torch.zeros(1, 3, 16, 16))
+    found.module.train()(torch.randn(4, 3, 16, 16))
+    origin = Origin("resnet20", INPUTS)
+    save(found.module, found.plan, folder, origin=origin, recipe={"ratio": 0.6}, results={"top1": 0.5})
+    return folder, found
+
+
+@pytest.fixture
+def bundle(made, tmp_path):
+    """A copy of the bundle, to be damaged."""
+    folder = tmp_path / "net.slim"
+    folder.mkdir()
+    for path in made[0].iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def test_it_reloads_bit_equal(made):
+    folder, found = made
+    inputs = torch.randn(5, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(load(folder)(inputs), found.module.eval()(inputs))
+
+
+def test_it_reloads_in_a_process_without_torch_pruning(made, tmp_path):
+    folder, found = made
+    inputs = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    script = f"""
+import sys
+sys.modules["torch_pruning"] = None
+import torch, slimprune
+model = slimprune.load({str(folder)!r})
+inputs = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+print(model(inputs).detach().flatten().tolist())
+"""
+    output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=tmp_path)
+    with torch.no_grad():
+        assert json.loads(output.stdout) == found.module.eval()(inputs).flatten().tolist()
+
+
+def test_what_it_says_of_itself(made):
+    folder, found = made
+    description = json.loads((folder / "slim.json").read_text())
+    assert description["architecture"] == {
+        "arch": "resnet20",
+        "inputs": {"channels": 3, "height": 16, "width": 16, "classes": 4},
+    }
+    stem = description["widths"]["conv1"]
+    assert stem["out_channels"] == found.plan.widths["conv1"]
+    assert set(description["sha256"]) == {"weights.safetensors", "README.md", "metrics.jsonl"}
+    assert {"torch", "slimprune", "python"} <= set(description["versions"])
+    assert "slimprune.load" in (folder / "README.md").read_text()
+    assert read(folder).plan.to_json() == found.plan.to_json()
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "slim.json", "README.md", "metrics.jsonl"])
+def test_a_flipped_byte_is_refused(bundle, name):
+    data = bytearray((bundle / name).read_bytes())
+    for position in (len(data) // 2, len(data) - 2):
+        data[position] ^= 1
+        (bundle / name).write_bytes(data)
+        with pytest.raises(VerificationError, match=r"net\.slim"):
+            load(bundle)
+        data[position] ^= 1
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "slim.json", "README.md"])
+def test_a_missing_file_is_refused(bundle, name):
+    (bundle / name).unlink()
+    with pytest.raises(VerificationError, match=name):
+        load(bundle)
+
+
+def test_a_folder_that_is_not_there_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="expected the folder of a bundle, got"):
+        load(tmp_path / "none.slim")
+
+
+def test_it_belongs_to_its_architecture(made):
+    with pytest.raises(VerificationError, match=r"does not belong to this model: .* is in only one of them"):
+        load(made[0], model=toy(Depthwise))
+    narrow = slimmed(build("resnet20", INPUTS), torch.zeros(1, 3, 16, 16)).module
+    narrow = slimmed(narrow, torch.zeros(1, 3, 16, 16)).module
+    with pytest.raises(VerificationError, match=r"does not belong to this model: \S+ has shape"):
+        load(made[0], model=narrow)
+
+
+def test_the_dense_class_refuses_the_slim_weights(made):
+    with pytest.raises(RuntimeError, match=r"size mismatch for conv1\.weight"):
+        build("resnet20", INPUTS).load_state_dict(load(made[0]).state_dict())
+
+
+def test_a_bundle_of_a_model_object_needs_that_model(tmp_path):
+    model = toy(Depthwise)
+    found = slimmed(model, EXAMPLE)
+    save(found.module, found.plan, tmp_path, origin=Origin(None), recipe={}, results={})
+    with pytest.raises(UsageError, match="pass that dense model as model="):
+        load(tmp_path)
+    inputs = torch.randn(2, 3, 8, 8)
+    assert torch.equal(load(tmp_path, model=toy(Depthwise))(inputs), found.module.eval()(inputs))
+
+
+def test_code_named_by_a_bundle_runs_only_when_trusted(tmp_path):
+    code = tmp_path / "net.py"
+    code.write_text(
+        "from torch import nn\ndef build():\n    return nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1))\n"
+    )
+    arch = f"{code}:build"
+    found = slimmed(build(arch, INPUTS), torch.zeros(1, 3, 16, 16))
+    folder = tmp_path / "net.slim"
+    folder.mkdir()
+    save(found.module, found.plan, folder, origin=Origin(arch, INPUTS), recipe={}, results={})
+    with pytest.raises(UsageError, match="allow it with --trust-code"):
+        load(folder)
+    inputs = torch.randn(2, 3, 16, 16)
+    assert torch.equal(load(folder, trust_code=True)(inputs), found.module.eval()(inputs))

@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from slimprune.budget import Budget, CostModel, allocate
+from slimprune.errors import VerificationError
+from slimprune.graph import find_groups
+from slimprune.measure import count_params
+from slimprune.surgery import SlimModel, prove, slim
+from tests.networks import EXAMPLE, TOYS, Residual, toy
+
+
+def planned(kind, ratio=0.5):
+    model = toy(kind)
+    groups = find_groups(model, EXAMPLE)
+    return model, allocate(None, groups, Budget(ratio), CostModel.of(model, groups, EXAMPLE), rule="uniform")
+
+
+@pytest.mark.parametrize("kind", TOYS)
+def test_a_slim_model_is_smaller_and_proven(kind):
+    model, plan = planned(kind)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    found = slim(model, plan)
+    proof = prove(model, found, EXAMPLE)
+    assert count_params(found.module) == plan.slim.params < plan.dense.params
+    assert proof.passed
+    assert proof.max_rel_diff <= 1e-9
+    assert found.proof is None
+    assert found.proven(proof).proof == proof
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_it_can_be_proven_after_training_too():
+    model, plan = planned(Residual)
+    found = slim(model, plan)
+    with torch.no_grad():
+        for parameter in found.module.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    assert prove(model, found, EXAMPLE).passed
+
+
+def test_a_failed_proof_is_an_error():
+    model, plan = planned(Residual)
+    found = slim(model, plan)
+    wrong = SlimModel(slim(model, planned(Residual, 0.7)[1]).module, plan)
+    with pytest.raises(VerificationError, match="not proven equal to the silenced dense one: "):
+        found.proven(prove(model, wrong, EXAMPLE))
+
+
+def test_nothing_removed_is_proven_trivially():
+    model, plan = planned(Residual, 0.0001)
+    assert prove(model, slim(model, plan), EXAMPLE).max_rel_diff < 1e-12
