@@ -1,6 +1,7 @@
 """Slim vision models: prune channels before training by meta-gradients, prove the surgery, train, export."""
 
 from slimprune.budget import Budget, CostModel, Plan, allocate
+from slimprune.data import load as load_data
 from slimprune.errors import SlimpruneError
 from slimprune.export import export_onnx, verify_onnx
 from slimprune.graph import ChannelGroup, find_groups
@@ -32,6 +33,7 @@ __all__ = [
     "export_onnx",
     "find_groups",
     "load",
+    "load_data",
     "mean_iou",
     "prove",
     "save",

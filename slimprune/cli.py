@@ -2,36 +2,62 @@
 
 import inspect
 import json
+import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
-from rich.columns import Columns
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from typer.core import TyperGroup
 
 from slimprune import pipeline
 from slimprune.errors import SlimpruneError, UsageError
-from slimprune.recipe import Recipe, make_recipe, read_recipe
-from slimprune.report import OnnxCheck, Report, facts, summary_rows, width_rows
+from slimprune.recipe import Recipe, default_text, make_recipe, read_recipe
+from slimprune.report import OnnxCheck, Report, check_to_json, named_lines, page, verification
 
-INTERRUPTED = 130
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Slim vision models, proven and measured.")
+class InterruptedRunError(SlimpruneError):
+    """The run was stopped by SIGINT or SIGTERM."""
 
-Json = Annotated[bool, typer.Option("--json", help="print the report as JSON, and nothing else, to stdout")]
+    exit_code = 130
+
+
+class _Commands(TyperGroup):
+    """The commands; an interruption is an error like others, before typer drops what it has to say."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise InterruptedRunError("; ".join(["interrupted", *_notes(stop)])) from stop
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    help="Slim vision models before they are trained: scored, proven, trained, exported and measured.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document, and nothing else, to stdout")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
-Config = Annotated[Path | None, typer.Option("--config", help="YAML recipe; flags override its fields")]
-Out = Annotated[Path | None, typer.Option("--out", help="the ONNX file to write")]
-DataName = Annotated[str | None, typer.Option("--data", help="take samples from this data set instead")]
+Config = Annotated[Path | None, typer.Option("--config", help="YAML recipe; flags override its fields", metavar="FILE")]
+Out = Annotated[Path | None, typer.Option("--out", help="the ONNX file to write", metavar="FILE")]
+BundleFolder = Annotated[Path, typer.Argument(help="folder of a bundle (NAME.slim)")]
+DataName = Annotated[
+    str | None, typer.Option("--data", help="take samples from this data set instead of the bundle's", metavar="NAME")
+]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="run the code that the bundle names as architecture")]
 
 
@@ -45,17 +71,32 @@ def run(arguments: Sequence[str]) -> int:
     """Runs the command line and returns the exit code."""
     try:
         return app(args=list(arguments), prog_name="slimprune", standalone_mode=False) or 0
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 whatever it is, it ends as one line
         if "--debug" in arguments:
-            raise
-        format_usage = getattr(error, "format_message", None)
-        if format_usage is not None:
-            return _fail(format_usage(), UsageError.exit_code)
-        if isinstance(error, SlimpruneError):
-            return _fail(str(error), error.exit_code)
-        return _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", 1)
+            traceback.print_exc()
+        message, code = _explained(error)
+        if message:
+            print("error: " + " ".join(message.split()), file=sys.stderr)
+        return code
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    """The line and the exit code of an error; no line where typer has shown its help instead."""
+    if isinstance(error, SlimpruneError):
+        return str(error), error.exit_code
+    of_typer = getattr(error, "format_message", None)
+    if of_typer is not None:
+        return of_typer(), UsageError.exit_code
+    kind = f"unexpected {type(error).__name__}: {error} (--debug shows where)"
+    return "; ".join([kind, *_notes(error)]), SlimpruneError.exit_code
+
+
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _takes_recipe(command: Callable[..., None]) -> Callable[..., None]:
@@ -77,19 +118,33 @@ def _takes_recipe(command: Callable[..., None]) -> Callable[..., None]:
 def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
     """The flag of one field; its text is parsed and checked by the recipe itself."""
     option = "--" + name.replace("_", "-")
-    shown = "" if field.default in (None, ()) else f" (default {field.default})"
-    help_text = f"{field.description}{shown if field.annotation is not bool else ''}"
+    kinds = (field.annotation, *get_args(field.annotation))
+    choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+    chosen = f": {', '.join(choices)}" if choices else ""
+    default = f" (default {default_text(name)})" if default_text(name) else ""
+    help_text = f"{field.description}{chosen}{default}"
     if field.annotation is bool:
         kind: Any = Annotated[bool | None, typer.Option(f"{option}/--no-{option[2:]}", help=help_text)]
     else:
-        kind = Annotated[str | None, typer.Option(option, help=help_text, metavar=_metavar(field))]
+        metavars = {float: "X", int: "N", Path: "FILE", tuple[str, ...]: "NAME,..."}
+        metavar = next((metavars[kind] for kind in kinds if kind in metavars), "NAME")
+        kind = Annotated[str | None, typer.Option(option, help=help_text, metavar=metavar)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
 
 
-def _metavar(field: FieldInfo) -> str:
-    text = str(field.annotation)
-    kinds = (("Literal", "NAME"), ("float", "X"), ("int", "N"), ("Path", "FILE"), ("tuple", "NAME,..."))
-    return next((metavar for kind, metavar in kinds if kind in text), "NAME")
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"slimprune {metadata.version('slimprune')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Slim vision models before they are trained: scored, proven, trained, exported and measured."""
 
 
 @app.command()
@@ -97,11 +152,11 @@ def _metavar(field: FieldInfo) -> str:
 def compress(
     settings: dict[str, Any], config: Config = None, as_json: Json = False, quiet: Quiet = False, debug: Debug = False
 ) -> None:
-    """Score, slim, prove, train, export and verify; one command from an architecture to an ONNX file."""
-    _compress({**(read_recipe(config) if config else {}), **settings}, as_json, quiet)
+    """Score, slim, prove, train, export and verify: from an architecture to an ONNX file."""
+    _run(pipeline.compress, _merged(config, settings), as_json, quiet)
 
 
-@app.command()
+@app.command("run")
 def run_recipe(
     recipe: Annotated[Path, typer.Argument(help="YAML file with the fields of a recipe")],
     out: Out = None,
@@ -109,14 +164,10 @@ def run_recipe(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Run a recipe as it stands."""
+    """Compress by a recipe as it stands; writes RECIPE.onnx where the recipe names no file."""
     settings = read_recipe(recipe)
-    if out is not None or "out" not in settings:
-        settings["out"] = str(out or Path(recipe.stem + ".onnx"))
-    _compress(settings, as_json, quiet)
-
-
-app.registered_commands[-1].name = "run"
+    chosen = out or settings.get("out") or Path(f"{recipe.stem}.onnx")
+    _run(pipeline.compress, {**settings, "out": chosen}, as_json, quiet)
 
 
 @app.command("plan")
@@ -125,17 +176,13 @@ def plan_only(
     settings: dict[str, Any], config: Config = None, as_json: Json = False, quiet: Quiet = False, debug: Debug = False
 ) -> None:
     """Score and allocate only: the table of widths; nothing is trained or written."""
-    settings = {**(read_recipe(config) if config else {}), **settings}
-    make_recipe(settings)
-    with _Display(quiet) as display:
-        report = pipeline.plan(listener=display.update, **settings)
-    _show(report, as_json, quiet)
+    _run(pipeline.plan, _merged(config, settings), as_json, quiet)
 
 
 @app.command()
 def export(
-    bundle: Annotated[Path, typer.Argument(help="folder of a bundle (NAME.slim)")],
-    out: Annotated[Path, typer.Option("--out", help="the ONNX file to write")],
+    bundle: BundleFolder,
+    out: Annotated[Path, typer.Option("--out", help="the ONNX file to write", metavar="FILE")],
     data: DataName = None,
     trust_code: TrustCode = False,
     as_json: Json = False,
@@ -143,12 +190,14 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write the model of a bundle as ONNX and verify it."""
-    _show_check(pipeline.export(bundle, out, data=data, trust_code=trust_code), as_json, quiet)
+    with _own_stdout():
+        check = pipeline.export(bundle, out, data=data, trust_code=trust_code)
+    _show_check(check, as_json, quiet)
 
 
 @app.command()
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="folder of a bundle (NAME.slim)")],
+    bundle: BundleFolder,
     onnx: Annotated[Path, typer.Argument(help="the ONNX file to compare with it")],
     data: DataName = None,
     trust_code: TrustCode = False,
@@ -157,7 +206,9 @@ def verify(
     debug: Debug = False,
 ) -> None:
     """Compare a bundle with an ONNX file on real samples, in onnxruntime."""
-    _show_check(pipeline.verify(bundle, onnx, data=data, trust_code=trust_code), as_json, quiet)
+    with _own_stdout():
+        check = pipeline.verify(bundle, onnx, data=data, trust_code=trust_code)
+    _show_check(check, as_json, quiet)
 
 
 @app.command("list")
@@ -170,14 +221,18 @@ def list_choices(
     rows = pipeline.available(kind)
     if as_json:
         print(json.dumps([{"name": name, "description": description} for name, description in rows]))
-        return
-    Console().print(_table(("name", "description"), rows, right_from=2))
+    else:
+        print(named_lines(rows, shutil.get_terminal_size().columns))
 
 
-def _compress(settings: dict[str, Any], as_json: bool, quiet: bool) -> None:
-    make_recipe(settings)
-    with _Display(quiet) as display:
-        report = pipeline.compress(listener=display.update, **settings)
+def _merged(config: Path | None, settings: dict[str, Any]) -> dict[str, Any]:
+    return {**(read_recipe(config) if config else {}), **settings}
+
+
+def _run(job: Callable[..., Report], settings: dict[str, Any], as_json: bool, quiet: bool) -> None:
+    make_recipe(settings)  # before they become keyword arguments, so that an unknown one is named by the recipe
+    with _own_stdout(), _progress(quiet) as listener:
+        report = job(listener=listener, **settings)
     _show(report, as_json, quiet)
 
 
@@ -185,81 +240,56 @@ def _show(report: Report, as_json: bool, quiet: bool) -> None:
     document = report.to_json()
     if as_json:
         print(json.dumps(document))
-        return
-    if quiet:
-        return
-    console = Console()
-    console.print(_table(("", "dense", "slim", "removed"), summary_rows(document)))
-    console.print(Columns([_width_cell(row) for row in width_rows(document)], padding=(0, 3), column_first=True))
-    for entry in document["protected"]:
-        console.print(f"* {entry['layer']} is protected: {entry['reason']}", style="dim", highlight=False)
-    for what, sentence in facts(document):
-        console.print(f"{what}: {sentence}", highlight=False)
-    for warning in document["warnings"]:
-        console.print(f"note: {warning}", style="yellow", highlight=False)
-    if report.onnx is not None:
-        console.print(f"wrote {report.onnx.path} and, beside it, .slim/ .report.json .report.md", highlight=False)
-
-
-def _width_cell(row: tuple[str, str, str]) -> str:
-    layer, dense, slim = row
-    return f"{layer}  {dense} → {slim}"
+    elif not quiet:
+        if report.onnx is not None:
+            stem = report.onnx.path.stem
+            print(f"{report.onnx.path} is written; {stem}.slim, {stem}.report.json and {stem}.report.md lie beside it")
+        print(page(document, shutil.get_terminal_size().columns))
 
 
 def _show_check(check: OnnxCheck, as_json: bool, quiet: bool) -> None:
-    plain = {
-        "path": str(check.path),
-        "opset": check.opset,
-        "max_abs_diff": check.max_abs_diff,
-        "top1_agreement": check.top1_agreement,
-        "samples": check.samples,
-        "batches": list(check.batches),
-    }
+    plain = check_to_json(check)
     if as_json:
         print(json.dumps(plain))
     elif not quiet:
-        print(
-            f"{check.path} agrees: differs by at most {check.max_abs_diff:.1e}, "
-            f"top-1 agreement {check.top1_agreement:.0%} on {check.samples} samples at batches {plain['batches']}"
-        )
+        print(f"{check.path} {verification(plain)}")
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], right_from: int = 1) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for position, title in enumerate(head):
-        table.add_column(title, justify="right" if position >= right_from else "left", style=None)
-    for row in rows:
-        table.add_row(*row)
-    return table
+def _own_stdout() -> AbstractContextManager[Any]:
+    """What a user's architecture prints goes to stderr: stdout is for results."""
+    return redirect_stdout(sys.stderr)
 
 
-class _Display(AbstractContextManager["_Display"]):
-    """Progress bars on stderr, one for each stage of a run."""
-
-    def __init__(self, quiet: bool) -> None:
-        columns = (TextColumn("{task.description:>12}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-        times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
-        self._progress = Progress(*columns, *times, console=Console(stderr=True), disable=quiet)
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> "_Display":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def update(self, stage: str, done: int, total: int, note: str) -> None:
-        """Shows the state of a stage."""
-        if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(stage, total=total, note=note)
-        self._progress.update(self._tasks[stage], completed=done, total=total, note=note)
+def _progress(quiet: bool) -> AbstractContextManager[pipeline.Listener]:
+    if quiet:
+        return nullcontext(lambda stage, done, total, note: None)
+    return _bars() if sys.stderr.isatty() else _lines()
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+@contextmanager
+def _bars() -> Iterator[pipeline.Listener]:
+    """A bar for every stage."""
+    columns = (TextColumn("{task.description:>11}"), BarColumn(20), TextColumn("{task.percentage:>3.0f} %"))
+    times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, *times, console=Console(stderr=True)) as progress:
+
+        def update(stage: str, done: int, total: int, note: str) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=total, note=note)
+            progress.update(tasks[stage], completed=done, total=total, note=note)
+
+        yield update
 
 
-def _fail(message: str, code: int) -> int:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
-    return code
+@contextmanager
+def _lines() -> Iterator[pipeline.Listener]:
+    """A line for every stage that is done, where bars would fill a log with garbage."""
+    begun: dict[str, float] = {}
+
+    def update(stage: str, done: int, total: int, note: str) -> None:
+        seconds = time.perf_counter() - begun.setdefault(stage, time.perf_counter())
+        if done == total:
+            print(f"{stage}: {note + ', ' if note else ''}{seconds:.1f} s", file=sys.stderr)
+
+    yield update

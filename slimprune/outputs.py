@@ -2,12 +2,15 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from slimprune.errors import UsageError
+from slimprune.errors import SlimpruneError, UsageError
+
+_LOCK, _MARKER = "lock", "fingerprint"
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,18 @@ class Outputs:
         """Where `target` is made before it is published."""
         return self.stage / target.name
 
+    def resume_from(self, fingerprint: str) -> None:
+        """Empties the stage unless what an interrupted run left there was made from the same things."""
+        marker = self.stage / _MARKER
+        if marker.exists() and marker.read_text() == fingerprint:
+            return
+        for entry in self.stage.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != _LOCK:
+                entry.unlink()
+        marker.write_text(fingerprint)
+
     def publish(self) -> None:
         """Moves everything that was staged into place, replacing what a former run left there."""
         for target in (self.bundle, self.report, self.markdown, self.onnx):
@@ -51,50 +66,78 @@ class Outputs:
 
 
 @contextmanager
-def staged_outputs(onnx: Path, run: str) -> Iterator[Outputs]:
-    """A stage beside `onnx`; it stays only when the run is interrupted, so that the same run can go on from it.
+def staged_outputs(onnx: Path, run: str, *, resumable: bool = True) -> Iterator[Outputs]:
+    """A stage beside `onnx`; a run that is stopped after a checkpoint leaves it there, to go on from it.
+
+    What stops a run and is not a `SlimpruneError` (which would come again) gets a note that names the folder.
 
     Args:
         onnx: the file that was asked for; its parent folders are made.
         run: name of the run; a stage that a run of the same name left is taken up again.
+        resumable: whether a later run can go on; if not, nothing is ever left.
 
     Raises:
-        UsageError: the outputs cannot be written there.
+        UsageError: the outputs cannot be written there, or another process is at the same run.
     """
-    _check_target(onnx)
     outputs = Outputs(onnx, onnx.parent / f".{onnx.stem}.slimprune-{run[:12]}")
-    made = [parent for parent in onnx.parents if not parent.exists()]
-    keep = False
     try:
-        _make(outputs.stage)
-        yield outputs
-    except KeyboardInterrupt:
-        keep = any(outputs.stage.rglob("checkpoint.json"))
-        raise
-    finally:
-        if not keep:
-            shutil.rmtree(outputs.stage, ignore_errors=True)
-            _remove_empty(made)
+        _check_targets(outputs)
+        made = _make(outputs.stage)
+    except OSError as error:
+        raise UsageError(f"cannot write {onnx}: {error.strerror}") from error
+    with _alone(outputs):
+        keep = False
+        try:
+            yield outputs
+        except SlimpruneError:
+            raise
+        except BaseException as error:
+            keep = resumable and any(outputs.stage.rglob("checkpoint.json"))
+            if keep:
+                error.add_note(f"the same command goes on from the last finished epoch, kept in {outputs.stage}")
+            raise
+        finally:
+            if not keep:
+                shutil.rmtree(outputs.stage, ignore_errors=True)
+                _remove_empty(made)
 
 
-def _check_target(onnx: Path) -> None:
-    if onnx.suffix != ".onnx":
-        raise UsageError(f"expected --out to end in .onnx, got {onnx}")
-    if onnx.is_dir():
-        raise UsageError(f"expected --out to be a file, got the folder {onnx}")
-    bundle = onnx.with_suffix(".slim")
-    if bundle.exists() and not (bundle / "slim.json").is_file():
-        raise UsageError(f"cannot write the bundle: {bundle} exists and is not a bundle")
+def _check_targets(outputs: Outputs) -> None:
+    if outputs.onnx.suffix != ".onnx":
+        raise UsageError(f"expected --out to end in .onnx, got {outputs.onnx}")
+    for file in (outputs.onnx, outputs.report, outputs.markdown):
+        if file.is_dir():
+            raise UsageError(f"expected to write a file, got the folder {file}")
+    if outputs.bundle.exists() and not (outputs.bundle / "slim.json").is_file():
+        raise UsageError(f"cannot write the bundle: {outputs.bundle} exists and is not a bundle")
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path) -> list[Path]:
+    """Makes a folder that can be written to; returns the parents that had to be made."""
+    made = [parent for parent in folder.parents if not parent.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / "probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(f"cannot write to {folder.parent}: {error.strerror}") from error
+        (folder / _LOCK).touch()
+    except OSError:
+        _remove_empty([folder, *made])
+        raise
+    return made
+
+
+@contextmanager
+def _alone(outputs: Outputs) -> Iterator[None]:
+    """Holds the stage's lock, which ends with the process; not on Windows, where open files cannot be removed."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with (outputs.stage / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(f"expected to be the only run that makes {outputs.onnx}, got another at work") from error
+        yield
 
 
 def _replace_folder(new: Path, target: Path) -> None:
@@ -107,5 +150,5 @@ def _replace_folder(new: Path, target: Path) -> None:
 
 def _remove_empty(folders: list[Path]) -> None:
     for folder in folders:
-        if folder.is_dir() and not any(folder.iterdir()):
+        with suppress(OSError):
             folder.rmdir()

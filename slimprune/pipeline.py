@@ -5,7 +5,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from slimprune.budget import RULES, Budget, Cost, CostModel, Plan, allocate, find_rule
 from slimprune.data import Batch, data_sets, load
-from slimprune.errors import UsageError, VerificationError
+from slimprune.errors import BudgetError, UnsupportedModelError, UsageError, VerificationError
 from slimprune.export import OnnxCheck, export_onnx, read_metadata, verify_onnx
-from slimprune.graph import ChannelGroup, find_groups
+from slimprune.graph import ChannelGroup, find_groups, free_groups
 from slimprune.measure import PeakMemory, count_macs, count_params, weight_bytes
 from slimprune.models import architectures
 from slimprune.outputs import Outputs, staged_outputs
@@ -26,7 +26,7 @@ from slimprune.report import Measured, Report, Saliency, markdown
 from slimprune.saliency import Scores, criteria, make_criterion, score
 from slimprune.surgery import Bundle, SlimModel, prove, read, restore, save, slim, versions
 from slimprune.training import EpochRecord, Progress, TrainResult, TrainSettings, find_device, train
-from slimprune.workload import SAMPLES, Loss, Task, Workload, named_workload, own_workload
+from slimprune.workload import SAMPLES, Given, Loss, Task, Workload, named_workload, own_workload, seeded
 
 Listener = Callable[[str, int, int, str], None]
 """Called with (stage, done, in all, note) while a run goes on."""
@@ -50,10 +50,10 @@ def compress(
 
     Args:
         model: an architecture name, or a module; a module is left untouched and needs both kinds of batches.
-        train_batches: re-iterable (inputs [N, ...], targets) batches, such as a `DataLoader`.
+        train_batches: re-iterable (inputs [N, ...], targets) batches, such as a `DataLoader`; for a module only.
         test_batches: the same, for testing and for verifying the export (at least 32 samples are sensible).
-        task: `classification` (cross-entropy, top-1) or `segmentation` (binary cross-entropy, mean IoU).
-        loss: (output, targets) -> scalar, in place of the task's.
+        task: of a module: `classification` (cross-entropy, top-1) or `segmentation` (binary cross-entropy, mean IoU).
+        loss: (output, targets) -> scalar, in place of the task's; for a module only.
         listener: called while the run goes on.
         **settings: fields of `Recipe`; `out` is required.
 
@@ -64,25 +64,25 @@ def compress(
         SlimpruneError: one of its children, see `slimprune.errors`.
     """
     started = time.perf_counter()
-    own = model if isinstance(model, nn.Module) else None
-    recipe = make_recipe(settings if model is None or own is not None else {**settings, "arch": model}).with_defaults()
+    given = Given(train_batches, test_batches, task, loss)
+    recipe, own = _recipe(model, given, settings)
     if recipe.out is None:
         raise UsageError("expected an ONNX file to write (--out), got none")
-    with staged_outputs(recipe.out, recipe.hash if own is None else f"own-{os.getpid()}") as outputs:
-        work = _workload(recipe, own, train_batches, test_batches, task, loss)
+    run = recipe.hash if own is None else f"own-{os.getpid()}"
+    with staged_outputs(recipe.out, run, resumable=own is None) as outputs:
+        work = _workload(recipe, own, given)
+        outputs.resume_from(work.fingerprint)
         plan, saliency = _planned(recipe, work, outputs.stage / "plan.json", listener)
-        slimmed = slim(work.model, plan)
-        slimmed = slimmed.proven(prove(work.model, slimmed, work.example))
-        report = _report(recipe, work, slimmed, saliency)
+        report, slimmed = _proven(recipe, work, plan, saliency)
+        # A model that cannot be exported is refused before it is trained.
+        export_onnx(slimmed.module, work.samples[:2], outputs.stage / "untrained.onnx")
         report = replace(report, training=_trained(recipe, work, slimmed.module, outputs.stage / "train", listener))
         if recipe.train_dense:
             dense = _trained(recipe, work, work.model, outputs.stage / "train dense", listener)
             report = replace(report, dense_training=dense)
         report = _delivered(report, work, slimmed, outputs, listener)
         report = replace(report, seconds=time.perf_counter() - started)
-        document = report.to_json()
-        outputs.staged(outputs.report).write_text(json.dumps(document, indent=1) + "\n")
-        outputs.staged(outputs.markdown).write_text(markdown(document))
+        _write_reports(report.to_json(), outputs)
         outputs.publish()
     return report
 
@@ -90,12 +90,10 @@ def compress(
 def plan(*, listener: Listener = _ignore, **settings: Any) -> Report:
     """Scores and allocates only; nothing is trained or written. The settings are the fields of `Recipe`."""
     started = time.perf_counter()
-    recipe = make_recipe(settings).with_defaults()
-    work = _workload(recipe, None, None, None, "classification", None)
-    chosen, saliency = _planned(recipe, work, None, listener)
-    slimmed = slim(work.model, chosen)
-    slimmed = slimmed.proven(prove(work.model, slimmed, work.example))
-    return replace(_report(recipe, work, slimmed, saliency), seconds=time.perf_counter() - started)
+    recipe, _ = _recipe(None, Given(), settings)
+    work = _workload(recipe, None, Given())
+    report, _ = _proven(recipe, work, *_planned(recipe, work, None, listener))
+    return replace(report, seconds=time.perf_counter() - started)
 
 
 def export(bundle: Path, out: Path, *, data: str | None = None, trust_code: bool = False) -> OnnxCheck:
@@ -108,21 +106,12 @@ def export(bundle: Path, out: Path, *, data: str | None = None, trust_code: bool
         trust_code: allow the bundle to name the code that builds its dense model.
     """
     found = read(bundle)
-    model = restore(found, trust_code=trust_code)
-    samples = _samples(found, data)
-    if out.suffix != ".onnx":
-        raise UsageError(f"expected --out to end in .onnx, got {out}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staged = out.with_name(f".{out.name}.part")
+    with staged_outputs(out, f"export-{os.getpid()}", resumable=False) as outputs:
+        model = restore(found, trust_code=trust_code)
+        samples, staged = _samples(found, data), outputs.staged(out)
         export_onnx(model, samples[:2], staged, metadata=_metadata(found))
-    except OSError as error:
-        raise UsageError(f"cannot write {out}: {error.strerror}") from error
-    try:
         check = verify_onnx(model, staged, samples)
-        os.replace(staged, out)
-    finally:
-        staged.unlink(missing_ok=True)
+        outputs.publish()
     return replace(check, path=out)
 
 
@@ -130,17 +119,16 @@ def verify(bundle: Path, onnx: Path, *, data: str | None = None, trust_code: boo
     """Compares an ONNX file with the bundle it should have come from, in onnxruntime, on real samples.
 
     Raises:
+        UsageError: there is no such bundle or file.
         VerificationError: one of them is unreadable or altered, or they disagree.
     """
-    found = read(bundle)
-    model = restore(found, trust_code=trust_code)
     if not onnx.is_file():
-        raise VerificationError(f"expected an ONNX file, got {onnx}")
-    check = verify_onnx(model, onnx, _samples(found, data))
+        raise UsageError(f"expected an ONNX file, got {onnx}")
+    found = read(bundle)
     stated = read_metadata(onnx).get("weights_sha256", found.weights_sha256)
     if stated != found.weights_sha256:
-        raise VerificationError(f"{onnx} was made from other weights than {bundle} holds")
-    return check
+        raise VerificationError(f"expected {onnx} to be made from the weights of {bundle}, got other weights")
+    return verify_onnx(restore(found, trust_code=trust_code), onnx, _samples(found, data))
 
 
 def available(kind: Literal["archs", "data", "criteria", "rules"]) -> list[tuple[str, str]]:
@@ -153,21 +141,32 @@ def available(kind: Literal["archs", "data", "criteria", "rules"]) -> list[tuple
     }[kind]
 
 
-def _workload(
-    recipe: Recipe,
-    own: nn.Module | None,
-    train_batches: Iterable[Batch] | None,
-    test_batches: Iterable[Batch] | None,
-    task: Task,
-    loss: Loss | None,
-) -> Workload:
+def _recipe(model: object, given: Given, settings: Mapping[str, Any]) -> tuple[Recipe, nn.Module | None]:
+    """The recipe, its names checked and its defaults filled in, and the model where it is an object."""
+    own = None if model is None or isinstance(model, str) else cast(nn.Module, model)
+    if own is not None:
+        recipe = _own_recipe(settings)
+    elif any(part is not None for part in (given.train_batches, given.test_batches, given.loss)):
+        raise UsageError(f"expected a model object beside batches or a loss, got {model!r}")
+    else:
+        recipe = make_recipe(settings if model is None else {**settings, "arch": model}).with_defaults()
+    find_rule(cast(str, recipe.rule))
+    make_criterion(recipe.criterion, **recipe.criterion_options())
+    return recipe, own
+
+
+def _own_recipe(settings: Mapping[str, Any]) -> Recipe:
+    of_names = {"arch": None, "data": "own batches", "image_size": None, "batch_size": None, "score_batch": None}
+    for name in of_names:
+        if name in settings:
+            raise UsageError(f"expected no {name} beside a model object and its batches, got {settings[name]!r}")
+    return make_recipe({**settings, **of_names}).with_defaults().model_copy(update=of_names)
+
+
+def _workload(recipe: Recipe, own: nn.Module | None, given: Given) -> Workload:
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     device = str(find_device(automatic if recipe.device == "auto" else recipe.device))
-    if own is None:
-        return named_workload(recipe, device)
-    if train_batches is None or test_batches is None:
-        raise UsageError("expected train_batches and test_batches beside a model object, got none")
-    return own_workload(own, train_batches, test_batches, task, loss, device)
+    return named_workload(recipe, device) if own is None else own_workload(own, given, device, recipe.seed)
 
 
 def _planned(recipe: Recipe, work: Workload, store: Path | None, listener: Listener) -> tuple[Plan, Saliency | None]:
@@ -176,6 +175,16 @@ def _planned(recipe: Recipe, work: Workload, store: Path | None, listener: Liste
         stored = json.loads(store.read_text())
         saliency = Saliency(**stored["saliency"]) if stored["saliency"] else None
         return Plan.from_json(json.dumps(stored["plan"])), saliency
+    chosen, saliency = _chosen(recipe, work, listener)
+    if store is not None:
+        stored = {"plan": json.loads(chosen.to_json()), "saliency": asdict(saliency) if saliency else None}
+        partial = store.with_suffix(".part")
+        partial.write_text(json.dumps(stored))
+        os.replace(partial, store)
+    return chosen, saliency
+
+
+def _chosen(recipe: Recipe, work: Workload, listener: Listener) -> tuple[Plan, Saliency | None]:
     budget = Budget(recipe.ratio, recipe.of)
     groups = find_groups(
         work.model,
@@ -183,29 +192,29 @@ def _planned(recipe: Recipe, work: Workload, store: Path | None, listener: Liste
         protect=recipe.protect,
         progress=lambda done, total: listener("prove", done, total, ""),
     )
+    if not free_groups(groups):
+        # Asked for, it is a budget that cannot be met; otherwise it is the model.
+        refusal = BudgetError if recipe.protect else UnsupportedModelError
+        whole = "; ".join(f"{group.layers[0]}: {group.protected_reason}" for group in groups)
+        raise refusal(f"expected channels that may be removed, got none ({whole or 'no convolution or linear layer'})")
     costs = CostModel.of(work.model, groups, work.example)
     rule = cast(str, recipe.rule)
 
     def share_out(scores: Scores | None, rule: str) -> Plan:
         return allocate(scores, groups, budget, costs, rule=rule, floor=recipe.floor, round_to=recipe.round_to)
 
-    chosen, saliency = share_out(None, "uniform"), None  # before scoring: an impossible budget is refused at once
-    if find_rule(rule).needs_scores:
-        scores, saliency = _scored(recipe, work, groups, listener)
-        chosen = share_out(scores, rule)
-    elif rule != chosen.rule:
-        chosen = share_out(None, rule)
-    if store is not None:
-        stored = {"plan": json.loads(chosen.to_json()), "saliency": asdict(saliency) if saliency else None}
-        store.write_text(json.dumps(stored))
-    return chosen, saliency
+    uniform = share_out(None, "uniform")  # before scoring: an impossible budget is refused at once
+    if not find_rule(rule).needs_scores:
+        return (uniform if rule == uniform.rule else share_out(None, rule)), None
+    scores, saliency = _scored(recipe, work, groups, listener)
+    return share_out(scores, rule), saliency
 
 
 def _scored(
     recipe: Recipe, work: Workload, groups: Sequence[ChannelGroup], listener: Listener
 ) -> tuple[Scores, Saliency]:
     started = time.perf_counter()
-    with PeakMemory(work.example.device) as memory:
+    with PeakMemory(work.example.device) as memory, seeded(recipe.seed):
         scores = score(
             work.model,
             groups,
@@ -232,14 +241,19 @@ def _trained(recipe: Recipe, work: Workload, module: nn.Module, store: Path, lis
         device=str(work.example.device),
         seed=recipe.seed,
     )
-    note = ""
+    note, per_epoch = "", 1
 
     def on_step(epoch: int, step: int, steps: int) -> None:
-        listener(store.name, (epoch - 1) * steps + step, settings.epochs * steps, f"epoch {epoch}{note}")
+        nonlocal per_epoch
+        per_epoch = steps
+        if step < steps:
+            listener(store.name, (epoch - 1) * steps + step, settings.epochs * steps, f"epoch {epoch}{note}")
 
     def on_epoch(record: EpochRecord) -> None:
         nonlocal note
-        note = f", {work.metric.name} {record.test_metric:.2%}"
+        note = f", {work.metric.name} {100 * record.test_metric:.2f} %"
+        done, total = record.epoch * per_epoch, settings.epochs * per_epoch
+        listener(store.name, done, total, f"epoch {record.epoch}{note}")
 
     return train(
         module,
@@ -271,6 +285,11 @@ def _delivered(report: Report, work: Workload, slimmed: SlimModel, outputs: Outp
     return replace(report, onnx=replace(check, path=outputs.onnx), onnx_bytes=file.bytes)
 
 
+def _write_reports(document: Mapping[str, Any], outputs: Outputs) -> None:
+    outputs.staged(outputs.report).write_text(json.dumps(document, indent=1) + "\n")
+    outputs.staged(outputs.markdown).write_text(markdown(document))
+
+
 def _metadata(bundle: Bundle) -> dict[str, str]:
     """What an ONNX file says of its origin."""
     results, recipe = bundle.results, bundle.recipe
@@ -294,19 +313,21 @@ def _samples(bundle: Bundle, data: str | None) -> Tensor:
     return load(data or bundle.recipe["data"], image_size=bundle.recipe["image_size"]).samples(SAMPLES)
 
 
-def _report(recipe: Recipe, work: Workload, slimmed: SlimModel, saliency: Saliency | None) -> Report:
-    if slimmed.proof is None:
-        raise VerificationError("expected a proven slim model, got one without a proof")
-    chosen = slimmed.plan
-    return Report(
+def _proven(recipe: Recipe, work: Workload, chosen: Plan, saliency: Saliency | None) -> tuple[Report, SlimModel]:
+    """The slim model, proven, and the report of what it is."""
+    slimmed = slim(work.model, chosen)
+    proof = prove(work.model, slimmed, work.example)
+    slimmed = slimmed.proven(proof)
+    report = Report(
         recipe=recipe,
         environment=_environment(work.example.device),
         plan=chosen,
         dense=_measured(work.model, work.example, chosen.dense.channels),
         slim=_measured(slimmed.module, work.example, chosen.slim.channels),
-        proof=slimmed.proof,
+        proof=proof,
         saliency=saliency,
     )
+    return report, slimmed
 
 
 def _measured(module: nn.Module, example: Tensor, channels: int) -> Measured:

@@ -1,8 +1,9 @@
 """The validated description of a run: YAML or flags to a typed object, whose hash names the run."""
 
+import difflib
 import hashlib
 import json
-import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +15,7 @@ from slimprune.errors import UsageError
 
 
 def _as_list(value: object) -> object:
-    return value.split(",") if isinstance(value, str) else value
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
 
 class Recipe(BaseModel):
@@ -24,7 +25,7 @@ class Recipe(BaseModel):
     are None take the criterion's own default.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
     arch: str | None = Field(None, description="architecture name, package.module:factory or path/to/file.py:factory")
     data: str = Field("digits", description="digits, cifar10, cifar100, folder:DIR, hf:NAME_OR_DIR or tensors:DIR")
@@ -35,7 +36,7 @@ class Recipe(BaseModel):
     rule: str | None = Field(None, description="how the budget is shared out (`slimprune list rules`)")
     floor: float = Field(0.05, ge=0, lt=1, description="share of its channels that every layer keeps at least")
     gate: Literal["consumer", "norm", "producer"] = Field("consumer", description="where the gates sit")
-    steps: int | None = Field(None, ge=0, description="inner training steps of the criterion")
+    steps: int | None = Field(None, ge=0, description="inner training steps")
     draws: int | None = Field(None, ge=1, description="independent draws that are averaged")
     inner_lr: float | None = Field(None, gt=0, description="learning rate of the inner training")
     inner_momentum: float | None = Field(None, ge=0, lt=1, description="momentum of the inner training")
@@ -53,15 +54,22 @@ class Recipe(BaseModel):
     train_dense: bool = Field(False, description="also train the dense network by the same recipe, to compare")
     device: str = Field("auto", description="cpu, cuda, cuda:N, or auto")
     amp: bool = Field(False, description="train in bfloat16 autocast")
-    seed: int = Field(0, ge=0, description="seed of weights, draws and batches")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of weights, draws and batches")
     out: Path | None = Field(None, description="the ONNX file to write; bundle and report go beside it")
 
     @field_validator("ratio")
     @classmethod
     def _ratio_in_range(cls, ratio: float) -> float:
-        if not (math.isfinite(ratio) and 0 < ratio < 1):
-            raise ValueError("expected ratio in (0, 1)")
+        if not 0 < ratio < 1:
+            raise ValueError("Input should be a share in (0, 1)")
         return ratio
+
+    @field_validator("device")
+    @classmethod
+    def _device_known(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+            raise ValueError("Input should be auto, cpu, cuda or cuda:N")
+        return device
 
     @property
     def hash(self) -> str:
@@ -71,7 +79,7 @@ class Recipe(BaseModel):
 
     def criterion_options(self) -> dict[str, Any]:
         """The options that were set for the criterion, under the criterion's names."""
-        options = {"steps": self.steps, "lr": self.inner_lr, "momentum": self.inner_momentum}
+        options = {option: getattr(self, field) for field, option in _CRITERION_OPTIONS.items()}
         return {name: value for name, value in options.items() if value is not None}
 
     def with_defaults(self) -> "Recipe":
@@ -88,6 +96,7 @@ _BY_DATA: Mapping[str, Mapping[str, Any]] = {
         "epochs": 12, "batch_size": 64, "lr": 0.05, "schedule": "cosine", "draws": 2, "score_batch": 64,
     },
 }  # fmt: skip
+_CRITERION_OPTIONS: Mapping[str, str] = {"steps": "steps", "inner_lr": "lr", "inner_momentum": "momentum"}
 DEFAULT_RULES: Mapping[str, str] = {"params": "global", "macs": "tempered", "channels": "global"}
 
 
@@ -111,17 +120,36 @@ def read_recipe(path: Path) -> dict[str, Any]:
     """
     try:
         settings = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"recipe {path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise UsageError(f"recipe {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(settings, dict):
         raise UsageError(f"recipe {path}: expected a mapping of fields, got {type(settings).__name__}")
     return settings
 
 
+def default_text(name: str) -> str:
+    """The default of a field in words; "" where there is nothing to say."""
+    if name == "rule":
+        return ", ".join(f"{rule} for {of}" for of, rule in DEFAULT_RULES.items())
+    if name in _CRITERION_OPTIONS:
+        return "the criterion's own"
+    if name in _PAPER:
+        exceptions = [f", {defaults[name]} for {data}" for data, defaults in _BY_DATA.items()]
+        return f"{_PAPER[name]}{''.join(exceptions)}"
+    default = Recipe.model_fields[name].default
+    return "" if default is None or default is False or default == () else str(default)
+
+
 def _sentence(problem: Mapping[str, Any]) -> str:
-    name = ".".join(str(part) for part in problem["loc"])
+    name, found = ".".join(str(part) for part in problem["loc"]), problem["input"]
     if problem["type"] == "extra_forbidden":
-        return f"unknown field {name!r} (known: {', '.join(Recipe.model_fields)})"
-    return f"{name}: {problem['msg'].removeprefix('Value error, ')}, got {problem['input']!r}"
+        close = difflib.get_close_matches(name, Recipe.model_fields, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(Recipe.model_fields)}"
+        return f"unknown field {name!r} ({hint})"
+    rule = problem["msg"].removeprefix("Value error, ").replace("Input should be ", "expected ")
+    # pydantic's own remark on the value repeats what follows.
+    for remark in (", unable to ", ", got "):
+        rule = rule.partition(remark)[0]
+    return f"{name}: {rule}, got {found!r}"

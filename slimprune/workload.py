@@ -1,9 +1,11 @@
 """What a run works on: a fresh model, its batches, its loss and its metric."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 from typing import Literal, cast
 
 import torch
@@ -12,7 +14,6 @@ from torch import Tensor, nn
 
 from slimprune.data import Batch, load
 from slimprune.errors import DataError, UnsupportedModelError, UsageError
-from slimprune.graph import FORWARD_ERRORS
 from slimprune.models import InputSpec, build, task_of
 from slimprune.recipe import Recipe
 from slimprune.surgery import Origin
@@ -55,6 +56,31 @@ class Workload:
         device = next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
         return self.samples[:2].to(device)
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the model's structure and initial weights and of the samples, whatever names led to them."""
+        digest = hashlib.sha256(repr(self.model).encode())
+        for tensor in chain(self.model.parameters(), self.model.buffers(), [self.samples]):
+            digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What comes beside a model object.
+
+    Attributes:
+        train_batches: re-iterable (inputs [N, ...], targets).
+        test_batches: the same for testing.
+        task: what the default loss and the metric follow from.
+        loss: (output, targets) -> scalar, in place of the task's.
+    """
+
+    train_batches: Iterable[Batch] | None = None
+    test_batches: Iterable[Batch] | None = None
+    task: Task = "classification"
+    loss: Loss | None = None
+
 
 def binary_cross_entropy(output: Tensor, target: Tensor) -> Tensor:
     """Mean binary cross-entropy of logits [N, 1, H, W] and masks [N, 1, H, W] in [0, 1]."""
@@ -63,6 +89,14 @@ def binary_cross_entropy(output: Tensor, target: Tensor) -> Tensor:
 
 LOSSES: dict[Task, Loss] = {"classification": F.cross_entropy, "segmentation": binary_cross_entropy}
 METRICS: dict[Task, Metric] = {"classification": top1, "segmentation": mean_iou}
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeds torch's generator on the CPU, and puts the caller's state back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def named_workload(recipe: Recipe, device: str) -> Workload:
@@ -80,10 +114,9 @@ def named_workload(recipe: Recipe, device: str) -> Workload:
     if task not in (None, data.task):
         raise UsageError(f"expected an architecture for {data.task} (the task of {data.name}), got {recipe.arch}")
     inputs = InputSpec(data.channels, data.height, data.width, data.classes)
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
+    with seeded(recipe.seed):
         model = build(recipe.arch, inputs).to(device)
-    _check_output(model, data.samples(2).to(device), data.task, data.classes)
+        _check_shape(model, data.samples(2).to(device), data.task, data.classes)
     batch_size, score_batch = cast(int, recipe.batch_size), cast(int, recipe.score_batch)
     return Workload(
         model=model,
@@ -97,31 +130,34 @@ def named_workload(recipe: Recipe, device: str) -> Workload:
     )
 
 
-def own_workload(
-    model: nn.Module,
-    train_batches: Iterable[Batch],
-    test_batches: Iterable[Batch],
-    task: Task,
-    loss: Loss | None,
-    device: str,
-) -> Workload:
+def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Workload:
     """The workload of a model and batches that were handed over as objects; the model is copied to the device.
 
     Raises:
-        UnsupportedModelError: `model` is not a module.
-        DataError: there are no test batches.
+        UsageError: batches are missing or can be gone through only once, or the task is unknown.
+        UnsupportedModelError: `model` is not a module, fails, or its output does not fit the loss and the targets.
+        DataError: there are no test batches, or they are not pairs of tensors.
     """
     if not isinstance(model, nn.Module):
-        raise UnsupportedModelError(f"expected a torch.nn.Module, got {type(model).__name__}")
+        raise UnsupportedModelError(f"expected an architecture name or a torch.nn.Module, got {type(model).__name__}")
+    if given.task not in LOSSES:
+        raise UsageError(f"expected a task ({', '.join(LOSSES)}), got {given.task!r}")
+    train_batches = _repeatable(given.train_batches, "train_batches")
+    test_batches = _repeatable(given.test_batches, "test_batches")
+    loss = given.loss or LOSSES[given.task]
+    twin = _copied(model).to(device)
+    with seeded(seed):
+        _check_loss(twin, _first(test_batches), loss, device)
+        samples = _first_inputs(test_batches)
     return Workload(
-        model=copy.deepcopy(model).to(device),
+        model=twin,
         origin=Origin(None),
         train_batches=train_batches,
         test_batches=test_batches,
         scoring_batches=_Cycle(train_batches),
-        samples=_first_inputs(test_batches),
-        loss=loss or LOSSES[task],
-        metric=METRICS[task],
+        samples=samples,
+        loss=loss,
+        metric=METRICS[given.task],
     )
 
 
@@ -140,31 +176,84 @@ class _Cycle(Iterable[Batch]):
                 yield batch
 
 
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        raise UnsupportedModelError(f"expected a model that can be copied, got {_first_line(error)}") from error
+
+
+def _repeatable(batches: Iterable[Batch] | None, name: str) -> Iterable[Batch]:
+    if batches is None:
+        raise UsageError(f"expected {name} beside a model object, got none")
+    if isinstance(batches, Iterator):
+        raise UsageError(f"expected {name} that can be gone through every epoch, got a {type(batches).__name__}")
+    return batches
+
+
+def _first(batches: Iterable[Batch]) -> Batch:
+    batch: object = next(iter(batches), None)
+    if batch is None:
+        raise DataError("expected test batches, got none")
+    if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)):
+        raise DataError(f"expected batches (inputs, targets) of two tensors, got {type(batch).__name__}")
+    return batch[0], batch[1]
+
+
 def _first_inputs(batches: Iterable[Batch]) -> Tensor:
     inputs: list[Tensor] = []
-    for batch_inputs, _ in islice(batches, SAMPLES):
+    for batch_inputs, _ in batches:
         inputs.append(batch_inputs.cpu())
         if sum(map(len, inputs)) >= SAMPLES:
             break
-    if not inputs:
-        raise DataError("expected test batches, got none")
     return torch.cat(inputs)[:SAMPLES]
 
 
-def _check_output(model: nn.Module, samples: Tensor, task: str, classes: int) -> None:
-    expected: Sequence[int] = (len(samples), classes)
-    if task == "segmentation":
-        expected = (len(samples), classes, *samples.shape[2:])
-    name = type(model).__name__
+def _check_shape(model: nn.Module, samples: Tensor, task: str, classes: int) -> None:
+    size = samples.shape[2:] if task == "segmentation" else ()
+    expected = (len(samples), classes, *size)
+    found = tuple(_output(model, samples).shape)
+    if found != expected:
+        raise UnsupportedModelError(
+            f"expected {type(model).__name__} to give an output of shape {expected}, got {found}"
+        )
+
+
+def _check_loss(model: nn.Module, batch: Batch, loss: Loss, device: str) -> None:
+    inputs, targets = (part.to(device) for part in batch)
+    output = _output(model, inputs)
+    shapes = f"outputs {tuple(output.shape)} and targets {tuple(targets.shape)}"
+    try:
+        value = loss(output, targets)
+    except Exception as error:
+        raise UnsupportedModelError(f"the loss fails on {shapes}: {_first_line(error)}") from error
+    if not isinstance(value, Tensor) or value.ndim > 0:
+        found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise UnsupportedModelError(f"expected the loss of {shapes} to be a scalar tensor, got {found}")
+
+
+def _output(model: nn.Module, inputs: Tensor) -> Tensor:
+    """What the model gives in eval mode; it must work in training mode as well."""
     training = model.training
+    output = _forward(model.eval(), inputs)
+    model.train(training)
+    # On a copy, for the sake of running statistics; a batch of one is too small for some norms.
+    _forward(_copied(model).train(), torch.cat([inputs[:1], inputs[:1]]))
+    return output
+
+
+def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
+    name = f"{type(model).__name__}{' in training mode' if model.training else ''}"
     try:
         with torch.no_grad():
-            output = model.eval()(samples)
-    except FORWARD_ERRORS as error:
-        first_line = str(error).partition("\n")[0]
-        raise UnsupportedModelError(f"{name} fails on images {tuple(samples.shape)}: {first_line}") from error
-    finally:
-        model.train(training)
-    found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-    if found != tuple(expected):
-        raise UnsupportedModelError(f"expected {name} to give an output of shape {tuple(expected)}, got {found}")
+            output = model(inputs)
+    except Exception as error:
+        raise UnsupportedModelError(f"{name} fails on inputs {tuple(inputs.shape)}: {_first_line(error)}") from error
+    if not isinstance(output, Tensor):
+        raise UnsupportedModelError(f"expected {name} to give one tensor, got {type(output).__name__}")
+    return output
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

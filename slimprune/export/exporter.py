@@ -44,7 +44,7 @@ class OnnxFile:
 
 
 def export_onnx(
-    model: nn.Module, example: Tensor, path: Path, *, metadata: Mapping[str, str] | None = None
+    model: nn.Module, example: Tensor, path: str | Path, *, metadata: Mapping[str, str] | None = None
 ) -> OnnxFile:
     """Writes the model, as it computes in eval mode and float32, to one ONNX file.
 
@@ -63,7 +63,7 @@ def export_onnx(
             is refused by the exporter.
         UsageError: If the path cannot be written to, or the metadata has the key of the digest.
     """
-    metadata = dict(metadata or {})
+    path, metadata = Path(path), dict(metadata or {})
     if SEAL in {PREFIX + key for key in metadata}:
         raise UsageError(f"expected metadata that leaves {SEAL} free, got {SEAL.removeprefix(PREFIX)}")
     plain = cpu_copy(model)

@@ -52,7 +52,7 @@ class OnnxCheck:
 
 def verify_onnx(
     model: nn.Module,
-    path: Path,
+    path: str | Path,
     samples: Tensor,
     *,
     batches: Sequence[int] = (1, 2, 5),
@@ -78,6 +78,7 @@ def verify_onnx(
         DataError: If there are no samples.
         UsageError: If a batch size or the tolerance is not positive.
     """
+    path = Path(path)
     _check_arguments(samples, batches, tolerance)
     proto, data = read_onnx(path)
     session = _open(data, path)

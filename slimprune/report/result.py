@@ -126,7 +126,12 @@ class Report:
     def _onnx(self) -> dict[str, Any] | None:
         if self.onnx is None:
             return None
-        return {**asdict(self.onnx), "path": self.onnx.path.name, "bytes": self.onnx_bytes}
+        return {**check_to_json(self.onnx), "path": self.onnx.path.name, "bytes": self.onnx_bytes}
+
+
+def check_to_json(check: OnnxCheck) -> dict[str, Any]:
+    """The plain form of a verification."""
+    return {**asdict(check), "path": str(check.path), "batches": list(check.batches)}
 
 
 def _trained(result: TrainResult) -> dict[str, Any]:

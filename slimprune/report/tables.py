@@ -6,22 +6,22 @@ from typing import Any
 Document = Mapping[str, Any]
 Row = tuple[str, str, str, str]
 
-_NAMES = {"top1": "top-1", "miou": "mean IoU"}
+SUMMARY_HEAD: Row = ("", "dense", "slim", "change")
+
+_METRICS = {"top1": "top-1", "miou": "mean IoU"}
+_QUANTITIES = (("channels", "channels"), ("parameters", "params"), ("MACs", "macs"))
 
 
 def summary_rows(document: Document) -> list[Row]:
-    """Dense against slim: (quantity, dense, slim, removed or note)."""
+    """Dense against slim: (quantity, dense, slim, change), under `SUMMARY_HEAD`."""
     rows = [_cost_row(name, document[key]) for name, key in _QUANTITIES]
     sizes = document["weight_bytes"]
-    rows.append(("weights", _bytes(sizes["dense"]), _bytes(sizes["slim"]), _share(1 - sizes["slim"] / sizes["dense"])))
+    rows.append(("weights", _bytes(sizes["dense"]), _bytes(sizes["slim"]), _less(1 - sizes["slim"] / sizes["dense"])))
     if document["onnx"] is not None:
         rows.append(("ONNX file", "", _bytes(document["onnx"]["bytes"]), ""))
     if document["training"] is not None:
         rows.append(_accuracy_row(document))
     return rows
-
-
-_QUANTITIES = (("channels", "channels"), ("parameters", "params"), ("MACs", "macs"))
 
 
 def width_rows(document: Document) -> list[tuple[str, str, str]]:
@@ -33,47 +33,60 @@ def width_rows(document: Document) -> list[tuple[str, str, str]]:
     ]
 
 
+def protected_rows(document: Document) -> list[tuple[str, str]]:
+    """Why layers stayed whole: (reason, layers), each reason once."""
+    layers: dict[str, list[str]] = {}
+    for entry in document["protected"]:
+        layers.setdefault(entry["reason"], []).append(entry["layer"])
+    return [(reason, ", ".join(names)) for reason, names in layers.items()]
+
+
 def facts(document: Document) -> list[tuple[str, str]]:
-    """Budget, scoring, proof, training and verification, a line each: (what, sentence)."""
+    """Scoring, budget, proof, training and verification, a line each: (what, sentence)."""
     budget, proof = document["budget"], document["proof"]
+    asked = f"{100 * budget['requested']:.4g} % asked, rule {document['rule']}"
     lines = [
-        (
-            "budget",
-            f"{_share(budget['requested'])} of {budget['quantity']} asked, {_share(budget['achieved'])} removed",
-        ),
+        ("budget", f"{_percent(budget['achieved'])} of {budget['quantity']} removed, {asked}"),
         ("proof", f"relative difference {proof['max_rel_diff']:.1e} (tolerance {proof['tolerance']:.0e})"),
     ]
     if (saliency := document["saliency"]) is not None:
         stability = "" if saliency["stability"] is None else f", stability {saliency['stability']:.2f}"
-        draws = f"{saliency['draws']} draws of {saliency['steps']} steps"
-        lines.insert(0, ("scoring", f"{saliency['criterion']}, {draws}{stability}, {saliency['seconds']:.0f} s"))
-    if (training := document["training"]) is not None:
-        lines.append(("training", f"{training['epochs']} epochs, {training['seconds']:.0f} s"))
+        draws = f"{_count(saliency['draws'], 'draw')} of {_count(saliency['steps'], 'step')}"
+        lines.insert(0, ("scoring", f"{saliency['criterion']}, {draws}{stability}, {_seconds(saliency['seconds'])}"))
+    for name, training in _trainings(document):
+        best = f"best {_percent(training['best'])}, {_seconds(training['seconds'])}"
+        lines.append((name, f"{_count(training['epochs'], 'epoch')}, final {_percent(training['final'])}, {best}"))
     if (onnx := document["onnx"]) is not None:
-        batches = ", ".join(map(str, onnx["batches"]))
-        lines.append(
-            ("ONNX", f"differs by at most {onnx['max_abs_diff']:.1e} on {onnx['samples']} samples, batches {batches}")
-        )
+        lines.append(("ONNX", verification(onnx)))
     return lines
+
+
+def verification(onnx: Mapping[str, Any]) -> str:
+    """What was found when an ONNX file was compared with its source, as a sentence."""
+    batches = ", ".join(map(str, onnx["batches"]))
+    return (
+        f"differs by at most {onnx['max_abs_diff']:.1e} on {_count(onnx['samples'], 'sample')}, "
+        f"predictions agree to {100 * onnx['top1_agreement']:.4g} %, batches of {batches}"
+    )
 
 
 def markdown(document: Document) -> str:
     """The document as a Markdown page."""
     recipe, environment = document["recipe"], document["environment"]
-    title = f"# {recipe['arch'] or 'your model'} at {recipe['ratio']:g} of {recipe['of']}\n"
+    title = f"# {recipe['arch'] or 'your model'}, {100 * recipe['ratio']:.4g} % of {recipe['of']} asked to go\n"
     parts = [
         title,
-        _table(("", "dense", "slim", "removed"), summary_rows(document)),
+        _table(SUMMARY_HEAD, summary_rows(document)),
         "\n".join(f"- {what}: {sentence}" for what, sentence in facts(document)),
         *(f"> {warning}" for warning in document["warnings"]),
         "## Widths\n",
-        _table(("layer", "dense", "slim"), width_rows(document)),
+        _table(("layer", "dense", "slim"), [(f"`{layer}`", *widths) for layer, *widths in width_rows(document)]),
         "## Protected layers (*)\n" if document["protected"] else "",
         "\n".join(f"- `{entry['layer']}`: {entry['reason']}" for entry in document["protected"]),
         "## Circumstances\n",
         "\n".join(f"- {name}: {value}" for name, value in environment.items()),
         "## Recipe\n",
-        "\n".join(f"- {name}: {value}" for name, value in recipe.items()),
+        "\n".join(f"- {name}: {_plain(value)}" for name, value in recipe.items()),
     ]
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
@@ -83,20 +96,45 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def _trainings(document: Document) -> list[tuple[str, Mapping[str, Any]]]:
+    trained = [] if document["training"] is None else [("training", document["training"])]
+    return trained + [(baseline["name"], baseline) for baseline in document["baselines"]]
+
+
 def _cost_row(name: str, compared: Mapping[str, float]) -> Row:
-    return name, f"{compared['dense']:,}", f"{compared['slim']:,}", _share(compared["removed"])
+    return name, f"{compared['dense']:,}", f"{compared['slim']:,}", _less(compared["removed"])
 
 
 def _accuracy_row(document: Document) -> Row:
     training = document["training"]
-    name = next(key for key in _NAMES if key in training)
+    name = next(key for key in _METRICS if key in training)
+    slim = training["final"]
     dense = next((base["final"] for base in document["baselines"] if base["name"] == "dense"), None)
-    return _NAMES[name], "not trained" if dense is None else f"{dense:.2%}", f"{training['final']:.2%}", ""
+    if dense is None:
+        return _METRICS[name], "not trained", _percent(slim), ""
+    return _METRICS[name], _percent(dense), _percent(slim), f"{100 * (slim - dense):+.2f} points"
 
 
-def _share(share: float) -> str:
-    return f"{100 * share:.4g} %"
+def _less(share: float) -> str:
+    return f"-{_percent(share)}" if share > 0 else "none"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:,.0f} s"
 
 
 def _bytes(count: int) -> str:
-    return f"{count / 1e6:.2f} MB"
+    power = 1 if count < 1e6 else 2 if count < 1e9 else 3
+    return f"{count / 1000**power:.1f} {' kMG'[power]}B"
+
+
+def _plain(value: object) -> object:
+    return ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else value

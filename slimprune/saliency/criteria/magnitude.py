@@ -21,15 +21,8 @@ class Magnitude:
     Source: Li et al., Pruning Filters for Efficient ConvNets (ICLR 2017), with L2 in place of L1.
     """
 
-    @property
-    def steps(self) -> int:
-        """No inner training."""
-        return 0
-
-    @property
-    def batches_per_draw(self) -> int:
-        """Needs no data."""
-        return 0
+    steps = 0
+    batches_per_draw = 0
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
         """Saliency [width] of every group."""

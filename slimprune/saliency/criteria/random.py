@@ -15,15 +15,8 @@ from slimprune.saliency.registry import register
 class Random:
     """s_j uniform in (0, 1), independent, from the seed of the draw."""
 
-    @property
-    def steps(self) -> int:
-        """No inner training."""
-        return 0
-
-    @property
-    def batches_per_draw(self) -> int:
-        """Needs no data."""
-        return 0
+    steps = 0
+    batches_per_draw = 0
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
         """Saliency [width] of every group."""

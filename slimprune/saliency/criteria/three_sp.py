@@ -18,15 +18,8 @@ class ThreeSP:
     MACs that a removal saves; after SNIP (Lee et al., ICLR 2019).
     """
 
-    @property
-    def steps(self) -> int:
-        """No inner training."""
-        return 0
-
-    @property
-    def batches_per_draw(self) -> int:
-        """One batch."""
-        return 1
+    steps = 0
+    batches_per_draw = 1
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
         """Saliency [width] of every group."""

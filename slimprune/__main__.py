@@ -1,0 +1,5 @@
+"""`python -m slimprune`."""
+
+from slimprune.cli import main
+
+main()

@@ -1,0 +1,95 @@
+import pytest
+
+from slimprune.report import facts, markdown, protected_rows, summary_rows, verification, width_rows
+
+from .documents import ONNX, SALIENCY, TRAINING, document
+
+
+def test_dense_against_slim() -> None:
+    assert summary_rows(document()) == [
+        ("channels", "1,200", "300", "-75.00 %"),
+        ("parameters", "4,000,000", "998,000", "-75.05 %"),
+        ("MACs", "1,000,000,000", "1,000,000,000", "none"),
+        ("weights", "16.0 MB", "4.8 kB", "-99.97 %"),
+    ]
+
+
+def test_accuracy_and_file_size_come_last_where_there_are_some() -> None:
+    rows = summary_rows(document(training=TRAINING, onnx=ONNX))
+    assert rows[4:] == [("ONNX file", "", "4.4 kB", ""), ("top-1", "not trained", "93.46 %", "")]
+
+
+def test_a_trained_dense_network_shows_the_difference_in_points() -> None:
+    dense = {"name": "dense", **TRAINING, "final": 0.94}
+    assert summary_rows(document(training=TRAINING, baselines=[dense]))[-1] == (
+        "top-1", "94.00 %", "93.46 %", "-0.54 points",
+    )  # fmt: skip
+    segmented = {**TRAINING, "miou": 0.5, "final": 0.5}
+    del segmented["top1"]
+    assert summary_rows(document(training=segmented))[-1][:3] == ("mean IoU", "not trained", "50.00 %")
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0.0 kB"), (999_949, "999.9 kB"), (10**6, "1.0 MB"), (2_500_000_000, "2.5 GB")]
+)
+def test_sizes_have_a_fitting_unit(count: int, text: str) -> None:
+    assert summary_rows(document(weight_bytes={"dense": 10**10, "slim": count}))[3][2] == text
+
+
+def test_protected_layers_are_marked_and_explained_once_per_reason() -> None:
+    protected = [{"layer": name, "reason": why} for name, why in (("a", "x"), ("head", "y"), ("b", "x"))]
+    changed = document(protected=protected)
+    assert width_rows(changed) == [("stem", "64", "16"), ("body.conv2", "64", "16"), ("head", "10", "10 *")]
+    assert protected_rows(changed) == [("x", "a, b"), ("y", "head")]
+
+
+def test_facts_without_scoring_and_training() -> None:
+    assert facts(document()) == [
+        ("budget", "75.05 % of params removed, 75 % asked, rule global"),
+        ("proof", "relative difference 1.2e-14 (tolerance 1e-05)"),
+    ]
+
+
+def test_facts_of_a_whole_run() -> None:
+    dense = {"name": "dense", **TRAINING, "epochs": 1}
+    rows = dict(facts(document(saliency=SALIENCY, training=TRAINING, baselines=[dense], onnx=ONNX)))
+    assert rows["scoring"] == "prospr, 1 draw of 3 steps, 1.3 s"
+    assert rows["training"] == "12 epochs, final 93.46 %, best 94.00 %, 1,234 s"
+    assert rows["dense"] == "1 epoch, final 93.46 %, best 94.00 %, 1,234 s"
+    assert rows["ONNX"] == verification(ONNX)
+    assert list(rows) == ["scoring", "budget", "proof", "training", "dense", "ONNX"]
+
+
+def test_stability_is_said_where_there_is_one() -> None:
+    saliency = {**SALIENCY, "draws": 8, "stability": 0.256}
+    assert facts(document(saliency=saliency))[0] == ("scoring", "prospr, 8 draws of 3 steps, stability 0.26, 1.3 s")
+
+
+def test_a_verification_as_a_sentence() -> None:
+    assert verification(ONNX) == (
+        "differs by at most 1.5e-06 on 64 samples, predictions agree to 100 %, batches of 1, 2, 5"
+    )
+
+
+def test_the_page_has_all_parts_in_order() -> None:
+    page = markdown(document(saliency=SALIENCY, training=TRAINING, onnx=ONNX, warnings=["mind this"]))
+    parts = [
+        "# vgg19, 75 % of params asked to go\n\n|  | dense | slim | change |\n| --- | ---: | ---: | ---: |\n",
+        "| parameters | 4,000,000 | 998,000 | -75.05 % |\n",
+        "- proof: relative difference",
+        "> mind this",
+        "## Widths\n\n| layer | dense | slim |\n| --- | ---: | ---: |\n| `stem` | 64 | 16 |\n",
+        "| `head` | 10 | 10 * |\n",
+        "## Protected layers (*)\n\n- `head`: model output\n",
+        "## Circumstances\n\n- device: cpu (x86_64)\n- threads: 2\n",
+        "- protect: a, b\n- steps: \n",
+    ]
+    positions = [page.index(part) for part in parts]
+    assert positions == sorted(positions)
+
+
+def test_the_page_leaves_out_what_is_empty() -> None:
+    page = markdown(document(protected=[], recipe={**document()["recipe"], "arch": None}))
+    assert page.startswith("# your model, 75 % of params")
+    assert "Protected" not in page
+    assert "\n\n\n" not in page

@@ -1,0 +1,23 @@
+import pytest
+
+from slimprune import errors
+
+CODES = {
+    "UsageError": 2,
+    "BudgetError": 3,
+    "UnsupportedModelError": 4,
+    "VerificationError": 5,
+    "DataError": 6,
+}
+
+
+@pytest.mark.parametrize(("name", "code"), CODES.items())
+def test_every_error_has_its_exit_code(name, code):
+    kind = getattr(errors, name)
+    assert kind.exit_code == code
+    assert issubclass(kind, errors.SlimpruneError)
+
+
+def test_no_other_error_is_left_without_a_code():
+    children = {kind.__name__ for kind in errors.SlimpruneError.__subclasses__()}
+    assert children == set(CODES)

@@ -1,0 +1,69 @@
+"""The documentation runs: the README's Python is executed, its commands parse, its test command is CI's."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from slimprune import cli
+from slimprune.recipe import make_recipe, read_recipe
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands():
+    lines = [line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("slimprune ")]
+
+
+def test_the_python_examples_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    state = torch.random.get_rng_state()
+    scope = {}
+    try:
+        for block in blocks("python"):
+            exec(block, scope)
+    finally:
+        torch.random.set_rng_state(state)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "net.onnx", "net.slim", "net.report.json", "net.report.md", "step.onnx",
+    }  # fmt: skip
+    assert scope["check"].top1_agreement == 1.0
+    assert 0.48 <= scope["report"].to_json()["params"]["removed"] <= 0.53
+    assert "dense" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_commands_are_understood(command, monkeypatch):
+    """Every command of the README is parsed by the real parser; the work behind it is tested elsewhere."""
+    called = []
+    for story in ("compress", "plan", "export", "verify"):
+        monkeypatch.setattr(cli.pipeline, story, lambda *args, _story=story, **options: called.append(_story))
+    for shown in ("_show", "_show_check"):
+        monkeypatch.setattr(cli, shown, lambda *_: None, raising=False)
+    monkeypatch.chdir(ROOT)
+    arguments = shlex.split(command)[1:]
+    assert cli.run(arguments) == 0
+    expected = {"run": "compress", "list": None}.get(arguments[0], arguments[0])
+    assert called == ([expected] if expected else [])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_recipes_are_valid(path):
+    recipe = make_recipe(read_recipe(path)).with_defaults()
+    assert recipe.out is not None
+    assert recipe.out.stem == path.stem
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    install, check = blocks("sh")[-1].strip().splitlines()
+    script = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert script[-1] == check
+    assert script[-2].endswith(install.removeprefix("pip install"))

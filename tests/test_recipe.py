@@ -1,0 +1,122 @@
+from pathlib import Path
+
+import pytest
+
+from slimprune.errors import UsageError
+from slimprune.recipe import DEFAULT_RULES, Recipe, default_text, make_recipe, read_recipe
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ratio": 0}, "ratio: expected a share in (0, 1), got 0"),
+        ({"ratio": 1}, "ratio: expected a share in (0, 1), got 1"),
+        ({"ratio": "1.3"}, "ratio: expected a share in (0, 1), got '1.3'"),
+        ({"ratio": "nan"}, "ratio: expected a finite number, got 'nan'"),
+        ({"ratio": "abc"}, "ratio: expected a valid number, got 'abc'"),
+        ({"ratio": None}, "ratio: expected a valid number, got None"),
+        ({"lr": "inf"}, "lr: expected a finite number, got 'inf'"),
+        ({"lr": 0}, "lr: expected greater than 0, got 0"),
+        ({"weight_decay": "nan"}, "weight_decay: expected a finite number, got 'nan'"),
+        ({"floor": 1}, "floor: expected less than 1, got 1"),
+        ({"epochs": 1.5}, "epochs: expected a valid integer, got 1.5"),
+        ({"epochs": 0}, "epochs: expected greater than or equal to 1, got 0"),
+        ({"seed": -1}, "seed: expected greater than or equal to 0, got -1"),
+        ({"seed": 2**63}, f"seed: expected less than {2**63}, got {2**63}"),
+        ({"of": "flops"}, "of: expected 'params', 'macs' or 'channels', got 'flops'"),
+        ({"gate": "x"}, "gate: expected 'consumer', 'norm' or 'producer', got 'x'"),
+        ({"dtype": "float16"}, "dtype: expected 'float32' or 'float64', got 'float16'"),
+        ({"device": "tpu"}, "device: expected auto, cpu, cuda or cuda:N, got 'tpu'"),
+        ({"device": "cuda:x"}, "device: expected auto, cpu, cuda or cuda:N, got 'cuda:x'"),
+        ({"train_dense": "perhaps"}, "train_dense: expected a valid boolean, got 'perhaps'"),
+        ({"protect": 3}, "protect: expected a valid tuple, got 3"),
+        ({"protect": [3]}, "protect.0: expected a valid string, got 3"),
+        ({"arch": ["vgg19"]}, "arch: expected a valid string, got ['vgg19']"),
+        ({"ration": 0.5}, "unknown field 'ration' (did you mean 'ratio'?)"),
+        ({"xyz": 0.5}, "unknown field 'xyz' (known: arch, data, "),
+        ({"epochs": 0, "ratio": 2}, "in (0, 1), got 2; epochs: expected"),
+    ],
+)
+def test_refuses_and_says_what_was_found(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make_recipe(settings)
+    assert message in str(caught.value)
+
+
+def test_text_as_it_comes_from_flags_gives_the_same_recipe_as_plain_values() -> None:
+    plain = {"ratio": 0.5, "epochs": 3, "protect": ["a", "b.*"], "amp": True, "out": Path("x.onnx"), "lr": 1e-3}
+    texts = {"ratio": "0.5", "epochs": "3", "protect": "a, b.*", "amp": "true", "out": "x.onnx", "lr": "1e-3"}
+    assert make_recipe(texts) == make_recipe(plain)
+    assert make_recipe(plain).protect == ("a", "b.*")
+
+
+@pytest.mark.parametrize("of", ["params", "macs", "channels"])
+def test_defaults_of_data_and_budget_fill_what_was_left_open(of: str) -> None:
+    recipe = make_recipe({"of": of, "lr": 0.3}).with_defaults()
+    assert (recipe.epochs, recipe.batch_size, recipe.schedule, recipe.draws) == (12, 64, "cosine", 2)
+    assert (recipe.lr, recipe.rule) == (0.3, DEFAULT_RULES[of])
+    assert make_recipe({"data": "cifar10"}).with_defaults().epochs == 200
+
+
+def test_defaults_are_what_the_help_says() -> None:
+    for data, position in (("cifar10", 0), ("digits", -1)):
+        recipe = make_recipe({"data": data}).with_defaults()
+        for name in ("epochs", "batch_size", "lr", "schedule", "draws", "score_batch"):
+            said = default_text(name).removesuffix(" for digits").split(", ")
+            assert said[position] == str(getattr(recipe, name))
+    assert default_text("ratio") == str(make_recipe({}).ratio)
+    assert default_text("seed") == "0"
+    assert default_text("arch") == default_text("protect") == default_text("amp") == ""
+
+
+def test_the_hash_names_what_decides_the_result() -> None:
+    hashes = {
+        make_recipe(settings).hash
+        for settings in ({}, {"ratio": 0.5}, {"seed": 1}, {"arch": "vgg19"}, {"protect": "a"}, {"amp": True})
+    }
+    assert len(hashes) == 6
+    elsewhere = make_recipe({"out": "b.onnx", "device": "cpu"})
+    assert elsewhere.hash == make_recipe({"out": "a.onnx"}).hash == make_recipe({}).hash
+    assert len(elsewhere.hash) == 64
+
+
+def test_options_of_the_criterion_are_those_that_were_set() -> None:
+    assert make_recipe({}).criterion_options() == {}
+    assert make_recipe({"steps": 0, "inner_lr": 0.2}).criterion_options() == {"steps": 0, "lr": 0.2}
+
+
+def test_a_recipe_survives_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("arch: resnet20\nratio: 0.5\nprotect: [conv1, 'layer1.*']\ntrain_dense: yes\nlr: 1e-3\n")
+    recipe = make_recipe(read_recipe(file))
+    assert (recipe.arch, recipe.protect, recipe.train_dense, recipe.lr) == (
+        "resnet20", ("conv1", "layer1.*"), True, 1e-3,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [1", "is not YAML"),
+        (b"\xff\xfe\x00a", "is not YAML"),
+        (b"arch: 2020-13-45", "is not YAML: month must be in 1..12"),
+        (b"- arch", "expected a mapping of fields, got list"),
+        (b"", "expected a mapping of fields, got NoneType"),
+        (b"!!python/object/apply:os.getcwd []", "is not YAML"),
+    ],
+)
+def test_refuses_files_that_are_no_mapping(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match=r"recipe .*recipe\.yaml") as caught:
+        read_recipe(file)
+    assert message in str(caught.value)
+
+
+def test_refuses_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"recipe .*none\.yaml cannot be read: No such file or directory$"):
+        read_recipe(tmp_path / "none.yaml")
+
+
+def test_every_field_is_described() -> None:
+    assert all(field.description for field in Recipe.model_fields.values())
