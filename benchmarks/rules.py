@@ -18,10 +18,12 @@ import torch.nn.functional as F
 from rich.progress import track
 
 import slimprune
+from slimprune.data import TensorData
 from slimprune.surgery import versions
 
 
 def main() -> None:
+    """Runs the cells that are not there yet."""
     options = parse()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -37,6 +39,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", default="vgg19")
     parser.add_argument("--data", default="digits")
@@ -55,9 +58,10 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def shortened(data: slimprune.data.TensorData, train_size: int | None, test_size: int | None):
+def shortened(data, train_size: int | None, test_size: int | None):
+    """The data set with fewer images, for machines without an accelerator."""
     (train_x, train_y), (test_x, test_y) = data.parts["train"], data.parts["test"]
-    return slimprune.data.TensorData.from_arrays(
+    return TensorData.from_arrays(
         data.name,
         train_x[:train_size],
         train_y[:train_size],
@@ -72,6 +76,7 @@ _SCORED: dict[tuple[str, int], tuple] = {}
 
 
 def scored(options: argparse.Namespace, data, seed: int):
+    """Model, example, groups, costs and scores of one seed, made once for all budgets and rules."""
     if (options.arch, seed) not in _SCORED:
         torch.manual_seed(seed)
         model = slimprune.build(options.arch, slimprune.InputSpec(data.channels, data.height, data.width, data.classes))
@@ -86,6 +91,7 @@ def scored(options: argparse.Namespace, data, seed: int):
 
 
 def cell(options: argparse.Namespace, data, seed: int, budget: str, rule: str) -> dict:
+    """One slim network, trained."""
     short = shortened(data, options.train_size, options.test_size)
     model, example, groups, costs, scores = scored(options, short, seed)
     of, ratio = budget.split("=")
@@ -109,23 +115,30 @@ def cell(options: argparse.Namespace, data, seed: int, budget: str, rule: str) -
         "widths": list(plan.widths.values()),
         "stability": scores.stability,
         "seconds": time.perf_counter() - started,
+        "circumstances": circumstances(options),
     }
 
 
 def write(options: argparse.Namespace, cells: list[dict]) -> None:
-    device = torch.cuda.get_device_name() if options.device.startswith("cuda") else "CPU"
-    circumstances = {
+    """Writes all cells as JSON and as a table."""
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps({"cells": cells}, indent=1) + "\n")
+    options.out.with_suffix(".md").write_text(table(cells))
+
+
+def circumstances(options: argparse.Namespace) -> dict[str, str | int]:
+    """What a figure depends on beside its cell."""
+    on_gpu = options.device.startswith("cuda")
+    return {
         "command": "python benchmarks/rules.py " + " ".join(sys.argv[1:]),
-        "device": device,
+        "device": torch.cuda.get_device_name() if on_gpu else "CPU",
         "threads": torch.get_num_threads(),
         **versions(),
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({"circumstances": circumstances, "cells": cells}, indent=1) + "\n")
-    options.out.with_suffix(".md").write_text(table(circumstances, cells))
 
 
-def table(circumstances: dict, cells: list[dict]) -> str:
+def table(cells: list[dict]) -> str:
+    """Mean, spread and size by architecture, budget and rule; then the circumstances, each once."""
     rows = ["| arch | removed | rule | top-1 (mean ± sd) | n | params | MACs |", "|---|---|---|---:|---:|---:|---:|"]
     for arch, budget, rule in dict.fromkeys((c["arch"], c["budget"], c["rule"]) for c in cells):
         same = [c for c in cells if (c["arch"], c["budget"], c["rule"]) == (arch, budget, rule)]
@@ -137,7 +150,7 @@ def table(circumstances: dict, cells: list[dict]) -> str:
             f"| {arch} | {budget} | {rule} | {statistics.mean(top1):.2f}{spread} | {len(same)} "
             f"| {params:,.0f} | {macs:.1f}M |"
         )
-    notes = [f"- {name}: {value}" for name, value in circumstances.items()]
+    notes = dict.fromkeys(f"- {name}: {value}" for c in cells for name, value in c["circumstances"].items())
     return "\n".join([*rows, "", *notes]) + "\n"
 
 

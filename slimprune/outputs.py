@@ -66,20 +66,23 @@ class Outputs:
 
 
 @contextmanager
-def staged_outputs(onnx: Path, run: str, *, resumable: bool = True) -> Iterator[Outputs]:
+def staged_outputs(onnx: Path | None, run: str | None) -> Iterator[Outputs]:
     """A stage beside `onnx`; a run that is stopped after a checkpoint leaves it there, to go on from it.
 
     What stops a run and is not a `SlimpruneError` (which would come again) gets a note that names the folder.
 
     Args:
         onnx: the file that was asked for; its parent folders are made.
-        run: name of the run; a stage that a run of the same name left is taken up again.
-        resumable: whether a later run can go on; if not, nothing is ever left.
+        run: name of the run; a stage that a run of the same name left is taken up again. None for a run that no other
+            can take up, which never leaves anything.
 
     Raises:
-        UsageError: the outputs cannot be written there, or another process is at the same run.
+        UsageError: no file was asked for, the outputs cannot be written there, or another process is at the same run.
     """
-    outputs = Outputs(onnx, onnx.parent / f".{onnx.stem}.slimprune-{run[:12]}")
+    if onnx is None:
+        raise UsageError("expected an ONNX file to write (--out), got none")
+    name = f"process-{os.getpid()}" if run is None else run[:12]
+    outputs = Outputs(onnx, onnx.parent / f".{onnx.stem}.slimprune-{name}")
     try:
         _check_targets(outputs)
         made = _make(outputs.stage)
@@ -92,7 +95,7 @@ def staged_outputs(onnx: Path, run: str, *, resumable: bool = True) -> Iterator[
         except SlimpruneError:
             raise
         except BaseException as error:
-            keep = resumable and any(outputs.stage.rglob("checkpoint.json"))
+            keep = run is not None and any(outputs.stage.rglob("checkpoint.json"))
             if keep:
                 error.add_note(f"the same command goes on from the last finished epoch, kept in {outputs.stage}")
             raise

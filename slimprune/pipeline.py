@@ -49,8 +49,8 @@ def compress(
     """Scores, slims, proves, trains, exports and verifies; leaves the ONNX file, a bundle and a report.
 
     Args:
-        model: an architecture name, or a module; a module is left untouched and needs both kinds of batches.
-        train_batches: re-iterable (inputs [N, ...], targets) batches, such as a `DataLoader`; for a module only.
+        model: an architecture name, or a module; a module is left untouched and needs both kinds of batches:
+        train_batches: re-iterable (inputs [N, ...], targets), such as a `DataLoader`.
         test_batches: the same, for testing and for verifying the export (at least 32 samples are sensible).
         task: of a module: `classification` (cross-entropy, top-1) or `segmentation` (binary cross-entropy, mean IoU).
         loss: (output, targets) -> scalar, in place of the task's; for a module only.
@@ -58,7 +58,7 @@ def compress(
         **settings: fields of `Recipe`; `out` is required.
 
     Returns:
-        The report; the slim module is loaded with `slimprune.load`.
+        The report; `slimprune.load` loads the slim module.
 
     Raises:
         SlimpruneError: one of its children, see `slimprune.errors`.
@@ -66,24 +66,20 @@ def compress(
     started = time.perf_counter()
     given = Given(train_batches, test_batches, task, loss)
     recipe, own = _recipe(model, given, settings)
-    if recipe.out is None:
-        raise UsageError("expected an ONNX file to write (--out), got none")
-    run = recipe.hash if own is None else f"own-{os.getpid()}"
-    with staged_outputs(recipe.out, run, resumable=own is None) as outputs:
+    with staged_outputs(recipe.out, recipe.hash if own is None else None) as outputs:
         work = _workload(recipe, own, given)
         outputs.resume_from(work.fingerprint)
         plan, saliency = _planned(recipe, work, outputs.stage / "plan.json", listener)
         report, slimmed = _proven(recipe, work, plan, saliency)
         # A model that cannot be exported is refused before it is trained.
-        export_onnx(slimmed.module, work.samples[:2], outputs.stage / "untrained.onnx")
+        export_onnx(slimmed.module, work.samples[:2], outputs.stage / "untrained.onnx").path.unlink()
         report = replace(report, training=_trained(recipe, work, slimmed.module, outputs.stage / "train", listener))
         if recipe.train_dense:
             dense = _trained(recipe, work, work.model, outputs.stage / "train dense", listener)
             report = replace(report, dense_training=dense)
         report = _delivered(report, work, slimmed, outputs, listener)
         report = replace(report, seconds=time.perf_counter() - started)
-        _write_reports(report.to_json(), outputs)
-        outputs.publish()
+        _publish(report.to_json(), outputs)
     return report
 
 
@@ -106,7 +102,7 @@ def export(bundle: Path, out: Path, *, data: str | None = None, trust_code: bool
         trust_code: allow the bundle to name the code that builds its dense model.
     """
     found = read(bundle)
-    with staged_outputs(out, f"export-{os.getpid()}", resumable=False) as outputs:
+    with staged_outputs(out, None) as outputs:
         model = restore(found, trust_code=trust_code)
         samples, staged = _samples(found, data), outputs.staged(out)
         export_onnx(model, samples[:2], staged, metadata=_metadata(found))
@@ -285,9 +281,10 @@ def _delivered(report: Report, work: Workload, slimmed: SlimModel, outputs: Outp
     return replace(report, onnx=replace(check, path=outputs.onnx), onnx_bytes=file.bytes)
 
 
-def _write_reports(document: Mapping[str, Any], outputs: Outputs) -> None:
+def _publish(document: Mapping[str, Any], outputs: Outputs) -> None:
     outputs.staged(outputs.report).write_text(json.dumps(document, indent=1) + "\n")
     outputs.staged(outputs.markdown).write_text(markdown(document))
+    outputs.publish()
 
 
 def _metadata(bundle: Bundle) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A user's architecture file, tiny data sets, and one compressed network that many tests look at."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from slimprune import pipeline
+from slimprune import cli, pipeline
 from slimprune.report import Report
+
+from .commands import Run
 
 ARCHITECTURES = """
 from torch import nn
@@ -133,3 +136,27 @@ def compressed(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactor
     wanted = {**settings, "draws": 2, "epochs": 2, "train_dense": True, "out": onnx}
     report = pipeline.compress(listener=lambda *event: events.append(event), **wanted)
     return Compressed(report, onnx, events)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, empty."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def slimprune(capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]:
+    """Runs a command line in this process: exit code, stdout, stderr."""
+
+    def run(*arguments: object) -> Run:
+        code = cli.run([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def flags(settings: dict[str, Any]) -> list[str]:
+    """The flags of a run that takes two seconds, but --out."""
+    return [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))]

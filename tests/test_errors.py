@@ -18,6 +18,7 @@ def test_every_error_has_its_exit_code(name, code):
     assert issubclass(kind, errors.SlimpruneError)
 
 
-def test_no_other_error_is_left_without_a_code():
-    children = {kind.__name__ for kind in errors.SlimpruneError.__subclasses__()}
-    assert children == set(CODES)
+def test_no_two_errors_share_an_exit_code():
+    codes = [kind.exit_code for kind in errors.SlimpruneError.__subclasses__()]
+    assert len(set(codes)) == len(codes)
+    assert 0 not in codes

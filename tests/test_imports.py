@@ -33,6 +33,7 @@ ALLOWED = {
     "workload": {*ROOMS, "recipe"},
     "pipeline": {*ROOMS, "recipe", "outputs", "workload"},
     "cli": {"pipeline", "recipe", "report"},
+    "__main__": {"cli"},
     "__init__": {*ROOMS, "recipe", "pipeline"},
 }
 """Beside themselves and `errors`, which anyone may import."""

@@ -8,10 +8,7 @@ import pytest
 from slimprune.errors import SlimpruneError, UsageError
 from slimprune.outputs import Outputs, staged_outputs
 
-
-def listing(folder: Path) -> list[str]:
-    """Everything below a folder, hidden files included."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+from .commands import listing
 
 
 def make_all(outputs: Outputs, text: str) -> None:
@@ -27,9 +24,9 @@ def checkpoint(outputs: Outputs) -> None:
     (outputs.stage / "train" / "checkpoint.json").write_text("{}")
 
 
-def stop(onnx: Path, error: type[BaseException], *steps: Callable[[Outputs], object], resumable: bool = True) -> None:
+def stop(onnx: Path, error: type[BaseException], *steps: Callable[[Outputs], object], run: str | None = "run") -> None:
     """A run that is stopped by an error after some steps."""
-    with staged_outputs(onnx, "run", resumable=resumable) as outputs:
+    with staged_outputs(onnx, run) as outputs:
         for step in steps:
             step(outputs)
         raise error
@@ -92,7 +89,7 @@ def test_a_refused_run_keeps_no_checkpoint_for_it_would_be_refused_again(tmp_pat
 
 def test_a_run_that_cannot_go_on_keeps_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        stop(tmp_path / "a.onnx", KeyboardInterrupt, checkpoint, resumable=False)
+        stop(tmp_path / "a.onnx", KeyboardInterrupt, checkpoint, run=None)
     assert listing(tmp_path) == []
 
 
@@ -152,6 +149,11 @@ def test_refuses_what_cannot_be_written(
         pass
     assert message in str(caught.value)
     assert listing(tmp_path) == before
+
+
+def test_refuses_to_write_nowhere() -> None:
+    with pytest.raises(UsageError, match="got none"), staged_outputs(None, "run"):
+        pass
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")

@@ -17,8 +17,8 @@ import slimprune
 from slimprune import pipeline
 from slimprune.errors import BudgetError, SlimpruneError, UnsupportedModelError, UsageError, VerificationError
 
+from .commands import listing
 from .conftest import Compressed, tiny_images
-from .test_outputs import listing
 
 Event = tuple[str, int, int, str]
 

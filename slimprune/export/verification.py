@@ -74,7 +74,7 @@ def verify_onnx(
 
     Raises:
         VerificationError: If the file is unreadable, altered, no valid ONNX, has other inputs or outputs than the
-            model, or differs by more than the tolerance or in a prediction.
+            model, or differs by more than the tolerance or in a prediction; or if the model itself gives nan or inf.
         DataError: If there are no samples.
         UsageError: If a batch size or the tolerance is not positive.
     """
@@ -86,6 +86,8 @@ def verify_onnx(
     plain, samples = cpu_copy(model), samples.detach().to("cpu", torch.float32).contiguous()
     with torch.no_grad():
         expected = torch.cat([plain(part) for part in samples.split(max(batches))])
+    if not expected.isfinite().all():
+        raise VerificationError(f"expected finite outputs of {type(model).__name__} on real samples, got nan or inf")
     actual = torch.stack([_run(session, samples.split(size), expected) for size in batches])
     difference = float((actual - expected).abs().max())
     agreement = float(torch.stack([_agrees(expected, one, tolerance) for one in actual]).double().mean())

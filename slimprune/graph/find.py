@@ -1,6 +1,7 @@
 """Channel groups of a model, each one proven or protected."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.graph.assembly import assemble
-from slimprune.graph.groups import ChannelGroup
+from slimprune.graph.groups import ChannelGroup, named_tensors
 from slimprune.graph.proof import Trial
 from slimprune.graph.removal import select, with_tensors
 from slimprune.graph.tracing import FORWARD_ERRORS, Example, trace
@@ -42,7 +43,8 @@ def find_groups(
         [('0', 8, None), ('2', 4, 'model output')]
     """
     _check_forward(model, example)
-    groups = _protect_named(assemble(trace(model, example)), protect)
+    groups = [_in_model_order(group, model) for group in assemble(trace(model, example))]
+    groups = _protect_named(groups, protect)
     trial = Trial.prepare(model, example)
     proven = []
     for done, group in enumerate(groups):
@@ -69,6 +71,11 @@ def _check_forward(model: nn.Module, example: Example) -> None:
     finally:
         for module, mode in training.items():
             module.training = mode
+
+
+def _in_model_order(group: ChannelGroup, model: nn.Module) -> ChannelGroup:
+    order = {name: position for position, name in enumerate(named_tensors(model))}
+    return replace(group, slots=tuple(sorted(group.slots, key=lambda slot: (order[slot.name], slot.dim))))
 
 
 def _protect_named(groups: Iterable[ChannelGroup], patterns: Sequence[str]) -> list[ChannelGroup]:

@@ -83,7 +83,7 @@ def trace(model: nn.Module, example: Example) -> Iterator[Reach]:
             graph.build_dependency(twin, example_inputs=example, verbose=False)
     except FORWARD_ERRORS as error:
         raise UnsupportedModelError(
-            f"the dependency graph of {type(model).__name__} failed: {_first_line(error)}"
+            f"torch-pruning cannot trace {type(model).__name__} ({_first_line(error)})"
         ) from error
     names = {id(tensor): name for name, tensor in named_tensors(twin).items()}
     for layer, module in twin.named_modules():

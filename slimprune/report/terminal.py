@@ -22,7 +22,9 @@ def named_lines(rows: Iterable[tuple[str, str]], columns: int = 80) -> str:
     rows = list(rows)
     margin = max(len(name) for name, _ in rows) + 2
     wrap = textwrap.TextWrapper(columns, subsequent_indent=" " * margin, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(wrap.fill(f"{name:<{margin}}{sentence}") for name, sentence in rows)
+    # A number and its percent sign stay on one line.
+    bound = [f"{name:<{margin}}{sentence}".replace(" %", "\N{NO-BREAK SPACE}%") for name, sentence in rows]
+    return "\n".join(map(wrap.fill, bound)).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def width_grid(rows: Sequence[tuple[str, str, str]], columns: int = 80) -> str:

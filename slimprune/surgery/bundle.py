@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
 from slimprune.budget import Plan
@@ -95,7 +96,7 @@ def save(
         The bundle.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named_tensors(module).items()}
-    save_file(tensors, folder / _WEIGHTS)
+    (folder / _WEIGHTS).write_bytes(as_safetensors(tensors))
     (folder / "README.md").write_text(_README.format(name=folder.name))
     files = sorted(path for path in folder.iterdir() if path.name != _DESCRIPTION)
     description = {

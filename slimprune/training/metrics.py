@@ -42,7 +42,8 @@ def _count_top1(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     if output.ndim != 2 or target.shape != output.shape[:1]:
         shapes = f"{list(output.shape)} and {list(target.shape)}"
         raise UnsupportedModelError(f"expected an output [N, K] and targets [N] for top1, got {shapes}")
-    correct = (output.argmax(dim=1) == target).sum().reshape(1)
+    certain = output.isfinite().all(dim=1)  # a logit that is not a number is no prediction
+    correct = (certain & (output.argmax(dim=1) == target)).sum().reshape(1)
     return correct, correct.new_full((1,), target.numel())
 
 

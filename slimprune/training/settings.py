@@ -73,8 +73,9 @@ def find_device(name: str) -> torch.device:
     """The device of that name, if this machine has it.
 
     Raises:
-        UsageError: If a CUDA device is asked for that torch does not see.
+        UsageError: If the name is of another kind, or of a CUDA device that torch does not see.
     """
+    _require(_device_type(name) in ("cpu", "cuda"), "device cpu, cuda or cuda:N", name)
     device = torch.device(name)
     if device.type != "cuda":
         return device

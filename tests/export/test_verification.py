@@ -179,3 +179,11 @@ def test_every_pixel_is_a_prediction():
 def test_arguments_outside_their_range_are_refused(classifier, written, samples, options, kind):
     with pytest.raises(kind, match="expected"):
         verify_onnx(classifier, written, samples, **options)
+
+
+def test_a_model_that_gives_no_numbers_is_named(classifier, written):
+    broken = copy.deepcopy(classifier)
+    with torch.no_grad():
+        broken.head.bias[0] = float("nan")
+    with pytest.raises(VerificationError, match="expected finite outputs of Classifier on real samples"):
+        verify_onnx(broken, written, images(4))

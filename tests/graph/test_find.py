@@ -4,7 +4,7 @@ from torch import nn
 
 from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.graph import find_groups
-from tests.networks import EXAMPLE, Depthwise, Residual, toy
+from tests.networks import EXAMPLE, Depthwise, Residual, named, toy
 
 
 def reasons(model, **options):
@@ -66,3 +66,8 @@ def test_progress_counts_groups():
     seen = []
     find_groups(toy(Depthwise), EXAMPLE, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_layers_of_a_group_stand_in_the_models_order():
+    _, _, groups, _ = named("resnet20")
+    assert groups[0].layers == ("conv1", "stages.0.0.conv2", "stages.0.1.conv2", "stages.0.2.conv2")

@@ -32,6 +32,10 @@ def test_sentences_stand_below_each_other() -> None:
     assert named_lines([("a", "one two three"), ("long", "x")], columns=14) == "a     one two\n      three\nlong  x"
 
 
+def test_a_number_and_its_percent_sign_stay_together() -> None:
+    assert named_lines([("a", "one 50 % two")], columns=9) == "a  one\n   50 %\n   two"
+
+
 def test_a_word_that_is_too_long_stays_whole() -> None:
     assert "/a/path/that-must/stay-whole" in named_lines([("a", "see /a/path/that-must/stay-whole")], columns=20)
 

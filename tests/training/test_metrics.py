@@ -12,6 +12,11 @@ def test_top1_is_the_share_of_largest_logits_on_the_target():
     assert top1.value(*counts) == 3 / 4
 
 
+def test_outputs_that_are_no_numbers_are_wrong():
+    logits = torch.tensor([[float("nan"), 0.0], [float("inf"), 0.0], [1.0, 0.0]])
+    assert top1.value(*top1(logits, torch.tensor([0, 0, 0]))) == 1 / 3
+
+
 MASK = torch.tensor([[[1, 1], [0, 0]]])
 LOGITS = torch.tensor([[[0.3, -0.2], [0.1, -4.0]]])
 # predicted 1 0 / 1 0 against 1 1 / 0 0: foreground 1 of 3 pixels, background 1 of 3

@@ -60,3 +60,9 @@ def test_cosine_schedule_warms_up_and_falls_to_zero():
 
 def test_cosine_schedule_of_a_single_step_trains_at_the_peak():
     assert learning_rate(TrainSettings(epochs=1, lr=0.3, schedule="cosine"), 0, 1) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("name", ["tpu", "mps", ""])
+def test_other_devices_are_refused(name):
+    with pytest.raises(UsageError, match="expected device cpu, cuda or cuda:N"):
+        find_device(name)
