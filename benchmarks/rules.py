@@ -18,8 +18,6 @@ import torch.nn.functional as F
 from rich.progress import track
 
 import slimprune
-from slimprune.data import TensorData
-from slimprune.surgery import versions
 
 
 def main() -> None:
@@ -61,7 +59,7 @@ def parse() -> argparse.Namespace:
 def shortened(data, train_size: int | None, test_size: int | None):
     """The data set with fewer images, for machines without an accelerator."""
     (train_x, train_y), (test_x, test_y) = data.parts["train"], data.parts["test"]
-    return TensorData.from_arrays(
+    return slimprune.TensorData.from_arrays(
         data.name,
         train_x[:train_size],
         train_y[:train_size],
@@ -133,7 +131,7 @@ def circumstances(options: argparse.Namespace) -> dict[str, str | int]:
         "command": "python benchmarks/rules.py " + " ".join(sys.argv[1:]),
         "device": torch.cuda.get_device_name() if on_gpu else "CPU",
         "threads": torch.get_num_threads(),
-        **versions(),
+        **slimprune.versions(),
     }
 
 

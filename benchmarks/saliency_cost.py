@@ -18,9 +18,6 @@ import torch
 import torch.nn.functional as F
 
 import slimprune
-from slimprune.measure import PeakMemory
-from slimprune.saliency.criteria.prospr import ProsPr
-from slimprune.surgery import versions
 
 
 def main() -> None:
@@ -45,7 +42,7 @@ def main() -> None:
         "command": "python benchmarks/saliency_cost.py " + " ".join(sys.argv[1:]),
         "device": device,
         "threads": torch.get_num_threads(),
-        **versions(),
+        **slimprune.versions(),
     }
     options.out.write_text(json.dumps({"circumstances": circumstances, "rows": rows}, indent=1) + "\n")
 
@@ -68,8 +65,8 @@ def measure(options: argparse.Namespace, steps: int) -> dict[str, float]:
     model = slimprune.build(options.arch, slimprune.InputSpec(3, 32, 32, 10)).to(options.device)
     groups = slimprune.find_groups(model, torch.zeros(2, 3, 32, 32, device=options.device))
     batch = (torch.randn(options.batch, 3, 32, 32), torch.randint(0, 10, (options.batch,)))
-    criterion = ProsPr(steps=steps, lr=1e-3)
-    with PeakMemory(options.device) as memory:
+    criterion = slimprune.ProsPr(steps=steps, lr=1e-3)
+    with slimprune.PeakMemory(options.device) as memory:
         started = time.perf_counter()
         slimprune.score(model, groups, [batch] * (steps + 1), F.cross_entropy, criterion=criterion, draws=1)
         seconds = time.perf_counter() - started

@@ -1,16 +1,19 @@
 """Slim vision models: prune channels before training by meta-gradients, prove the surgery, train, export."""
 
 from slimprune.budget import Budget, CostModel, Plan, allocate
+from slimprune.data import TensorData
 from slimprune.data import load as load_data
 from slimprune.errors import SlimpruneError
 from slimprune.export import export_onnx, verify_onnx
 from slimprune.graph import ChannelGroup, find_groups
+from slimprune.measure import PeakMemory, count_macs
 from slimprune.models import InputSpec, build
 from slimprune.pipeline import compress
 from slimprune.recipe import Recipe
 from slimprune.report import Report
 from slimprune.saliency import Scores, score
-from slimprune.surgery import Origin, SlimModel, load, prove, save, slim
+from slimprune.saliency.criteria.prospr import ProsPr
+from slimprune.surgery import Origin, SlimModel, load, prove, save, slim, versions
 from slimprune.training import TrainSettings, evaluate, mean_iou, top1, train
 
 __all__ = [
@@ -19,16 +22,20 @@ __all__ = [
     "CostModel",
     "InputSpec",
     "Origin",
+    "PeakMemory",
     "Plan",
+    "ProsPr",
     "Recipe",
     "Report",
     "Scores",
     "SlimModel",
     "SlimpruneError",
+    "TensorData",
     "TrainSettings",
     "allocate",
     "build",
     "compress",
+    "count_macs",
     "evaluate",
     "export_onnx",
     "find_groups",
@@ -42,4 +49,5 @@ __all__ = [
     "top1",
     "train",
     "verify_onnx",
+    "versions",
 ]
