@@ -319,6 +319,7 @@ def _proven(recipe: Recipe, work: Workload, chosen: Plan, saliency: Saliency | N
         recipe=recipe,
         environment=_environment(work.example.device),
         plan=chosen,
+        layers=tuple(name for name, _ in work.model.named_modules()),
         dense=_measured(work.model, work.example, chosen.dense.channels),
         slim=_measured(slimmed.module, work.example, chosen.slim.channels),
         proof=proof,

@@ -49,11 +49,28 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Everything a run found out; parts that did not run are None."""
+    """Everything a run found out; parts that did not run are None.
+
+    Attributes:
+        recipe: the settings, defaults filled in.
+        environment: device, threads and versions.
+        plan: which channels stay.
+        layers: names of all modules, in the model's order.
+        dense: what the dense network takes.
+        slim: what the slim one takes.
+        proof: the proof of the removal.
+        saliency: how the channels were scored.
+        training: of the slim network.
+        dense_training: of the dense network, by the same recipe.
+        onnx: the verification of the ONNX file.
+        onnx_bytes: its size.
+        seconds: wall-clock of the run.
+    """
 
     recipe: Recipe
     environment: Mapping[str, Any]
     plan: Plan
+    layers: tuple[str, ...]
     dense: Measured
     slim: Measured
     proof: Proof
@@ -117,11 +134,12 @@ class Report:
 
     def _widths(self) -> list[dict[str, Any]]:
         kept = self.plan.widths
-        return [
+        rows = [
             {"group": group.id, "layer": layer, "dense": group.width, "slim": kept[group.id]}
             for group in self.plan.groups
             for layer in group.layers
         ]
+        return sorted(rows, key=lambda row: self.layers.index(row["layer"]))
 
     def _onnx(self) -> dict[str, Any] | None:
         if self.onnx is None:

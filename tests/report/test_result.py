@@ -74,3 +74,8 @@ def test_a_verification_has_its_whole_path(report: Report) -> None:
     assert report.onnx is not None
     assert check_to_json(report.onnx)["path"] == str(report.onnx.path)
     assert report.to_json()["onnx"]["path"] == report.onnx.path.name
+
+
+def test_layers_stand_in_the_models_order(report: Report) -> None:
+    turned = replace(report, plan=replace(report.plan, groups=report.plan.groups[::-1]))
+    assert [entry["layer"] for entry in turned.to_json()["widths"]] == ["0", "3", "8"]
