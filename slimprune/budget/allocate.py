@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slimprune.budget.cost import CostModel, Integers
+from slimprune.budget.cost import Cost, CostModel, Integers
 from slimprune.budget.plan import Budget, Plan
 from slimprune.budget.rules import Priorities, channel_priorities, find_rule
 from slimprune.errors import BudgetError, UsageError
@@ -60,17 +60,19 @@ def allocate(
         return limits.rounded(limits.low + np.bincount(grants[:count], minlength=len(groups)))
 
     allowed = math.floor((1 - budget.ratio) * costs.dense.of(budget.of) + 1e-6)
-    least = costs.cost(widths(0))
-    if least.of(budget.of) > allowed:
-        share = 1 - least.of(budget.of) / costs.dense.of(budget.of)
-        raise BudgetError(
-            f"cannot remove {budget.ratio:.4g} of {budget.of}: the floor ({_describe(groups, floor, round_to)}) "
-            f"leaves {least.of(budget.of):,} of {costs.dense.of(budget.of):,}, a ratio of {share:.4f} at most"
-        )
-    count = _last(len(grants), lambda n: costs.cost(widths(n)).of(budget.of) <= allowed)
-    final = widths(count)
+    _check_floor(costs.cost(widths(0)), costs.dense, budget, allowed, _describe(groups, floor, round_to))
+    final = widths(_last(len(grants), lambda count: costs.cost(widths(count)).of(budget.of) <= allowed))
     kept = {group.id: _best(group, int(width), scores) for group, width in zip(groups, final, strict=True)}
     return Plan(tuple(groups), kept, budget, rule, costs.dense, costs.cost(final))
+
+
+def _check_floor(least: Cost, dense: Cost, budget: Budget, allowed: int, floor: str) -> None:
+    if least.of(budget.of) > allowed:
+        share = 1 - least.of(budget.of) / dense.of(budget.of)
+        raise BudgetError(
+            f"cannot remove {budget.ratio:.4g} of {budget.of}: the floor ({floor}) leaves {least.of(budget.of):,} of "
+            f"{dense.of(budget.of):,}, a ratio of {share:.4f} at most"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +85,7 @@ class _Limits:
 
     @classmethod
     def of(cls, groups: Sequence[ChannelGroup], floor: float, round_to: int) -> "_Limits":
+        """Protected groups, and those narrower than a multiple, stay whole."""
         if not 0 <= floor < 1:
             raise UsageError(f"expected floor in [0, 1), got {floor}")
         if round_to < 1:

@@ -47,6 +47,7 @@ class _Merged:
         return bool(own) and all(set(touch.index) <= self.owners[touch.name, touch.dim].keys() for touch in own)
 
     def add(self, reach: Reach) -> None:
+        """Numbers the channels of a layer, and merges them with those that they meet."""
         base = len(self.parents)
         self.parents.extend(range(base, base + reach.width))
         self.layer_of.extend([reach.layer] * reach.width)

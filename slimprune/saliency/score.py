@@ -1,6 +1,6 @@
 """Scoring: draws of a criterion, normalised, averaged, with the stability of their ranking."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -63,22 +63,35 @@ def score(
     free = free_groups(groups)
     if not free:
         raise UnsupportedModelError(_nothing_to_score(groups))
-    per_draw = chosen.batches_per_draw
-    pool = _pool(batches, draws * per_draw)
-    problem = Problem.prepare(model, free, loss, gate, dtype)
-    results = []
-    with precise_arithmetic():
-        for draw in range(draws):
-            if progress is not None:
-                progress(draw, draws)
-            part = _Part(pool, draw * per_draw, per_draw)
-            result = chosen.score(replace(problem, batches=part, seed=seed + draw))
-            results.append({group: scores.detach().cpu().double() for group, scores in result.items()})
-            _check(results[-1])
-    if progress is not None:
-        progress(draws, draws)
+    problem = replace(Problem.prepare(model, free, loss, gate, dtype), seed=seed)
+    pool = _pool(batches, draws * chosen.batches_per_draw)
+    results = list(_drawn(chosen, problem, pool, draws, progress))
     by_group, stability = average(results)
     return Scores(by_group, name, draws, stability, chosen.steps)
+
+
+def _drawn(
+    criterion: Criterion,
+    problem: Problem,
+    pool: Sequence[Batch],
+    draws: int,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[dict[str, Tensor]]:
+    """The scores of every draw, each on its own batches and seed."""
+    report, length = progress or _ignore, criterion.batches_per_draw
+    report(0, draws)
+    for draw in range(draws):
+        with precise_arithmetic():
+            part = _Part(pool, draw * length, length)
+            result = criterion.score(replace(problem, batches=part, seed=problem.seed + draw))
+        scores = {group: values.detach().cpu().double() for group, values in result.items()}
+        _check(scores)
+        report(draw + 1, draws)
+        yield scores
+
+
+def _ignore(done: int, total: int) -> None:
+    """Tells nobody."""
 
 
 class _Part(Sequence[Batch]):
