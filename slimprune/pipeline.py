@@ -191,9 +191,15 @@ def _chosen(recipe: Recipe, work: Workload, listener: Listener) -> tuple[Plan, S
     if not free_groups(groups):
         # Asked for, it is a budget that cannot be met; otherwise it is the model.
         refusal = BudgetError if recipe.protect else UnsupportedModelError
-        whole = "; ".join(f"{group.layers[0]}: {group.protected_reason}" for group in groups)
+        whole = "; ".join(f"{group.id}: {group.protected_reason}" for group in groups)
         raise refusal(f"expected channels that may be removed, got none ({whole or 'no convolution or linear layer'})")
     costs = CostModel.of(work.model, groups, work.example)
+    counted = count_macs(work.model, work.example)
+    if recipe.of == "macs" and abs(costs.dense.macs - counted) > 0.001 * counted:
+        raise UnsupportedModelError(
+            f"expected MACs that can be predicted, got {costs.dense.macs:,} where fvcore counts {counted:,}: "
+            "--of params has no such trouble"
+        )
     rule = cast(str, recipe.rule)
 
     def share_out(scores: Scores | None, rule: str) -> Plan:

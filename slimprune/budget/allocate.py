@@ -12,7 +12,7 @@ from slimprune.budget.cost import Cost, CostModel, Integers
 from slimprune.budget.plan import Budget, Plan
 from slimprune.budget.rules import Priorities, channel_priorities, find_rule
 from slimprune.errors import BudgetError, UsageError
-from slimprune.graph import ChannelGroup
+from slimprune.graph import ChannelGroup, free_groups
 from slimprune.saliency import Scores
 
 DEFAULT_FLOOR = 0.05
@@ -53,6 +53,9 @@ def allocate(
     chosen = find_rule(rule)
     if chosen.needs_scores and scores is None:
         raise UsageError(f"rule {rule} needs scores")
+    for group in free_groups(groups):
+        if scores is not None and len(scores.by_group.get(group.id, ())) != group.width:
+            raise UsageError(f"expected scores of these groups, got none for the {group.width} channels of {group.id}")
     limits = _Limits.of(groups, floor, round_to)
     grants = _grants(channel_priorities(chosen, groups, scores), limits.low)
 
@@ -68,7 +71,7 @@ def allocate(
 
 def _check_floor(least: Cost, dense: Cost, budget: Budget, allowed: int, floor: str) -> None:
     if least.of(budget.of) > allowed:
-        share = 1 - least.of(budget.of) / dense.of(budget.of)
+        share = math.floor(1e4 * (1 - least.of(budget.of) / dense.of(budget.of))) / 1e4
         raise BudgetError(
             f"cannot remove {budget.ratio:.4g} of {budget.of}: the floor ({floor}) leaves {least.of(budget.of):,} of "
             f"{dense.of(budget.of):,}, a ratio of {share:.4f} at most"
@@ -97,7 +100,9 @@ class _Limits:
 
     def rounded(self, widths: Integers) -> Integers:
         nearest: Integers = (2 * widths + self.step) // (2 * self.step) * self.step
-        return np.clip(nearest, self.step, self.full // self.step * self.step)
+        most = self.full // self.step * self.step
+        least = np.minimum(-(-self.low // self.step) * self.step, most)
+        return np.clip(nearest, least, most)
 
 
 def _grants(ranks: Sequence[Priorities], low: Integers) -> Integers:

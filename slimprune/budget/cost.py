@@ -55,7 +55,7 @@ class CostModel:
         sizes: dense size of the two touched dimensions and of the rest, [T, 3].
         entries: positions per channel of each group along the two dimensions, [2, T, G].
         uses: applications of each parameter for one sample, [T].
-        fixed_macs: MACs of products of two activations, which widths do not change.
+        fixed_macs: MACs of products in which no parameter takes part itself, taken as the same at all widths.
     """
 
     widths: Integers
@@ -110,8 +110,13 @@ def _count_uses(model: nn.Module, example: Example) -> tuple[dict[str, int], int
     twin = copy.deepcopy(model).eval()
     inputs = example if isinstance(example, tuple) else (example,)
     counter = _MacCounter(twin)
-    with torch.no_grad(), counter:
-        twin(*(tensor[:1] for tensor in inputs))
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # one opaque operator that has no formula
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), counter:
+            twin(*(tensor[:1] for tensor in inputs))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
     sizes = {name: tensor.numel() for name, tensor in named_tensors(twin).items()}
     return {name: macs // sizes[name] for name, macs in counter.macs.items()}, counter.fixed
 

@@ -81,7 +81,7 @@ class _Merged:
         for channel in sorted(self.reasons):
             reasons.setdefault(self.find(channel), self.reasons[channel][0])
         gathered: dict[object, list[int]] = defaultdict(list)
-        for channel in sorted(positions):
+        for channel in sorted(positions.keys() | reasons.keys()):
             pattern = tuple((place, len(found)) for place, found in positions[channel].items())
             gathered[self.layer_of[channel], pattern, reasons.get(channel)].append(channel)
         taken: dict[str, int] = defaultdict(int)

@@ -1,5 +1,6 @@
 """Channel groups of a model, each one proven or protected."""
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -57,20 +58,16 @@ def find_groups(
 
 
 def _check_forward(model: nn.Module, example: Example) -> None:
-    training = {module: module.training for module in model.modules()}
+    inputs = example if isinstance(example, tuple) else (example,)
     try:
-        model.eval()
-        with torch.no_grad():
-            model(*(example if isinstance(example, tuple) else (example,)))
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            copy.deepcopy(model).eval()(*inputs)
     except FORWARD_ERRORS as error:
-        shapes = [tuple(tensor.shape) for tensor in (example if isinstance(example, tuple) else (example,))]
+        shapes = [tuple(tensor.shape) for tensor in inputs]
         first_line = str(error).partition("\n")[0]
         raise UnsupportedModelError(
             f"{type(model).__name__} fails on an input of shape {shapes}: {first_line}"
         ) from error
-    finally:
-        for module, mode in training.items():
-            module.training = mode
 
 
 def _in_model_order(group: ChannelGroup, model: nn.Module) -> ChannelGroup:

@@ -1,19 +1,22 @@
 """The proof of a removal: the slim model must equal the dense one with the removed channels silenced."""
 
-import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from slimprune.graph.groups import ChannelGroup, named_tensors
-from slimprune.graph.removal import Kept, select, with_tensors, with_values
+from slimprune.graph.removal import Kept, select, with_values
 from slimprune.graph.tracing import FORWARD_ERRORS, Example
 
 TOLERANCE = 1e-5
+_BATCH = 2
 _CALIBRATION_BATCH = 8
 
 
@@ -22,12 +25,13 @@ class Proof:
     """Outcome of comparing a slim model with the silenced dense one.
 
     Attributes:
-        max_rel_diff: max |dense - slim| over the largest difference that two inputs make to the dense output, float64;
-            infinite where the slim model does not run.
+        max_rel_diff: max |dense - slim| over the largest difference that two inputs make to the dense output, float64,
+            the largest over all outputs; infinite where the slim model does not run.
         tolerance: largest accepted `max_rel_diff`.
         problem: what went wrong, or None.
-        structural: ids of removed groups whose norms mix channels; their removal was checked by shapes, equal kept
-            weights and finite gradients only.
+        structural: ids of removed groups whose norms mix channels. Such norms work without their statistics (gain and
+            offset only) in both models while they are compared; the slim model as it is was checked by its shapes and
+            finite gradients.
     """
 
     max_rel_diff: float
@@ -76,33 +80,29 @@ class Trial:
     state: Mapping[str, Tensor]
     inputs: tuple[Tensor, ...]
     untouched: list[Tensor] | str
+    trains: bool
 
     @classmethod
     def prepare(cls, dense: nn.Module, example: Example, seed: int = 0) -> "Trial":
         """Draws the tensors and inputs; `dense` itself is left untouched."""
         state = _random_state(dense, random_inputs(example, seed + 1, batch=_CALIBRATION_BATCH), seed)
         inputs = random_inputs(example, seed)
-        return cls(dense, state, inputs, _outputs(_twin(dense, state), inputs))
+        trains = not isinstance(_outputs(_training_twin(dense, state), inputs), str)
+        return cls(dense, state, inputs, _outputs(_twin(dense, state), inputs), trains)
 
     def prove(self, slim: nn.Module, groups: Iterable[ChannelGroup], kept: Kept) -> Proof:
         """The proof of one removal; see `prove_removal`."""
         groups = tuple(groups)
-        problem = _misfit(slim, {**self.state, **select(self.state, groups, kept)})
-        if problem is not None:
-            return Proof(float("inf"), problem=problem)
-        exact = {group.id: kept[group.id] for group in groups if group.exact and group.id in kept}
+        values = {**self.state, **select(self.state, groups, kept)}
         structural = tuple(group.id for group in groups if group.id in kept and not group.exact)
-        if structural:
-            values = {**self.state, **select(self.state, groups, kept)}
-            problem = _structural_problem(with_values(slim, values), self.inputs)
-            if problem is not None:
-                return Proof(float("inf"), problem=problem, structural=structural)
-            slim = with_tensors(self.dense, select(self.state, groups, exact))
-        masked = _twin(self.dense, {**self.state, **silenced(self.state, groups, exact)})
-        expected = _outputs(masked, self.inputs)
-        found = _outputs(_twin(slim, {**self.state, **select(self.state, groups, exact)}), self.inputs)
-        proof = replace(_compare(expected, found), structural=structural)
-        if exact and proof.passed and _compare(self.untouched, expected).passed:
+        problem = _misfit(slim, values)
+        if problem is None and self.trains:
+            problem = _training_problem(_training_twin(slim, values), self.inputs, gradients=bool(structural))
+        if problem is not None:
+            return Proof(float("inf"), problem=problem, structural=structural)
+        expected = _outputs(_twin(self.dense, {**self.state, **silenced(self.state, groups, kept)}), self.inputs)
+        proof = replace(_compare(expected, _outputs(_twin(slim, values), self.inputs)), structural=structural)
+        if proof.passed and _compare(self.untouched, expected).passed and any(group.id in kept for group in groups):
             return replace(proof, problem="its removal does not show in the output: nothing can be proven")
         return proof
 
@@ -123,16 +123,18 @@ def silenced(tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], kept
     return result
 
 
-def random_inputs(example: Example, seed: int, batch: int = 2) -> tuple[Tensor, ...]:
-    """Standard normal float64 inputs of the example's shape, `batch` samples; integer inputs stay as they are."""
+def random_inputs(example: Example, seed: int, batch: int = _BATCH) -> tuple[Tensor, ...]:
+    """Random inputs of the example's shape, `batch` samples: standard normal float64, or integers in its range."""
     generator = torch.Generator().manual_seed(seed)
-    tensors = example if isinstance(example, tuple) else (example,)
-    return tuple(
-        torch.randn((batch, *tensor.shape[1:]), generator=generator, dtype=torch.float64).to(tensor.device)
-        if tensor.is_floating_point()
-        else tensor[:1].expand(batch, *tensor.shape[1:]).contiguous()
-        for tensor in tensors
-    )
+
+    def draw(tensor: Tensor) -> Tensor:
+        shape = (batch, *tensor.shape[1:])
+        if tensor.is_floating_point():
+            return torch.randn(shape, generator=generator, dtype=torch.float64)
+        above = 256 if tensor.dtype == torch.uint8 else int(tensor.max()) + 1
+        return torch.randint(0, max(above, 1), shape, generator=generator).to(tensor.dtype)
+
+    return tuple(draw(tensor).to(tensor.device) for tensor in (example if isinstance(example, tuple) else (example,)))
 
 
 def _random_state(model: nn.Module, inputs: tuple[Tensor, ...], seed: int) -> dict[str, Tensor]:
@@ -178,6 +180,13 @@ def _twin(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     return with_values(model, tensors).eval()
 
 
+def _training_twin(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Has buffers of its own, since training mode writes to running statistics."""
+    buffers = dict(model.named_buffers())
+    values = {name: tensor.clone() if name in buffers else tensor for name, tensor in tensors.items()}
+    return with_values(model, values).train()
+
+
 def _misfit(slim: nn.Module, expected: Mapping[str, Tensor]) -> str | None:
     """The first tensor of the slim model whose shape is not the planned one, in a clause."""
     found = named_tensors(slim)
@@ -188,9 +197,29 @@ def _misfit(slim: nn.Module, expected: Mapping[str, Tensor]) -> str | None:
     return None
 
 
+class _WithoutStatistics(TorchFunctionMode):
+    """Norms over channels keep their gain and offset only: what is left acts on every channel by itself."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not F.layer_norm:
+            return func(*args, **(kwargs or {}))
+        return _gain_and_offset(*args, **(kwargs or {}))
+
+
+def _gain_and_offset(
+    input: Tensor,  # noqa: A002 the name under which torch's modules may pass it
+    normalized_shape: object,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 0.0,
+) -> Tensor:
+    scaled = input if weight is None else input * weight
+    return scaled if bias is None else scaled + bias
+
+
 def _outputs(model: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor] | str:
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), _WithoutStatistics():
             return [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor)]
     except FORWARD_ERRORS as error:
         return str(error).partition("\n")[0]
@@ -204,20 +233,33 @@ def _compare(expected: list[Tensor] | str, found: list[Tensor] | str) -> Proof:
     shapes = [[tuple(tensor.shape) for tensor in tensors] for tensors in (expected, found)]
     if shapes[0] != shapes[1]:
         return Proof(float("inf"), problem=f"output shapes {shapes[1]}, expected {shapes[0]}")
-    pairs = [(a, b) for a, b in zip(expected, found, strict=True) if a.is_floating_point()]
-    difference = max(float((a - b).abs().max()) for a, b in pairs)
-    spread = max(float((a[0] - a[1]).abs().max()) for a, _ in pairs)
-    if not spread > 0:
+    pairs = [(a, b) for a, b in zip(expected, found, strict=True) if a.is_floating_point() and a.numel() > 0]
+    if not all(bool(a.isfinite().all() and b.isfinite().all()) for a, b in pairs):
+        return Proof(float("inf"), problem="the output is not finite")
+    if not any(_spread(a) > 0 for a, _ in pairs):
         return Proof(float("inf"), problem="the output does not depend on the input: nothing can be proven")
-    return Proof(difference / spread)
+    return Proof(max(_relative(a, b) for a, b in pairs))
 
 
-def _structural_problem(slim: nn.Module, inputs: tuple[Tensor, ...]) -> str | None:
-    model = copy.deepcopy(slim).train()
+def _relative(expected: Tensor, found: Tensor) -> float:
+    difference = float((expected - found).abs().max())
+    scale = _spread(expected) or float(expected.abs().max())
+    return difference / scale if scale > 0 else difference
+
+
+def _spread(output: Tensor) -> float:
+    """Largest difference that two samples make; 0 for an output without a batch."""
+    return float((output[0] - output[1]).abs().max()) if output.ndim > 0 and len(output) == _BATCH else 0.0
+
+
+def _training_problem(model: nn.Module, inputs: tuple[Tensor, ...], gradients: bool) -> str | None:
+    """What goes wrong when the slim model runs in training mode, in a clause."""
     try:
-        leaves = [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor) and leaf.requires_grad]
-        torch.stack([leaf.square().mean() for leaf in leaves]).sum().backward()
+        with torch.set_grad_enabled(gradients), torch.random.fork_rng(devices=[]):
+            leaves = [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor) and leaf.requires_grad]
+            if gradients:
+                torch.stack([leaf.square().mean() for leaf in leaves]).sum().backward()
     except FORWARD_ERRORS as error:
-        return f"the slim model fails: {str(error).partition(chr(10))[0]}"
+        return f"the slim model fails in training mode: {str(error).partition(chr(10))[0]}"
     wrong = [n for n, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
     return f"the gradient of {wrong[0]} is not finite" if wrong else None

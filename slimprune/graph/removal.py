@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from slimprune.errors import UsageError
 from slimprune.graph.groups import ChannelGroup, named_tensors
 
 Kept = Mapping[str, Tensor]
@@ -35,6 +36,7 @@ def select(tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], kept: 
     for group in groups:
         if group.id in kept and len(kept[group.id]) < group.width:
             gone = torch.ones(group.width, dtype=torch.bool)
+            _check_kept(group, kept[group.id], tensors)
             gone[kept[group.id]] = False
             for slot in group.slots:
                 removed.setdefault((slot.name, slot.dim), []).append(slot.positions(gone.nonzero().flatten()))
@@ -47,12 +49,20 @@ def select(tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], kept: 
     return selected
 
 
+def _check_kept(group: ChannelGroup, kept: Tensor, tensors: Mapping[str, Tensor]) -> None:
+    if int(kept.min()) < 0 or int(kept.max()) >= group.width:
+        raise UsageError(f"expected channels of {group.id} in 0 ... {group.width - 1}, got {kept.tolist()[:8]}")
+    for slot in group.slots:
+        if slot.name not in tensors or int(slot.index.max()) >= tensors[slot.name].shape[slot.dim]:
+            raise UsageError(f"expected a plan of this model, got one whose group {group.id} touches {slot.name}")
+
+
 def with_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """A deep copy of `model` in which the named tensors are replaced and the modules' attributes fit the new shapes."""
-    result = with_values(model, tensors)
-    replaced = {id(tensor) for name, tensor in named_tensors(result).items() if name in tensors}
+    result, former = with_values(model, tensors), named_tensors(model)
+    resized = {id(tensor) for name, tensor in named_tensors(result).items() if tensor.shape != former[name].shape}
     for module in result.modules():
-        if any(id(tensor) in replaced for tensor in (*module._parameters.values(), *module._buffers.values())):
+        if any(id(tensor) in resized for tensor in (*module._parameters.values(), *module._buffers.values())):
             fit_attributes(module)
     return result
 
@@ -77,8 +87,8 @@ def fit_attributes(module: nn.Module) -> None:
 
 def _fit_conv(conv: _ConvNd) -> None:
     rows, columns = conv.weight.shape[:2]
-    if conv.groups > 1 and columns == 1:
-        conv.groups = rows if conv.transposed else rows * conv.groups // conv.out_channels
+    if conv.groups > 1 and conv.groups == conv.in_channels == conv.out_channels:
+        conv.groups = rows
     if conv.transposed:
         conv.in_channels, conv.out_channels = rows, columns * conv.groups
     else:

@@ -78,7 +78,7 @@ def trace(model: nn.Module, example: Example) -> Iterator[Reach]:
     twin = copy.deepcopy(model).eval().requires_grad_(True)
     graph = torch_pruning.DependencyGraph()
     try:
-        with warnings.catch_warnings(), torch.enable_grad():
+        with warnings.catch_warnings(), torch.enable_grad(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
             graph.build_dependency(twin, example_inputs=example, verbose=False)
     except FORWARD_ERRORS as error:
@@ -99,10 +99,9 @@ def _unmapped(layer: str, module: _ConvNd | nn.Linear, names: dict[int, str], re
     places = _conv(module, True, 0) if isinstance(module, _ConvNd) else _linear(module, True, 0)
     width = module.out_channels if isinstance(module, _ConvNd) else module.out_features
     every = list(range(width))
-    touches = (
-        [] if isinstance(places, str) else [Touch(names[id(t)], dim, role, every, every) for t, dim, role in places]
-    )
-    return Reach(layer, width, tuple(touches), (Obstacle(reason, every),))
+    own = [] if isinstance(places, str) else [(names.get(id(tensor)), dim, role) for tensor, dim, role in places]
+    touches = tuple(Touch(name, dim, role, every, every) for name, dim, role in own if name is not None)
+    return Reach(layer, width, touches, (Obstacle(reason, every),))
 
 
 def _first_line(error: Exception) -> str:
@@ -129,8 +128,13 @@ def _reach(graph: Any, layer: str, module: nn.Module, names: dict[int, str]) -> 
             obstacles.append(Obstacle(found.format(layer=graph._module2name.get(target.module, "?")), root))
             continue
         for tensor, dim, role in found:
-            if max(index) >= tensor.shape[dim]:
-                reason = f"the traced index {max(index)} lies outside {names[id(tensor)]} (size {tensor.shape[dim]})"
+            if id(tensor) not in names:
+                computed = f"a weight of {graph._module2name.get(target.module, '?')} is computed from others"
+                obstacles.append(Obstacle(computed, root))
+            elif max(index) >= tensor.shape[dim]:
+                reason = (
+                    f"torch-pruning's mapping does not fit {names[id(tensor)]} ({max(index)} of {tensor.shape[dim]})"
+                )
                 obstacles.append(Obstacle(reason, root))
             else:
                 touches.append(Touch(names[id(tensor)], dim, role, index, root))

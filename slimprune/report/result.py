@@ -111,7 +111,7 @@ class Report:
                 {"layer": layer, "reason": group.protected_reason}
                 for group in self.plan.groups
                 if group.protected_reason is not None
-                for layer in group.layers
+                for layer in group.layers or (group.id,)
             ],
             "proof": {
                 "max_rel_diff": self.proof.max_rel_diff,

@@ -10,11 +10,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from slimprune.errors import UnsupportedModelError
 from slimprune.graph import ChannelGroup, Role
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor | Sequence[Tensor], Tensor]
+"""Inputs (several for a model that takes several) and targets."""
 Loss = Callable[[Tensor, Tensor], Tensor]
 Gate = Literal["consumer", "norm", "producer"]
 
@@ -93,11 +95,13 @@ class Problem:
     def loss_at(self, weights: Tensor, step: int) -> Tensor:
         """Loss of the network with `weights` on batch `step`; equal arguments give equal values, dropout included."""
         inputs, target = self.batches[step]
-        inputs, target = (self._placed(tensor) for tensor in (inputs, target))
+        several = (inputs,) if isinstance(inputs, Tensor) else inputs
+        placed, target = tuple(self._placed(tensor) for tensor in several), self._placed(target)
         buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         with torch.random.fork_rng(devices=_cuda_devices(weights)):
-            torch.manual_seed(self.seed * 1_000_003 + step)
-            return self.loss(functional_call(self.network, {**self.named(weights), **buffers}, (inputs,)), target)
+            torch.manual_seed((self.seed * 1_000_003 + step) % 2**63)
+            output = functional_call(self.network, {**self.named(weights), **buffers}, placed)
+            return self.loss(output, target)
 
     def gate_gradient(self, adjoint: Tensor) -> dict[str, Tensor]:
         """Derivative of the loss with respect to every gate: sum of adjoint * initial weight over what it multiplies.
@@ -136,11 +140,17 @@ def _gathered(products: Mapping[str, Tensor], group: ChannelGroup, gate: str) ->
 
 @contextmanager
 def precise_arithmetic() -> Iterator[None]:
-    """TF32 off, deterministic cuDNN kernels on: scores are differences that coarse arithmetic does not survive."""
+    """TF32 off, deterministic cuDNN kernels on: scores are differences that coarse arithmetic does not survive.
+
+    Attention is computed unfused, since fused kernels have no second derivatives.
+    """
     matmul = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = False
     try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        with (
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+            sdpa_kernel(SDPBackend.MATH),
+        ):
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32 = matmul

@@ -121,9 +121,7 @@ def _check(scores: Mapping[str, Tensor]) -> None:
     if total != total or total == float("inf"):
         raise SlimpruneError("expected finite scores, got nan or inf: the inner training diverged, lower --inner-lr")
     if total == 0:
-        raise UnsupportedModelError(
-            "expected scores above 0, got 0 for every channel: the loss depends on none of them"
-        )
+        raise UnsupportedModelError("expected scores above 0, got 0 for every channel: no gate moves the loss")
 
 
 def _nothing_to_score(groups: Sequence[ChannelGroup]) -> str:

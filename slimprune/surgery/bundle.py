@@ -76,13 +76,13 @@ class Bundle:
 def save(
     module: nn.Module,
     plan: Plan,
-    folder: Path,
+    folder: str | Path,
     *,
     origin: Origin,
     recipe: Mapping[str, Any],
     results: Mapping[str, Any],
 ) -> Bundle:
-    """Writes a bundle into `folder`, which must exist; other files that lie there already come under the digests.
+    """Writes a bundle into `folder`, which is made; other files that lie there already come under the digests.
 
     Args:
         module: the slim module.
@@ -95,6 +95,8 @@ def save(
     Returns:
         The bundle.
     """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named_tensors(module).items()}
     (folder / _WEIGHTS).write_bytes(as_safetensors(tensors))
     (folder / "README.md").write_text(_README.format(name=folder.name))

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import nn
 
 from slimprune.budget import Plan
 from slimprune.errors import VerificationError
-from slimprune.graph import Example, Proof, keep_channels, prove_removal
+from slimprune.graph import Example, Proof, keep_channels, named_tensors, prove_removal
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,19 +48,30 @@ def slim(model: nn.Module, plan: Plan) -> SlimModel:
     return SlimModel(keep_channels(model, plan.groups, plan.kept), plan)
 
 
-def prove(dense: nn.Module, slim_model: SlimModel, example: Example) -> Proof:
+def prove(dense: nn.Module, slim_model: SlimModel, example: Example, *, trained: bool = False) -> Proof:
     """Proof that the slim model equals the dense one with the removed channels silenced; see `graph.prove_removal`.
 
     Args:
         dense: the dense model; left untouched.
-        slim_model: what `slim` made of it; its structure and plan are tested, its weights may be trained already.
+        slim_model: what `slim` made of it; its structure and plan are tested under random weights.
         example: one input batch.
+        trained: whether its weights were trained since; otherwise they must be those of the kept channels.
 
     Returns:
         The proof; ask `proof.passed`, or call `slim_model.proven(proof)` which raises.
     """
+    wrong = None if trained else _foreign_weights(dense, slim_model)
+    if wrong is not None:
+        return Proof(float("inf"), problem=f"{wrong} does not hold the weights of the kept channels")
     shrunk = {group: kept for group, kept in slim_model.plan.kept.items() if len(kept) < _width(slim_model.plan, group)}
     return prove_removal(dense, slim_model.module, slim_model.plan.groups, shrunk, example)
+
+
+def _foreign_weights(dense: nn.Module, slim_model: SlimModel) -> str | None:
+    """The first tensor of an untrained slim model that is not the dense one's at the kept channels."""
+    found = named_tensors(slim_model.module)
+    expected = named_tensors(keep_channels(dense, slim_model.plan.groups, slim_model.plan.kept))
+    return next((name for name, tensor in expected.items() if not torch.equal(tensor, found[name])), None)
 
 
 def _width(plan: Plan, group_id: str) -> int:

@@ -164,3 +164,26 @@ def test_a_rule_that_needs_scores_says_so():
     _, _, groups, costs = named("resnet20")
     with pytest.raises(UsageError, match="rule tempered needs scores"):
         allocate(None, groups, Budget(0.5), costs, rule="tempered")
+
+
+def test_the_floor_holds_for_rounded_widths_too():
+    _, _, groups, costs = named("resnet20")
+    plan = allocate(None, groups, Budget(0.9), costs, rule="uniform", floor=0.18, round_to=4)
+    for group, width in sizes(plan):
+        assert width >= 0.18 * group.width
+
+
+@pytest.mark.parametrize("floor", [0.1, 0.2, 0.3, 0.37])
+def test_the_ratio_that_a_refusal_names_can_be_met(floor):
+    _, _, groups, costs = named("resnet20")
+    with pytest.raises(BudgetError) as caught:
+        allocate(None, groups, Budget(0.999), costs, rule="uniform", floor=floor)
+    named_ratio = float(re.search(r"a ratio of (0\.\d+) at most", str(caught.value)).group(1))
+    assert allocate(None, groups, Budget(named_ratio), costs, rule="uniform", floor=floor).achieved >= named_ratio
+
+
+def test_scores_of_other_groups_are_refused():
+    _, _, groups, costs = named("resnet20")
+    scores = Scores({"conv1": torch.ones(3, dtype=torch.float64)}, "fake", 1, None)
+    with pytest.raises(UsageError, match="expected scores of these groups, got none for the 16 channels of conv1"):
+        allocate(scores, groups, Budget(0.5), costs)

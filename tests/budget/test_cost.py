@@ -92,3 +92,17 @@ def test_an_evaluation_is_vectorised():
     started = time.perf_counter()
     count_params(keep_channels(model, groups, halves(groups)))
     assert evaluations / 100 < (time.perf_counter() - started) / 5
+
+
+def test_fused_attention_is_counted():
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, batch_first=True)
+
+        def forward(self, x):
+            return self.block(x.mean(1))
+
+    model = Encoder()
+    assert CostModel.of(model, [], EXAMPLE).dense.macs == count_macs(model, EXAMPLE)
+    assert torch.backends.mha.get_fastpath_enabled()

@@ -1,6 +1,8 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.graph import find_groups
@@ -71,3 +73,101 @@ def test_progress_counts_groups():
 def test_layers_of_a_group_stand_in_the_models_order():
     _, _, groups, _ = named("resnet20")
     assert groups[0].layers == ("conv1", "stages.0.0.conv2", "stages.0.1.conv2", "stages.0.2.conv2")
+
+
+class Wrapped(nn.Module):
+    """Two convolutions and a head, and whatever a test puts in between."""
+
+    def __init__(self, between=None, **layers):
+        super().__init__()
+        self.conv, self.read, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 6, 3), nn.Linear(6, 2)
+        self.between = between or (lambda net, x: x)
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, x):
+        x = self.between(self, F.relu(self.conv(x)))
+        return self.head(F.relu(self.read(x)).mean((2, 3)))
+
+
+def test_the_model_and_the_callers_random_numbers_are_left_alone():
+    def count(net, x):
+        net.calls += 1
+        return F.dropout(x, training=True) * 0 + x
+
+    model = Wrapped(count)
+    model.register_buffer("calls", torch.zeros(1))
+    state = torch.random.get_rng_state()
+    find_groups(model, EXAMPLE)
+    assert model.calls == 0
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert model.training
+
+
+@pytest.mark.parametrize("norm", [parametrizations.weight_norm, parametrizations.spectral_norm])
+def test_computed_weights_are_protected_with_the_reason(norm):
+    model = Wrapped()
+    norm(model.read)
+    found = reasons(model)
+    assert found["conv"] == "a weight of read is computed from others"
+    assert "computed from others" in found["read"]
+
+
+def test_a_branch_that_only_runs_in_training_is_proven_too():
+    class Auxiliary(Wrapped):
+        def forward(self, x):
+            x = F.relu(self.read(F.relu(self.conv(x))))
+            main = self.head(x.mean((2, 3)))
+            return main + self.extra(x.permute(0, 2, 3, 1).flatten(1)) if self.training else main
+
+    found = reasons(Auxiliary(extra=nn.Linear(6 * 16, 2)))
+    assert found["conv"] is None
+    assert found["read"].startswith("not proven: the slim model fails in training mode: ")
+
+
+def test_a_norm_over_channels_does_not_hide_a_wrong_mapping():
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.ReLU(), Permuted(), nn.LayerNorm(16 * 36), nn.ReLU(), nn.Linear(16 * 36, 4)
+    )
+    assert reasons(model)["0"].startswith("not proven: relative difference")
+
+
+class Permuted(nn.Module):
+    def forward(self, x):
+        return x.permute(0, 2, 3, 1).flatten(1)
+
+
+def test_outputs_without_a_batch_are_compared_as_well():
+    class Scaled(Wrapped):
+        def forward(self, x):
+            return {"logits": super().forward(x), "scale": self.scale.exp(), "norm": self.conv.weight.sum()}
+
+    found = reasons(Scaled(scale=nn.Parameter(torch.zeros(()))))
+    assert (found["conv"], found["read"], found["head"]) == (None, None, "model output")
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_integer_inputs_are_proven(dtype):
+    class Counted(Wrapped):
+        def forward(self, x):
+            return super().forward(x.to(self.conv.weight.dtype) / 255)
+
+    example = torch.arange(3 * 64).view(1, 3, 8, 8).to(dtype)
+    assert [group.protected_reason for group in find_groups(Counted(), example)] == [None, None, "model output"]
+
+
+def test_other_layers_keep_their_attributes():
+    """A grouped transposed convolution with one column per group is not depthwise."""
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ConvTranspose2d(16, 8, 3, groups=8), nn.Conv2d(8, 6, 3), Head(6))
+    found = reasons(model)
+    assert found["0"] == "grouped convolution 1 (groups=8) is not slimmed"
+    assert found["2"] is None
+
+
+class Head(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.linear = nn.Linear(width, 2)
+
+    def forward(self, x):
+        return self.linear(F.relu(x).mean((2, 3)))

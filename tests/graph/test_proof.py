@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from slimprune.graph import find_groups, keep_channels, prove_removal
-from slimprune.graph.proof import silenced
+from slimprune.graph.proof import _compare, silenced
 from tests.networks import EXAMPLE, NAMED, TOYS, Residual, halves, named, toy
 
 
@@ -135,3 +135,11 @@ def test_layer_norm_is_checked_structurally():
     proof = prove_removal(model, keep_channels(model, groups, kept), groups, kept, EXAMPLE)
     assert (proof.passed, proof.structural) == (True, ("one",))
     assert not groups[0].exact
+
+
+def test_every_output_counts_on_its_own_and_must_be_finite():
+    a, large = torch.tensor([[0.0, 1.0], [2.0, 4.0]]), torch.tensor([[0.0], [1e6]])
+    assert _compare([a, large], [a, large]).max_rel_diff == 0
+    assert _compare([a, large], [a + 0.3, large]).max_rel_diff == pytest.approx(0.3 / 3)
+    for outputs in ([a * float("nan"), large], [a, large * float("inf")]):
+        assert not _compare([a, large], outputs).passed

@@ -114,23 +114,26 @@ def test_equals_the_unrolled_graph(case, training):
         assert difference <= 1e-9 * expected[group.id].abs().max()
 
 
+@pytest.mark.parametrize("name", ["momentum", "weight decay", "nesterov"])
 @pytest.mark.parametrize(("gate", "roles"), [("norm", ("norm",)), ("producer", ("producer",))])
-def test_equals_the_unrolled_graph_at_the_other_placements(gate, roles):
+def test_equals_the_unrolled_graph_at_the_other_placements(gate, roles, name):
     prob = problem("residual", gate)
-    found = prob.gate_gradient(meta_gradient(prob, SETTINGS["momentum"]))
-    expected = unrolled(prob, SETTINGS["momentum"], roles)
+    found = prob.gate_gradient(meta_gradient(prob, SETTINGS[name]))
+    expected = unrolled(prob, SETTINGS[name], roles)
     for group in prob.groups:
-        assert torch.allclose(found[group.id], expected[group.id], rtol=1e-9, atol=1e-12)
+        difference = (found[group.id] - expected[group.id]).abs().max()
+        assert difference <= 1e-9 * expected[group.id].abs().max()
 
 
-@pytest.mark.parametrize("name", ["weight decay", "nesterov", "dampening"])
-def test_equals_finite_differences_of_real_training(name):
+@pytest.mark.parametrize("group_id", ["stem", "inner"])
+@pytest.mark.parametrize("name", ["plain", "momentum", "weight decay", "nesterov", "dampening"])
+def test_equals_finite_differences_of_real_training(name, group_id):
     training, prob = SETTINGS[name], problem("residual")
-    found = prob.gate_gradient(meta_gradient(prob, training))["stem"]
+    found = prob.gate_gradient(meta_gradient(prob, training))[group_id]
 
     def final_loss(channel, shift):
         gates = {group.id: torch.ones(group.width, dtype=torch.float64) for group in prob.groups}
-        gates["stem"][channel] += shift
+        gates[group_id][channel] += shift
         network = toy(Residual).double().train()
         network.load_state_dict({**prob.network.state_dict(), **gated(prob, gates)})
         options = {"nesterov": True} if training.nesterov else {"dampening": training.dampening}
@@ -144,7 +147,7 @@ def test_equals_finite_differences_of_real_training(name):
         return prob.loss(network(prob.batches[3][0].double()), prob.batches[3][1]).item()
 
     step = 1e-5
-    for channel in range(6):
+    for channel in range(len(found)):
         slope = (final_loss(channel, step) - final_loss(channel, -step)) / (2 * step)
         assert abs(slope - float(found[channel])) <= 1e-4 * float(found.abs().max())
 
@@ -234,4 +237,4 @@ def test_memory_grows_by_the_stored_weights_only():
 
     (short, params), (long, _) = peak(3), peak(12)
     stored = 9 * params * 4
-    assert long <= 1.1 * (short + stored)
+    assert long - short <= 1.1 * stored

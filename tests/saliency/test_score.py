@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
 from slimprune.graph import find_groups
@@ -88,3 +89,39 @@ def test_a_loss_that_depends_on_nothing_is_refused():
     model = toy(Residual)
     with pytest.raises(UnsupportedModelError, match="got 0 for every channel"):
         score(model, find_groups(model, EXAMPLE), batches(1), lambda o, _: 0 * o.sum(), criterion="3sp", draws=1)
+
+
+def test_attention_has_second_derivatives():
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patch, self.qkv = nn.Conv2d(3, 8, 4, stride=4), nn.Linear(8, 24)
+            self.inner, self.outer, self.head = nn.Linear(8, 16), nn.Linear(16, 8), nn.Linear(8, 4)
+
+        def forward(self, x):
+            x = self.patch(x).flatten(2).transpose(1, 2)
+            x = x + F.scaled_dot_product_attention(*self.qkv(x).chunk(3, -1))
+            return self.head((x + self.outer(F.gelu(self.inner(x)))).mean(1))
+
+    model = Attention()
+    groups = [group for group in find_groups(model, EXAMPLE) if group.id == "inner"]
+    scores = score(model, groups, batches(4), F.cross_entropy, draws=1)
+    assert (scores.by_group["inner"] > 0).all()
+
+
+def test_seeds_may_be_large():
+    assert scored(seed=2**63 - 5, draws=2).draws == 2
+
+
+def test_models_with_several_inputs_are_scored():
+    class Sum(Residual):
+        def forward(self, x, y):
+            return super().forward(x + y)
+
+    torch.manual_seed(0)
+    model, one = toy(Sum), toy(Residual)
+    pairs = [((0.25 * x, 0.75 * x), target) for x, target in batches(4)]
+    groups = find_groups(model, (EXAMPLE, EXAMPLE))
+    several = score(model, groups, pairs, F.cross_entropy, draws=1, dtype=torch.float64)
+    single = score(one, find_groups(one, EXAMPLE), batches(4), F.cross_entropy, draws=1, dtype=torch.float64)
+    assert torch.allclose(several.by_group["stem"], single.by_group["stem"])

@@ -135,8 +135,7 @@ def test_code_named_by_a_bundle_runs_only_when_trusted(tmp_path):
     )
     arch = f"{code}:build"
     found = slimmed(build(arch, INPUTS), torch.zeros(1, 3, 16, 16))
-    folder = tmp_path / "net.slim"
-    folder.mkdir()
+    folder = str(tmp_path / "made" / "net.slim")
     save(found.module, found.plan, folder, origin=Origin(arch, INPUTS), recipe={}, results={})
     with pytest.raises(UsageError, match="allow it with --trust-code"):
         load(folder)

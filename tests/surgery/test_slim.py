@@ -1,12 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from slimprune.budget import Budget, CostModel, allocate
-from slimprune.errors import VerificationError
+from slimprune.errors import UsageError, VerificationError
 from slimprune.graph import find_groups
 from slimprune.measure import count_params
 from slimprune.surgery import SlimModel, prove, slim
-from tests.networks import EXAMPLE, TOYS, Residual, toy
+from tests.networks import EXAMPLE, TOYS, Flatten, Residual, toy
 
 
 def planned(kind, ratio=0.5):
@@ -35,7 +37,8 @@ def test_it_can_be_proven_after_training_too():
     with torch.no_grad():
         for parameter in found.module.parameters():
             parameter.add_(torch.randn_like(parameter))
-    assert prove(model, found, EXAMPLE).passed
+    assert prove(model, found, EXAMPLE, trained=True).passed
+    assert "does not hold the weights of the kept channels" in prove(model, found, EXAMPLE).reason
 
 
 def test_a_failed_proof_is_an_error():
@@ -49,3 +52,19 @@ def test_a_failed_proof_is_an_error():
 def test_nothing_removed_is_proven_trivially():
     model, plan = planned(Residual, 0.0001)
     assert prove(model, slim(model, plan), EXAMPLE).max_rel_diff < 1e-12
+
+
+def test_other_channels_of_the_same_number_are_found():
+    model, plan = planned(Residual)
+    shifted = {group: kept if group == "head" else kept + 1 for group, kept in plan.kept.items()}
+    other = slim(model, replace(plan, kept=shifted))
+    assert "does not hold the weights" in prove(model, SlimModel(other.module, plan), EXAMPLE).reason
+
+
+def test_a_plan_of_another_model_is_refused():
+    _, plan = planned(Residual)
+    with pytest.raises(UsageError, match="expected a plan of this model, got one whose group stem touches"):
+        slim(toy(Flatten), plan)
+    wrong = replace(plan, kept={**plan.kept, "stem": torch.tensor([0, 9])})
+    with pytest.raises(UsageError, match=r"expected channels of stem in 0 \.\.\. 5, got"):
+        slim(toy(Residual), wrong)
