@@ -35,3 +35,9 @@ class DataError(SlimpruneError):
     """Data is missing, empty or unreadable."""
 
     exit_code = 6
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, for a message of one line; its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -194,12 +194,8 @@ def _chosen(recipe: Recipe, work: Workload, listener: Listener) -> tuple[Plan, S
         whole = "; ".join(f"{group.id}: {group.protected_reason}" for group in groups)
         raise refusal(f"expected channels that may be removed, got none ({whole or 'no convolution or linear layer'})")
     costs = CostModel.of(work.model, groups, work.example)
-    counted = count_macs(work.model, work.example)
-    if recipe.of == "macs" and abs(costs.dense.macs - counted) > 0.001 * counted:
-        raise UnsupportedModelError(
-            f"expected MACs that can be predicted, got {costs.dense.macs:,} where fvcore counts {counted:,}: "
-            "--of params has no such trouble"
-        )
+    if recipe.of == "macs":
+        _check_macs(costs.dense.macs, count_macs(work.model, work.example))
     rule = cast(str, recipe.rule)
 
     def share_out(scores: Scores | None, rule: str) -> Plan:
@@ -210,6 +206,14 @@ def _chosen(recipe: Recipe, work: Workload, listener: Listener) -> tuple[Plan, S
         return (uniform if rule == uniform.rule else share_out(None, rule)), None
     scores, saliency = _scored(recipe, work, groups, listener)
     return share_out(scores, rule), saliency
+
+
+def _check_macs(predicted: int, counted: int) -> None:
+    if abs(predicted - counted) > 0.001 * counted:
+        raise UnsupportedModelError(
+            f"expected MACs that can be predicted, got {predicted:,} where fvcore counts {counted:,}: "
+            "--of params has no such trouble"
+        )
 
 
 def _scored(

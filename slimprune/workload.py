@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slimprune.data import Batch, load
-from slimprune.errors import DataError, UnsupportedModelError, UsageError
+from slimprune.errors import DataError, UnsupportedModelError, UsageError, first_line
 from slimprune.models import InputSpec, build, task_of
 from slimprune.recipe import Recipe
 from slimprune.surgery import Origin
@@ -180,7 +180,7 @@ def _copied(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:
-        raise UnsupportedModelError(f"expected a model that can be copied, got {_first_line(error)}") from error
+        raise UnsupportedModelError(f"expected a model that can be copied, got {first_line(error)}") from error
 
 
 def _repeatable(batches: Iterable[Batch] | None, name: str) -> Iterable[Batch]:
@@ -226,7 +226,7 @@ def _check_loss(model: nn.Module, batch: Batch, loss: Loss, device: str) -> None
     try:
         value = loss(output, targets)
     except Exception as error:
-        raise UnsupportedModelError(f"the loss fails on {shapes}: {_first_line(error)}") from error
+        raise UnsupportedModelError(f"the loss fails on {shapes}: {first_line(error)}") from error
     if not isinstance(value, Tensor) or value.ndim > 0:
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise UnsupportedModelError(f"expected the loss of {shapes} to be a scalar tensor, got {found}")
@@ -248,12 +248,7 @@ def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
         with torch.no_grad():
             output = model(inputs)
     except Exception as error:
-        raise UnsupportedModelError(f"{name} fails on inputs {tuple(inputs.shape)}: {_first_line(error)}") from error
+        raise UnsupportedModelError(f"{name} fails on inputs {tuple(inputs.shape)}: {first_line(error)}") from error
     if not isinstance(output, Tensor):
         raise UnsupportedModelError(f"expected {name} to give one tensor, got {type(output).__name__}")
     return output
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -22,3 +22,8 @@ def test_no_two_errors_share_an_exit_code():
     codes = [kind.exit_code for kind in errors.SlimpruneError.__subclasses__()]
     assert len(set(codes)) == len(codes)
     assert 0 not in codes
+
+
+@pytest.mark.parametrize(("text", "line"), [("one\ntwo", "one"), ("\n one ", "one"), ("", "ValueError")])
+def test_an_error_in_one_line(text, line):
+    assert errors.first_line(ValueError(text)) == line

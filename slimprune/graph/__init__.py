@@ -4,7 +4,7 @@ from slimprune.graph.find import find_groups
 from slimprune.graph.groups import ChannelGroup, Role, Slot, free_groups, named_tensors
 from slimprune.graph.proof import TOLERANCE, Proof, prove_removal
 from slimprune.graph.removal import Kept, keep_channels, with_tensors
-from slimprune.graph.tracing import FORWARD_ERRORS, Example
+from slimprune.graph.tracing import FORWARD_ERRORS, Example, inputs_of
 
 __all__ = [
     "FORWARD_ERRORS",
@@ -17,6 +17,7 @@ __all__ = [
     "Slot",
     "find_groups",
     "free_groups",
+    "inputs_of",
     "keep_channels",
     "named_tensors",
     "prove_removal",

@@ -8,12 +8,12 @@ from fnmatch import fnmatchcase
 import torch
 from torch import nn
 
-from slimprune.errors import UnsupportedModelError, UsageError
+from slimprune.errors import UnsupportedModelError, UsageError, first_line
 from slimprune.graph.assembly import assemble
 from slimprune.graph.groups import ChannelGroup, named_tensors
 from slimprune.graph.proof import Trial
 from slimprune.graph.removal import select, with_tensors
-from slimprune.graph.tracing import FORWARD_ERRORS, Example, trace
+from slimprune.graph.tracing import FORWARD_ERRORS, Example, inputs_of, trace
 
 
 def find_groups(
@@ -58,15 +58,14 @@ def find_groups(
 
 
 def _check_forward(model: nn.Module, example: Example) -> None:
-    inputs = example if isinstance(example, tuple) else (example,)
+    inputs = inputs_of(example)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             copy.deepcopy(model).eval()(*inputs)
     except FORWARD_ERRORS as error:
         shapes = [tuple(tensor.shape) for tensor in inputs]
-        first_line = str(error).partition("\n")[0]
         raise UnsupportedModelError(
-            f"{type(model).__name__} fails on an input of shape {shapes}: {first_line}"
+            f"{type(model).__name__} fails on an input of shape {shapes}: {first_line(error)}"
         ) from error
 
 

@@ -83,6 +83,12 @@ class ChannelGroup:
         """The slots with one of the given roles."""
         return tuple(slot for slot in self.slots if slot.role in roles)
 
+    def without(self, kept: Tensor) -> Tensor:
+        """The channels that are not in `kept`, int64, ascending."""
+        gone = torch.ones(self.width, dtype=torch.bool)
+        gone[kept] = False
+        return gone.nonzero().flatten()
+
     def protect(self, reason: str) -> "ChannelGroup":
         """The same group, protected for `reason`."""
         return replace(self, protected_reason=reason)

@@ -11,9 +11,10 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from slimprune.errors import first_line
 from slimprune.graph.groups import ChannelGroup, named_tensors
 from slimprune.graph.removal import Kept, select, with_values
-from slimprune.graph.tracing import FORWARD_ERRORS, Example
+from slimprune.graph.tracing import FORWARD_ERRORS, Example, inputs_of
 
 TOLERANCE = 1e-5
 _BATCH = 2
@@ -113,12 +114,11 @@ def silenced(tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], kept
     for group in groups:
         if group.id not in kept:
             continue
-        removed = torch.ones(group.width, dtype=torch.bool)
-        removed[kept[group.id]] = False
+        removed = group.without(kept[group.id])
         for slot in group.slots:
             if slot.role != "consumer":
                 tensor = result.get(slot.name, tensors[slot.name])
-                positions = slot.positions(removed.nonzero().flatten()).to(tensor.device)
+                positions = slot.positions(removed).to(tensor.device)
                 result[slot.name] = tensor.index_fill(slot.dim, positions, 0.0)
     return result
 
@@ -134,7 +134,7 @@ def random_inputs(example: Example, seed: int, batch: int = _BATCH) -> tuple[Ten
         above = 256 if tensor.dtype == torch.uint8 else int(tensor.max()) + 1
         return torch.randint(0, max(above, 1), shape, generator=generator).to(tensor.dtype)
 
-    return tuple(draw(tensor).to(tensor.device) for tensor in (example if isinstance(example, tuple) else (example,)))
+    return tuple(draw(tensor).to(tensor.device) for tensor in inputs_of(example))
 
 
 def _random_state(model: nn.Module, inputs: tuple[Tensor, ...], seed: int) -> dict[str, Tensor]:
@@ -222,7 +222,7 @@ def _outputs(model: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor] | str
         with torch.no_grad(), torch.random.fork_rng(devices=[]), _WithoutStatistics():
             return [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor)]
     except FORWARD_ERRORS as error:
-        return str(error).partition("\n")[0]
+        return first_line(error)
 
 
 def _compare(expected: list[Tensor] | str, found: list[Tensor] | str) -> Proof:
@@ -260,6 +260,6 @@ def _training_problem(model: nn.Module, inputs: tuple[Tensor, ...], gradients: b
             if gradients:
                 torch.stack([leaf.square().mean() for leaf in leaves]).sum().backward()
     except FORWARD_ERRORS as error:
-        return f"the slim model fails in training mode: {str(error).partition(chr(10))[0]}"
+        return f"the slim model fails in training mode: {first_line(error)}"
     wrong = [n for n, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
     return f"the gradient of {wrong[0]} is not finite" if wrong else None

@@ -35,11 +35,10 @@ def select(tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], kept: 
     removed: dict[tuple[str, int], list[Tensor]] = {}
     for group in groups:
         if group.id in kept and len(kept[group.id]) < group.width:
-            gone = torch.ones(group.width, dtype=torch.bool)
             _check_kept(group, kept[group.id], tensors)
-            gone[kept[group.id]] = False
+            gone = group.without(kept[group.id])
             for slot in group.slots:
-                removed.setdefault((slot.name, slot.dim), []).append(slot.positions(gone.nonzero().flatten()))
+                removed.setdefault((slot.name, slot.dim), []).append(slot.positions(gone))
     selected: dict[str, Tensor] = {}
     for (name, dim), positions in removed.items():
         tensor = selected.get(name, tensors[name]).detach()

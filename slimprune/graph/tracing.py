@@ -11,10 +11,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from slimprune.errors import UnsupportedModelError
+from slimprune.errors import UnsupportedModelError, first_line
 from slimprune.graph.groups import Role, named_tensors
 
 Example = Tensor | tuple[Tensor, ...]
+
+
+def inputs_of(example: Example) -> tuple[Tensor, ...]:
+    """The positional inputs of a forward call."""
+    return example if isinstance(example, tuple) else (example,)
+
 
 FORWARD_ERRORS = (
     RuntimeError,
@@ -83,7 +89,7 @@ def trace(model: nn.Module, example: Example) -> Iterator[Reach]:
             graph.build_dependency(twin, example_inputs=example, verbose=False)
     except FORWARD_ERRORS as error:
         raise UnsupportedModelError(
-            f"torch-pruning cannot trace {type(model).__name__} ({_first_line(error)})"
+            f"torch-pruning cannot trace {type(model).__name__} ({first_line(error)})"
         ) from error
     names = {id(tensor): name for name, tensor in named_tensors(twin).items()}
     for layer, module in twin.named_modules():
@@ -91,7 +97,7 @@ def trace(model: nn.Module, example: Example) -> Iterator[Reach]:
             try:
                 yield _reach(graph, layer, module, names)
             except FORWARD_ERRORS as error:
-                yield _unmapped(layer, module, names, f"its channels cannot be followed: {_first_line(error)}")
+                yield _unmapped(layer, module, names, f"its channels cannot be followed: {first_line(error)}")
 
 
 def _unmapped(layer: str, module: _ConvNd | nn.Linear, names: dict[int, str], reason: str) -> Reach:
@@ -102,10 +108,6 @@ def _unmapped(layer: str, module: _ConvNd | nn.Linear, names: dict[int, str], re
     own = [] if isinstance(places, str) else [(names.get(id(tensor)), dim, role) for tensor, dim, role in places]
     touches = tuple(Touch(name, dim, role, every, every) for name, dim, role in own if name is not None)
     return Reach(layer, width, touches, (Obstacle(reason, every),))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _reach(graph: Any, layer: str, module: nn.Module, names: dict[int, str]) -> Reach:

@@ -63,8 +63,9 @@ def prove(dense: nn.Module, slim_model: SlimModel, example: Example, *, trained:
     wrong = None if trained else _foreign_weights(dense, slim_model)
     if wrong is not None:
         return Proof(float("inf"), problem=f"{wrong} does not hold the weights of the kept channels")
-    shrunk = {group: kept for group, kept in slim_model.plan.kept.items() if len(kept) < _width(slim_model.plan, group)}
-    return prove_removal(dense, slim_model.module, slim_model.plan.groups, shrunk, example)
+    plan = slim_model.plan
+    shrunk = {group.id: plan.kept[group.id] for group in plan.groups if len(plan.kept[group.id]) < group.width}
+    return prove_removal(dense, slim_model.module, plan.groups, shrunk, example)
 
 
 def _foreign_weights(dense: nn.Module, slim_model: SlimModel) -> str | None:
@@ -72,7 +73,3 @@ def _foreign_weights(dense: nn.Module, slim_model: SlimModel) -> str | None:
     found = named_tensors(slim_model.module)
     expected = named_tensors(keep_channels(dense, slim_model.plan.groups, slim_model.plan.kept))
     return next((name for name, tensor in expected.items() if not torch.equal(tensor, found[name])), None)
-
-
-def _width(plan: Plan, group_id: str) -> int:
-    return next(group.width for group in plan.groups if group.id == group_id)
