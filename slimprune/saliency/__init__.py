@@ -1,11 +1,13 @@
 """Saliency of channels: one criterion per file in `criteria`, all behind `registry.Criterion`."""
 
 import slimprune.saliency.criteria  # noqa: F401  (registers every criterion)
-from slimprune.saliency.adjoint import InnerTraining, meta_gradient, trajectory
+from slimprune.saliency.adjoint import InnerTraining, final_weights, meta_gradient, trajectory
+from slimprune.saliency.narrowing import Narrowing, exponential
 from slimprune.saliency.problem import GATES, Gate, Loss, Problem
 from slimprune.saliency.registry import Criterion, Entry, criteria, make_criterion, register
 from slimprune.saliency.score import score
 from slimprune.saliency.scores import Scores, spearman
+from slimprune.saliency.target import Target, channel_target
 
 __all__ = [
     "GATES",
@@ -14,9 +16,14 @@ __all__ = [
     "Gate",
     "InnerTraining",
     "Loss",
+    "Narrowing",
     "Problem",
     "Scores",
+    "Target",
+    "channel_target",
     "criteria",
+    "exponential",
+    "final_weights",
     "make_criterion",
     "meta_gradient",
     "register",

@@ -1,5 +1,7 @@
 """Meta-gradient through inner training: the derivative of the final loss with respect to the initial weights."""
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -34,18 +36,25 @@ class InnerTraining:
             raise UsageError(f"expected inner_momentum in [0, 1), got {self.momentum}")
 
 
-def trajectory(problem: Problem, training: InnerTraining, *, on_host: bool = False) -> list[Tensor]:
-    """The weights w_0 ... w_M of the inner training, each [P]; all but the last in host memory if `on_host`."""
+def trajectory(problem: Problem, training: InnerTraining) -> Iterator[Tensor]:
+    """The weights w_0 ... w_M of the inner training one after the other, each [P]; none is held once it is given.
+
+    Batch t is asked for when w_{t+1} is, so hundreds of steps need the memory of one.
+    """
     weights, velocity = problem.initial, torch.zeros_like(problem.initial)
-    visited = []
+    yield weights
     for step in range(training.steps):
-        visited.append(weights.cpu() if on_host else weights)
         gradient = problem.trainable * (problem.gradient(weights, step) + training.weight_decay * weights)
         blend = 1.0 if step == 0 else 1.0 - training.dampening
         velocity = training.momentum * velocity + blend * gradient
         direction = gradient + training.momentum * velocity if training.nesterov else velocity
         weights = weights - training.lr * direction
-    return [*visited, weights]
+        yield weights
+
+
+def final_weights(problem: Problem, training: InnerTraining) -> Tensor:
+    """The weights w_M [P] that the inner training ends at."""
+    return deque(trajectory(problem, training), maxlen=1).pop()
 
 
 def meta_gradient(problem: Problem, training: InnerTraining, *, on_host: bool = False) -> Tensor:
@@ -65,7 +74,8 @@ def meta_gradient(problem: Problem, training: InnerTraining, *, on_host: bool = 
     Source: reverse accumulation through the optimizer's update; the quantity is that of Alizadeh et al., Prospect
     Pruning (ICLR 2022), equation 3, where it is found by unrolling the graph.
     """
-    *visited, final = trajectory(problem, training, on_host=on_host)
+    visited = [weights.cpu() if on_host else weights for weights in trajectory(problem, training)]
+    final = visited.pop().to(problem.initial.device)
     weights_bar = problem.gradient(final, training.steps)
     velocity_bar = torch.zeros_like(weights_bar)
     lr, momentum, decay = training.lr, training.momentum, training.weight_decay

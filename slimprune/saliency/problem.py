@@ -1,7 +1,7 @@
 """One scoring problem: the network as a function of one weight vector, its batches, and its gates."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,8 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from slimprune.errors import UnsupportedModelError
-from slimprune.graph import ChannelGroup, Role
+from slimprune.graph import ChannelGroup, Role, Slot
+from slimprune.saliency.target import Target
 
 Batch = tuple[Tensor | Sequence[Tensor], Tensor]
 """Inputs (several for a model that takes several) and targets."""
@@ -39,6 +40,7 @@ class Problem:
         loss: (output, target) -> scalar.
         gate: where the gates sit (`gate_gradient`).
         seed: of dropout and of criteria that draw at random.
+        target: where criteria that narrow step by step are heading.
     """
 
     network: nn.Module
@@ -47,6 +49,7 @@ class Problem:
     loss: Loss
     gate: Gate
     seed: int
+    target: Target | None = None
 
     @classmethod
     def prepare(
@@ -120,17 +123,42 @@ class Problem:
         products = self.named(adjoint * self.initial)
         return {group.id: _gathered(products, group, self.gate) for group in self.groups}
 
+    def gated(self, gates: Mapping[str, Tensor]) -> Tensor:
+        """The initial weights [P], each gate multiplied once into exactly what `gate_gradient` sums over.
+
+        Args:
+            gates: group id -> [width]; groups that are left out keep all their channels.
+        """
+        weights = self.named(self.initial)
+        for group in self.groups:
+            if group.id in gates:
+                for slot in _gated_slots(group, self.gate, weights):
+                    weights[slot.name] = weights[slot.name] * _spread(gates[group.id], slot, weights[slot.name])
+        return torch.cat([weight.flatten() for weight in weights.values()])
+
     def _placed(self, tensor: Tensor) -> Tensor:
         dtype = self.initial.dtype if tensor.is_floating_point() else tensor.dtype
         return tensor.to(self.initial.device, dtype)
 
 
+def _gated_slots(group: ChannelGroup, gate: str, parameters: Container[str]) -> list[Slot]:
+    """The slots that the gates of a group multiply; buffers are never gated."""
+    slots = [slot for slot in group.slots_of(*_GATED_ROLES[gate]) if slot.name in parameters]
+    return slots or [slot for slot in group.slots_of("consumer") if slot.name in parameters]
+
+
+def _spread(gates: Tensor, slot: Slot, weight: Tensor) -> Tensor:
+    """Gates [width] as factors that broadcast against the weight of a slot, 1 at the positions of other channels."""
+    factors = weight.new_ones(weight.shape[slot.dim])
+    index = slot.index.to(weight.device).flatten()
+    factors = factors.index_put((index,), gates.to(factors).repeat_interleave(slot.entries))
+    return factors.view([-1 if dim == slot.dim else 1 for dim in range(weight.ndim)])
+
+
 def _gathered(products: Mapping[str, Tensor], group: ChannelGroup, gate: str) -> Tensor:
-    slots = [slot for slot in group.slots_of(*_GATED_ROLES[gate]) if slot.name in products]
-    slots = slots or [slot for slot in group.slots_of("consumer") if slot.name in products]
     some = next(iter(products.values()))
     total = some.new_zeros(group.width)
-    for slot in slots:
+    for slot in _gated_slots(group, gate, products):
         product = products[slot.name]
         others = [dim for dim in range(product.ndim) if dim != slot.dim]
         per_position = product.sum(others) if others else product

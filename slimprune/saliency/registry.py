@@ -21,6 +21,10 @@ class Criterion(Protocol):
     def batches_per_draw(self) -> int:
         """How many batches one draw needs."""
 
+    @property
+    def deterministic(self) -> bool:
+        """Whether draws cannot differ: neither batches nor the seed change the scores."""
+
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
         """Group id -> non-negative saliency [width] of one draw, larger = keep."""
 

@@ -12,6 +12,7 @@ from slimprune.graph import ChannelGroup, free_groups
 from slimprune.saliency.problem import GATES, Batch, Gate, Loss, Problem, precise_arithmetic
 from slimprune.saliency.registry import Criterion, make_criterion
 from slimprune.saliency.scores import Scores, average
+from slimprune.saliency.target import Target
 
 
 def score(
@@ -25,6 +26,7 @@ def score(
     draws: int = 4,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
+    target: Target | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Saliency of every channel of the unprotected groups.
@@ -36,22 +38,23 @@ def score(
         model: the network to score, on the device where scoring is to run.
         groups: its channel groups; protected ones are left out.
         batches: (inputs, targets) batches, as many as `draws` times what the criterion asks for. A sequence is indexed
-            and may make a batch anew each time, equal each time; any other iterable is held in memory.
+            and may make a batch anew each time, equal each time; any other iterable is read draw by draw.
         loss: (output, target) -> scalar tensor.
         criterion: a name from the registry, or a criterion with options.
         gate: where the gates sit, see `Problem.gate_gradient`.
-        draws: number of independent draws.
+        draws: number of independent draws; a criterion whose draws cannot differ makes one.
         dtype: torch.float32 or torch.float64 for the whole computation.
         seed: of dropout and of random criteria.
+        target: where criteria that narrow step by step are heading; the others take no notice.
         progress: called with (draws done, draws in all).
 
     Returns:
         The averaged scores.
 
     Raises:
-        UsageError: an unknown criterion or gate, or draws < 1.
+        UsageError: an unknown criterion or gate, draws < 1, or no target for a criterion that narrows step by step.
         DataError: fewer batches than needed.
-        UnsupportedModelError: nothing to score, or a fully frozen model.
+        UnsupportedModelError: nothing to score, a fully frozen model, or one that the criterion cannot score.
         SlimpruneError: scores that are not finite.
     """
     chosen = make_criterion(criterion) if isinstance(criterion, str) else criterion
@@ -63,9 +66,10 @@ def score(
     free = free_groups(groups)
     if not free:
         raise UnsupportedModelError(_nothing_to_score(groups))
-    problem = replace(Problem.prepare(model, free, loss, gate, dtype), seed=seed)
-    pool = _pool(batches, draws * chosen.batches_per_draw)
-    results = list(_drawn(chosen, problem, pool, draws, progress))
+    draws = 1 if chosen.deterministic else draws
+    problem = replace(Problem.prepare(model, free, loss, gate, dtype), seed=seed, target=target)
+    parts = _parts(batches, draws, chosen.batches_per_draw)
+    results = list(_drawn(chosen, problem, parts, draws, progress))
     by_group, stability = average(results)
     return Scores(by_group, name, draws, stability, chosen.steps)
 
@@ -73,16 +77,15 @@ def score(
 def _drawn(
     criterion: Criterion,
     problem: Problem,
-    pool: Sequence[Batch],
+    parts: Iterable[Sequence[Batch]],
     draws: int,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[dict[str, Tensor]]:
     """The scores of every draw, each on its own batches and seed."""
-    report, length = progress or _ignore, criterion.batches_per_draw
+    report = progress or _ignore
     report(0, draws)
-    for draw in range(draws):
+    for draw, part in enumerate(parts):
         with precise_arithmetic():
-            part = _Part(pool, draw * length, length)
             result = criterion.score(replace(problem, batches=part, seed=problem.seed + draw))
         scores = {group: values.detach().cpu().double() for group, values in result.items()}
         _check(scores)
@@ -109,17 +112,32 @@ class _Part(Sequence[Batch]):
         return self._batches[self._start + step]
 
 
-def _pool(batches: Iterable[Batch], count: int) -> Sequence[Batch]:
-    pool = batches if isinstance(batches, Sequence) else list(islice(batches, count))
-    if len(pool) < count:
-        raise DataError(f"expected {count} batches to score with, got {len(pool)}")
-    return pool
+def _parts(batches: Iterable[Batch], draws: int, length: int) -> Iterator[Sequence[Batch]]:
+    """The batches of every draw, one draw after the other."""
+    if isinstance(batches, Sequence):
+        if len(batches) < draws * length:
+            raise _too_few(len(batches), draws * length)
+        yield from (_Part(batches, draw * length, length) for draw in range(draws))
+    else:
+        rest = iter(batches)
+        for draw in range(draws):
+            part = list(islice(rest, length))
+            if len(part) < length:
+                raise _too_few(draw * length + len(part), draws * length)
+            yield part
+
+
+def _too_few(found: int, wanted: int) -> DataError:
+    return DataError(f"expected {wanted} batches to score with, got {found}")
 
 
 def _check(scores: Mapping[str, Tensor]) -> None:
     total = float(sum(values.sum() for values in scores.values()))
     if total != total or total == float("inf"):
-        raise SlimpruneError("expected finite scores, got nan or inf: the inner training diverged, lower --inner-lr")
+        raise SlimpruneError(
+            "expected finite scores, got nan or inf: the inner training diverged (lower --inner-lr) or the loss is not "
+            "finite at the start"
+        )
     if total == 0:
         raise UnsupportedModelError("expected scores above 0, got 0 for every channel: no gate moves the loss")
 

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import weakref
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -14,7 +16,7 @@ from torch.func import functional_call
 from slimprune.errors import UsageError
 from slimprune.graph import find_groups, free_groups
 from slimprune.models import InputSpec, build
-from slimprune.saliency import InnerTraining, Problem, meta_gradient, trajectory
+from slimprune.saliency import InnerTraining, Problem, final_weights, meta_gradient, trajectory
 from tests.networks import Residual, toy
 
 PLAIN = InnerTraining(steps=3, lr=0.1, momentum=0.0, weight_decay=0.0)
@@ -195,7 +197,31 @@ def test_trajectory_is_that_of_sgd():
         prob.loss(network(prob.batches[step][0].double()), prob.batches[step][1]).backward()
         sgd.step()
     expected = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
-    assert torch.allclose(trajectory(prob, training)[-1], expected, rtol=1e-10, atol=1e-12)
+    assert torch.allclose(final_weights(prob, training), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_trajectory_holds_neither_weights_nor_batches_that_are_behind():
+    """Hundreds of steps on batches that are made when they are asked for."""
+    prob, given = problem("residual"), []
+
+    class Made(Sequence):
+        def __len__(self):
+            return 301
+
+        def __getitem__(self, step):
+            batch = torch.full((2, 3, 8, 8), step / 301.0), torch.tensor([0, 1])
+            given.append((step, weakref.ref(batch[0])))
+            return batch
+
+    visited = []
+    for weights in trajectory(replace(prob, batches=Made()), replace(PLAIN, steps=300)):
+        visited.append(weakref.ref(weights))
+    del weights
+    assert [step for step, _ in given] == list(range(300))
+    assert len(visited) == 301
+    assert sum(batch() is not None for _, batch in given) <= 1
+    # the first are the problem's own initial weights
+    assert sum(weights() is not None for weights in visited[1:]) == 0
 
 
 @pytest.mark.parametrize(

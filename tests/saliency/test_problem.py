@@ -7,9 +7,9 @@ from torch import nn
 
 from slimprune.errors import UnsupportedModelError
 from slimprune.graph import find_groups, free_groups
-from slimprune.saliency import Problem
+from slimprune.saliency import GATES, Problem
 from slimprune.saliency.problem import precise_arithmetic
-from tests.networks import EXAMPLE, Depthwise, Residual, toy
+from tests.networks import EXAMPLE, TOYS, Depthwise, Residual, toy
 
 
 def problem(kind=Residual, gate="consumer", dtype=torch.float64):
@@ -49,6 +49,36 @@ def test_groups_without_a_norm_use_their_consumers():
     prob = replace(Problem.prepare(model, groups, F.cross_entropy, "norm", torch.float64), batches=[batch])
     gradient = prob.gradient(prob.initial, 0)
     assert torch.equal(prob.gate_gradient(gradient)["0"], replace(prob, gate="consumer").gate_gradient(gradient)["0"])
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("kind", TOYS)
+def test_gated_weights_move_by_what_the_gate_gradient_sums(kind, gate):
+    prob = replace(problem(kind, gate), loss=lambda output, _: output.square().sum())
+    gates = {group.id: torch.rand(group.width, dtype=torch.float64).requires_grad_() for group in prob.groups}
+    weights = prob.gated(gates)
+    slopes = torch.autograd.grad(prob.loss_at(weights, 0), list(gates.values()))
+    found = prob.gate_gradient(prob.gradient(weights, 0))
+    for group, slope in zip(gates, slopes, strict=True):
+        assert torch.allclose(found[group], slope, rtol=1e-9, atol=1e-12)
+
+
+def test_open_gates_and_gates_left_out_are_the_initial_weights():
+    prob = problem()
+    open_gates = {group.id: torch.ones(group.width) for group in prob.groups}
+    assert torch.equal(prob.gated(open_gates), prob.initial)
+    assert torch.equal(prob.gated({}), prob.initial)
+
+
+def test_a_closed_gate_takes_every_column_that_reads_the_channel():
+    prob = problem()
+    closed = prob.named(prob.gated({"stem": torch.tensor([1, 0, 1, 1, 1, 1])}))
+    dense = prob.named(prob.initial)
+    for name, weight in dense.items():
+        expected = weight.clone()
+        if name in ("inner.weight", "head.weight"):
+            expected[:, 1] = 0
+        assert torch.equal(closed[name], expected)
 
 
 def test_hessian_product_equals_a_difference_of_gradients():

@@ -5,17 +5,40 @@ import torch
 
 from slimprune.errors import UsageError
 from slimprune.saliency import criteria, make_criterion, register, registry
+from slimprune.saliency.criteria.grasp import GraSP
 from slimprune.saliency.criteria.prospr import ProsPr
+from slimprune.saliency.criteria.synflow import SynFlow
+from slimprune.saliency.criteria.three_sp import ThreeSP
 
 
 def test_what_ships():
-    assert {entry.name for entry in criteria()} >= {"prospr", "prospr-first-order", "3sp", "random", "magnitude"}
+    assert {entry.name for entry in criteria()} == {
+        "prospr", "prospr-first-order", "3sp", "snip", "iter-snip", "force", "grasp", "synflow", "taylor", "magnitude",
+        "bn-scale", "random",
+    }  # fmt: skip
     assert all(entry.description for entry in criteria())
 
 
 def test_options_reach_the_criterion():
     assert make_criterion("prospr", steps=5, lr=0.2) == ProsPr(steps=5, lr=0.2)
     assert make_criterion("prospr-first-order", steps=7) == ProsPr(steps=7, first_order=True)
+    assert make_criterion("synflow", rounds=9) == SynFlow(rounds=9)
+    assert make_criterion("grasp", by_magnitude=True) == GraSP(by_magnitude=True)
+
+
+def test_snip_and_3sp_are_one():
+    assert make_criterion("snip") == make_criterion("3sp") == ThreeSP()
+
+
+def test_whose_draws_cannot_differ():
+    deterministic = {entry.name for entry in criteria() if entry.make().deterministic}
+    assert deterministic == {"magnitude", "synflow", "bn-scale"}
+
+
+@pytest.mark.parametrize("name", ["iter-snip", "force", "synflow"])
+def test_there_is_one_round_at_least(name):
+    with pytest.raises(UsageError, match="expected rounds >= 1, got 0"):
+        make_criterion(name, rounds=0)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +46,7 @@ def test_options_reach_the_criterion():
     [
         ("snap", {}, "expected a criterion .*prospr.*got 'snap'"),
         ("3sp", {"steps": 3}, "criterion 3sp has no option 'steps' .its options: none."),
+        ("prospr", {"rounds": 3}, "criterion prospr has no option 'rounds'"),
         ("prospr-first-order", {"first_order": False}, "has no option 'first_order'"),
     ],
 )
@@ -39,6 +63,7 @@ def test_a_new_criterion_is_one_class(monkeypatch):
     class First:
         steps = 0
         batches_per_draw = 0
+        deterministic = True
 
         def score(self, problem):
             return {group.id: torch.arange(group.width, 0, -1) for group in problem.groups}

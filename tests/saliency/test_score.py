@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -5,11 +7,13 @@ from torch import nn
 
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
 from slimprune.graph import find_groups
-from slimprune.saliency import criteria, score
+from slimprune.saliency import channel_target, criteria, make_criterion, score
 from slimprune.saliency.criteria.prospr import ProsPr
 from tests.networks import EXAMPLE, Residual, toy
 
 NAMES = [entry.name for entry in criteria()]
+DETERMINISTIC = [entry.name for entry in criteria() if entry.make().deterministic]
+NARROWING = [entry.name for entry in criteria() if "rounds" in entry.options]
 
 
 def batches(count, seed=1):
@@ -20,24 +24,78 @@ def batches(count, seed=1):
     ]
 
 
-def scored(model=None, count=16, **options):
+def scored(model=None, count=16, seed_of_batches=1, **options):
     model = toy(Residual) if model is None else model
-    return score(model, find_groups(model, EXAMPLE), batches(count), F.cross_entropy, **options)
+    given = batches(count, seed_of_batches)
+    return score(model, find_groups(model, EXAMPLE), given, F.cross_entropy, **options)
+
+
+def every(name, model=None, draws=1, **options):
+    """Scores of any criterion: the factors of the norms differ, there is a target, and there are batches enough."""
+    model = with_factors() if model is None else model
+    count = draws * make_criterion(name).batches_per_draw
+    return scored(model, count, criterion=name, draws=draws, target=channel_target(0.5), **options)
+
+
+def with_factors():
+    """Norms as after training: factors and statistics of all sizes."""
+    model, generator = toy(Residual), torch.Generator().manual_seed(9)
+    for name, tensor in model.state_dict().items():
+        if "_bn" in name and tensor.is_floating_point():
+            tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
+    return model
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_criterion_keeps_the_contract(name):
-    model = toy(Residual)
+    model, draws = with_factors(), 1 if name in DETERMINISTIC else 2
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    first, second = (scored(model, criterion=name, draws=2) for _ in range(2))
+    first, second = (every(name, model, draws=2) for _ in range(2))
     assert {group: len(values) for group, values in first.by_group.items()} == {"stem": 6, "inner": 5}
     assert all((values >= 0).all() and values.dtype == torch.float64 for values in first.by_group.values())
     assert float(sum(values.sum() for values in first.by_group.values())) == pytest.approx(1)
     assert all(torch.equal(first.by_group[group], second.by_group[group]) for group in first.by_group)
-    assert -1 <= first.stability <= 1
-    assert (first.criterion, first.draws) == (name, 2)
+    assert first.stability is None if draws == 1 else -1 <= first.stability <= 1
+    assert (first.criterion, first.draws) == (name, draws)
     assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
+    assert model.training
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_criterion_depends_on_running_statistics(name):
+    """An untrained network has none that mean anything, and a trained one has those of the dense network."""
+    model, other = with_factors(), with_factors()
+    for key, tensor in other.state_dict().items():
+        if key.endswith(("running_mean", "running_var")):
+            tensor.copy_(7 * torch.rand_like(tensor) + 0.1)
+    one, two = every(name, model), every(name, other)
+    assert all(torch.equal(one.by_group[group], two.by_group[group]) for group in one.by_group)
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_draws_that_cannot_differ_are_made_once(name):
+    told = []
+    one = every(name, draws=5, progress=lambda *counts: told.append(counts))
+    two = every(name, seed=3, seed_of_batches=8)
+    assert (one.draws, one.stability, told) == (1, None, [(0, 1), (1, 1)])
+    assert all(torch.equal(one.by_group[group], two.by_group[group]) for group in one.by_group)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(DETERMINISTIC)))
+def test_other_draws_do_differ(name):
+    one, two = every(name), every(name, seed=3, seed_of_batches=8)
+    assert any(not torch.equal(one.by_group[group], two.by_group[group]) for group in one.by_group)
+
+
+@pytest.mark.parametrize("name", NARROWING)
+def test_a_criterion_that_narrows_needs_a_target(name):
+    with pytest.raises(UsageError, match=f"criterion {name} narrows towards a budget: pass target="):
+        scored(criterion=name, draws=1, count=100)
+
+
+def test_which_criteria_narrow():
+    assert NARROWING == ["force", "iter-snip", "synflow"]
 
 
 @pytest.mark.parametrize("name", ["prospr", "3sp"])
@@ -55,6 +113,28 @@ def test_a_sequence_is_indexed_and_an_iterator_is_read_once():
             "stem"
         ],
     )
+
+
+def test_an_iterator_is_read_draw_by_draw():
+    given, largest = [], []
+
+    def made():
+        for batch in batches(12):
+            given.append(weakref.ref(inputs := batch[0].clone()))
+            largest.append(sum(reference() is not None for reference in given))
+            yield inputs, batch[1]
+            del inputs
+
+    model = toy(Residual)
+    score(model, find_groups(model, EXAMPLE), made(), F.cross_entropy, draws=3)
+    # the 4 batches of a draw, and while they are read those of the draw before
+    assert (len(given), max(largest)) == (12, 8)
+
+
+def test_an_iterator_that_ends_early_is_refused():
+    model = toy(Residual)
+    with pytest.raises(DataError, match="expected 8 batches to score with, got 7"):
+        score(model, find_groups(model, EXAMPLE), iter(batches(7)), F.cross_entropy, draws=2)
 
 
 def test_draws_take_batches_of_their_own():

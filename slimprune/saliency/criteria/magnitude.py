@@ -23,6 +23,7 @@ class Magnitude:
 
     steps = 0
     batches_per_draw = 0
+    deterministic = True
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
         """Saliency [width] of every group."""

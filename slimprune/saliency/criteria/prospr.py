@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from slimprune.saliency.adjoint import InnerTraining, meta_gradient, trajectory
+from slimprune.saliency.adjoint import InnerTraining, final_weights, meta_gradient
 from slimprune.saliency.problem import Problem
 from slimprune.saliency.registry import register
 
@@ -29,6 +29,7 @@ class ProsPr(InnerTraining):
 
     first_order: bool = False
     on_host: bool = False
+    deterministic = False
 
     @property
     def batches_per_draw(self) -> int:
@@ -38,8 +39,7 @@ class ProsPr(InnerTraining):
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
         """Saliency [width] of every group."""
         if self.first_order:
-            final = trajectory(problem, self, on_host=True)[-1]
-            adjoint = problem.gradient(final, self.steps)
+            adjoint = problem.gradient(final_weights(problem, self), self.steps)
         else:
             adjoint = meta_gradient(problem, self, on_host=self.on_host)
         return {group: gates.abs() for group, gates in problem.gate_gradient(adjoint).items()}

@@ -17,6 +17,7 @@ class Random:
 
     steps = 0
     batches_per_draw = 0
+    deterministic = False
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
         """Saliency [width] of every group."""

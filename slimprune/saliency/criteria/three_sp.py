@@ -9,17 +9,22 @@ from slimprune.saliency.problem import Problem
 from slimprune.saliency.registry import register
 
 
-@register("3sp", "structured SNIP, one gradient at the initial weights (van Amersfoort et al., 2020)")
+@register("3sp", "structured SNIP, one gradient at the initial weights (van Amersfoort et al., 2020); the same as snip")
+@register("snip", "connection sensitivity of whole channels (Lee et al., ICLR 2019); the same as 3sp")
 @dataclass(frozen=True)
 class ThreeSP:
     """s_j = | sum over what gate j multiplies of w * dL/dw | at the initial weights: ProsPr without inner steps.
 
-    Source: van Amersfoort et al., Single Shot Structured Pruning Before Training (2020), without their division by the
-    MACs that a removal saves; after SNIP (Lee et al., ICLR 2019).
+    For channels SNIP and 3SP coincide, hence the two names. What 3SP adds, the division by the MACs that a removal
+    saves, is a matter of allocation: the rule `compute-aware`.
+
+    Source: SNIP: Lee et al., Single-shot Network Pruning Based on Connection Sensitivity (ICLR 2019); 3SP:
+    van Amersfoort et al., Single Shot Structured Pruning Before Training (2020).
     """
 
     steps = 0
     batches_per_draw = 1
+    deterministic = False
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
         """Saliency [width] of every group."""

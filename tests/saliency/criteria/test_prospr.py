@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from slimprune.graph import find_groups, free_groups
-from slimprune.saliency import Problem, meta_gradient, trajectory
+from slimprune.saliency import Problem, final_weights, meta_gradient
 from slimprune.saliency.criteria.prospr import ProsPr
 from slimprune.saliency.criteria.three_sp import ThreeSP
 from tests.networks import EXAMPLE, Residual, toy
@@ -33,6 +33,6 @@ def test_without_inner_steps_it_is_3sp():
 
 def test_first_order_takes_the_gradient_at_the_end_of_the_inner_training():
     prob, criterion = problem(), ProsPr(steps=3, first_order=True)
-    final = trajectory(prob, criterion)[-1]
+    final = final_weights(prob, criterion)
     expected = prob.gate_gradient(prob.gradient(final, 3))["inner"].abs()
     assert torch.equal(criterion.score(prob)["inner"], expected)

@@ -1,0 +1,54 @@
+"""GraSP: keep the channels without which the gradient would flow less."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from slimprune.errors import UsageError
+from slimprune.saliency.problem import Problem
+from slimprune.saliency.registry import register
+
+
+@register("grasp", "preserves the gradient norm, by one Hessian-gradient product (Wang et al., ICLR 2020)")
+@dataclass(frozen=True)
+class GraSP:
+    """s_j = S_j - min over all channels of S, where S_j = sum over what gate j multiplies of w * (H g).
+
+    g and H are gradient and Hessian of the loss at output / temperature, so S is the derivative of |g|^2 / 2 with
+    respect to the gate. The paper scores a removal by -w * (H g) and removes the highest: large w * (H g) stays. The
+    minimum is subtracted because scores are not negative; it keeps the ranking, not the ratios of scores.
+
+    Attributes:
+        temperature: divides the network's output, above 0.
+        by_magnitude: s_j = |S_j| instead, as Frankle et al., Pruning Neural Networks at Initialization (ICLR 2021),
+            advise.
+
+    Raises:
+        UsageError: a temperature that is not above 0.
+
+    Source: Wang et al., Picking Winning Tickets Before Training by Preserving Gradient Flow (ICLR 2020), equation 8
+    and algorithm 1, with one gate per channel.
+    """
+
+    temperature: float = 200.0
+    by_magnitude: bool = False
+    steps = 0
+    batches_per_draw = 1
+    deterministic = False
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise UsageError(f"expected temperature > 0, got {self.temperature}")
+
+    def score(self, problem: Problem) -> Mapping[str, Tensor]:
+        """Saliency [width] of every group."""
+        cooled = replace(problem, loss=lambda output, target: problem.loss(output / self.temperature, target))
+        # Frozen weights take no step, so their gradient does not flow.
+        flow = cooled.trainable * cooled.gradient(cooled.initial, 0)
+        signed = cooled.gate_gradient(cooled.hessian_product(cooled.initial, 0, flow))
+        if self.by_magnitude:
+            return {group: values.abs() for group, values in signed.items()}
+        lowest = torch.cat(list(signed.values())).min()
+        return {group: values - lowest for group, values in signed.items()}

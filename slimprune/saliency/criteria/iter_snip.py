@@ -1,0 +1,41 @@
+"""Iterative SNIP: connection sensitivity, a few channels less in every round."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+
+from slimprune.saliency.narrowing import Narrowing, connection_sensitivity, target_of
+from slimprune.saliency.problem import Problem
+from slimprune.saliency.registry import register
+
+
+@register("iter-snip", "SNIP in rounds, in each of which a few channels leave for good (de Jorge et al., ICLR 2021)")
+@dataclass(frozen=True)
+class IterSnip(Narrowing):
+    """s_j = | sum over what gate j multiplies of c_j * w * dL/dw |, the derivative taken at the gated weights c * w.
+
+    A removed channel has weights, and so a score, of 0 from then on. Every round has a batch of its own; one round is
+    SNIP.
+
+    Attributes:
+        rounds: how often the channels are scored.
+
+    Source: de Jorge et al., Progressive Skeletonization: Trimming More Fat from a Network at Initialization
+    (ICLR 2021), Iterative SNIP, with one gate per channel and the sum before the absolute value.
+    """
+
+    rounds: int = 60
+    steps = 0
+    deterministic = False
+
+    @property
+    def batches_per_draw(self) -> int:
+        """One a round."""
+        return self.rounds
+
+    def score(self, problem: Problem) -> Mapping[str, Tensor]:
+        """Saliency [width] of every group; `UsageError` where the problem has no target."""
+        target = target_of(problem, "iter-snip")
+        return self.narrowed(problem, target, partial(connection_sensitivity, problem), may_return=False)
