@@ -1,7 +1,7 @@
 """Allocation: scores and a budget to a plan."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from slimprune.budget.plan import Budget, Plan
 from slimprune.budget.rules import Priorities, channel_priorities, find_rule
 from slimprune.errors import BudgetError, UsageError
 from slimprune.graph import ChannelGroup, free_groups
-from slimprune.saliency import Scores
+from slimprune.saliency import Scores, Target
 
 DEFAULT_FLOOR = 0.05
 
@@ -57,25 +57,62 @@ def allocate(
         if scores is not None and len(scores.by_group.get(group.id, ())) != group.width:
             raise UsageError(f"expected scores of these groups, got none for the {group.width} channels of {group.id}")
     limits = _Limits.of(groups, floor, round_to)
-    grants = _grants(channel_priorities(chosen, groups, scores), limits.low)
+    grants = _grants(channel_priorities(chosen, groups, costs, scores), limits.low)
 
     def widths(count: int) -> Integers:
         return limits.rounded(limits.low + np.bincount(grants[:count], minlength=len(groups)))
 
-    allowed = math.floor((1 - budget.ratio) * costs.dense.of(budget.of) + 1e-6)
-    _check_floor(costs.cost(widths(0)), costs.dense, budget, allowed, _describe(groups, floor, round_to))
-    final = widths(_last(len(grants), lambda count: costs.cost(widths(count)).of(budget.of) <= allowed))
+    dense = costs.dense
+    _check_floor(costs.cost(widths(0)), dense, budget, _describe(groups, floor, round_to))
+    final = widths(_last(len(grants), lambda count: budget.allows(costs.cost(widths(count)), dense)))
     kept = {group.id: _best(group, int(width), scores) for group, width in zip(groups, final, strict=True)}
-    return Plan(tuple(groups), kept, budget, rule, costs.dense, costs.cost(final))
+    return Plan(tuple(groups), kept, budget, rule, dense, costs.cost(final))
 
 
-def _check_floor(least: Cost, dense: Cost, budget: Budget, allowed: int, floor: str) -> None:
-    if least.of(budget.of) > allowed:
-        share = math.floor(1e4 * (1 - least.of(budget.of) / dense.of(budget.of))) / 1e4
-        raise BudgetError(
-            f"cannot remove {budget.ratio:.4g} of {budget.of}: the floor ({floor}) leaves {least.of(budget.of):,} of "
-            f"{dense.of(budget.of):,}, a ratio of {share:.4f} at most"
-        )
+def target(
+    groups: Sequence[ChannelGroup],
+    budget: Budget,
+    costs: CostModel,
+    *,
+    rule: str = "global",
+    floor: float = DEFAULT_FLOOR,
+    round_to: int = 1,
+) -> Target:
+    """Where criteria that narrow step by step are heading: on the way, what `allocate` leaves of ever tighter budgets.
+
+    Args:
+        groups: all groups of the model.
+        budget: the last of the budgets.
+        costs: cost model of the same groups.
+        rule: name of the allocation rule.
+        floor: as in `allocate`.
+        round_to: as in `allocate`, for the last budget; on the way widths are not rounded.
+
+    Raises:
+        BudgetError: the floor alone is above the budget.
+        UsageError: an unknown rule, a bad floor or round_to.
+    """
+    density = 1 - budget.ratio
+
+    def narrow(scores: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+        tighter = budget.on_the_way(math.log(share) / math.log(density))
+        found = {group: values.detach().cpu().double() for group, values in scores.items()}
+        plan = allocate(Scores(found, "", 1, None), groups, tighter, costs, rule=rule, floor=floor)
+        return {group: torch.isin(torch.arange(len(values)), plan.kept[group]) for group, values in found.items()}
+
+    find_rule(rule)
+    allocate(None, groups, budget, costs, rule="uniform", floor=floor, round_to=round_to)
+    return Target(density, narrow)
+
+
+def _check_floor(least: Cost, dense: Cost, budget: Budget, floor: str) -> None:
+    for of, ratio in budget.ratios.items():
+        if least.of(of) > budget.allowed(of, dense):
+            share = math.floor(1e4 * (1 - least.of(of) / dense.of(of))) / 1e4
+            raise BudgetError(
+                f"cannot remove {ratio:.4g} of {of}: the floor ({floor}) leaves {least.of(of):,} of "
+                f"{dense.of(of):,}, a ratio of {share:.4f} at most"
+            )
 
 
 @dataclass(frozen=True, eq=False)

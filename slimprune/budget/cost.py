@@ -1,8 +1,9 @@
 """Analytic cost of a model as a function of its group widths: parameters, MACs, channels."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -56,6 +57,7 @@ class CostModel:
         entries: positions per channel of each group along the two dimensions, [2, T, G].
         uses: applications of each parameter for one sample, [T].
         fixed_macs: MACs of products in which no parameter takes part itself, taken as the same at all widths.
+        shapes: dense shape of every parameter, by name, in the order of the other attributes.
     """
 
     widths: Integers
@@ -63,6 +65,7 @@ class CostModel:
     entries: Integers
     uses: Integers
     fixed_macs: int
+    shapes: Mapping[str, tuple[int, ...]]
 
     @classmethod
     def of(cls, model: nn.Module, groups: Sequence[ChannelGroup], example: Example) -> "CostModel":
@@ -86,6 +89,7 @@ class CostModel:
             entries=entries,
             uses=np.array([uses.get(name, 0) for name in parameters], np.int64),
             fixed_macs=fixed,
+            shapes={name: tuple(tensor.shape) for name, tensor in parameters.items()},
         )
 
     def cost(self, widths: Integers) -> Cost:
@@ -98,6 +102,15 @@ class CostModel:
     def dense(self) -> Cost:
         """Cost of the dense model."""
         return self.cost(self.widths)
+
+    @cached_property
+    def at_stake(self) -> list[Cost]:
+        """What the dense model loses with one channel of each group, in the group's own layers and its consumers."""
+        dense, found = self.dense, []
+        for one in np.eye(len(self.widths), dtype=np.int64):
+            slim = self.cost(self.widths - one)
+            found.append(Cost(dense.params - slim.params, dense.macs - slim.macs, 1))
+        return found
 
 
 def _sizes(tensor: Tensor, dims: list[int]) -> list[int]:

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -16,24 +16,47 @@ from slimprune.graph import ChannelGroup
 
 @dataclass(frozen=True)
 class Budget:
-    """The share to remove of one quantity.
+    """The share to remove of one quantity, and of others at the same time.
 
     Attributes:
         ratio: removed share, in (0, 1); 0.9 leaves a tenth.
         of: `params`, `macs` or `channels`.
+        also: further quantities with the share of each that has to go at least.
 
     Raises:
-        UsageError: a ratio outside (0, 1) or an unknown quantity.
+        UsageError: a ratio outside (0, 1), an unknown quantity, or one that is named twice.
     """
 
     ratio: float
     of: str = "params"
+    also: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.ratio) and 0 < self.ratio < 1):
-            raise UsageError(f"expected ratio in (0, 1), got {self.ratio}")
-        if self.of not in QUANTITIES:
-            raise UsageError(f"expected a quantity ({', '.join(QUANTITIES)}), got {self.of!r}")
+        if self.of in self.also:
+            raise UsageError(f"expected each quantity once in a budget, got {self.of} twice")
+        for of, ratio in self.ratios.items():
+            if not (math.isfinite(ratio) and 0 < ratio < 1):
+                raise UsageError(f"expected ratio in (0, 1), got {ratio}")
+            if of not in QUANTITIES:
+                raise UsageError(f"expected a quantity ({', '.join(QUANTITIES)}), got {of!r}")
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """Removed share of every limited quantity."""
+        return {self.of: self.ratio, **self.also}
+
+    def on_the_way(self, progress: float) -> "Budget":
+        """The budget after a share `progress`, in (0, 1], of an exponential schedule: (1 - ratio) ** progress stays."""
+        ratios = {of: 1 - (1 - ratio) ** progress for of, ratio in self.ratios.items()}
+        return Budget(ratios.pop(self.of), self.of, ratios)
+
+    def allows(self, cost: Cost, dense: Cost) -> bool:
+        """Whether no more is left of any limited quantity than may be."""
+        return all(cost.of(of) <= self.allowed(of, dense) for of in self.ratios)
+
+    def allowed(self, of: str, dense: Cost) -> int:
+        """How much of a limited quantity may be left."""
+        return math.floor((1 - self.ratios[of]) * dense.of(of) + 1e-6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +92,7 @@ class Plan:
     def to_json(self) -> str:
         """The plan as JSON text; equal plans give equal text."""
         plain: dict[str, Any] = {
-            "budget": {"ratio": self.budget.ratio, "of": self.budget.of},
+            "budget": asdict(self.budget),
             "rule": self.rule,
             "dense": self.dense.to_json(),
             "slim": self.slim.to_json(),

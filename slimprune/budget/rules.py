@@ -1,21 +1,54 @@
-"""Allocation rules: in what order channels are granted to the groups.
+"""Allocation rules: how a budget is shared out among the groups.
 
 A rule gives every group a falling sequence of priorities, one for its first, second, ... channel. `allocate` grants
 channels in the order of priority as long as the budget lasts, so a tighter budget always gives a smaller model.
 """
 
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from slimprune.budget.cost import CostModel
 from slimprune.errors import UsageError
 from slimprune.graph import ChannelGroup
 from slimprune.saliency import Scores
 
 Priorities = NDArray[np.float64]
 TEMPER = 0.25
+STEEPEST = 4.0
+"""The largest exponent of a profile; beyond it one group would get everything long before the others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stake:
+    """What a rule knows of one group.
+
+    Attributes:
+        scores: of its channels, [width]; ones for rules without scores.
+        params: parameters that go with one channel of the dense model, in its own layers and in its consumers.
+        macs: multiply-accumulates that go with it.
+        producers: dense shapes of the weights that make the channels.
+    """
+
+    scores: Priorities
+    params: float
+    macs: float
+    producers: Sequence[Sequence[int]]
+
+    @property
+    def width(self) -> int:
+        """Channels of the dense group."""
+        return len(self.scores)
+
+    @property
+    def reuse(self) -> float:
+        """How often a weight at stake is applied for one sample: high where feature maps are large."""
+        return self.macs / max(1.0, self.params)
 
 
 @dataclass(frozen=True)
@@ -25,32 +58,55 @@ class Rule:
     name: str
     description: str
     needs_scores: bool
-    priorities: Callable[[ChannelGroup, Priorities], Priorities]
+    priorities: Callable[[Stake], Priorities]
 
 
-def _ranked(group: ChannelGroup, scores: Priorities) -> Priorities:
-    return np.sort(scores)[::-1]
+def _ranked(stake: Stake) -> Priorities:
+    return np.sort(stake.scores)[::-1]
 
 
-def _tempered(group: ChannelGroup, scores: Priorities) -> Priorities:
-    return _proportional(group.width, group.width * float(scores.mean()) ** TEMPER)
+def _compute_aware(stake: Stake) -> Priorities:
+    return _ranked(stake) / max(1.0, stake.macs)
 
 
-def _uniform(group: ChannelGroup, scores: Priorities) -> Priorities:
-    return _proportional(group.width, group.width)
+def _profiled(stake: Stake, score: float, reuse: float) -> Priorities:
+    return _proportional(stake.width, float(stake.scores.mean()) ** score * stake.reuse**reuse)
 
 
-def _proportional(width: int, share: float) -> Priorities:
-    """Grants that keep a group at round(level * share) channels while the level rises."""
-    return np.asarray(share / (np.arange(width) + 0.5), np.float64)
+def _erdos_renyi(stake: Stake) -> Priorities:
+    extents = sum(sum(shape) for shape in stake.producers)
+    weights = sum(math.prod(shape) for shape in stake.producers)
+    return _proportional(stake.width, extents / max(1, weights))
+
+
+def _proportional(width: int, factor: float) -> Priorities:
+    """Grants that keep a group at round(level * width * factor) channels while the level rises."""
+    return np.asarray(width * factor / (np.arange(width) + 0.5), np.float64)
 
 
 RULES: Mapping[str, Rule] = {
     rule.name: rule
     for rule in (
         Rule("global", "one threshold over the scores of all channels (the ProsPr paper)", True, _ranked),
-        Rule("tempered", "widths in proportion to dense width * (mean score) ** 1/4", True, _tempered),
-        Rule("uniform", "widths in proportion to dense width; needs no scores", False, _uniform),
+        Rule(
+            "compute-aware",
+            "one threshold over scores divided by the MACs that a channel's removal saves (the 3SP paper)",
+            True,
+            _compute_aware,
+        ),
+        Rule(
+            "tempered",
+            "widths in proportion to dense width * (mean score) ** 1/4",
+            True,
+            partial(_profiled, score=TEMPER, reuse=0.0),
+        ),
+        Rule(
+            "uniform",
+            "widths in proportion to dense width; needs no scores",
+            False,
+            partial(_profiled, score=0.0, reuse=0.0),
+        ),
+        Rule("erk", "widths by Erdos-Renyi-Kernel densities; needs no scores (Evci et al., 2020)", False, _erdos_renyi),
     )
 }
 
@@ -59,20 +115,56 @@ def find_rule(name: str) -> Rule:
     """The rule called `name`.
 
     Raises:
-        UsageError: no such rule.
+        UsageError: no such rule, or a profile whose exponents are out of range.
     """
-    if name not in RULES:
-        raise UsageError(f"expected a rule ({', '.join(RULES)}), got {name!r}")
-    return RULES[name]
+    if name in RULES:
+        return RULES[name]
+    chosen = re.fullmatch(r"profile:score=(\d*\.?\d+),reuse=(\d*\.?\d+)", name)
+    if chosen is None:
+        known = ", ".join([*RULES, "profile:score=X,reuse=Y"])
+        raise UsageError(f"expected a rule ({known}), got {name!r}")
+    return profile(float(chosen[1]), float(chosen[2]))
 
 
-def channel_priorities(rule: Rule, groups: Sequence[ChannelGroup], scores: Scores | None) -> list[Priorities]:
+def profile(score: float, reuse: float) -> Rule:
+    """Widths in proportion to dense width * (mean score) ** score * (applications of a weight) ** reuse.
+
+    Both exponents 0 give uniform widths. A positive `reuse` favours the early layers, whose weights are few and whose
+    feature maps are large.
+
+    Raises:
+        UsageError: an exponent outside [0, 4].
+    """
+    for exponent in (score, reuse):
+        if not 0 <= exponent <= STEEPEST:
+            raise UsageError(f"expected exponents of a profile in [0, {STEEPEST:g}], got {exponent:g}")
+    name = f"profile:score={score:g},reuse={reuse:g}"
+    description = f"widths in proportion to dense width * (mean score) ** {score:g} * (uses of a weight) ** {reuse:g}"
+    return Rule(name, description, score > 0, partial(_profiled, score=score, reuse=reuse))
+
+
+def channel_priorities(
+    rule: Rule, groups: Sequence[ChannelGroup], costs: CostModel, scores: Scores | None
+) -> list[Priorities]:
     """Priorities of the channels of every group, protected groups empty."""
-    result = []
-    for group in groups:
-        if group.protected_reason is not None:
-            result.append(np.empty(0))
-        else:
-            values = np.ones(group.width) if scores is None else scores.by_group[group.id].numpy()
-            result.append(rule.priorities(group, values))
-    return result
+    return [
+        rule.priorities(stake) if group.protected_reason is None else np.empty(0)
+        for group, stake in zip(groups, stakes(groups, costs, scores), strict=True)
+    ]
+
+
+def stakes(groups: Sequence[ChannelGroup], costs: CostModel, scores: Scores | None) -> list[Stake]:
+    """What the rules see of every group."""
+    found = []
+    for group, saved in zip(groups, costs.at_stake, strict=True):
+        values = None if scores is None else scores.by_group.get(group.id)
+        shapes = [costs.shapes.get(slot.name, ()) for slot in group.slots_of("producer", "depthwise")]
+        found.append(
+            Stake(
+                scores=np.ones(group.width) if values is None else values.numpy(),
+                params=saved.params,
+                macs=saved.macs,
+                producers=[shape for shape in shapes if len(shape) > 1],
+            )
+        )
+    return found

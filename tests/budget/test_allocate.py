@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from slimprune.budget import RULES, Budget, CostModel, allocate
+from slimprune.budget import RULES, Budget, CostModel, allocate, target
 from slimprune.errors import BudgetError, UsageError
 from slimprune.graph import find_groups, free_groups, keep_channels
 from slimprune.measure import count_params
-from slimprune.saliency import Scores
+from slimprune.saliency import Scores, exponential
 from tests.networks import EXAMPLE, Residual, named, toy
 
 RATIOS = (0.25, 0.5, 0.75, 0.9, 0.95)
@@ -150,7 +150,7 @@ def test_an_impossible_budget_names_the_floor():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rule": "fair"}, "expected a rule .global, tempered, uniform., got 'fair'"),
+        ({"rule": "fair"}, "expected a rule .global, .*, got 'fair'"),
         ({"floor": 1.0}, r"expected floor in \[0, 1\), got 1.0"),
         ({"round_to": 0}, "expected round_to >= 1, got 0"),
     ],
@@ -187,3 +187,104 @@ def test_scores_of_other_groups_are_refused():
     scores = Scores({"conv1": torch.ones(3, dtype=torch.float64)}, "fake", 1, None)
     with pytest.raises(UsageError, match="expected scores of these groups, got none for the 16 channels of conv1"):
         allocate(scores, groups, Budget(0.5), costs)
+
+
+# Several limits ------------------------------------------------------------------------------------------------------
+
+LIMITS = ({"params": 0.5, "macs": 0.8}, {"params": 0.9, "macs": 0.3}, {"macs": 0.6, "params": 0.6, "channels": 0.4})
+
+
+def limited(limits, rule, **options):
+    _, _, groups, costs = named("resnet20")
+    (of, ratio), *others = limits.items()
+    return allocate(fake_scores(groups), groups, Budget(ratio, of, dict(others)), costs, rule=rule, **options)
+
+
+@pytest.mark.parametrize("rule", ["global", "compute-aware", "uniform"])
+@pytest.mark.parametrize("limits", LIMITS, ids=str)
+def test_all_limits_are_met_and_one_of_them_binds(limits, rule):
+    plan, costs = limited(limits, rule), named("resnet20")[3]
+    left = {of: (1 - ratio) * plan.dense.of(of) - plan.slim.of(of) for of, ratio in limits.items()}
+    assert all(unused >= -1e-6 for unused in left.values())
+    # A further channel costs at most what it costs in the dense model.
+    assert any(unused < max(saved.of(of) for saved in costs.at_stake) for of, unused in left.items())
+
+
+@pytest.mark.parametrize("rule", ["global", "tempered"])
+@pytest.mark.parametrize("limits", LIMITS, ids=str)
+def test_the_plan_of_several_limits_is_the_narrowest_of_their_plans(limits, rule):
+    plan = limited(limits, rule)
+    alone = [limited({of: ratio}, rule) for of, ratio in limits.items()]
+    for group, width in plan.widths.items():
+        assert width == min(other.widths[group] for other in alone)
+
+
+def test_rounded_plans_meet_all_limits():
+    plan = limited({"params": 0.7, "macs": 0.8}, "tempered", round_to=4)
+    assert plan.slim.params <= 0.3 * plan.dense.params
+    assert plan.slim.macs <= 0.2 * plan.dense.macs
+    assert all(width % 4 == 0 for group, width in sizes(plan) if group.protected_reason is None)
+
+
+def test_a_refusal_names_the_limit_that_cannot_be_met():
+    with pytest.raises(BudgetError, match=r"cannot remove 0.999 of macs: the floor .* a ratio of 0\.\d{4} at most"):
+        limited({"params": 0.5, "macs": 0.999}, "global")
+
+
+# On the way to a budget ----------------------------------------------------------------------------------------------
+
+BUDGETS = (Budget(0.9), Budget(0.8, "macs"), Budget(0.3, "channels"), Budget(0.5, "params", {"macs": 0.9}))
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("budget", BUDGETS, ids=str)
+def test_the_last_narrowing_is_the_plan(budget, rule):
+    _, _, groups, costs = named("resnet20")
+    scores = fake_scores(groups)
+    goal = target(groups, budget, costs, rule=rule)
+    assert goal.density == 1 - budget.ratio
+    stays = goal.narrow(scores.by_group, goal.density)
+    plan = allocate(scores, groups, budget, costs, rule=rule)
+    assert stays.keys() == scores.by_group.keys()
+    for group, chosen in stays.items():
+        assert chosen.dtype == torch.bool
+        assert chosen.nonzero().flatten().tolist() == plan.kept[group].tolist()
+
+
+@pytest.mark.parametrize("rule", ["global", "tempered"])
+@pytest.mark.parametrize("budget", BUDGETS, ids=str)
+def test_narrowings_by_the_same_scores_are_nested_and_leave_what_they_should(budget, rule):
+    _, _, groups, costs = named("resnet20")
+    scores = fake_scores(groups).by_group
+    goal = target(groups, budget, costs, rule=rule)
+    before = {group: torch.ones(len(values), dtype=torch.bool) for group, values in scores.items()}
+    for share in exponential(goal.density, 5):
+        stays = goal.narrow(scores, share)
+        assert all((chosen <= before[group]).all() for group, chosen in stays.items())
+        widths = np.array([int(stays[g.id].sum()) if g.id in stays else g.width for g in groups])
+        assert costs.cost(widths).of(budget.of) <= share * costs.dense.of(budget.of) + 1e-6
+        before = stays
+
+
+def test_narrowing_by_hand():
+    """15 channels, 4 protected, 7 to stay: half way the square root of 7 / 15 stays, that is 10."""
+    model = toy(Residual)
+    groups = find_groups(model, EXAMPLE)
+    density = 7.01 / 15
+    goal = target(groups, Budget(1 - density, "channels"), CostModel.of(model, groups, EXAMPLE), floor=0)
+    scores = {"stem": torch.tensor([0.5, 0.1, 0.4, 0.1, 0.1, 0.2]), "inner": torch.tensor([0.9, 0.0, 0.3, 0.35, 0.1])}
+    stays = goal.narrow(scores, density**0.5)
+    assert int(15 * density**0.5) == 10
+    assert stays["stem"].nonzero().flatten().tolist() == [0, 2, 5]
+    assert stays["inner"].nonzero().flatten().tolist() == [0, 2, 3]
+    assert [int(chosen.sum()) for chosen in goal.narrow(scores, density).values()] == [2, 1]
+
+
+def test_impossible_targets_are_refused_at_once():
+    _, _, groups, costs = named("resnet20")
+    with pytest.raises(BudgetError, match=r"cannot remove 0\.999 of params"):
+        target(groups, Budget(0.999), costs)
+    with pytest.raises(UsageError, match="got 'fair'"):
+        target(groups, Budget(0.5), costs, rule="fair")
+    with pytest.raises(UsageError, match="expected floor"):
+        target(groups, Budget(0.5), costs, floor=1)

@@ -106,3 +106,22 @@ def test_fused_attention_is_counted():
     model = Encoder()
     assert CostModel.of(model, [], EXAMPLE).dense.macs == count_macs(model, EXAMPLE)
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize("kind", TOYS)
+def test_what_is_at_stake_is_what_the_removal_of_one_channel_saves(kind):
+    model = toy(kind)
+    groups = find_groups(model, EXAMPLE)
+    costs = CostModel.of(model, groups, EXAMPLE)
+    for group, saved in zip(groups, costs.at_stake, strict=True):
+        if group.protected_reason is None:
+            slim = keep_channels(model, groups, {group.id: torch.arange(1, group.width)})
+            assert saved.params == count_params(model) - count_params(slim)
+            assert saved.macs == count_macs(model, EXAMPLE) - count_macs(slim, EXAMPLE)
+            assert saved.channels == 1
+
+
+def test_shapes_are_those_of_the_dense_parameters():
+    model = toy(TOYS[0])
+    costs = CostModel.of(model, find_groups(model, EXAMPLE), EXAMPLE)
+    assert costs.shapes == {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}

@@ -1,50 +1,175 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from slimprune.budget import RULES, find_rule
-from slimprune.budget.rules import channel_priorities
+from slimprune.budget import RULES, Budget, CostModel, allocate, find_rule, profile
+from slimprune.budget.rules import channel_priorities, stakes
 from slimprune.errors import UsageError
-from slimprune.graph import ChannelGroup
+from slimprune.graph import find_groups
 from slimprune.saliency import Scores
+from tests.networks import EXAMPLE, Residual, toy
 
-GROUPS = [ChannelGroup("a", 4, ()), ChannelGroup("b", 2, ()), ChannelGroup("out", 3, (), "model output")]
 SCORES = Scores(
     {
-        "a": torch.tensor([0.1, 0.4, 0.2, 0.1], dtype=torch.float64),
-        "b": torch.tensor([0.0001, 0.1999], dtype=torch.float64),
+        "0": torch.tensor([0.1, 0.4, 0.2, 0.1], dtype=torch.float64),
+        "3": torch.tensor([0.0001, 0.1999], dtype=torch.float64),
     },
     "fake",
     1,
     None,
 )
+PROFILES = ("profile:score=0,reuse=0", "profile:score=0.25,reuse=0", "profile:score=.5,reuse=1")
 
 
-@pytest.mark.parametrize("name", RULES)
+def convs():
+    """Images 8x8 to four channels with a norm, to two channels at half the size, to three: groups 0, 3 and 5."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(),
+        nn.Conv2d(4, 2, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Conv2d(2, 3, 1),
+    )  # fmt: skip
+    groups = find_groups(model, EXAMPLE)
+    return groups, CostModel.of(model, groups, EXAMPLE)
+
+
+def priorities(name, scores=SCORES):
+    return channel_priorities(find_rule(name), *convs(), scores)
+
+
+def test_what_is_at_stake_by_hand():
+    first, second, _ = stakes(*convs(), SCORES)
+    # A channel: its own filter at every position, and its column in the next layer.
+    assert first.macs == 3 * 9 * 8 * 8 + 2 * 9 * 4 * 4
+    assert first.params == (3 * 9 + 1) + 2 + 2 * 9
+    assert second.macs == 4 * 9 * 4 * 4 + 3 * 4 * 4
+    assert second.params == (4 * 9 + 1) + 3
+    assert first.reuse == (3 * 9 * 64 + 2 * 9 * 16) / (3 * 9 + 1 + 2 + 2 * 9)
+    assert (first.width, second.width) == (4, 2)
+    assert (first.producers, second.producers) == ([(4, 3, 3, 3)], [(2, 4, 3, 3)])
+    assert first.scores.tolist() == [0.1, 0.4, 0.2, 0.1]
+
+
+def test_without_scores_they_are_ones():
+    assert [stake.scores.tolist() for stake in stakes(*convs(), None)] == [[1] * 4, [1] * 2, [1] * 3]
+
+
+@pytest.mark.parametrize("name", [*RULES, *PROFILES])
 def test_priorities_fall_and_skip_protected_groups(name):
-    ranks = channel_priorities(find_rule(name), GROUPS, SCORES)
+    ranks = priorities(name)
     assert [len(rank) for rank in ranks] == [4, 2, 0]
     assert all((np.diff(rank) <= 0).all() for rank in ranks)
+    assert all((rank > 0).all() for rank in ranks)
 
 
 def test_global_priorities_are_the_scores():
-    first, second, _ = channel_priorities(find_rule("global"), GROUPS, SCORES)
+    first, second, _ = priorities("global")
     assert first.tolist() == [0.4, 0.2, 0.1, 0.1]
     assert second.tolist() == [0.1999, 0.0001]
 
 
+def test_compute_aware_priorities_are_the_scores_per_mac_that_a_removal_saves():
+    first, second, _ = priorities("compute-aware")
+    saved = 3 * 9 * 64 + 2 * 9 * 16, 4 * 9 * 16 + 3 * 16
+    assert first == pytest.approx([0.4 / saved[0], 0.2 / saved[0], 0.1 / saved[0], 0.1 / saved[0]], rel=1e-12)
+    assert second == pytest.approx([0.1999 / saved[1], 0.0001 / saved[1]], rel=1e-12)
+
+
 def test_proportional_priorities_grant_the_rounded_share():
     """At level s a group has the channels with share / (k + 1/2) >= 1 / s: round(s * share) of them."""
-    first, second, _ = channel_priorities(find_rule("uniform"), GROUPS, None)
+    first, second, _ = priorities("uniform", None)
     for level in (0.3, 0.5, 0.7, 0.9):
         assert [(rank >= 1 / level).sum() for rank in (first, second)] == [int(4 * level + 0.5), int(2 * level + 0.5)]
 
 
 def test_tempered_shares():
-    first, second, _ = channel_priorities(find_rule("tempered"), GROUPS, SCORES)
+    first, second, _ = priorities("tempered")
     assert first[0] / second[0] == pytest.approx((4 * 0.2**0.25) / (2 * 0.1**0.25))
 
 
-def test_unknown_rules_are_refused():
-    with pytest.raises(UsageError, match="got 'fair'"):
-        find_rule("fair")
+def test_erdos_renyi_kernel_shares():
+    """Density (in + out + height + width) / (in * out * height * width), Evci et al."""
+    first, second, _ = priorities("erk", None)
+    assert first[0] / second[0] == pytest.approx(
+        (4 * (3 + 4 + 3 + 3) / (3 * 4 * 3 * 3)) / (2 * (4 + 2 + 3 + 3) / (4 * 2 * 3 * 3))
+    )
+
+
+def test_erdos_renyi_kernel_shares_of_a_sum_count_all_layers_that_make_it():
+    model = toy(Residual)
+    groups = find_groups(model, EXAMPLE)
+    stem, inner, _ = channel_priorities(find_rule("erk"), groups, CostModel.of(model, groups, EXAMPLE), None)
+    extents, weights = (3 + 6 + 3 + 3) + (5 + 6 + 3 + 3), 3 * 6 * 9 + 5 * 6 * 9
+    assert stem[0] / inner[0] == pytest.approx((6 * extents / weights) / (5 * (6 + 5 + 3 + 3) / (6 * 5 * 9)))
+
+
+def test_erdos_renyi_kernel_widths():
+    """Levels at which 4 * 13/108 and 2 * 12/72 channels double: the third channel of 0 comes before the second of 3."""
+    groups, costs = convs()
+    plan = allocate(None, groups, Budget(1 - 6.01 / 9, "channels"), costs, rule="erk", floor=0)
+    # 4 * 13/108 = 0.481 / (0.5, 1.5, 2.5) against 2 * 12/72 = 0.333 / (0.5, 1.5): one each, then 0.321, 0.222, 0.193.
+    assert plan.widths == {"0": 2, "3": 1, "5": 3}
+
+
+def test_profiles_without_exponents_are_uniform_and_those_of_scores_tempered():
+    for name, same in (("profile:score=0,reuse=0", "uniform"), ("profile:score=0.25,reuse=0", "tempered")):
+        for rank, expected in zip(priorities(name), priorities(same), strict=True):
+            assert rank.tolist() == expected.tolist()
+        assert find_rule(name).needs_scores == find_rule(same).needs_scores
+
+
+def test_profile_shares():
+    first, second, _ = priorities("profile:score=0.5,reuse=0.25")
+    reuse = 2016 / 48, 624 / 40
+    assert (3 * 9 * 64 + 2 * 9 * 16, 3 * 9 + 1 + 2 + 2 * 9) == (2016, 48)
+    assert (4 * 9 * 16 + 3 * 16, 4 * 9 + 1 + 3) == (624, 40)
+    expected = (4 * 0.2**0.5 * reuse[0] ** 0.25) / (2 * 0.1**0.5 * reuse[1] ** 0.25)
+    assert first[0] / second[0] == pytest.approx(expected)
+
+
+def test_reuse_favours_early_layers():
+    shares = []
+    for reuse in (0, 0.5, 1):
+        first, second, _ = priorities(f"profile:score=0,reuse={reuse}", None)
+        shares.append(first[0] / second[0])
+    assert shares[0] < shares[1] < shares[2]
+
+
+def test_the_name_of_a_profile_finds_it_again():
+    rule = profile(0.25, 0.1)
+    assert rule.name == "profile:score=0.25,reuse=0.1"
+    found = find_rule(rule.name)
+    assert (found.name, found.description, found.needs_scores) == (rule.name, rule.description, True)
+    assert rule.description == "widths in proportion to dense width * (mean score) ** 0.25 * (uses of a weight) ** 0.1"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fair",
+        "",
+        "Global",
+        "profile",
+        "profile:",
+        "profile:score=1",
+        "profile:reuse=0,score=0",
+        "profile:score=-1,reuse=0",
+        "profile:score=x,reuse=0",
+        "profile:score=0,reuse=0,floor=1",
+        "profile:score=0, reuse=0",
+        "profile:score=.,reuse=0",
+        "profile:score=nan,reuse=0",
+    ],
+)
+def test_unknown_rules_are_refused(name):
+    with pytest.raises(UsageError) as caught:
+        find_rule(name)
+    known = "global, compute-aware, tempered, uniform, erk, profile:score=X,reuse=Y"
+    assert str(caught.value).startswith(f"expected a rule ({known}")
+    assert str(caught.value).endswith(f"), got {name!r}")
+
+
+@pytest.mark.parametrize("name", ["profile:score=5,reuse=0", "profile:score=0,reuse=1000"])
+def test_exponents_that_no_network_can_bear_are_refused(name):
+    with pytest.raises(UsageError, match=r"expected exponents of a profile in \[0, 4\], got (5|1000)$"):
+        find_rule(name)
