@@ -3,7 +3,7 @@
 from slimprune.graph.find import find_groups
 from slimprune.graph.groups import ChannelGroup, Role, Slot, free_groups, named_tensors
 from slimprune.graph.proof import TOLERANCE, Proof, prove_removal
-from slimprune.graph.removal import Kept, keep_channels, with_tensors
+from slimprune.graph.removal import Kept, keep_channels, with_tensors, with_values
 from slimprune.graph.tracing import FORWARD_ERRORS, Example, inputs_of
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "named_tensors",
     "prove_removal",
     "with_tensors",
+    "with_values",
 ]

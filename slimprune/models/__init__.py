@@ -2,5 +2,6 @@
 
 from slimprune.models.architecture import Architecture, InputSpec
 from slimprune.models.registry import architectures, build, task_of
+from slimprune.models.weights import load_weights, save_weights
 
-__all__ = ["Architecture", "InputSpec", "architectures", "build", "task_of"]
+__all__ = ["Architecture", "InputSpec", "architectures", "build", "load_weights", "save_weights", "task_of"]

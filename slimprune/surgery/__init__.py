@@ -1,6 +1,20 @@
 """Model and plan to slim model; slim models to folders and back."""
 
 from slimprune.surgery.bundle import Bundle, Origin, load, read, restore, save, versions
+from slimprune.surgery.initial import TREATMENTS, initialise
 from slimprune.surgery.slim import SlimModel, prove, slim
 
-__all__ = ["Bundle", "Origin", "SlimModel", "load", "prove", "read", "restore", "save", "slim", "versions"]
+__all__ = [
+    "TREATMENTS",
+    "Bundle",
+    "Origin",
+    "SlimModel",
+    "initialise",
+    "load",
+    "prove",
+    "read",
+    "restore",
+    "save",
+    "slim",
+    "versions",
+]

@@ -1,5 +1,6 @@
 """One plain training loop with its learning-rate schedules, metrics and resumable checkpoints."""
 
+from slimprune.training.batches import count_batches
 from slimprune.training.evaluation import evaluate
 from slimprune.training.loop import train
 from slimprune.training.metrics import Metric, mean_iou, top1
@@ -12,6 +13,7 @@ __all__ = [
     "Progress",
     "TrainResult",
     "TrainSettings",
+    "count_batches",
     "evaluate",
     "find_device",
     "mean_iou",
