@@ -2,16 +2,20 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
-from slimprune.data.augmentation import Augmentation
+from slimprune.data.augmentation import Augmentation, seeded_generator
 from slimprune.data.batches import Preparation, ScoringBatches, Store, TestBatches, TrainBatches
+from slimprune.errors import UsageError
 
 Task = Literal["classification", "segmentation"]
 Part = Literal["train", "test"]
+
+SUBSET_STREAM = 2
+"""Keeps the choice of a subset apart from all other random numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +56,24 @@ class ImageData(ABC):
     @abstractmethod
     def store(self, part: Part, device: torch.device) -> Store:
         """Open one part for reading batches on `device`."""
+
+    def with_fewer(self, train_size: int) -> Self:
+        """Return the same data set with only `train_size` of its training samples.
+
+        Which ones is drawn at random, once for all: the same whenever and wherever it is asked for. Mean and deviation
+        stay those of all samples.
+
+        Raises:
+            UsageError: If the size is below 1 or above the number of training samples.
+        """
+        if not 1 <= train_size <= self.train_size:
+            raise UsageError(f"expected a train_size in 1 ... {self.train_size}, got {train_size}")
+        chosen = torch.randperm(self.train_size, generator=seeded_generator(0, SUBSET_STREAM, 0))[:train_size]
+        return self.with_training_part(chosen.sort().values)
+
+    @abstractmethod
+    def with_training_part(self, chosen: Tensor) -> Self:
+        """Return the same data set with only the training samples of these indices, int64 [K]."""
 
     def train_batches(
         self, batch_size: int, *, seed: int = 0, device: str | torch.device = "cpu", augment: bool = True

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol, Self
+from dataclasses import dataclass, replace
+from typing import Protocol, Self, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from slimprune.data.augmentation import Augmentation, default_augmentation
 from slimprune.data.image_data import ImageData, Part
@@ -104,6 +104,11 @@ class StreamedData(ImageData):
     def store(self, part: Part, device: torch.device) -> StreamedStore:
         """Open one part."""
         return StreamedStore(self.parts[part], device, self.workers)
+
+    def with_training_part(self, chosen: Tensor) -> Self:
+        """Return the same data set with only the training samples of these indices, int64 [K]."""
+        train = Subset(cast(Dataset[tuple[Tensor, Tensor]], self.parts["train"]), chosen.tolist())
+        return replace(self, train_size=len(chosen), parts={**self.parts, "train": train})
 
     @classmethod
     def from_samples(

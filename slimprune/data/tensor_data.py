@@ -1,7 +1,7 @@
 """Data sets that lie in memory as 8-bit tensors, decoded once."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -58,6 +58,11 @@ class TensorData(ImageData):
         """Move one part to the device."""
         images, targets = self.parts[part]
         return TensorStore(images.to(device), targets.to(device))
+
+    def with_training_part(self, chosen: Tensor) -> Self:
+        """Return the same data set with only the training samples of these indices, int64 [K]."""
+        images, targets = self.parts["train"]
+        return replace(self, train_size=len(chosen), parts={**self.parts, "train": (images[chosen], targets[chosen])})
 
     @classmethod
     def from_arrays(

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from slimprune.data import Augmentation, StreamedData, TensorData
 from slimprune.data.streamed_data import hold_or_stream
-from slimprune.errors import DataError
+from slimprune.errors import DataError, UsageError
 
 from .asserts import assert_describes_itself, assert_equal_batches, labelled, masked
 
@@ -68,3 +68,19 @@ def test_both_ways_are_augmented_alike():
     parts = [Stored(*masked().parts[part]) for part in ("train", "test")]
     for limit in (0, 10**9):
         assert hold_or_stream("it", *parts, ("mask",), limit).augmentation == Augmentation(0, True)
+
+
+def test_fewer_samples_are_the_same_ones_in_memory_and_streamed():
+    held = labelled()
+    few, streamed_few = held.with_fewer(5), streamed(held, workers=0).with_fewer(5)
+    assert few.train_size == streamed_few.train_size == 5
+    assert few.test_size == held.test_size
+    assert_equal_batches(streamed_few.train_batches(2), few.train_batches(2))
+    assert few.mean == held.mean
+
+
+@pytest.mark.parametrize("size", [0, 10_000])
+def test_fewer_samples_than_there_are_and_more_than_none(size: int):
+    held = labelled()
+    with pytest.raises(UsageError, match=rf"expected a train_size in 1 \.\.\. {held.train_size}, got {size}"):
+        held.with_fewer(size)
