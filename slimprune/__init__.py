@@ -1,6 +1,7 @@
 """Slim vision models: prune channels before training by meta-gradients, prove the surgery, train, export."""
 
 from slimprune.budget import Budget, CostModel, Plan, allocate
+from slimprune.comparison import compare
 from slimprune.data import TensorData
 from slimprune.data import load as load_data
 from slimprune.errors import SlimpruneError
@@ -34,6 +35,7 @@ __all__ = [
     "TrainSettings",
     "allocate",
     "build",
+    "compare",
     "compress",
     "count_macs",
     "evaluate",

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from importlib import metadata
 from pathlib import Path
@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from typer.core import TyperGroup
 
-from slimprune import pipeline
+from slimprune import comparison, pipeline, steps
 from slimprune.errors import SlimpruneError, UsageError
 from slimprune.recipe import Recipe, default_text, make_recipe, read_recipe
-from slimprune.report import OnnxCheck, Report, check_to_json, named_lines, page, verification
+from slimprune.report import OnnxCheck, Report, check_to_json, comparison_page, named_lines, page, verification
 
 
 class InterruptedRunError(SlimpruneError):
@@ -103,7 +103,7 @@ def _takes_recipe(command: Callable[..., None]) -> Callable[..., None]:
     """Adds a flag for every field of `Recipe`; the command receives those that were given as `settings`."""
 
     def with_settings(**given: Any) -> None:
-        settings = {name: given.pop(name) for name in Recipe.model_fields}
+        settings = {field.alias or name: given.pop(name) for name, field in Recipe.model_fields.items()}
         command(settings={name: value for name, value in settings.items() if value is not None}, **given)
 
     own = [parameter for name, parameter in inspect.signature(command).parameters.items() if name != "settings"]
@@ -117,7 +117,7 @@ def _takes_recipe(command: Callable[..., None]) -> Callable[..., None]:
 
 def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
     """The flag of one field; its text is parsed and checked by the recipe itself."""
-    option = "--" + name.replace("_", "-")
+    option = "--" + (field.alias or name).replace("_", "-")
     kinds = (field.annotation, *get_args(field.annotation))
     choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
     chosen = f": {', '.join(choices)}" if choices else ""
@@ -126,8 +126,8 @@ def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
     if field.annotation is bool:
         kind: Any = Annotated[bool | None, typer.Option(f"{option}/--no-{option[2:]}", help=help_text)]
     else:
-        metavars = {float: "X", int: "N", Path: "FILE", tuple[str, ...]: "NAME,..."}
-        metavar = next((metavars[kind] for kind in kinds if kind in metavars), "NAME")
+        metavars = {float: "X", int: "N", Path: "FILE", tuple[str, ...]: "NAME,...", dict: "NAME=X,..."}
+        metavar = next((metavars[kind] for kind in (*kinds, get_origin(field.annotation)) if kind in metavars), "NAME")
         kind = Annotated[str | None, typer.Option(option, help=help_text, metavar=metavar)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
 
@@ -177,6 +177,24 @@ def plan_only(
 ) -> None:
     """Score and allocate only: the table of widths; nothing is trained or written."""
     _run(pipeline.plan, _merged(config, settings), as_json, quiet)
+
+
+@app.command()
+def compare(
+    recipe: Annotated[Path, typer.Argument(help="YAML file of a grid: rows, budgets and seeds")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder to fill (default: the recipe's name)", metavar="DIR")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", help="networks to train at once", metavar="N")] = 1,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Compare methods under equal budgets, equal training and equal seeds; goes on where it was stopped."""
+    folder = out or Path(recipe.stem)
+    with _own_stdout(), _progress(quiet, cells=True) as listener:
+        document = comparison.compare(recipe, out=folder, jobs=jobs, listener=listener)
+    _show_comparison(document, folder, as_json, quiet)
 
 
 @app.command()
@@ -247,6 +265,14 @@ def _show(report: Report, as_json: bool, quiet: bool) -> None:
         print(page(document, shutil.get_terminal_size().columns))
 
 
+def _show_comparison(document: Mapping[str, Any], folder: Path, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        print(json.dumps(document))
+    elif not quiet:
+        print(f"{folder} holds compare.md (all columns), compare.json, compare.svg and compare.png")
+        print(comparison_page(document, shutil.get_terminal_size().columns))
+
+
 def _show_check(check: OnnxCheck, as_json: bool, quiet: bool) -> None:
     plain = check_to_json(check)
     if as_json:
@@ -260,14 +286,16 @@ def _own_stdout() -> AbstractContextManager[Any]:
     return redirect_stdout(sys.stderr)
 
 
-def _progress(quiet: bool) -> AbstractContextManager[pipeline.Listener]:
+def _progress(quiet: bool, *, cells: bool = False) -> AbstractContextManager[steps.Listener]:
     if quiet:
         return nullcontext(lambda stage, done, total, note: None)
-    return _bars() if sys.stderr.isatty() else _lines()
+    if sys.stderr.isatty():
+        return _bar_of_cells() if cells else _bars()
+    return _lines_of_cells() if cells else _lines()
 
 
 @contextmanager
-def _bars() -> Iterator[pipeline.Listener]:
+def _bars() -> Iterator[steps.Listener]:
     """A bar for every stage."""
     columns = (TextColumn("{task.description:>11}"), BarColumn(20), TextColumn("{task.percentage:>3.0f} %"))
     times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
@@ -283,7 +311,7 @@ def _bars() -> Iterator[pipeline.Listener]:
 
 
 @contextmanager
-def _lines() -> Iterator[pipeline.Listener]:
+def _lines() -> Iterator[steps.Listener]:
     """A line for every stage that is done, where bars would fill a log with garbage."""
     begun: dict[str, float] = {}
 
@@ -291,5 +319,32 @@ def _lines() -> Iterator[pipeline.Listener]:
         seconds = time.perf_counter() - begun.setdefault(stage, time.perf_counter())
         if done == total:
             print(f"{stage}: {note + ', ' if note else ''}{seconds:.1f} s", file=sys.stderr)
+
+    yield update
+
+
+@contextmanager
+def _bar_of_cells() -> Iterator[steps.Listener]:
+    """One bar for all cells of a comparison, with what happens right now."""
+    columns = (BarColumn(20), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as progress:
+        bar = progress.add_task("")
+
+        def update(stage: str, done: int, total: int, note: str) -> None:
+            progress.update(bar, completed=done, total=total, description=note)
+
+        yield update
+
+
+@contextmanager
+def _lines_of_cells() -> Iterator[steps.Listener]:
+    """A line for every cell that was run."""
+    began, known = time.perf_counter(), 0
+
+    def update(stage: str, done: int, total: int, note: str) -> None:
+        nonlocal known
+        if done > known and note:
+            print(f"cell {done}/{total}: {note}, {time.perf_counter() - began:.1f} s", file=sys.stderr)
+        known = done
 
     yield update

@@ -13,6 +13,13 @@ from slimprune.errors import SlimpruneError, UsageError
 _LOCK, _MARKER = "lock", "fingerprint"
 
 
+def write_whole(file: Path, text: str) -> None:
+    """Writes a file that is there either as it was or as a whole, whatever happens meanwhile."""
+    partial = file.with_name(f".{file.name}.part")
+    partial.write_text(text)
+    os.replace(partial, file)
+
+
 @dataclass(frozen=True)
 class Outputs:
     """The files of one run: `NAME.onnx` and, beside it, `NAME.slim/`, `NAME.report.json` and `NAME.report.md`.
@@ -88,7 +95,7 @@ def staged_outputs(onnx: Path | None, run: str | None) -> Iterator[Outputs]:
         made = _make(outputs.stage)
     except OSError as error:
         raise UsageError(f"cannot write {onnx}: {error.strerror}") from error
-    with _alone(outputs):
+    with _alone(outputs.stage, outputs.onnx):
         keep = False
         try:
             yield outputs
@@ -102,6 +109,36 @@ def staged_outputs(onnx: Path | None, run: str | None) -> Iterator[Outputs]:
         finally:
             if not keep:
                 shutil.rmtree(outputs.stage, ignore_errors=True)
+                _remove_empty(made)
+
+
+@contextmanager
+def growing_folder(folder: Path) -> Iterator[Path]:
+    """A folder that a run fills piece by piece; yields a hidden folder inside it for what is not finished.
+
+    Finished pieces stay whatever happens. What is not finished stays where the run is stopped within it, and what stops
+    a run and is not a `SlimpruneError` gets a note that the same command goes on.
+
+    Raises:
+        UsageError: the folder cannot be written to, or another process is at work in it.
+    """
+    stage = folder / ".unfinished"
+    try:
+        made = _make(stage)
+    except OSError as error:
+        raise UsageError(f"cannot write {folder}: {error.strerror}") from error
+    with _alone(stage, folder):
+        keep = False
+        try:
+            yield stage
+        except BaseException as error:
+            keep = any(stage.rglob("*.json"))
+            if not isinstance(error, SlimpruneError) and any(folder.rglob("*.json")):
+                error.add_note(f"the same command goes on from what is finished in {folder}")
+            raise
+        finally:
+            if not keep:
+                shutil.rmtree(stage, ignore_errors=True)
                 _remove_empty(made)
 
 
@@ -128,18 +165,18 @@ def _make(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _alone(outputs: Outputs) -> Iterator[None]:
+def _alone(stage: Path, made: Path) -> Iterator[None]:
     """Holds the stage's lock, which ends with the process; not on Windows, where open files cannot be removed."""
     if sys.platform == "win32":
         yield
         return
     import fcntl
 
-    with (outputs.stage / _LOCK).open("w") as lock:
+    with (stage / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UsageError(f"expected to be the only run that makes {outputs.onnx}, got another at work") from error
+            raise UsageError(f"expected to be the only run that makes {made}, got another at work") from error
         yield
 
 

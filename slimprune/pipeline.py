@@ -1,39 +1,52 @@
 """The stories that the command line tells: compress, plan, export, verify; each calls the rooms in order."""
 
 import json
-import os
-import platform
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from slimprune.budget import RULES, Budget, Cost, CostModel, Plan, allocate, find_rule
+from slimprune.budget import RULES, CostModel, Plan
 from slimprune.data import Batch, data_sets, load
-from slimprune.errors import BudgetError, UnsupportedModelError, UsageError, VerificationError
+from slimprune.errors import UsageError, VerificationError
 from slimprune.export import OnnxCheck, export_onnx, read_metadata, verify_onnx
-from slimprune.graph import ChannelGroup, find_groups, free_groups
-from slimprune.measure import PeakMemory, count_macs, count_params, weight_bytes
+from slimprune.graph import Proof
 from slimprune.models import architectures
-from slimprune.outputs import Outputs, staged_outputs
+from slimprune.outputs import Outputs, staged_outputs, write_whole
+from slimprune.prospect import planned
 from slimprune.recipe import Recipe, make_recipe
-from slimprune.report import Measured, Report, Saliency, markdown
-from slimprune.saliency import Scores, criteria, make_criterion, score
-from slimprune.surgery import Bundle, SlimModel, prove, read, restore, save, slim, versions
-from slimprune.training import EpochRecord, Progress, TrainResult, TrainSettings, find_device, train
-from slimprune.workload import SAMPLES, Given, Loss, Task, Workload, named_workload, own_workload, seeded
+from slimprune.report import Report, Saliency, Search, Trial, markdown
+from slimprune.saliency import criteria
+from slimprune.steps import (
+    SEARCH,
+    Analysis,
+    Listener,
+    Start,
+    analysed,
+    check_budget,
+    check_names,
+    dense_settings,
+    environment,
+    ignore,
+    initialised,
+    measured,
+    needs_scores,
+    proven,
+    scored,
+    started,
+    trained_by,
+    training_settings,
+)
+from slimprune.surgery import Bundle, SlimModel, read, restore, save, versions
+from slimprune.training import find_device
+from slimprune.workload import SAMPLES, Given, Loss, Task, Workload, named_workload, own_workload
 
-Listener = Callable[[str, int, int, str], None]
-"""Called with (stage, done, in all, note) while a run goes on."""
-
-
-def _ignore(stage: str, done: int, total: int, note: str) -> None:
-    """A listener that does nothing."""
+PLAN_FILE = "plan.json"
 
 
 def compress(
@@ -43,7 +56,7 @@ def compress(
     test_batches: Iterable[Batch] | None = None,
     task: Task = "classification",
     loss: Loss | None = None,
-    listener: Listener = _ignore,
+    listener: Listener = ignore,
     **settings: Any,
 ) -> Report:
     """Scores, slims, proves, trains, exports and verifies; leaves the ONNX file, a bundle and a report.
@@ -63,33 +76,49 @@ def compress(
     Raises:
         SlimpruneError: one of its children, see `slimprune.errors`.
     """
-    started = time.perf_counter()
+    began = time.perf_counter()
     given = Given(train_batches, test_batches, task, loss)
     recipe, own = _recipe(model, given, settings)
     with staged_outputs(recipe.out, recipe.hash if own is None else None) as outputs:
         work = _workload(recipe, own, given)
         outputs.resume_from(work.fingerprint)
-        plan, saliency = _planned(recipe, work, outputs.stage / "plan.json", listener)
-        report, slimmed = _proven(recipe, work, plan, saliency)
+        analysis = _analysed(recipe, work, outputs.stage, listener)
+        check_budget(recipe, analysis)
+        start = started(recipe, work, outputs.stage / "train dense", listener)
+        chosen = _chosen(recipe, analysis, start, outputs.stage, listener)
+        slimmed = proven(analysis, start.inherited, chosen.plan)
+        report = replace(_reported(recipe, analysis, slimmed, chosen), dense_training=start.dense_training)
         # A model that cannot be exported is refused before it is trained.
         export_onnx(slimmed.module, work.samples[:2], outputs.stage / "untrained.onnx").path.unlink()
-        report = replace(report, training=_trained(recipe, work, slimmed.module, outputs.stage / "train", listener))
-        if recipe.train_dense:
-            dense = _trained(recipe, work, work.model, outputs.stage / "train dense", listener)
+        slimmed = initialised(recipe, work.model, slimmed)
+        result = trained_by(training_settings(recipe, work), work, slimmed.module, outputs.stage / "train", listener)
+        report = replace(report, training=result)
+        if recipe.train_dense and start.dense_training is None:
+            training = dense_settings(recipe, work)
+            dense = trained_by(training, work, work.model, outputs.stage / "train dense", listener)
             report = replace(report, dense_training=dense)
         report = _delivered(report, work, slimmed, outputs, listener)
-        report = replace(report, seconds=time.perf_counter() - started)
+        report = replace(report, seconds=time.perf_counter() - began)
         _publish(report.to_json(), outputs)
     return report
 
 
-def plan(*, listener: Listener = _ignore, **settings: Any) -> Report:
-    """Scores and allocates only; nothing is trained or written. The settings are the fields of `Recipe`."""
-    started = time.perf_counter()
+def plan(*, listener: Listener = ignore, **settings: Any) -> Report:
+    """Scores and allocates only; nothing is trained or written. The settings are the fields of `Recipe`.
+
+    Raises:
+        UsageError: a recipe that scores the trained network.
+    """
+    began = time.perf_counter()
     recipe, _ = _recipe(None, Given(), settings)
+    if recipe.when != "before-training":
+        raise UsageError(f"expected when: before-training to plan without training, got {recipe.when}")
     work = _workload(recipe, None, Given())
-    report, _ = _proven(recipe, work, *_planned(recipe, work, None, listener))
-    return replace(report, seconds=time.perf_counter() - started)
+    analysis = analysed(recipe, work, listener)
+    check_budget(recipe, analysis)
+    chosen = _chosen(recipe, analysis, Start(work.model, work.model), None, listener)
+    report = _reported(recipe, analysis, proven(analysis, work.model, chosen.plan), chosen)
+    return replace(report, seconds=time.perf_counter() - began)
 
 
 def export(bundle: Path, out: Path, *, data: str | None = None, trust_code: bool = False) -> OnnxCheck:
@@ -133,8 +162,14 @@ def available(kind: Literal["archs", "data", "criteria", "rules"]) -> list[tuple
         "archs": [(entry.name, entry.description) for entry in architectures()],
         "data": data_sets(),
         "criteria": [(entry.name, entry.description) for entry in criteria()],
-        "rules": [(rule.name, rule.description) for rule in RULES.values()],
+        "rules": [*((rule.name, rule.description) for rule in RULES.values()), *_OTHER_RULES],
     }[kind]
+
+
+_OTHER_RULES = [
+    ("profile:score=X,reuse=Y", "widths in proportion to dense width * (mean score) ** X * (uses of a weight) ** Y"),
+    (SEARCH, "the best of several profiles, tried out by short trainings in successive halving"),
+]
 
 
 def _recipe(model: object, given: Given, settings: Mapping[str, Any]) -> tuple[Recipe, nn.Module | None]:
@@ -146,13 +181,15 @@ def _recipe(model: object, given: Given, settings: Mapping[str, Any]) -> tuple[R
         raise UsageError(f"expected a model object beside batches or a loss, got {model!r}")
     else:
         recipe = make_recipe(settings if model is None else {**settings, "arch": model}).with_defaults()
-    find_rule(cast(str, recipe.rule))
-    make_criterion(recipe.criterion, **recipe.criterion_options())
+    check_names(recipe)
     return recipe, own
 
 
 def _own_recipe(settings: Mapping[str, Any]) -> Recipe:
-    of_names = {"arch": None, "data": "own batches", "image_size": None, "batch_size": None, "score_batch": None}
+    of_names = {
+        "arch": None, "data": "own batches", "image_size": None, "batch_size": None, "score_batch": None,
+        "weights": None, "train_size": None,
+    }  # fmt: skip
     for name in of_names:
         if name in settings:
             raise UsageError(f"expected no {name} beside a model object and its batches, got {settings[name]!r}")
@@ -165,112 +202,50 @@ def _workload(recipe: Recipe, own: nn.Module | None, given: Given) -> Workload:
     return named_workload(recipe, device) if own is None else own_workload(own, given, device, recipe.seed)
 
 
-def _planned(recipe: Recipe, work: Workload, store: Path | None, listener: Listener) -> tuple[Plan, Saliency | None]:
-    """The plan, taken from `store` where an interrupted run left it there."""
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """The plan and how it was found."""
+
+    plan: Plan
+    saliency: Saliency | None
+    search: Search | None
+
+    def to_json(self) -> str:
+        plain = {name: asdict(part) if part else None for name, part in vars(self).items() if name != "plan"}
+        return json.dumps({**plain, "plan": json.loads(self.plan.to_json())})
+
+    @classmethod
+    def from_json(cls, text: str) -> "_Chosen":
+        plain = json.loads(text)
+        saliency, search = plain["saliency"], plain["search"]
+        if search:
+            search = Search(search["rule"], tuple(Trial(**trial) for trial in search["trials"]), search["seconds"])
+        return cls(Plan.from_json(json.dumps(plain["plan"])), Saliency(**saliency) if saliency else None, search)
+
+
+def _analysed(recipe: Recipe, work: Workload, stage: Path, listener: Listener) -> Analysis:
+    """Channel groups and costs; groups that an interrupted run left in `stage` with its plan are proven already."""
+    store = stage / PLAN_FILE
+    if not store.exists():
+        return analysed(recipe, work, listener)
+    groups = _Chosen.from_json(store.read_text()).plan.groups
+    return Analysis(work, groups, CostModel.of(work.model, groups, work.example))
+
+
+def _chosen(recipe: Recipe, analysis: Analysis, start: Start, stage: Path | None, listener: Listener) -> _Chosen:
+    """The plan, taken from `stage` where an interrupted run left it there."""
+    store = stage / PLAN_FILE if stage is not None else None
     if store is not None and store.exists():
-        stored = json.loads(store.read_text())
-        saliency = Saliency(**stored["saliency"]) if stored["saliency"] else None
-        return Plan.from_json(json.dumps(stored["plan"])), saliency
-    chosen, saliency = _chosen(recipe, work, listener)
+        return _Chosen.from_json(store.read_text())
+    scores, saliency = None, None
+    if needs_scores(recipe):
+        scores, saliency = scored(recipe, analysis, start.scored, listener)
+    trials = stage / "search.json" if stage is not None else None
+    plan, search = planned(recipe, analysis, start.inherited, scores, listener, store=trials)
+    chosen = _Chosen(plan, saliency, search)
     if store is not None:
-        stored = {"plan": json.loads(chosen.to_json()), "saliency": asdict(saliency) if saliency else None}
-        partial = store.with_suffix(".part")
-        partial.write_text(json.dumps(stored))
-        os.replace(partial, store)
-    return chosen, saliency
-
-
-def _chosen(recipe: Recipe, work: Workload, listener: Listener) -> tuple[Plan, Saliency | None]:
-    budget = Budget(recipe.ratio, recipe.of)
-    groups = find_groups(
-        work.model,
-        work.example,
-        protect=recipe.protect,
-        progress=lambda done, total: listener("prove", done, total, ""),
-    )
-    if not free_groups(groups):
-        # Asked for, it is a budget that cannot be met; otherwise it is the model.
-        refusal = BudgetError if recipe.protect else UnsupportedModelError
-        whole = "; ".join(f"{group.id}: {group.protected_reason}" for group in groups)
-        raise refusal(f"expected channels that may be removed, got none ({whole or 'no convolution or linear layer'})")
-    costs = CostModel.of(work.model, groups, work.example)
-    if recipe.of == "macs":
-        _check_macs(costs.dense.macs, count_macs(work.model, work.example))
-    rule = cast(str, recipe.rule)
-
-    def share_out(scores: Scores | None, rule: str) -> Plan:
-        return allocate(scores, groups, budget, costs, rule=rule, floor=recipe.floor, round_to=recipe.round_to)
-
-    uniform = share_out(None, "uniform")  # before scoring: an impossible budget is refused at once
-    if not find_rule(rule).needs_scores:
-        return (uniform if rule == uniform.rule else share_out(None, rule)), None
-    scores, saliency = _scored(recipe, work, groups, listener)
-    return share_out(scores, rule), saliency
-
-
-def _check_macs(predicted: int, counted: int) -> None:
-    if abs(predicted - counted) > 0.001 * counted:
-        raise UnsupportedModelError(
-            f"expected MACs that can be predicted, got {predicted:,} where fvcore counts {counted:,}: "
-            "--of params has no such trouble"
-        )
-
-
-def _scored(
-    recipe: Recipe, work: Workload, groups: Sequence[ChannelGroup], listener: Listener
-) -> tuple[Scores, Saliency]:
-    started = time.perf_counter()
-    with PeakMemory(work.example.device) as memory, seeded(recipe.seed):
-        scores = score(
-            work.model,
-            groups,
-            work.scoring_batches,
-            work.loss,
-            criterion=make_criterion(recipe.criterion, **recipe.criterion_options()),
-            gate=recipe.gate,
-            draws=cast(int, recipe.draws),
-            dtype=getattr(torch, recipe.dtype),
-            seed=recipe.seed,
-            progress=lambda done, total: listener("score", done, total, recipe.criterion),
-        )
-    seconds = time.perf_counter() - started
-    return scores, Saliency(recipe.criterion, scores.steps, scores.draws, scores.stability, seconds, memory.peak_bytes)
-
-
-def _trained(recipe: Recipe, work: Workload, module: nn.Module, store: Path, listener: Listener) -> TrainResult:
-    settings = TrainSettings(
-        epochs=cast(int, recipe.epochs),
-        lr=cast(float, recipe.lr),
-        weight_decay=recipe.weight_decay,
-        schedule=recipe.schedule or "step",
-        amp=recipe.amp,
-        device=str(work.example.device),
-        seed=recipe.seed,
-    )
-    note, per_epoch = "", 1
-
-    def on_step(epoch: int, step: int, steps: int) -> None:
-        nonlocal per_epoch
-        per_epoch = steps
-        if step < steps:
-            listener(store.name, (epoch - 1) * steps + step, settings.epochs * steps, f"epoch {epoch}{note}")
-
-    def on_epoch(record: EpochRecord) -> None:
-        nonlocal note
-        note = f", {work.metric.name} {100 * record.test_metric:.2f} %"
-        done, total = record.epoch * per_epoch, settings.epochs * per_epoch
-        listener(store.name, done, total, f"epoch {record.epoch}{note}")
-
-    return train(
-        module,
-        work.train_batches,
-        work.test_batches,
-        settings,
-        loss=work.loss,
-        metric=work.metric,
-        progress=Progress(on_step, on_epoch),
-        checkpoint=store,
-    )
+        write_whole(store, chosen.to_json())
+    return chosen
 
 
 def _delivered(report: Report, work: Workload, slimmed: SlimModel, outputs: Outputs, listener: Listener) -> Report:
@@ -320,28 +295,18 @@ def _samples(bundle: Bundle, data: str | None) -> Tensor:
     return load(data or bundle.recipe["data"], image_size=bundle.recipe["image_size"]).samples(SAMPLES)
 
 
-def _proven(recipe: Recipe, work: Workload, chosen: Plan, saliency: Saliency | None) -> tuple[Report, SlimModel]:
-    """The slim model, proven, and the report of what it is."""
-    slimmed = slim(work.model, chosen)
-    proof = prove(work.model, slimmed, work.example)
-    slimmed = slimmed.proven(proof)
-    report = Report(
+def _reported(recipe: Recipe, analysis: Analysis, slimmed: SlimModel, chosen: _Chosen) -> Report:
+    """What the slim model is."""
+    work, plan = analysis.work, chosen.plan
+    return Report(
         recipe=recipe,
-        environment=_environment(work.example.device),
-        plan=chosen,
+        environment=environment(work.example.device),
+        plan=plan,
         layers=tuple(name for name, _ in work.model.named_modules()),
-        dense=_measured(work.model, work.example, chosen.dense.channels),
-        slim=_measured(slimmed.module, work.example, chosen.slim.channels),
-        proof=proof,
-        saliency=saliency,
+        dense=measured(work.model, work.example, plan.dense.channels),
+        slim=measured(slimmed.module, work.example, plan.slim.channels),
+        proof=cast(Proof, slimmed.proof),
+        saliency=chosen.saliency,
+        search=chosen.search,
+        without_weights=work.without_weights,
     )
-    return report, slimmed
-
-
-def _measured(module: nn.Module, example: Tensor, channels: int) -> Measured:
-    return Measured(Cost(count_params(module), count_macs(module, example), channels), weight_bytes(module))
-
-
-def _environment(device: torch.device) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {"device": f"{device.type} ({name})", "threads": torch.get_num_threads(), **versions()}

@@ -4,18 +4,39 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from slimprune.errors import UsageError
 
 
 def _as_list(value: object) -> object:
     return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
+def _as_shares(value: object) -> object:
+    """`macs=0.8,channels=0.5` as a mapping."""
+    if not isinstance(value, str):
+        return value
+    pairs = [(of.strip(), share.strip()) for of, _, share in (part.partition("=") for part in value.split(","))]
+    if len({of for of, _ in pairs}) < len(pairs):
+        raise ValueError("Input should be each quantity once")
+    return dict(pairs)
+
+
+def _in_range(share: float) -> float:
+    if not 0 < share < 1:
+        raise ValueError("Input should be a share in (0, 1)")
+    return share
+
+
+Quantity = Literal["params", "macs", "channels"]
+Share = Annotated[float, AfterValidator(_in_range)]
+Description = TypeVar("Description", bound=BaseModel)
 
 
 class Recipe(BaseModel):
@@ -25,13 +46,33 @@ class Recipe(BaseModel):
     are None take the criterion's own default.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=False, allow_inf_nan=False, populate_by_name=True, serialize_by_alias=True
+    )
 
     arch: str | None = Field(None, description="architecture name, package.module:factory or path/to/file.py:factory")
     data: str = Field("digits", description="digits, cifar10, cifar100, folder:DIR, hf:NAME_OR_DIR or tensors:DIR")
     image_size: int | None = Field(None, ge=1, description="side in pixels to which large images are resized")
-    ratio: float = Field(0.9, description="share to remove, in (0, 1)")
-    of: Literal["params", "macs", "channels"] = Field("params", description="what the ratio counts")
+    train_size: int | None = Field(None, ge=1, description="train and score on this many images only, drawn once")
+    ratio: Share = Field(0.9, description="share to remove, in (0, 1)")
+    of: Quantity = Field("params", description="what the ratio counts")
+    also: Annotated[dict[Quantity, Share], BeforeValidator(_as_shares)] = Field(
+        {}, alias="and", description="shares of other quantities that have to go as well, such as macs=0.8"
+    )
+    when: Literal["before-training", "after-training", "rewind"] = Field(
+        "before-training",
+        description="which network is scored: the initial one, or the trained one whose kept weights are inherited or "
+        "go back to an early step",
+    )
+    rewind_step: int | None = Field(
+        None, ge=0, description="training step to which `--when rewind` goes back (default: after 2 % of them)"
+    )
+    dense_epochs: int | None = Field(None, ge=1, description="epochs of the dense network (default: as --epochs)")
+    weights: Path | None = Field(None, description="safetensors file with initial weights to start from")
+    init: Literal["keep", "reinit", "rescale"] = Field("keep", description="initial weights of the slim network")
+    twin: Literal["shuffle", "invert"] | None = Field(
+        None, description="same widths, other channels: random ones, or those with the lowest scores"
+    )
     criterion: str = Field("prospr", description="how channels are scored (`slimprune list criteria`)")
     rule: str | None = Field(None, description="how the budget is shared out (`slimprune list rules`)")
     floor: float = Field(0.05, ge=0, lt=1, description="share of its channels that every layer keeps at least")
@@ -40,6 +81,7 @@ class Recipe(BaseModel):
     draws: int | None = Field(None, ge=1, description="independent draws that are averaged")
     inner_lr: float | None = Field(None, gt=0, description="learning rate of the inner training")
     inner_momentum: float | None = Field(None, ge=0, lt=1, description="momentum of the inner training")
+    rounds: int | None = Field(None, ge=1, description="narrowing steps of criteria that prune little by little")
     score_batch: int | None = Field(None, ge=1, description="batch size of the scoring")
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of the scoring")
     round_to: int = Field(1, ge=1, description="widths become multiples of this")
@@ -57,13 +99,6 @@ class Recipe(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63, description="seed of weights, draws and batches")
     out: Path | None = Field(None, description="the ONNX file to write; bundle and report go beside it")
 
-    @field_validator("ratio")
-    @classmethod
-    def _ratio_in_range(cls, ratio: float) -> float:
-        if not 0 < ratio < 1:
-            raise ValueError("Input should be a share in (0, 1)")
-        return ratio
-
     @field_validator("device")
     @classmethod
     def _device_known(cls, device: str) -> str:
@@ -79,7 +114,7 @@ class Recipe(BaseModel):
 
     def criterion_options(self) -> dict[str, Any]:
         """The options that were set for the criterion, under the criterion's names."""
-        options = {option: getattr(self, field) for field, option in _CRITERION_OPTIONS.items()}
+        options = {option: getattr(self, field) for field, option in CRITERION_OPTIONS.items()}
         return {name: value for name, value in options.items() if value is not None}
 
     def with_defaults(self) -> "Recipe":
@@ -96,7 +131,10 @@ _BY_DATA: Mapping[str, Mapping[str, Any]] = {
         "epochs": 12, "batch_size": 64, "lr": 0.05, "schedule": "cosine", "draws": 2, "score_batch": 64,
     },
 }  # fmt: skip
-_CRITERION_OPTIONS: Mapping[str, str] = {"steps": "steps", "inner_lr": "lr", "inner_momentum": "momentum"}
+CRITERION_OPTIONS: Mapping[str, str] = {
+    "steps": "steps", "inner_lr": "lr", "inner_momentum": "momentum", "rounds": "rounds",
+}  # fmt: skip
+"""Field of the recipe -> name of the criterion's option."""
 DEFAULT_RULES: Mapping[str, str] = {"params": "global", "macs": "tempered", "channels": "global"}
 """By measurement: README, "Rules, measured"."""
 
@@ -107,10 +145,20 @@ def make_recipe(settings: Mapping[str, Any]) -> Recipe:
     Raises:
         UsageError: an unknown field or a bad value; the message names the field.
     """
+    return validated(Recipe, _as_in_files(settings))
+
+
+def validated(kind: type[Description], settings: Mapping[str, Any]) -> Description:
+    """A description of that kind from plain settings.
+
+    Raises:
+        UsageError: an unknown field or a bad value; the message names the field.
+    """
     try:
-        return Recipe.model_validate(dict(settings))
+        return kind.model_validate(dict(settings))
     except ValidationError as error:
-        raise UsageError("; ".join(_sentence(dict(problem)) for problem in error.errors())) from error
+        known = [field.alias or name for name, field in kind.model_fields.items()]
+        raise UsageError("; ".join(_sentence(dict(problem), known) for problem in error.errors())) from error
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -127,28 +175,43 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise UsageError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(settings, dict):
         raise UsageError(f"recipe {path}: expected a mapping of fields, got {type(settings).__name__}")
-    return settings
+    return _as_in_files(settings)
+
+
+def _as_in_files(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings under the names of files and flags, such as `and`, which no argument of Python's can have.
+
+    Raises:
+        UsageError: a field under both of its names.
+    """
+    aliases = {name: field.alias for name, field in Recipe.model_fields.items() if field.alias}
+    for name, alias in aliases.items():
+        if name in settings and alias in settings:
+            raise UsageError(f"expected {alias} once, got {name} as well")
+    return {aliases.get(name, name): value for name, value in settings.items()}
 
 
 def default_text(name: str) -> str:
     """The default of a field in words; "" where there is nothing to say."""
     if name == "rule":
         return ", ".join(f"{rule} for {of}" for of, rule in DEFAULT_RULES.items())
-    if name in _CRITERION_OPTIONS:
+    if name in CRITERION_OPTIONS:
         return "the criterion's own"
     if name in _PAPER:
         exceptions = [f", {defaults[name]} for {data}" for data, defaults in _BY_DATA.items()]
         return f"{_PAPER[name]}{''.join(exceptions)}"
     default = Recipe.model_fields[name].default
-    return "" if default is None or default is False or default == () else str(default)
+    return "" if default is None or default is False or default in ((), {}) else str(default)
 
 
-def _sentence(problem: Mapping[str, Any]) -> str:
-    name, found = ".".join(str(part) for part in problem["loc"]), problem["input"]
+def _sentence(problem: Mapping[str, Any], known: Sequence[str]) -> str:
+    name, found = ".".join(str(part) for part in problem["loc"] if part != "[key]"), problem["input"]
     if problem["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(name, Recipe.model_fields, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(Recipe.model_fields)}"
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
         return f"unknown field {name!r} ({hint})"
+    if problem["type"] == "path_type":
+        return f"{name}: expected a path, got {found!r}"
     rule = problem["msg"].removeprefix("Value error, ").replace("Input should be ", "expected ")
     # pydantic's own remark on the value repeats what follows.
     for remark in (", unable to ", ", got "):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from slimprune.data import Batch, load
 from slimprune.errors import DataError, UnsupportedModelError, UsageError, first_line
-from slimprune.models import InputSpec, build, task_of
+from slimprune.models import InputSpec, build, load_weights, task_of
 from slimprune.recipe import Recipe
 from slimprune.surgery import Origin
 from slimprune.training import Metric, mean_iou, top1
@@ -39,6 +39,7 @@ class Workload:
         samples: test inputs on the CPU, [N, ...], at most `SAMPLES`.
         loss: (output, targets) -> scalar.
         metric: what tested networks are judged by.
+        without_weights: parameters that a file of initial weights did not have.
     """
 
     model: nn.Module
@@ -49,6 +50,7 @@ class Workload:
     samples: Tensor
     loss: Loss
     metric: Metric
+    without_weights: tuple[str, ...] = ()
 
     @property
     def example(self) -> Tensor:
@@ -111,12 +113,15 @@ def named_workload(recipe: Recipe, device: str) -> Workload:
         raise UsageError("expected an architecture (--arch), got none")
     task = task_of(recipe.arch)
     data = load(recipe.data, image_size=recipe.image_size)
+    if recipe.train_size is not None:
+        data = data.with_fewer(recipe.train_size)
     if task not in (None, data.task):
         raise UsageError(f"expected an architecture for {data.task} (the task of {data.name}), got {recipe.arch}")
     inputs = InputSpec(data.channels, data.height, data.width, data.classes)
     with seeded(recipe.seed):
         model = build(recipe.arch, inputs).to(device)
         _check_shape(model, data.samples(2).to(device), data.task, data.classes)
+    missing = load_weights(model, recipe.weights) if recipe.weights is not None else ()
     batch_size, score_batch = cast(int, recipe.batch_size), cast(int, recipe.score_batch)
     return Workload(
         model=model,
@@ -127,6 +132,7 @@ def named_workload(recipe: Recipe, device: str) -> Workload:
         samples=data.samples(SAMPLES),
         loss=LOSSES[data.task],
         metric=METRICS[data.task],
+        without_weights=tuple(missing),
     )
 
 

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
-from slimprune import cli
+from slimprune import cli, pipeline
 from slimprune.recipe import Recipe
 
 from .commands import Run, error_line, listing
@@ -57,14 +58,17 @@ def test_every_field_of_the_recipe_is_a_flag(
     monkeypatch.setenv("TERMINAL_WIDTH", "200")
     code, out, _ = slimprune(command, "--help")
     assert code == 0
-    for name in Recipe.model_fields:
-        assert re.search(rf"--{name.replace('_', '-')}\b", out), name
+    for name, field in Recipe.model_fields.items():
+        assert re.search(rf"--{(field.alias or name).replace('_', '-')}\b", out), name
+    assert "--also" not in out
+    assert "{}" not in out
     assert "what the ratio counts: params, macs, channels (default params)" in out
     assert "training epochs (default 200, 12 for digits)" in out
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("archs", "resnet18"), ("data", "digits"), ("criteria", "prospr"), ("rules", "uniform")]
+    ("kind", "name"),
+    [("archs", "resnet18"), ("data", "digits"), ("criteria", "prospr"), ("rules", "uniform"), ("rules", "erk")],
 )
 def test_list(slimprune: Callable[..., Run], kind: str, name: str) -> None:
     code, out, err = slimprune("list", kind)
@@ -140,6 +144,52 @@ def test_compress_by_a_recipe_with_flags_over_it(
     assert (code, out, err) == (0, "", "")
     weights = [Path(name, "weights.safetensors").read_bytes() for name in ("new/a.slim", "b.slim")]
     assert weights[0] == weights[1]
+
+
+def test_further_limits_are_the_same_from_flags_files_and_python(
+    folder: Path, slimprune: Callable[..., Run], settings: dict[str, Any], flags: list[str]
+) -> None:
+    def hash_of(*arguments: object) -> str:
+        code, out, err = slimprune("plan", *arguments, "--json")
+        assert code == 0, err
+        return str(json.loads(out)["recipe"]["hash"])
+
+    expected = pipeline.plan(**settings, also={"macs": 0.8}).recipe.hash
+    assert hash_of(*flags, "--and", "macs=0.8") == expected
+    for name in ("and", "also"):
+        Path("mine.yaml").write_text(json.dumps({**settings, name: {"macs": 0.8}}))
+        assert hash_of("--config", "mine.yaml") == expected
+        # A flag takes the place of the file's limits, it does not add to them.
+        Path("mine.yaml").write_text(json.dumps({**settings, name: {"macs": 0.6, "channels": 0.1}}))
+        assert hash_of("--config", "mine.yaml", "--and", "macs=0.8") == expected
+
+
+def test_flags_for_what_the_slim_network_starts_from(
+    folder: Path, slimprune: Callable[..., Run], flags: list[str]
+) -> None:
+    start = ("--when", "rewind", "--rewind-step", 2, "--dense-epochs", 2, "--init", "rescale", "--twin", "shuffle")
+    code, out, err = slimprune("compress", *flags, *start, "--and", "macs=0.8", "--out", "a.onnx", "--json")
+    assert code == 0
+    assert [line.partition(":")[0] for line in err.splitlines()] == ["prove", "train dense", "score", "train", "export"]
+    document = json.loads(out)
+    recipe = document["recipe"]
+    assert [recipe[name] for name in ("when", "rewind_step", "dense_epochs", "init", "twin", "and")] == [
+        "rewind", 2, 2, "rescale", "shuffle", {"macs": 0.8},
+    ]  # fmt: skip
+    assert document["baselines"][0]["epochs"] == 2
+    assert document["macs"]["removed"] >= 0.8
+    assert slimprune("verify", "a.slim", "a.onnx", "--trust-code", "--quiet") == (0, "", "")
+
+
+def test_weights_from_a_file(folder: Path, slimprune: Callable[..., Run], flags: list[str]) -> None:
+    save_file({"0.weight": torch.ones(8, 3, 3, 3), "0.bias": torch.ones(8)}, "backbone.safetensors")
+    (code, filled, _), (_, plain, _) = (
+        slimprune("plan", *flags, *more, "--json") for more in (("--weights", "backbone.safetensors"), ())
+    )
+    assert code == 0
+    recipes = [json.loads(out)["recipe"] for out in (filled, plain)]
+    assert [recipe["weights"] for recipe in recipes] == ["backbone.safetensors", None]
+    assert recipes[0]["hash"] != recipes[1]["hash"]
 
 
 def test_json_is_the_only_thing_on_stdout_and_a_former_run_is_replaced(

@@ -20,6 +20,7 @@ from .conftest import Compressed, tiny_images
 def make_bad_things(folder: Path) -> None:
     """Data and recipes that cannot be used."""
     files = {"no.yaml": "a: [1", "list.yaml": "- arch", "field.yaml": "epoch: 3", "type.yaml": "epochs: many"}
+    files["both.yaml"] = "and: {macs: 0.5}\nalso: {macs: 0.5}"
     for name, text in files.items():
         (folder / name).write_text(text)
     (folder / "is.onnx").mkdir()
@@ -45,7 +46,23 @@ BAD_INPUT = [
     ("{base} --arch vgg19:depth=3", 2, "expected no options for 'vgg19', got 'depth=3'"),
     ("{base} --data digts", 2, "expected a data set (digits, cifar10, "),
     ("{base} --criterion snap", 2, "expected a criterion (3sp, "),
-    ("{base} --rule fair", 2, "expected a rule (global, tempered, uniform), got 'fair'"),
+    ("{base} --rule fair", 2, "expected a rule (global, compute-aware, tempered, uniform, erk, profile:"),
+    ("{base} --rule fair", 2, "), got 'fair'"),
+    ("{base} --rule profile:score=1", 2, "), got 'profile:score=1'"),
+    ("{base} --rule profile:score=0,reuse=9", 2, "expected exponents of a profile in [0, 4], got 9"),
+    ("{base} --and macs", 2, "and.macs: expected a valid number, got ''"),
+    ("{base} --and macs=2", 2, "and.macs: expected a share in (0, 1), got '2'"),
+    ("{base} --and flops=0.5", 2, "and.flops: expected 'params', 'macs' or 'channels', got 'flops'"),
+    ("{base} --and macs=0.5,macs=0.6", 2, "and: expected each quantity once, got 'macs=0.5,macs=0.6'"),
+    ("{base} --of params --and params=0.5", 2, "expected each quantity once in a budget, got params twice"),
+    ("{base} --config both.yaml", 2, "expected and once, got also as well"),
+    ("{base} --also macs=0.5", 2, "No such option: --also"),
+    ("{base} --when later", 2, "when: expected 'before-training', 'after-training' or 'rewind', got 'later'"),
+    ("{base} --when rewind --rewind-step 6", 2, "expected rewind_step within the 5 steps of the dense training, got 6"),
+    ("plan --arch {arch} --data {data} --when rewind", 2, "expected when: before-training to plan without training"),
+    ("{base} --init random", 2, "init: expected 'keep', 'reinit' or 'rescale', got 'random'"),
+    ("{base} --twin reinit", 2, "twin: expected 'shuffle' or 'invert', got 'reinit'"),
+    ("{base} --criterion prospr --rounds 3", 2, "criterion prospr has no option 'rounds'"),
     ("{base} --of flops", 2, "of: expected 'params', 'macs' or 'channels', got 'flops'"),
     ("{base} --gate left", 2, "gate: expected 'consumer', 'norm' or 'producer', got 'left'"),
     ("{base} --dtype float16", 2, "dtype: expected 'float32' or 'float64', got 'float16'"),
@@ -57,7 +74,7 @@ BAD_INPUT = [
     ("{base} --out x.pt", 2, "expected --out to end in .onnx, got x.pt"),
     ("{base} --ratioo 0.5", 2, "No such option: --ratioo"),
     ("{base} surplus", 2, "Got unexpected extra argument"),
-    ("compres", 2, "No such command 'compres'. Did you mean 'compress'?"),
+    ("compres", 2, "No such command 'compres'. Did you mean 'compress'"),
     ("list colours", 2, "'colours' is not one of 'archs', 'data', 'criteria', 'rules'"),
     ("export x.slim", 2, "Missing option '--out'"),
     ("{base} --protect body.*", 2, "--protect expects the name or pattern of a layer (0, 3, 8, ...), got 'body.*'"),
@@ -73,6 +90,7 @@ BAD_INPUT = [
     ("{base} --arch no_such_package:net", 2, "found no module 'no_such_package'"),
     ("{base} --ratio 0.999", 3, "a ratio of 0.9687 at most"),
     ("{base} --floor 0.9", 3, "the floor (90% of the channels"),
+    ("{base} --and macs=0.999", 3, "cannot remove 0.999 of macs: the floor"),
     ("{base} --protect *", 3, "may be removed, got none (0: asked for by --protect *; 3: asked for"),
     ("plan --arch {arch} --data {data} --ratio 0.999", 3, "a ratio of 0.9687 at most"),
     ("{base} --arch {file}:raises", 4, "raised RuntimeError: weights are on another disk"),
@@ -87,6 +105,10 @@ BAD_INPUT = [
     ("{base} --data folder:corrupt", 6, "corrupt/train/cats/a.png"),
     ("{base} --data tensors:nowhere", 6, "nowhere/train.safetensors"),
     ("{base} --data tensors:floats", 6, "expected non-empty uint8 images [N, C, H, W] in 'floats/train.safetensors'"),
+    ("{base} --weights none.safetensors", 6, "weights none.safetensors cannot be read: No such file or directory"),
+    ("{base} --weights no.yaml", 6, "weights no.yaml cannot be read: "),
+    ("{base} --weights is.onnx", 6, "weights is.onnx cannot be read: "),
+    ("{base} --weights floats/train.safetensors", 6, "weights floats/train.safetensors: the model has no "),
     ("{base} --lr 1e30", 1, "training stopped: expected a finite loss, got nan at epoch 1, step 2 (lr 1e+30)"),
     ("verify no.slim no.yaml", 2, "expected the folder of a bundle, got no.slim"),
     ("export no.slim --out new/x.onnx", 2, "expected the folder of a bundle, got no.slim"),

@@ -31,10 +31,15 @@ ALLOWED = {
     "recipe": set(),
     "outputs": set(),
     "workload": {*ROOMS, "recipe"},
-    "pipeline": {*ROOMS, "recipe", "outputs", "workload"},
-    "cli": {"pipeline", "recipe", "report"},
+    "steps": {*ROOMS, "recipe", "workload"},
+    "prospect": {"budget", "saliency", "training", "report", "recipe", "outputs", "steps"},
+    "pipeline": {*ROOMS, "recipe", "outputs", "workload", "steps", "prospect"},
+    "grid": {"recipe", "saliency"},
+    "cells": {*ROOMS, "recipe", "grid", "outputs", "workload", "steps", "prospect"},
+    "comparison": {*ROOMS, "recipe", "grid", "outputs", "steps", "cells"},
+    "cli": {"pipeline", "recipe", "report", "steps", "comparison"},
     "__main__": {"cli"},
-    "__init__": {*ROOMS, "recipe", "pipeline"},
+    "__init__": {*ROOMS, "recipe", "pipeline", "comparison"},
 }
 """Beside themselves and `errors`, which anyone may import."""
 
@@ -103,6 +108,7 @@ def test_libraries_stay_in_their_rooms() -> None:
     assert users("datasets") <= {"data"}
     assert users("torchvision.datasets") <= {"data"}
     assert users("rich") | users("typer") == {"cli"}
+    assert users("matplotlib") == {"report"}
 
 
 def test_only_the_command_line_prints() -> None:

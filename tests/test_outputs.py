@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from slimprune.errors import SlimpruneError, UsageError
-from slimprune.outputs import Outputs, staged_outputs
+from slimprune.outputs import Outputs, growing_folder, staged_outputs
 
 from .commands import listing
 
@@ -162,3 +162,51 @@ def test_refuses_a_folder_that_is_read_only(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Permission denied"), staged_outputs(tmp_path / "new" / "a.onnx", "run"):
         pass
     tmp_path.chmod(0o700)
+
+
+# Folders that grow ---------------------------------------------------------------------------------------------------
+
+
+def grow(folder: Path, error: type[BaseException] | None, *files: str) -> None:
+    """A run that makes some files in the folder for what is not finished, and is stopped by an error."""
+    with growing_folder(folder) as unfinished:
+        for name in files:
+            (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
+            (unfinished / name).write_text("{}")
+        if error is not None:
+            raise error
+
+
+def test_a_finished_run_leaves_what_it_finished(tmp_path: Path) -> None:
+    with growing_folder(tmp_path / "new" / "er") as unfinished:
+        (unfinished / "half").touch()
+        (tmp_path / "new" / "er" / "whole").touch()
+    assert listing(tmp_path / "new") == ["er", "er/whole"]
+
+
+@pytest.mark.parametrize("error", [SlimpruneError, RuntimeError, KeyboardInterrupt])
+def test_a_run_that_was_stopped_at_nothing_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error) as caught:
+        grow(tmp_path / "new", error)
+    assert listing(tmp_path) == []
+    assert not hasattr(caught.value, "__notes__")
+
+
+@pytest.mark.parametrize("error", [SlimpruneError, KeyboardInterrupt])
+def test_a_run_that_was_stopped_within_a_piece_keeps_it(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error) as caught:
+        grow(tmp_path, error, "piece/checkpoint.json")
+    assert listing(tmp_path / ".unfinished") == ["lock", "piece", "piece/checkpoint.json"]
+    note = f"the same command goes on from what is finished in {tmp_path}"
+    assert getattr(caught.value, "__notes__", []) == ([] if error is SlimpruneError else [note])
+    grow(tmp_path, None)
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no lock")
+def test_one_run_at_a_time_fills_a_folder(tmp_path: Path) -> None:
+    with (
+        growing_folder(tmp_path / "a"),
+        pytest.raises(UsageError, match=r"only run that makes .*a, got another at work"),
+    ):
+        grow(tmp_path / "a", None)

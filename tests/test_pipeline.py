@@ -1,8 +1,10 @@
 """`compress` as a function: from objects or names, with what it tells, leaves and resumes."""
 
+import copy
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import slimprune
-from slimprune import pipeline
+from slimprune import pipeline, steps
 from slimprune.errors import BudgetError, SlimpruneError, UnsupportedModelError, UsageError, VerificationError
+from slimprune.graph import keep_channels
+from slimprune.models import save_weights
+from slimprune.recipe import make_recipe
+from slimprune.workload import named_workload
 
 from .commands import listing
 from .conftest import Compressed, tiny_images
@@ -156,6 +162,9 @@ def test_a_model_object_is_left_untouched_and_equal_seeds_give_equal_weights(tmp
         ({"data": "digits"}, UsageError, "expected no data beside a model object and its batches, got 'digits'"),
         ({"batch_size": 3}, UsageError, "expected no batch_size beside a model object"),
         ({"arch": "vgg19"}, UsageError, "expected no arch beside a model object"),
+        ({"weights": "w.safetensors"}, UsageError, "expected no weights beside a model object and its batches"),
+        ({"when": "rewind", "rewind_step": 5}, UsageError, "within the 4 steps of the dense training, got 5"),
+        ({"also": {"params": 0.5}}, UsageError, "expected each quantity once in a budget, got params twice"),
         ({"train_batches": None}, UsageError, "expected train_batches beside a model object, got none"),
         ({"out": None}, UsageError, "expected an ONNX file to write (--out), got none"),
         ({"criterion": "3sp", "steps": 2}, UsageError, "criterion 3sp has no option 'steps'"),
@@ -198,15 +207,194 @@ def test_a_model_that_cannot_be_exported_is_refused_before_it_is_trained(tmp_pat
     assert listing(tmp_path) == []
 
 
+# Other starts --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Trainings:
+    """The networks that were trained, by stage, before and after their training."""
+
+    before: dict[str, nn.Module] = field(default_factory=dict)
+    after: dict[str, nn.Module] = field(default_factory=dict)
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
+    found, train = Trainings(), steps.trained_by
+
+    def watched(settings: Any, work: Any, module: nn.Module, store: Path, *rest: Any, **options: Any) -> Any:
+        found.before[store.name] = copy.deepcopy(module)
+        result = train(settings, work, module, store, *rest, **options)
+        found.after[store.name] = copy.deepcopy(module)
+        return result
+
+    monkeypatch.setattr(steps, "trained_by", watched)
+    monkeypatch.setattr(pipeline, "trained_by", watched)
+    return found
+
+
+def assert_inherits(slim: nn.Module, dense: nn.Module, plan: slimprune.Plan) -> None:
+    """The slim network has the dense one's tensors at the kept channels."""
+    expected = keep_channels(dense, plan.groups, plan.kept).state_dict()
+    for name, tensor in slim.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+STAGES = {"before-training": ["prove", "score", "train", "export"]}
+STAGES["after-training"] = STAGES["rewind"] = ["prove", "train dense", "score", "train", "export"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"when": "after-training"},
+        {"when": "rewind", "rewind_step": 0},
+        {"when": "rewind", "rewind_step": 10},
+        {"when": "before-training"},
+    ],
+    ids=str,
+)
+def test_the_slim_network_starts_from_the_kept_weights_of_its_schedule(
+    settings: dict[str, Any], tmp_path: Path, trainings: Trainings, changes: dict[str, Any]
+) -> None:
+    events: list[Event] = []
+    wanted = {**settings, **changes, "epochs": 1, "dense_epochs": 2, "train_dense": True, "out": tmp_path / "a.onnx"}
+    report = slimprune.compress(**wanted, listener=lambda *event: events.append(event))
+    trained = changes["when"] == "after-training" or changes.get("rewind_step") == 10
+    dense = (trainings.after if trained else trainings.before)["train dense"]
+    assert_inherits(trainings.before["train"], dense, report.plan)
+    document = report.to_json()
+    (baseline,) = document["baselines"]
+    assert (baseline["name"], baseline["epochs"], document["training"]["epochs"]) == ("dense", 2, 1)
+    assert document["recipe"]["when"] == changes["when"]
+    if changes["when"] != "before-training":
+        assert list(dict.fromkeys(stage for stage, *_ in events)) == STAGES[changes["when"]]
+
+
+def test_scores_of_the_trained_network_choose_other_channels(settings: dict[str, Any], tmp_path: Path) -> None:
+    trained, rewound, initial = (
+        slimprune.compress(**settings, when=when, dense_epochs=20, out=tmp_path / "a.onnx").plan
+        for when in ("after-training", "rewind", "before-training")
+    )
+    kept = [{group: channels.tolist() for group, channels in p.kept.items()} for p in (trained, rewound, initial)]
+    assert kept[0] == kept[1] != kept[2]
+
+
+def test_a_model_object_can_be_trained_first(tmp_path: Path, trainings: Trainings) -> None:
+    model = own_model()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    report = compress_own(model, tmp_path / "a.onnx", when="after-training", epochs=2)
+    assert_inherits(trainings.before["train"], trainings.after["train dense"], report.plan)
+    assert report.dense_training is not None
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert not any(name.startswith(".") for name in listing(tmp_path))
+
+
+def test_planning_does_not_train(settings: dict[str, Any]) -> None:
+    for when in ("after-training", "rewind"):
+        with pytest.raises(UsageError, match=f"expected when: before-training to plan without training, got {when}"):
+            pipeline.plan(**settings, when=when)
+
+
+def test_weights_from_a_file_decide_scores_and_result(
+    settings: dict[str, Any], tmp_path: Path, trainings: Trainings
+) -> None:
+    file, outs = tmp_path / "w.safetensors", [tmp_path / "plain.onnx", tmp_path / "filled.onnx"]
+    work = named_workload(make_recipe({**settings, "seed": 5}).with_defaults(), "cpu")
+    save_weights(work.model, file)
+    plain = slimprune.compress(**settings, out=outs[0])
+    filled = slimprune.compress(**settings, weights=file, out=outs[1])
+    assert_inherits(trainings.before["train"], work.model, filled.plan)
+    assert plain.plan.to_json() != filled.plan.to_json()
+    assert weights(outs[0]) != weights(outs[1])
+    assert plain.recipe.hash != filled.recipe.hash
+    assert filled.to_json()["recipe"]["weights"] == str(file)
+
+
+def test_initial_weights_may_be_rescaled_or_drawn_anew(
+    settings: dict[str, Any], tmp_path: Path, trainings: Trainings
+) -> None:
+    starts, plans = {}, set()
+    for init in ("keep", "rescale", "reinit"):
+        report = slimprune.compress(**settings, init=init, out=tmp_path / "a.onnx")
+        starts[init] = dict(trainings.before["train"].named_parameters())
+        plans.add(report.plan.to_json())
+    assert len(plans) == 1
+    gain = (16 / report.plan.widths["3"]) ** 0.5
+    assert gain > 1
+    torch.testing.assert_close(starts["rescale"]["8.weight"], gain * starts["keep"]["8.weight"])
+    dense = named_workload(make_recipe(settings).with_defaults(), "cpu").model.get_parameter("8.weight")
+    assert torch.isin(starts["reinit"]["8.weight"], gain * dense).all()
+    assert not torch.equal(starts["reinit"]["8.weight"], starts["rescale"]["8.weight"])
+
+
+def test_twins_have_the_widths_of_the_plan_and_other_channels(
+    settings: dict[str, Any], tmp_path: Path, trainings: Trainings
+) -> None:
+    plans = []
+    for twin in (None, "shuffle", "invert"):
+        plans.append(slimprune.compress(**settings, twin=twin, out=tmp_path / "a.onnx").plan)
+        dense = named_workload(make_recipe(settings).with_defaults(), "cpu").model
+        assert_inherits(trainings.before["train"], dense, plans[-1])
+    assert plans[0].widths == plans[1].widths == plans[2].widths
+    assert len({str([channels.tolist() for channels in plan.kept.values()]) for plan in plans}) == 3
+
+
+def test_a_second_limit_is_met_as_well(settings: dict[str, Any], tmp_path: Path) -> None:
+    document = slimprune.compress(**settings, also={"macs": 0.8}, out=tmp_path / "a.onnx").to_json()
+    assert document["params"]["removed"] >= 0.5
+    assert document["macs"]["removed"] >= 0.8
+    assert document["recipe"]["and"] == {"macs": 0.8}
+    same = pipeline.plan(**settings, **{"and": "macs=0.8"})
+    assert same.recipe.hash == document["recipe"]["hash"]
+    assert same.to_json()["widths"] == document["widths"] != pipeline.plan(**settings).to_json()["widths"]
+
+
 # Interruption --------------------------------------------------------------------------------------------------------
 
 
 def stop_at(epoch: int) -> Callable[..., None]:
-    def listener(stage: str, done: int, total: int, note: str) -> None:
-        if stage == "train" and note.startswith(f"epoch {epoch}"):
+    return stop_in("train", epoch)
+
+
+def stop_in(stage: str, epoch: int) -> Callable[..., None]:
+    def listener(heard: str, done: int, total: int, note: str) -> None:
+        if heard == stage and note.startswith(f"epoch {epoch}"):
             raise KeyboardInterrupt
 
     return listener
+
+
+@pytest.mark.parametrize("changes", [{"when": "after-training"}, {"when": "rewind", "rewind_step": 7}], ids=str)
+def test_a_run_that_is_stopped_in_either_training_ends_in_the_same_weights(
+    settings: dict[str, Any], tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    wanted = {**settings, **changes, "epochs": 3, "init": "reinit"}
+    slimprune.compress(**wanted, out=tmp_path / "straight.onnx")
+    for stage in ("train dense", "train"):
+        with pytest.raises(KeyboardInterrupt) as caught:
+            slimprune.compress(**wanted, out=tmp_path / "a.onnx", listener=stop_in(stage, 3))
+        assert "the same command goes on" in caught.value.__notes__[0]
+    events: list[Event] = []
+    report = slimprune.compress(**wanted, out=tmp_path / "a.onnx", listener=lambda *event: events.append(event))
+    assert {stage for stage, *_ in events} == {"train", "export"}
+    assert epochs_heard(events) == [3]
+    assert weights(tmp_path / "a.onnx") == weights(tmp_path / "straight.onnx")
+    assert report.dense_training is not None
+    assert report.dense_training.epochs == 3
+    assert not any(name.startswith(".") for name in listing(tmp_path))
+
+
+def test_a_run_whose_weights_file_was_changed_meanwhile_starts_anew(settings: dict[str, Any], tmp_path: Path) -> None:
+    file, wanted = tmp_path / "w.safetensors", {**settings, "epochs": 3, "out": tmp_path / "a.onnx"}
+    for seed in (1, 2):
+        save_weights(named_workload(make_recipe({**settings, "seed": seed}).with_defaults(), "cpu").model, file)
+        if seed == 1:
+            with pytest.raises(KeyboardInterrupt):
+                slimprune.compress(**wanted, weights=file, listener=stop_at(3))
+    events: list[Event] = []
+    slimprune.compress(**wanted, weights=file, listener=lambda *event: events.append(event))
+    assert epochs_heard(events) == [1, 2, 3]
 
 
 def epochs_heard(events: list[Event]) -> list[int]:

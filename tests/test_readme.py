@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from slimprune import cli
-from slimprune.recipe import make_recipe, read_recipe
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -46,20 +45,14 @@ def test_the_commands_are_understood(command, monkeypatch):
     called = []
     for story in ("compress", "plan", "export", "verify"):
         monkeypatch.setattr(cli.pipeline, story, lambda *args, _story=story, **options: called.append(_story))
-    for shown in ("_show", "_show_check"):
+    monkeypatch.setattr(cli.comparison, "compare", lambda *args, **options: called.append("compare"))
+    for shown in ("_show", "_show_check", "_show_comparison"):
         monkeypatch.setattr(cli, shown, lambda *_: None, raising=False)
     monkeypatch.chdir(ROOT)
     arguments = shlex.split(command)[1:]
     assert cli.run(arguments) == 0
     expected = {"run": "compress", "list": None}.get(arguments[0], arguments[0])
     assert called == ([expected] if expected else [])
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_recipes_are_valid(path):
-    recipe = make_recipe(read_recipe(path)).with_defaults()
-    assert recipe.out is not None
-    assert recipe.out.stem == path.stem
 
 
 def test_ci_runs_the_test_command_of_the_readme():

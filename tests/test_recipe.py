@@ -34,6 +34,26 @@ from slimprune.recipe import DEFAULT_RULES, Recipe, default_text, make_recipe, r
         ({"arch": ["vgg19"]}, "arch: expected a valid string, got ['vgg19']"),
         ({"ration": 0.5}, "unknown field 'ration' (did you mean 'ratio'?)"),
         ({"xyz": 0.5}, "unknown field 'xyz' (known: arch, data, "),
+        ({"xyz": 0.5}, "of, and, when, rewind_step, dense_epochs, weights, init, twin, "),
+        ({"an": "macs=0.5"}, "unknown field 'an' (did you mean 'and'?)"),
+        ({"and": "macs"}, "and.macs: expected a valid number, got ''"),
+        ({"and": "macs=2"}, "and.macs: expected a share in (0, 1), got '2'"),
+        ({"and": "macs=0"}, "and.macs: expected a share in (0, 1), got '0'"),
+        ({"also": {"macs": 1}}, "and.macs: expected a share in (0, 1), got 1"),
+        ({"and": {"macs": "nan"}}, "and.macs: expected a finite number, got 'nan'"),
+        ({"and": "flops=0.5"}, "and.flops: expected 'params', 'macs' or 'channels', got 'flops'"),
+        ({"and": "macs=0.5,macs=0.6"}, "and: expected each quantity once, got 'macs=0.5,macs=0.6'"),
+        ({"and": ""}, "expected 'params', 'macs' or 'channels', got ''"),
+        ({"and": None}, "and: expected a valid dictionary, got None"),
+        ({"and": ["macs"]}, "and: expected a valid dictionary, got ['macs']"),
+        ({"and": {"macs": 0.5}, "also": {"macs": 0.5}}, "expected and once, got also as well"),
+        ({"when": "later"}, "when: expected 'before-training', 'after-training' or 'rewind', got 'later'"),
+        ({"rewind_step": -1}, "rewind_step: expected greater than or equal to 0, got -1"),
+        ({"dense_epochs": 0}, "dense_epochs: expected greater than or equal to 1, got 0"),
+        ({"init": "random"}, "init: expected 'keep', 'reinit' or 'rescale', got 'random'"),
+        ({"twin": "reinit"}, "twin: expected 'shuffle' or 'invert', got 'reinit'"),
+        ({"rounds": 0}, "rounds: expected greater than or equal to 1, got 0"),
+        ({"weights": 3}, "weights: expected a path, got 3"),
         ({"epochs": 0, "ratio": 2}, "in (0, 1), got 2; epochs: expected"),
     ],
 )
@@ -66,23 +86,59 @@ def test_defaults_are_what_the_help_says() -> None:
             assert said[position] == str(getattr(recipe, name))
     assert default_text("ratio") == str(make_recipe({}).ratio)
     assert default_text("seed") == "0"
-    assert default_text("arch") == default_text("protect") == default_text("amp") == ""
+    assert default_text("arch") == default_text("protect") == default_text("amp") == default_text("also") == ""
+    assert (default_text("when"), default_text("init"), default_text("twin")) == ("before-training", "keep", "")
+    assert default_text("rounds") == "the criterion's own"
 
 
 def test_the_hash_names_what_decides_the_result() -> None:
     hashes = {
         make_recipe(settings).hash
-        for settings in ({}, {"ratio": 0.5}, {"seed": 1}, {"arch": "vgg19"}, {"protect": "a"}, {"amp": True})
-    }
-    assert len(hashes) == 6
+        for settings in (
+            {}, {"ratio": 0.5}, {"seed": 1}, {"arch": "vgg19"}, {"protect": "a"}, {"amp": True}, {"and": "macs=0.5"},
+            {"when": "rewind"}, {"rewind_step": 3}, {"dense_epochs": 3}, {"weights": "w.safetensors"},
+            {"init": "reinit"}, {"twin": "shuffle"}, {"rounds": 3},
+        )
+    }  # fmt: skip
+    assert len(hashes) == 14
     elsewhere = make_recipe({"out": "b.onnx", "device": "cpu"})
     assert elsewhere.hash == make_recipe({"out": "a.onnx"}).hash == make_recipe({}).hash
     assert len(elsewhere.hash) == 64
 
 
+@pytest.mark.parametrize("name", ["and", "also"])
+@pytest.mark.parametrize(
+    "shares", [{"macs": 0.8, "channels": 0.5}, " channels=0.5, macs = 0.8 ", {"channels": "0.5", "macs": "8e-1"}]
+)
+def test_further_limits_go_by_two_names_and_come_as_text_or_mapping(name: str, shares: object) -> None:
+    recipe, same = make_recipe({name: shares}), make_recipe({"and": {"macs": 0.8, "channels": 0.5}})
+    assert recipe == same
+    assert recipe.hash == same.hash
+    assert recipe.also == {"macs": 0.8, "channels": 0.5}
+
+
+def test_further_limits_are_written_under_the_name_that_files_and_flags_have(tmp_path: Path) -> None:
+    written = make_recipe({"also": "macs=0.8"}).model_dump(mode="json")
+    assert written["and"] == {"macs": 0.8}
+    assert "also" not in written
+    assert make_recipe(written) == make_recipe({"also": "macs=0.8"})
+    for text in ("and: {macs: 0.8}", "and: macs=0.8", "also: {macs: 0.8}"):
+        (tmp_path / "recipe.yaml").write_text(text)
+        assert make_recipe(read_recipe(tmp_path / "recipe.yaml")).hash == make_recipe({"also": "macs=0.8"}).hash
+    (tmp_path / "recipe.yaml").write_text("and: {macs: 0.8}\nalso: {macs: 0.7}")
+    with pytest.raises(UsageError, match="expected and once, got also as well"):
+        read_recipe(tmp_path / "recipe.yaml")
+
+
+def test_the_limits_of_one_recipe_are_not_those_of_the_next() -> None:
+    make_recipe({}).also["macs"] = 0.5
+    assert make_recipe({}).also == {}
+
+
 def test_options_of_the_criterion_are_those_that_were_set() -> None:
     assert make_recipe({}).criterion_options() == {}
     assert make_recipe({"steps": 0, "inner_lr": 0.2}).criterion_options() == {"steps": 0, "lr": 0.2}
+    assert make_recipe({"rounds": 5}).criterion_options() == {"rounds": 5}
 
 
 def test_a_recipe_survives_yaml(tmp_path: Path) -> None:

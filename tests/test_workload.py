@@ -1,13 +1,16 @@
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
+from slimprune.models import save_weights
 from slimprune.recipe import make_recipe
 from slimprune.training import mean_iou, top1
 from slimprune.workload import LOSSES, SAMPLES, Given, Workload, named_workload, own_workload, seeded
@@ -89,6 +92,29 @@ def test_refuses_what_does_not_fit(
     with pytest.raises(error) as caught:
         named(settings, **changes)
     assert message in str(caught.value)
+
+
+def test_weights_from_a_file_take_the_place_of_initial_ones(settings: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    plain, other = named(settings), named(settings, seed=1)
+    save_weights(other.model, file)
+    filled = named(settings, weights=file)
+    assert all(map(torch.equal, filled.model.state_dict().values(), other.model.state_dict().values()))
+    assert filled.fingerprint == other.fingerprint != plain.fingerprint
+    # A backbone's weights: the head keeps its initial ones.
+    save_file({"0.weight": torch.ones(8, 3, 3, 3)}, file)
+    backbone = named(settings, weights=file)
+    assert (backbone.model[0].weight == 1).all()
+    assert torch.equal(backbone.model[8].weight, plain.model[8].weight)
+    assert backbone.fingerprint != filled.fingerprint
+
+
+def test_weights_that_do_not_fit_are_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+    save_file({"9.weight": torch.ones(2)}, tmp_path / "weights.safetensors")
+    with pytest.raises(DataError, match=r"weights .*weights\.safetensors: the model has no 9\.weight"):
+        named(settings, weights=tmp_path / "weights.safetensors")
+    with pytest.raises(DataError, match=r"weights none\.safetensors cannot be read: No such file or directory"):
+        named(settings, weights="none.safetensors")
 
 
 def test_the_fingerprint_follows_model_and_data_and_nothing_else(settings: dict[str, Any], masked_data: str) -> None:

@@ -1,7 +1,10 @@
 """Result objects to JSON, Markdown and text for the terminal."""
 
 from slimprune.export import OnnxCheck
-from slimprune.report.result import Measured, Report, Saliency, check_to_json
+from slimprune.report.comparison import comparison_markdown, comparison_page
+from slimprune.report.plots import draw_comparison
+from slimprune.report.result import Measured, Report, Saliency, Search, Trial, check_to_json
+from slimprune.report.summary import best_row, comparison_document
 from slimprune.report.tables import facts, markdown, protected_rows, summary_rows, verification, width_rows
 from slimprune.report.terminal import named_lines, page
 
@@ -10,7 +13,14 @@ __all__ = [
     "OnnxCheck",
     "Report",
     "Saliency",
+    "Search",
+    "Trial",
+    "best_row",
     "check_to_json",
+    "comparison_document",
+    "comparison_markdown",
+    "comparison_page",
+    "draw_comparison",
     "facts",
     "markdown",
     "named_lines",

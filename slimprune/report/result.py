@@ -35,6 +35,45 @@ class Saliency:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """One short training of a prospect search.
+
+    Attributes:
+        rule: the allocation rule that was tried.
+        epochs: of the training, whose learning-rate schedule ran to its end.
+        loss: mean training loss of its last epoch.
+        params: parameters of the candidate.
+        macs: its multiply-accumulates.
+    """
+
+    rule: str
+    epochs: int
+    loss: float
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the allocation rule was found by short trainings.
+
+    Attributes:
+        rule: the rule that won.
+        trials: all short trainings, in order.
+        seconds: wall-clock of the search; of a resumed one, since it was resumed.
+    """
+
+    rule: str
+    trials: tuple[Trial, ...]
+    seconds: float
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all trials together."""
+        return sum(trial.epochs for trial in self.trials)
+
+
+@dataclass(frozen=True)
 class Measured:
     """What one network takes, counted on the network itself.
 
@@ -60,10 +99,12 @@ class Report:
         slim: what the slim one takes.
         proof: the proof of the removal.
         saliency: how the channels were scored.
+        search: how the allocation rule was found, where it was searched for.
         training: of the slim network.
         dense_training: of the dense network, by the same recipe.
         onnx: the verification of the ONNX file.
         onnx_bytes: its size.
+        without_weights: parameters that a file of initial weights did not have.
         seconds: wall-clock of the run.
     """
 
@@ -75,10 +116,12 @@ class Report:
     slim: Measured
     proof: Proof
     saliency: Saliency | None = None
+    search: Search | None = None
     training: TrainResult | None = None
     dense_training: TrainResult | None = None
     onnx: OnnxCheck | None = None
     onnx_bytes: int | None = None
+    without_weights: tuple[str, ...] = ()
     seconds: float = 0.0
 
     @property
@@ -90,6 +133,8 @@ class Report:
                 f"the ranking of channels is mostly noise (stability {self.saliency.stability:.2f}): "
                 "more --draws or a larger --score-batch settle it"
             )
+        if self.without_weights:
+            found.append(f"not in {self.recipe.weights}, so drawn at random: {', '.join(self.without_weights)}")
         predicted, counted = self.plan.slim.macs, self.slim.cost.macs
         if abs(predicted - counted) > 0.001 * counted:
             found.append(f"the plan predicts {predicted:,} MACs, fvcore counts {counted:,}")
@@ -104,7 +149,10 @@ class Report:
             "environment": dict(self.environment),
             **{quantity: self._compared(quantity) for quantity in ("channels", "params", "macs")},
             "weight_bytes": {"dense": self.dense.weight_bytes, "slim": self.slim.weight_bytes},
-            "budget": {"quantity": budget.of, "requested": budget.ratio, "achieved": self.plan.achieved},
+            "budget": {
+                **self._budgeted(budget.of),
+                "also": [self._budgeted(quantity) for quantity in budget.also],
+            },
             "rule": self.plan.rule,
             "widths": self._widths(),
             "protected": [
@@ -120,6 +168,7 @@ class Report:
                 "structural_groups": list(self.proof.structural),
             },
             "saliency": None if self.saliency is None else asdict(self.saliency),
+            "search": None if self.search is None else {**asdict(self.search), "epochs": self.search.epochs},
             "training": None if self.training is None else _trained(self.training),
             "onnx": self._onnx(),
             "latency": [],
@@ -127,6 +176,10 @@ class Report:
             "warnings": self.warnings,
             "seconds": self.seconds,
         }
+
+    def _budgeted(self, quantity: str) -> dict[str, Any]:
+        achieved = 1 - self.plan.slim.of(quantity) / self.plan.dense.of(quantity)
+        return {"quantity": quantity, "requested": self.plan.budget.ratios[quantity], "achieved": achieved}
 
     def _compared(self, quantity: str) -> dict[str, float]:
         dense, slim = self.dense.cost.of(quantity), self.slim.cost.of(quantity)

@@ -44,15 +44,21 @@ def protected_rows(document: Document) -> list[tuple[str, str]]:
 def facts(document: Document) -> list[tuple[str, str]]:
     """Scoring, budget, proof, training and verification, a line each: (what, sentence)."""
     budget, proof = document["budget"], document["proof"]
-    asked = f"{100 * budget['requested']:.4g} % asked, rule {document['rule']}"
+    removed = ", ".join(
+        f"{_percent(limit['achieved'])} of {limit['quantity']} removed ({100 * limit['requested']:.4g} % asked)"
+        for limit in (budget, *budget["also"])
+    )
     lines = [
-        ("budget", f"{_percent(budget['achieved'])} of {budget['quantity']} removed, {asked}"),
+        ("budget", f"{removed}, rule {document['rule']}"),
         ("proof", f"relative difference {proof['max_rel_diff']:.1e} (tolerance {proof['tolerance']:.0e})"),
     ]
     if (saliency := document["saliency"]) is not None:
         stability = "" if saliency["stability"] is None else f", stability {saliency['stability']:.2f}"
         draws = f"{_count(saliency['draws'], 'draw')} of {_count(saliency['steps'], 'step')}"
         lines.insert(0, ("scoring", f"{saliency['criterion']}, {draws}{stability}, {_seconds(saliency['seconds'])}"))
+    if (search := document["search"]) is not None:
+        tried = f"{_count(len(search['trials']), 'short training')}, {_count(search['epochs'], 'epoch')} in all"
+        lines.append(("search", f"{search['rule']} after {tried}, {_seconds(search['seconds'])}"))
     for name, training in _trainings(document):
         best = f"best {_percent(training['best'])}, {_seconds(training['seconds'])}"
         lines.append((name, f"{_count(training['epochs'], 'epoch')}, final {_percent(training['final'])}, {best}"))

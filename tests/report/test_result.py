@@ -23,7 +23,7 @@ def test_the_document_has_the_fields_of_the_design(report: Report) -> None:
     assert document["schema_version"] == 1
     assert document["recipe"].keys() >= {"arch", "data", "ratio", "of", "criterion", "seed", "hash"}
     assert document["environment"].keys() >= {"device", "threads", "python", "torch", "torchvision", "torch-pruning"}
-    assert document["budget"].keys() == {"quantity", "requested", "achieved"}
+    assert document["budget"].keys() == {"quantity", "requested", "achieved", "also"}
     assert document["proof"].keys() >= {"max_rel_diff", "tolerance", "passed"}
     assert document["saliency"].keys() == {"criterion", "steps", "draws", "stability", "seconds", "peak_bytes"}
     assert document["training"].keys() == {"epochs", "top1", "best", "final", "seconds"}
@@ -55,6 +55,12 @@ def test_parts_that_did_not_run_are_empty(report: Report) -> None:
     bare = replace(report, saliency=None, training=None, dense_training=None, onnx=None, onnx_bytes=None).to_json()
     assert [bare[key] for key in ("saliency", "training", "onnx")] == [None, None, None]
     assert bare["baselines"] == []
+
+
+def test_layers_that_a_file_of_weights_did_not_have_are_named(report: Report) -> None:
+    assert report.warnings == replace(report, without_weights=()).warnings
+    found = replace(report, without_weights=("8.weight", "8.bias")).warnings
+    assert any("drawn at random: 8.weight, 8.bias" in warning for warning in found)
 
 
 @pytest.mark.parametrize(("stability", "noisy"), [(None, False), (0.29, True), (0.3, False), (-0.2, True)])

@@ -2,7 +2,7 @@ import pytest
 
 from slimprune.report import facts, markdown, protected_rows, summary_rows, verification, width_rows
 
-from .documents import ONNX, SALIENCY, TRAINING, document
+from .documents import ONNX, SALIENCY, SEARCH, TRAINING, document
 
 
 def test_dense_against_slim() -> None:
@@ -45,9 +45,21 @@ def test_protected_layers_are_marked_and_explained_once_per_reason() -> None:
 
 def test_facts_without_scoring_and_training() -> None:
     assert facts(document()) == [
-        ("budget", "75.05 % of params removed, 75 % asked, rule global"),
+        ("budget", "75.05 % of params removed (75 % asked), rule global"),
         ("proof", "relative difference 1.2e-14 (tolerance 1e-05)"),
     ]
+
+
+def test_every_limit_of_the_budget_is_said() -> None:
+    budget = {**document()["budget"], "also": [{"quantity": "macs", "requested": 0.5, "achieved": 0.51234}]}
+    assert dict(facts(document(budget=budget)))["budget"] == (
+        "75.05 % of params removed (75 % asked), 51.23 % of macs removed (50 % asked), rule global"
+    )
+
+
+def test_a_search_is_said_with_what_it_cost() -> None:
+    """Two trainings of one epoch, one of two."""
+    assert dict(facts(document(search=SEARCH)))["search"] == "uniform after 3 short trainings, 4 epochs in all, 61 s"
 
 
 def test_facts_of_a_whole_run() -> None:

@@ -1,0 +1,275 @@
+"""The cells of a comparison: from a recipe to a plan, and from a plan to the record of a trained network."""
+
+import copy
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any, cast
+
+import torch
+
+from slimprune.budget import Cost, Plan
+from slimprune.errors import BudgetError
+from slimprune.grid import TRAINING, Cell
+from slimprune.outputs import write_whole
+from slimprune.prospect import planned
+from slimprune.recipe import Recipe
+from slimprune.report import Saliency
+from slimprune.saliency import Narrowing, Scores, make_criterion
+from slimprune.steps import (
+    Analysis,
+    Listener,
+    Start,
+    analysed,
+    check_budget,
+    environment,
+    ignore,
+    initialised,
+    measured,
+    needs_scores,
+    proven,
+    scored,
+    started,
+    trained_by,
+    training_settings,
+)
+from slimprune.training import TrainResult
+from slimprune.workload import Workload, named_workload, seeded
+
+Record = dict[str, Any]
+
+_MODEL = ("arch", "data", "image_size", "train_size", "weights", "batch_size", "score_batch", "seed")
+_AFTER_SCORES = ("init", "twin")
+_OF_BUDGET = ("ratio", "of", "also", "rule", "floor", "round_to")
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """What a cell is to train.
+
+    Attributes:
+        plan: which channels stay; None for the dense network and where the budget cannot be met.
+        saliency: how the channels were scored, None without scores.
+        search_epochs: epochs of the trials that found the rule.
+        refused: why the budget cannot be met.
+    """
+
+    plan: Plan | None = None
+    saliency: Saliency | None = None
+    search_epochs: int = 0
+    refused: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Workshop:
+    """What cells share, each made once: workloads, analyses, dense trainings and scores.
+
+    `train_dense` and `train` may be called by several threads at once, for cells that `refusal` has seen: each works on
+    modules and batches of its own. The rest is for one thread, while no other trains: it seeds torch's generators and
+    sets the precision of all arithmetic.
+
+    Attributes:
+        unfinished: folder of what is not finished.
+        device: where everything runs.
+    """
+
+    unfinished: Path
+    device: str
+    _works: dict[str, Workload] = field(default_factory=dict)
+    _analyses: dict[str, Analysis] = field(default_factory=dict)
+    _starts: dict[str, Start] = field(default_factory=dict)
+    _scores: dict[str, tuple[Scores, Saliency]] = field(default_factory=dict)
+    _surgery: Lock = field(default_factory=Lock)
+
+    def refusal(self, cell: Cell) -> str | None:
+        """Why the budget of a cell cannot be met, before time is spent on it; loads and analyses what it needs."""
+        try:
+            analysis = self._analysis(cell.recipe)
+            if cell.kind != "dense":
+                check_budget(cell.recipe, analysis)
+        except BudgetError as error:
+            return str(error)
+        return None
+
+    def draws_at_random(self, cell: Cell) -> bool:
+        """Whether the network takes from torch's generators while it trains, as dropout does."""
+        work = self._work(cell.recipe)
+        twin = copy.deepcopy(work.model).train()
+        with seeded(0), torch.no_grad():
+            before = _generator_states(work.example.device)
+            twin(work.example)
+            after = _generator_states(work.example.device)
+        return any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+    def train_dense(self, cell: Cell, listener: Listener) -> None:
+        """Trains the dense network that a cell starts from, where it starts from a trained one, once."""
+        recipe, key = _start_recipe(cell), start_key(cell)
+        if key not in self._starts:
+            store = self.unfinished / f"dense-{key}" / "train dense"
+            self._starts[key] = started(recipe, _own(self._work(recipe)), store, listener)
+
+    def sketch(self, cell: Cell, listener: Listener) -> Sketch:
+        """The plan of a cell, taken from its folder where an interrupted run left it there."""
+        if cell.kind == "dense":
+            return Sketch()
+        file = self._folder(cell) / "plan.json"
+        if file.exists():
+            return _from_plain(json.loads(file.read_text()))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            sketch = self._sketched(cell, listener, file.with_name("trials.json"))
+        except BudgetError as error:
+            return Sketch(refused=str(error))
+        write_whole(file, json.dumps(_to_plain(sketch)))
+        return sketch
+
+    def train(self, cell: Cell, sketch: Sketch, listener: Listener) -> Record:
+        """The record of a cell: its network made, proven, trained and tested."""
+        work = _own(self._work(cell.recipe))
+        if sketch.refused is not None:
+            return {**_named(cell), "metric": work.metric.name, "refused": sketch.refused}
+        start = self._starts[start_key(cell)]
+        if sketch.plan is None:
+            return self._dense_record(cell, work, cast(TrainResult, start.dense_training))
+        recipe, plan = cell.recipe, sketch.plan
+        # Tracing and proofs patch what all threads share; training does not.
+        with self._surgery:
+            slimmed = proven(replace(self._analysis(recipe), work=work), start.inherited, plan)
+            cost = measured(slimmed.module, work.example, plan.slim.channels).cost
+            slimmed = initialised(recipe, work.model, slimmed)
+        store = self._folder(cell) / "train"
+        result = trained_by(training_settings(recipe, work), work, slimmed.module, store, listener)
+        before = 0 if start.dense_training is None else start.dense_training.epochs
+        return {
+            **_named(cell),
+            **_outcome(result, cost, work),
+            "rule": plan.rule,
+            "widths": plan.widths,
+            "kept": {of: plan.slim.of(of) / plan.dense.of(of) for of in ("channels", "params", "macs")},
+            "scoring": None if sketch.saliency is None else asdict(sketch.saliency),
+            "epochs": before + sketch.search_epochs + result.epochs,
+        }
+
+    def clear(self, cell: Cell) -> None:
+        """Removes what an interrupted run of the cell would have gone on from."""
+        shutil.rmtree(self._folder(cell), ignore_errors=True)
+
+    def _work(self, recipe: Recipe) -> Workload:
+        key = _key(recipe, _MODEL)
+        if key not in self._works:
+            self._works[key] = named_workload(recipe, self.device)
+        return self._works[key]
+
+    def _analysis(self, recipe: Recipe) -> Analysis:
+        key = _key(recipe, (*_MODEL, "protect"))
+        if key not in self._analyses:
+            self._analyses[key] = analysed(recipe, self._work(recipe), ignore)
+        return self._analyses[key]
+
+    def _sketched(self, cell: Cell, listener: Listener, trials: Path) -> Sketch:
+        recipe, start = cell.recipe, self._starts[start_key(cell)]
+        analysis, scores, saliency = self._analysis(recipe), None, None
+        if needs_scores(recipe):
+            key = score_key(recipe)
+            if key not in self._scores:
+                self._scores[key] = scored(recipe, analysis, start.scored, listener)
+            scores, saliency = self._scores[key]
+        plan, search = planned(recipe, analysis, start.inherited, scores, listener, store=trials)
+        return Sketch(plan, saliency, 0 if search is None else search.epochs)
+
+    def _dense_record(self, cell: Cell, work: Workload, result: TrainResult) -> Record:
+        with self._surgery:
+            cost = measured(work.model, work.example, self._analysis(cell.recipe).costs.dense.channels).cost
+        kept = {"channels": 1.0, "params": 1.0, "macs": 1.0}
+        shape = {"rule": None, "widths": None, "kept": kept, "scoring": None, "epochs": result.epochs}
+        return {**_named(cell), **_outcome(result, cost, work), **shape}
+
+    def _folder(self, cell: Cell) -> Path:
+        return self.unfinished / cell.recipe.hash[:16]
+
+
+def start_key(cell: Cell) -> str:
+    """What the networks depend on from which a cell starts."""
+    recipe = _start_recipe(cell)
+    if recipe.when == "before-training":
+        return _key(recipe, (*_MODEL, "when"))
+    trained = recipe.model_copy(update={"epochs": recipe.dense_epochs or recipe.epochs})
+    return _key(trained, (*_MODEL, *TRAINING, "when", "rewind_step"))
+
+
+def score_key(recipe: Recipe) -> str:
+    """What the scores of a recipe depend on; the budget only where the criterion narrows the network towards it."""
+    criterion = make_criterion(recipe.criterion, **recipe.criterion_options())
+    free = _AFTER_SCORES if isinstance(criterion, Narrowing) else (*_AFTER_SCORES, *_OF_BUDGET)
+    return recipe.model_copy(update={name: Recipe.model_fields[name].default for name in free}).hash
+
+
+@contextmanager
+def own_stream(device: str) -> Iterator[None]:
+    """On CUDA a stream for this thread alone, so that several networks train side by side."""
+    if torch.device(device).type != "cuda":
+        yield
+        return
+    stream = torch.cuda.Stream(torch.device(device))
+    stream.wait_stream(torch.cuda.default_stream(torch.device(device)))
+    with torch.cuda.stream(stream):
+        yield
+    stream.synchronize()
+
+
+def _start_recipe(cell: Cell) -> Recipe:
+    """A cell of the dense network needs no more than the start of one that is slimmed after training."""
+    changes = {"when": "after-training", "dense_epochs": None}
+    return cell.recipe.model_copy(update=changes) if cell.kind == "dense" else cell.recipe
+
+
+def _own(work: Workload) -> Workload:
+    """The workload with a model and training batches of its own: training chooses the epoch on the batches."""
+    return replace(work, model=copy.deepcopy(work.model), train_batches=copy.copy(work.train_batches))
+
+
+def _key(recipe: Recipe, names: Sequence[str]) -> str:
+    text = json.dumps({name: str(getattr(recipe, name)) for name in names}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _to_plain(sketch: Sketch) -> Mapping[str, Any]:
+    saliency = None if sketch.saliency is None else asdict(sketch.saliency)
+    plan = json.loads(cast(Plan, sketch.plan).to_json())
+    return {"plan": plan, "saliency": saliency, "search_epochs": sketch.search_epochs}
+
+
+def _from_plain(plain: Mapping[str, Any]) -> Sketch:
+    saliency = None if plain["saliency"] is None else Saliency(**plain["saliency"])
+    return Sketch(Plan.from_json(json.dumps(plain["plan"])), saliency, plain["search_epochs"])
+
+
+def _named(cell: Cell) -> Record:
+    recipe = cell.recipe.model_dump(mode="json")
+    return {"row": cell.row, "kind": cell.kind, "budget": cell.budget, "seed": cell.recipe.seed} | {
+        "hash": cell.recipe.hash,
+        "recipe": recipe,
+    }
+
+
+def _outcome(result: TrainResult, cost: Cost, work: Workload) -> Record:
+    """What the training and the network itself show; the metric in [0, 1], seconds of wall-clock."""
+    return {
+        "metric": result.metric,
+        "final": result.final,
+        "best": result.best,
+        "train_loss": result.history[-1].train_loss,
+        **asdict(cost),
+        "training_seconds": result.seconds,
+        "environment": environment(work.example.device),
+    }
+
+
+def _generator_states(device: torch.device) -> list[torch.Tensor]:
+    states = [torch.random.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states

@@ -1,0 +1,228 @@
+"""The comparison: every method under equal budgets, equal training and equal seeds, in one grid that can be resumed."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from threading import Event, Lock
+from typing import Any
+
+import torch
+
+from slimprune.cells import Record, Sketch, Workshop, own_stream, start_key
+from slimprune.errors import UsageError
+from slimprune.grid import TWINS, UNIFORMS, Cell, Grid, make_grid
+from slimprune.outputs import growing_folder, write_whole
+from slimprune.recipe import read_recipe
+from slimprune.report import best_row, comparison_document, comparison_markdown, draw_comparison
+from slimprune.steps import Listener, check_names, ignore, needs_scores
+from slimprune.training import find_device
+
+Job = Callable[[], None]
+
+
+def compare(
+    recipe: Path | Mapping[str, Any], *, out: Path, jobs: int = 1, listener: Listener = ignore
+) -> dict[str, Any]:
+    """Runs every cell of a grid that has not been run yet, and writes the tables.
+
+    `out` gets `compare.json`, `compare.md`, `compare.svg`, `compare.png` and `cells/HASH.json`, a file for every cell
+    that is done. The same call again goes on where an interrupted one stopped; a changed grid runs its new cells only.
+
+    Args:
+        recipe: YAML file of a grid, or its fields.
+        out: the folder to fill.
+        jobs: how many networks are trained at once, in threads of this process.
+        listener: called with ("cells", done, in all, what happens) from any of the threads, never twice at once.
+
+    Returns:
+        The document `compare.json`.
+
+    Raises:
+        UsageError: a grid that makes no sense, a network that cannot be trained beside others, or a folder that cannot
+            be written to or in which another process is at work.
+        SlimpruneError: what stops one of the cells; a budget that cannot be met becomes a row that says so.
+    """
+    grid = make_grid(read_recipe(recipe) if isinstance(recipe, Path) else recipe)
+    for budget in grid.budgets:
+        for cell in grid.row_cells(budget):
+            check_names(cell.recipe)
+    if jobs < 1:
+        raise UsageError(f"expected jobs of at least 1, got {jobs}")
+    with growing_folder(out) as unfinished, torch.random.fork_rng(devices=[]):
+        tally = _Tally(listener, _count(grid))
+        run = _Run(out / "cells", Workshop(unfinished, _device(grid)), jobs, tally)
+        records, document = run.records(grid.dense_cells()), {}
+        for budget in grid.budgets:
+            records += _table(grid, budget, run)
+            document = comparison_document(grid.model_dump(mode="json"), records)
+            _publish(document, out, draw=budget == grid.budgets[-1])
+    return document
+
+
+def _table(grid: Grid, budget: str, run: "_Run") -> list[Record]:
+    """The rows at one budget, then what the best of them is to be measured by."""
+    cells = grid.row_cells(budget)
+    records = run.records(cells)
+    winner = best_row(records)
+    winners = [cell for cell in cells if cell.row == winner]
+    best = [record for record in records if record["row"] == winner]
+    followers = grid.uniform_cells(winners, [record["kept"] for record in best])
+    followers += grid.twin_cells(winners, [record["rule"] for record in best])
+    if not followers:
+        run.tally.drop(_count_followers(grid))
+    return records + run.records(followers)
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One run over a grid."""
+
+    folder: Path
+    workshop: Workshop
+    jobs: int
+    tally: "_Tally"
+    stop: Event = field(default_factory=Event)
+
+    def records(self, cells: Sequence[Cell]) -> list[Record]:
+        """The records of some cells; those that have none yet are run, equal recipes once."""
+        pending = {cell.recipe.hash: cell for cell in cells if not self._file(cell).exists()}
+        self.tally.add(sum(cell.recipe.hash not in pending for cell in cells))
+        self._run(list(pending.values()), Counter(cell.recipe.hash for cell in cells))
+        return [_read(self._file(cell)) | _place(cell) for cell in cells]
+
+    def _run(self, cells: Sequence[Cell], places: Mapping[str, int]) -> None:
+        """Trains what cells start from side by side, makes their plans one by one, trains them side by side."""
+        refusals = [self.workshop.refusal(cell) for cell in cells]
+        for cell in cells if self.jobs > 1 else ():
+            if self.workshop.draws_at_random(cell):
+                raise UsageError(
+                    f"expected jobs of 1 for {cell.recipe.arch}, which draws random numbers in training (as dropout "
+                    f"does): networks trained side by side would share them, got {self.jobs}"
+                )
+        possible = [cell for cell, refusal in zip(cells, refusals, strict=True) if refusal is None]
+        starts = {start_key(cell): cell for cell in possible}
+        self._side_by_side([partial(self._start, cell) for cell in starts.values()])
+        sketches = [
+            self.workshop.sketch(cell, self._listener(cell)) if refusal is None else Sketch(refused=refusal)
+            for cell, refusal in zip(cells, refusals, strict=True)
+        ]
+        ready = zip(cells, sketches, strict=True)
+        self._side_by_side([partial(self._finish, *cell, places[cell[0].recipe.hash]) for cell in ready])
+
+    def _start(self, cell: Cell) -> None:
+        self.workshop.train_dense(cell, self._listener(cell))
+
+    def _finish(self, cell: Cell, sketch: Sketch, places: int) -> None:
+        record = self.workshop.train(cell, sketch, self._listener(cell))
+        self.folder.mkdir(exist_ok=True)
+        write_whole(self._file(cell), json.dumps(record, indent=1) + "\n")
+        self.workshop.clear(cell)
+        result = record.get("refused") or f"{record['metric']} {100 * record['final']:.2f} %"
+        self.tally.add(places, f"{cell.title}: {result}")
+
+    def _side_by_side(self, jobs: Sequence[Job]) -> None:
+        """Runs jobs in threads; the first that fails, or an interruption, stops the others at their next step."""
+        if self.jobs == 1 or len(jobs) < 2:
+            for job in jobs:
+                job()
+            return
+        with ThreadPoolExecutor(self.jobs) as threads:
+            futures = [threads.submit(self._on_stream, job) for job in jobs]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+            except BaseException:
+                self.stop.set()
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _on_stream(self, job: Job) -> None:
+        with own_stream(self.workshop.device):
+            job()
+
+    def _listener(self, cell: Cell) -> Listener:
+        def tell(stage: str, done: int, total: int, note: str) -> None:
+            if self.stop.is_set():
+                raise _StoppedError
+            self.tally.tell(f"{cell.title}: {note if stage.startswith('train') else stage}")
+
+        return tell
+
+    def _file(self, cell: Cell) -> Path:
+        return self.folder / f"{cell.recipe.hash}.json"
+
+
+class _StoppedError(Exception):
+    """Another cell failed, or the run was interrupted; never seen from outside."""
+
+
+@dataclass(eq=False)
+class _Tally:
+    """How many cells are done, and who wants to know."""
+
+    listener: Listener
+    total: int
+    done: int = 0
+    lock: Lock = field(default_factory=Lock)
+
+    def add(self, cells: int, note: str = "") -> None:
+        """Some more cells are done."""
+        with self.lock:
+            self.done += cells
+            if cells:
+                self.listener("cells", self.done, self.total, note)
+
+    def drop(self, cells: int) -> None:
+        """Some cells will not be run."""
+        self.total -= cells
+        self.tell("")
+
+    def tell(self, note: str) -> None:
+        """Something happens."""
+        with self.lock:
+            self.listener("cells", self.done, self.total, note)
+
+
+def _count(grid: Grid) -> int:
+    rows = len(grid.methods()) * len(grid.seeds) + _count_followers(grid)
+    return len(grid.dense_cells()) + len(grid.budgets) * rows
+
+
+def _count_followers(grid: Grid) -> int:
+    return len(grid.seeds) * (len(UNIFORMS) + (len(TWINS) if grid.twins else 0))
+
+
+def _device(grid: Grid) -> str:
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    asked = grid.base.get("device", "auto")
+    return str(find_device(automatic if asked == "auto" else asked))
+
+
+def _place(cell: Cell) -> Record:
+    """Where the grid has a record now, whichever name it was made under, and whether it may be the winner."""
+    recipe = cell.recipe
+    scored = cell.kind == "row" and needs_scores(recipe) and recipe.criterion != "random"
+    may_win = scored and recipe.when == "before-training" and recipe.twin is None
+    return {"row": cell.row, "kind": cell.kind, "budget": cell.budget, "may_win": may_win}
+
+
+def _read(file: Path) -> Record:
+    try:
+        record = json.loads(file.read_text())
+        return {**record, "metric": record["metric"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"expected the record of a cell in {file}, got another file: remove it to go on") from error
+
+
+def _publish(document: Mapping[str, Any], out: Path, *, draw: bool) -> None:
+    """Writes the tables, and at the end the pictures, unless they are there and nothing has changed."""
+    text, file = json.dumps(document, indent=1) + "\n", out / "compare.json"
+    same = file.exists() and file.read_text() == text
+    write_whole(out / "compare.md", comparison_markdown(document))
+    write_whole(file, text)
+    if draw and not (same and (out / "compare.svg").exists() and (out / "compare.png").exists()):
+        draw_comparison(document, out / "compare")

@@ -1,0 +1,273 @@
+"""The validated description of a comparison: rows x budgets x seeds, where every cell is one recipe."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from slimprune.errors import UsageError
+from slimprune.recipe import CRITERION_OPTIONS, Recipe, make_recipe, validated
+from slimprune.saliency.registry import criteria
+
+Kind = Literal["dense", "row", "uniform", "twin"]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+DENSE = "dense"
+UNIFORMS: Mapping[Literal["params", "macs"], str] = {
+    "params": "uniform at equal params",
+    "macs": "uniform at equal MACs",
+}
+TWINS: Mapping[str, Mapping[str, Any]] = {
+    "shuffle": {"twin": "shuffle", "init": "keep"},
+    "reinit": {"twin": None, "init": "reinit"},
+    "invert": {"twin": "invert", "init": "keep"},
+}
+"""Name -> fields that make a recipe its twin: the same widths, but other channels or other initial weights."""
+
+TRAINING = (
+    "arch",
+    "data",
+    "image_size",
+    "train_size",
+    "epochs",
+    "batch_size",
+    "lr",
+    "weight_decay",
+    "schedule",
+    "amp",
+    "device",
+)
+"""Fields that all rows share: rows that are trained differently cannot be compared."""
+PER_CELL = ("ratio", "of", "and", "also", "seed", "out", "train_dense")
+"""Fields that the grid fills in."""
+
+
+class Published(BaseModel):
+    """A published figure, shown in a column of its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    row: Name
+    budget: str | None = None
+    top1: float | None = Field(None, ge=0, le=100)
+    miou: float | None = Field(None, ge=0, le=100)
+    source: Name
+
+
+class Grid(BaseModel):
+    """Settings of one `compare` run.
+
+    Attributes:
+        title: of the report.
+        base: fields of `Recipe` that all cells start from.
+        budgets: `QUANTITY=SHARE`, further quantities behind commas.
+        seeds: of weights, draws and batches; the same for every row.
+        criteria: with `rules`, the rows.
+        rules: None for the default rule of each budget.
+        rows: further rows: name -> fields of `Recipe`.
+        twins: whether the winner is imitated with other channels and with other initial weights.
+        dense: whether the dense network is trained as well.
+        paper: published figures.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    title: str = ""
+    base: dict[str, Any]
+    budgets: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = Field(min_length=1)
+    criteria: tuple[Name, ...] = ()
+    rules: tuple[Name, ...] | None = Field(None, min_length=1)
+    rows: dict[Name, dict[str, Any]] = {}
+    twins: bool = True
+    dense: bool = True
+    paper: tuple[Published, ...] = ()
+
+    def methods(self) -> dict[str, dict[str, Any]]:
+        """Name -> fields of all rows, in the order of the table."""
+        rules = self.rules or (None,)
+        named: dict[str, dict[str, Any]] = {}
+        for criterion in self.criteria:
+            for rule in rules:
+                name = criterion if len(rules) == 1 else f"{criterion} ({rule})"
+                named[name] = {"criterion": criterion} | ({} if rule is None else {"rule": rule})
+        return named | self.rows
+
+    def row_cells(self, budget: str) -> list["Cell"]:
+        """The cells of the rows at one budget."""
+        return [
+            Cell(name, "row", budget, self._recipe(fields, budget, seed))
+            for name, fields in self.methods().items()
+            for seed in self.seeds
+        ]
+
+    def dense_cells(self) -> list["Cell"]:
+        """One training of the dense network for each seed; its recipe holds nothing that slimming is about."""
+        if not self.dense:
+            return []
+        shared = {name: self.base[name] for name in (*TRAINING, "weights", "score_batch") if name in self.base}
+        recipes = [make_recipe({**shared, "train_dense": True, "seed": seed}).with_defaults() for seed in self.seeds]
+        return [Cell(DENSE, "dense", None, recipe) for recipe in recipes]
+
+    def twin_cells(self, winners: Sequence["Cell"], rules: Sequence[str]) -> list["Cell"]:
+        """The twins of the winner's cells, by the rules of their plans: what was searched for is not searched again."""
+        return [
+            Cell(
+                f"{winner.row}: {name}",
+                "twin",
+                winner.budget,
+                winner.recipe.model_copy(update={**changes, "rule": rule}),
+            )
+            for name, changes in TWINS.items()
+            for winner, rule in zip(winners, rules, strict=True)
+            if self.twins
+        ]
+
+    def uniform_cells(self, winners: Sequence["Cell"], kept: Sequence[Mapping[str, float]]) -> list["Cell"]:
+        """Uniformly narrower networks that keep as much as the winner did.
+
+        Args:
+            winners: the winner's cells, one for each seed.
+            kept: for each of them, the share of `params` and of `macs` that it kept, in (0, 1).
+        """
+        return [
+            Cell(name, "uniform", winner.budget, _uniform(winner.recipe, of, 1 - shares[of]))
+            for of, name in UNIFORMS.items()
+            for winner, shares in zip(winners, kept, strict=True)
+        ]
+
+    def _recipe(self, fields: Mapping[str, Any], budget: str, seed: int) -> Recipe:
+        criterion = fields.get("criterion", self.base.get("criterion", Recipe.model_fields["criterion"].default))
+        foreign = _foreign_options(criterion)
+        base = {name: value for name, value in self.base.items() if name not in foreign}
+        return make_recipe({**base, **fields, **parsed_budget(budget), "seed": seed}).with_defaults()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network to train.
+
+    Attributes:
+        row: name of its row.
+        kind: what the row is: the dense network, a method, the uniform baseline or a twin of the winner.
+        budget: as the grid has it; None for the dense network, which stands in the table of every budget.
+        recipe: all that decides the result.
+    """
+
+    row: str
+    kind: Kind
+    budget: str | None
+    recipe: Recipe
+
+    @property
+    def title(self) -> str:
+        """Row, budget and seed."""
+        return ", ".join(part for part in (self.row, self.budget, f"seed {self.recipe.seed}") if part)
+
+
+def make_grid(settings: Mapping[str, Any]) -> Grid:
+    """A grid from plain settings.
+
+    Raises:
+        UsageError: an unknown field, a bad value, or rows that do not share the training; the message says where.
+    """
+    grid = validated(Grid, settings)
+    _check_fields("base", grid.base, PER_CELL)
+    for name, fields in grid.rows.items():
+        _check_fields(f"row {name!r}", fields, (*PER_CELL, *TRAINING))
+    _check_names(grid)
+    _check_base_options(grid)
+    for budget in grid.budgets:
+        for name, fields in grid.methods().items():
+            for seed in grid.seeds:
+                _named(f"row {name!r} at {budget}", grid, fields, budget, seed)
+    _check_paper(grid)
+    return grid
+
+
+def parsed_budget(text: str) -> dict[str, Any]:
+    """`params=0.95,macs=0.8` as fields of a recipe.
+
+    Raises:
+        UsageError: another form, or a quantity that stands twice.
+    """
+    halves = [part.partition("=") for part in text.split(",")]
+    parts = [(of.strip(), share.strip()) for of, _, share in halves]
+    if not all(of and share for of, share in parts):
+        raise UsageError(f"budgets: expected QUANTITY=SHARE[,QUANTITY=SHARE], got {text!r}")
+    if len({of for of, _ in parts}) < len(parts):
+        raise UsageError(f"budgets: expected each quantity once, got {text!r}")
+    (of, ratio), *further = parts
+    return {"of": of, "ratio": ratio, "and": dict(further)}
+
+
+def _uniform(recipe: Recipe, of: Literal["params", "macs"], ratio: float) -> Recipe:
+    """The winner's recipe, but for everything that has to do with scores."""
+    plain = {name: Recipe.model_fields[name].default for name in ("criterion", "gate", "dtype", *CRITERION_OPTIONS)}
+    changes: dict[str, Any] = {
+        "rule": "uniform",
+        "of": of,
+        "ratio": ratio,
+        "also": {},
+        "twin": None,
+        "when": "before-training",
+    }
+    return recipe.model_copy(update={**plain, **changes})
+
+
+def _named(where: str, grid: Grid, fields: Mapping[str, Any], budget: str, seed: int) -> None:
+    try:
+        grid._recipe(fields, budget, seed)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def _check_fields(where: str, fields: Mapping[str, Any], refused: Sequence[str]) -> None:
+    for name in fields:
+        if name in TRAINING and name in refused:
+            raise UsageError(f"{where}: expected {name} in base, since all rows are trained alike, got it here")
+        if name in refused:
+            raise UsageError(f"{where}: expected no {name}, which differs from cell to cell, got {fields[name]!r}")
+
+
+def _check_names(grid: Grid) -> None:
+    for what, values in (("budgets", grid.budgets), ("seeds", grid.seeds), ("criteria", grid.criteria)):
+        for value in _repeated(values):
+            raise UsageError(f"{what}: expected each once, got {value!r} twice")
+    taken = {DENSE, *UNIFORMS.values(), *grid.model_copy(update={"rows": {}}).methods()}
+    for name in grid.rows:
+        if name in taken:
+            raise UsageError(f"rows: expected a name that is not taken, got {name!r}")
+    if not grid.methods():
+        raise UsageError("expected at least one row (criteria or rows), got none")
+
+
+def _check_base_options(grid: Grid) -> None:
+    """An option in the base goes to the criteria that have it: one has to."""
+    chosen = {fields.get("criterion", grid.base.get("criterion", "prospr")) for fields in grid.methods().values()}
+    for name in grid.base.keys() & CRITERION_OPTIONS.keys():
+        if all(name in _foreign_options(criterion) for criterion in chosen):
+            raise UsageError(f"base: expected options of a criterion in the grid, got {name}")
+
+
+def _check_paper(grid: Grid) -> None:
+    rows = [*grid.methods(), DENSE]
+    for entry in grid.paper:
+        if entry.row not in rows:
+            raise UsageError(f"paper: expected a row of the grid ({', '.join(rows)}), got {entry.row!r}")
+        if entry.row != DENSE and entry.budget not in grid.budgets:
+            raise UsageError(f"paper: expected a budget of the grid ({'; '.join(grid.budgets)}), got {entry.budget!r}")
+        if (entry.top1 is None) == (entry.miou is None):
+            raise UsageError(f"paper: expected either top1 or miou of {entry.row!r}, got both or none")
+
+
+def _foreign_options(criterion: str) -> list[str]:
+    """Fields of a recipe that set options which the criterion does not have; none for an unknown criterion."""
+    own = {entry.name: entry.options for entry in criteria()}
+    known = own.get(criterion, tuple(CRITERION_OPTIONS.values()))
+    return [field for field, option in CRITERION_OPTIONS.items() if option not in known]
+
+
+def _repeated(values: Sequence[Any]) -> Iterator[Any]:
+    return (value for number, value in enumerate(values) if value in values[:number])

@@ -1,0 +1,145 @@
+"""The tables of a comparison as Markdown and as text for a terminal."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from slimprune.report.terminal import aligned, named_lines
+
+Document = Mapping[str, Any]
+Row = Mapping[str, Any]
+Column = tuple[str, Callable[[Row], str]]
+
+METRIC_NAMES = {"top1": "top-1", "miou": "mean IoU"}
+NOTES = (
+    "Mean and standard deviation (n - 1) over n seeds, after the last epoch. **Bold**: the winner, the row with the "
+    "best mean among methods that score the untrained network.",
+    "`uniform` keeps the same share of every layer, at as many parameters or MACs as the winner kept with the same "
+    "seed; differences are in points. Twins of the winner have its widths, but other channels or initial weights.",
+    "Epochs are all that were trained for one network, those of a dense network scored after training and of a search "
+    "included. Peak memory is that of scoring.",
+)
+
+
+def comparison_markdown(document: Document) -> str:
+    """The comparison as a Markdown page: a table and its findings for every budget, then the circumstances."""
+    parts = [f"# {document['title'] or 'Comparison'}", *NOTES, "![Accuracy against MACs and parameters](compare.svg)"]
+    for table in document["tables"]:
+        parts += [f"## Removed: {table['budget']}", _markdown_table(document, table)]
+        parts.append("\n".join(f"- {finding}" for finding in table["findings"]))
+    parts += ["## Circumstances", *("\n".join(_facts(found)) for found in document["environments"])]
+    parts += ["## Shared by all rows", "\n".join(_facts(_shared(document)))]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def comparison_page(document: Document, columns: int = 80) -> str:
+    """The comparison for a terminal: of each table the columns for which there is room, then the findings."""
+    parts = [document["title"]] if document["title"] else []
+    for table in document["tables"]:
+        parts.append(f"removed: {table['budget']}, {_seeds(document)}, * the winner, Δ to uniform at equal cost")
+        parts.append(_fitting(document, table, columns))
+        parts.append(named_lines([("-", finding) for finding in table["findings"]], columns))
+    return "\n\n".join(parts)
+
+
+def _columns(document: Document) -> list[Column]:
+    """All columns but the first, the most telling first."""
+    metric = METRIC_NAMES.get(document["metric"], document["metric"])
+    return [
+        (f"{metric}, %", _accuracy),
+        ("params", lambda row: magnitude(row["params"])),
+        ("MACs", lambda row: magnitude(row["macs"])),
+        ("vs uniform, equal params", lambda row: _signed(row["over_uniform_params"])),
+        ("vs uniform, equal MACs", lambda row: _signed(row["over_uniform_macs"])),
+        ("epochs", lambda row: _plain(row["epochs"])),
+        ("n", lambda row: str(row["n"])),
+        ("channels", lambda row: _plain(row["channels"])),
+        ("scoring", lambda row: _seconds(row["scoring_seconds"])),
+        ("peak memory", lambda row: _bytes(row["scoring_peak_bytes"])),
+        ("stability", lambda row: "" if row["stability"] is None else f"{row['stability']:.2f}"),
+    ]
+
+
+def _markdown_table(document: Document, table: Mapping[str, Any]) -> str:
+    columns = _columns(document)
+    if any(row["paper"] for each in document["tables"] for row in each["rows"]):
+        columns.append(("paper", _published))
+    head = ["", *(name for name, _ in columns)]
+    lines = [[_bold(row, row["row"]), *(_bold(row, cell(row)) for _, cell in columns)] for row in table["rows"]]
+    rule = ["---", *["---:"] * len(columns)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *lines])
+
+
+def _fitting(document: Document, table: Mapping[str, Any], width: int) -> str:
+    short = {"vs uniform, equal params": "Δ params", "vs uniform, equal MACs": "Δ MACs"}
+    columns = _columns(document)
+    while True:
+        lines = [["", *(short.get(name, name) for name, _ in columns)]]
+        lines += [[f"{'*' if row['winner'] else ' '} {row['row']}", *(cell(row) for _, cell in columns)] for row in
+                  table["rows"]]  # fmt: skip
+        text = aligned(lines)
+        if len(columns) == 1 or max(map(len, text.splitlines())) <= width:
+            return text
+        columns.pop()
+
+
+def _accuracy(row: Row) -> str:
+    if row["mean"] is None:
+        return "impossible"
+    return f"{row['mean']:.2f}" + ("" if row["sd"] is None else f" ± {row['sd']:.2f}")
+
+
+def _published(row: Row) -> str:
+    found = [f"{entry['top1'] if entry['top1'] is not None else entry['miou']:g} ({entry['source']})"
+             for entry in row["paper"]]  # fmt: skip
+    return "; ".join(found)
+
+
+def magnitude(value: float | None) -> str:
+    """A count with three digits and a unit: 54.1k, 1.00M, 119M."""
+    if value is None:
+        return ""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * size:
+            scaled = value / size
+            return f"{scaled:.{0 if scaled >= 99.95 else 1 if scaled >= 9.995 else 2}f}{unit}"
+    return f"{value:.0f}"
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.2f}"
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} s"
+
+
+def _bytes(value: float | None) -> str:
+    return "" if value is None else f"{value / 1e6:,.0f} MB"
+
+
+def _shared(document: Document) -> dict[str, Any]:
+    """Fields of the recipe that are the same in all rows, defaults filled in, and the seeds."""
+    recipes = [cell["recipe"] for cell in document["cells"] if cell["kind"] == "row"]
+    shared = {
+        name: value
+        for name, value in recipes[0].items()
+        if name != "seed" and value not in (None, False, [], {}) and all(other[name] == value for other in recipes)
+    }
+    return shared | {"seeds": ", ".join(map(str, document["grid"]["seeds"]))}
+
+
+def _bold(row: Row, text: str) -> str:
+    return f"**{text}**" if row["winner"] and text else text
+
+
+def _seeds(document: Document) -> str:
+    count = len(document["grid"]["seeds"])
+    return f"{count} seed{'' if count == 1 else 's'}"
+
+
+def _facts(facts: Mapping[str, Any]) -> Sequence[str]:
+    return [f"- {name}: {value}" for name, value in facts.items()]

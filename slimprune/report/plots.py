@@ -1,0 +1,175 @@
+"""Plots of a comparison: accuracy against MACs and against parameters."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slimprune.report.comparison import METRIC_NAMES, magnitude
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Row = Mapping[str, Any]
+
+COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#117733", "#999933", "#332288",
+    "#AA4499", "#661100",
+)  # fmt: skip
+"""After Okabe and Ito, and Tol: told apart by readers with any colour vision."""
+MARKERS = "osD^vP*Xphd8"
+GREY, BLACK = "#777777", "#111111"
+TWINS = {"shuffle": (GREY, "o"), "reinit": (GREY, "s"), "invert": (GREY, "D")}
+UNIFORMS = {"uniform at equal params": (BLACK, "<"), "uniform at equal MACs": (BLACK, ">")}
+FIXED = {**UNIFORMS, **TWINS}
+"""Baselines and twins look the same in every plot; twins are hollow."""
+NEAR, STEP, WIDEST = 0.01, 0.015, 0.12
+"""Shares of the axis; see `spread`."""
+
+
+def draw_comparison(document: Mapping[str, Any], stem: Path) -> None:
+    """Writes `STEM.svg` and `STEM.png`: mean accuracy with one sd, log scale, the dense network as a band.
+
+    Nothing is drawn on a screen and no global state of matplotlib is changed. The files appear only when whole.
+    """
+    import matplotlib
+
+    # Equal documents give equal files.
+    with matplotlib.rc_context({"svg.hashsalt": "slimprune", "font.size": 9, "svg.fonttype": "none"}):
+        figure = comparison_figure(document)
+        for suffix in ("svg", "png"):
+            target, partial = stem.with_suffix(f".{suffix}"), stem.with_name(f".{stem.name}.part")
+            metadata = {"Date": None} if suffix == "svg" else {"Software": None}
+            figure.savefig(partial, format=suffix, dpi=160, metadata=metadata)
+            os.replace(partial, target)
+
+
+def comparison_figure(document: Mapping[str, Any]) -> "Figure":
+    """The figure itself: two panels that share the accuracy, the legend to their right."""
+    from matplotlib.figure import Figure
+
+    series = _series(document)
+    figure = Figure(figsize=(10.5, max(4.2, 1.6 + 0.2 * (len(series) + 2))), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    dense = [row for row in document["tables"][0]["rows"] if row["kind"] == "dense"]
+    for axes, of, label in ((left, "macs", "MACs per sample"), (right, "params", "parameters")):
+        _draw_dense(axes, dense)
+        places = spread([[float(row[of]) for row in rows] for rows in series.values()])
+        for (name, rows), style, xs in zip(series.items(), _styles(series), places, strict=True):
+            _draw_row(axes, xs, name, rows, style)
+        _label(axes, label, [x for xs in places for x in xs])
+    metric = METRIC_NAMES.get(document["metric"], document["metric"])
+    left.set_ylabel(f"{metric} on the test set, % (mean ± one sd)")
+    figure.supxlabel("networks of nearly equal cost are drawn side by side", fontsize=7.5, color=GREY)
+    if document["title"]:
+        figure.suptitle(document["title"], fontsize=11)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
+    return figure
+
+
+def _series(document: Mapping[str, Any]) -> dict[str, list[Row]]:
+    """Name -> the rows of that name over all budgets; twins go by their kind, whoever won."""
+    series: dict[str, list[Row]] = {}
+    for table in document["tables"]:
+        for row in table["rows"]:
+            if row["kind"] != "dense" and row["mean"] is not None:
+                name = row["row"].rpartition(": ")[2] if row["kind"] == "twin" else row["row"]
+                series.setdefault(name, []).append(row)
+    order = {"row": 0, "uniform": 1, "twin": 2}
+    return dict(sorted(series.items(), key=lambda item: order[item[1][0]["kind"]]))
+
+
+def _styles(series: Mapping[str, Sequence[Row]]) -> list[tuple[str, str]]:
+    """Colour and marker of every row; no two rows have both in common."""
+    methods = [name for name in series if name not in FIXED]
+    free = {
+        name: (COLOURS[number % len(COLOURS)], MARKERS[(number + number // len(COLOURS)) % len(MARKERS)])
+        for number, name in enumerate(methods)
+    }
+    return [FIXED.get(name) or free[name] for name in series]
+
+
+def _draw_dense(axes: "Axes", dense: Sequence[Row]) -> None:
+    for row in dense:
+        label = f"dense ({magnitude(row['params'])} parameters, {magnitude(row['macs'])} MACs)"
+        axes.axhline(row["mean"], color="#B0B0B0", linewidth=1.2, zorder=1, label=label)
+        if row["sd"] is not None:
+            axes.axhspan(row["mean"] - row["sd"], row["mean"] + row["sd"], color="#DDDDDD", zorder=0, linewidth=0)
+
+
+def spread(series: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Where points are drawn on a log axis: those of nearly equal values side by side, in the order of the series.
+
+    Points within `NEAR` of the axis are laid out around their middle, `STEP` apart and over `WIDEST` at most, so
+    that no point moves by more than half of that; the others stay where they are.
+    """
+    logs = sorted(
+        (math.log(value), number, place) for number, values in enumerate(series) for place, value in enumerate(values)
+    )
+    extent = max(logs[-1][0] - logs[0][0], math.log(2)) if logs else 1.0
+    clusters: list[list[tuple[float, int, int]]] = []
+    for point in logs:
+        if clusters and point[0] - clusters[-1][0][0] <= NEAR * extent:
+            clusters[-1].append(point)
+        else:
+            clusters.append([point])
+    found = [[0.0] * len(values) for values in series]
+    for cluster in clusters:
+        middle = (cluster[0][0] + cluster[-1][0]) / 2
+        step = extent * min(STEP, WIDEST / len(cluster))
+        for rank, (_, number, place) in enumerate(sorted(cluster, key=lambda point: point[1:])):
+            found[number][place] = math.exp(middle + step * (rank - (len(cluster) - 1) / 2))
+    return found
+
+
+def _draw_row(axes: "Axes", xs: Sequence[float], name: str, rows: Sequence[Row], style: tuple[str, str]) -> None:
+    """Points from the smallest network to the largest, joined where there are several budgets."""
+    colour, marker = style
+    won = sum(row["winner"] for row in rows)
+    points = sorted(zip(xs, rows, strict=True), key=lambda point: point[0])
+    axes.errorbar(
+        [x for x, _ in points],
+        [row["mean"] for _, row in points],
+        yerr=[row["sd"] or 0.0 for _, row in points],
+        color=colour,
+        marker=marker,
+        markersize=9 if won else 6.5,
+        markerfacecolor="white" if name in TWINS else colour,
+        markeredgecolor=colour if name in TWINS else "white",
+        markeredgewidth=1.2 if name in TWINS else 0.6,
+        linewidth=1.0,
+        linestyle=":" if name in FIXED else "-",
+        elinewidth=1.0,
+        capsize=2.5,
+        zorder=4 if won else 3,
+        label=_legend(name, won, len(rows)),
+    )
+
+
+def _legend(name: str, won: int, budgets: int) -> str:
+    if name in TWINS:
+        return f"twin of the winner: {name}"
+    where = "" if budgets == 1 else f" at {won} of {budgets}"
+    return f"{name} (winner{where})" if won else name
+
+
+def _label(axes: "Axes", quantity: str, values: Sequence[float]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    low, high = min(values, default=1.0), max(values, default=10.0)
+    axes.set_xlim(low / 1.2, high * 1.2)
+    # Within one decade powers of ten would leave the axis without a number.
+    narrow = high / low < 60
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: magnitude(value).replace(".00", "").replace(".0", ""))
+    )
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel(f"{quantity} (log scale)")
+    axes.grid(True, which="major", color="#EEEEEE", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

@@ -1,0 +1,161 @@
+"""The figures of a comparison: cells to rows with mean and spread, the winner, and what may be said about it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+Record = Mapping[str, Any]
+Summary = dict[str, Any]
+
+SCHEMA_VERSION = 1
+
+_UNIFORM = {"params": ("uniform at equal params", "equal parameters"), "macs": ("uniform at equal MACs", "equal MACs")}
+
+
+def comparison_document(grid: Mapping[str, Any], cells: Sequence[Record]) -> dict[str, Any]:
+    """The document `compare.json`.
+
+    Args:
+        grid: the plain form of the grid.
+        cells: the records of all cells that are done, those of a row together, in the order of the tables.
+
+    Returns:
+        Grid, cells, one table for each budget that was begun, and the environments in which cells ran, each once.
+    """
+    environments: list[Mapping[str, Any]] = []
+    for cell in cells:
+        if "environment" in cell and cell["environment"] not in environments:
+            environments.append(cell["environment"])
+    budgets = [budget for budget in grid["budgets"] if any(cell["budget"] == budget for cell in cells)]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "title": grid["title"],
+        "metric": cells[0]["metric"],
+        "tables": [_table(budget, cells, grid["paper"]) for budget in budgets],
+        "environments": environments,
+        "grid": dict(grid),
+        "cells": [dict(cell) for cell in cells],
+    }
+
+
+def best_row(cells: Sequence[Record]) -> str | None:
+    """The winner at one budget: the row with the best mean among those that met the budget with every seed.
+
+    Baselines and rows that train the dense network first may not win, unless there are no others. Of equal rows the
+    first wins.
+    """
+    refused = {cell["row"] for cell in cells if "refused" in cell}
+    complete = [cell for cell in cells if cell["kind"] == "row" and cell["row"] not in refused]
+    eligible = [cell for cell in complete if cell["may_win"]] or complete
+    names = list(dict.fromkeys(cell["row"] for cell in eligible))
+    means = [fmean(cell["final"] for cell in eligible if cell["row"] == name) for name in names]
+    return names[means.index(max(means))] if names else None
+
+
+def combined_sd(one: Summary, other: Summary) -> float | None:
+    """sqrt(sd_1^2 + sd_2^2), the spread of a difference of two results; None where one has a single seed."""
+    return None if one["sd"] is None or other["sd"] is None else math.hypot(one["sd"], other["sd"])
+
+
+def _table(budget: str, cells: Sequence[Record], paper: Sequence[Mapping[str, Any]]) -> Summary:
+    here = [cell for cell in cells if cell["budget"] in (budget, None)]
+    winner = best_row(here)
+    rows = [_row(name, here) for name in dict.fromkeys(cell["row"] for cell in here)]
+    for row in rows:
+        row["winner"] = row["row"] == winner
+        row["paper"] = [dict(entry) for entry in paper if _concerns(entry, row, budget)]
+        for of, (name, _) in _UNIFORM.items():
+            row[f"over_uniform_{of}"] = _difference(row, _find(rows, name))
+    return {"budget": budget, "winner": winner, "rows": rows, "findings": _findings(rows)}
+
+
+def _row(name: str, cells: Sequence[Record]) -> Summary:
+    """Means over the seeds that met the budget; accuracies in percent, sd with n - 1."""
+    own = [cell for cell in cells if cell["row"] == name]
+    done = [cell for cell in own if "refused" not in cell]
+    finals = [100 * cell["final"] for cell in done]
+    scorings = [cell["scoring"] for cell in done if cell["scoring"] is not None]
+    stable = [scoring["stability"] for scoring in scorings if scoring["stability"] is not None]
+    return {
+        "row": name,
+        "kind": own[0]["kind"],
+        "n": len(done),
+        "refused": next((cell["refused"] for cell in own if "refused" in cell), None),
+        "mean": _mean(finals),
+        "sd": stdev(finals) if len(finals) > 1 else None,
+        "best": _mean([100 * cell["best"] for cell in done]),
+        **{of: _mean([cell[of] for cell in done]) for of in ("channels", "params", "macs")},
+        "scoring_seconds": _mean([scoring["seconds"] for scoring in scorings]),
+        "scoring_peak_bytes": max((scoring["peak_bytes"] for scoring in scorings), default=None),
+        "stability": _mean(stable),
+        "epochs": _mean([cell["epochs"] for cell in done]),
+        "training_seconds": _mean([cell["training_seconds"] for cell in done]),
+    }
+
+
+def _findings(rows: Sequence[Summary]) -> list[str]:
+    """Sentences on the winner, each decided by the figures."""
+    winner = next((row for row in rows if row["winner"]), None)
+    refused = [f"{row['row']} does not meet the budget: {row['refused']}." for row in rows if row["refused"]]
+    if winner is None:
+        return ["No row met the budget with every seed, so there is no winner and nothing to measure it by.", *refused]
+    found = [
+        _against_uniform(winner, uniform, where)
+        for name, where in _UNIFORM.values()
+        if (uniform := _find(rows, name)) is not None
+    ]
+    twins = [row for row in rows if row["kind"] == "twin" and row["mean"] is not None]
+    dear = [row for row in rows if row["kind"] == "row" and (row["epochs"] or 0) > winner["epochs"]]
+    costs = [f"{row['row']} ({row['epochs']:.4g} epochs)" for row in dear]
+    unequal = f"Not of equal cost: {', '.join(costs)}, where the winner took {winner['epochs']:.4g}."
+    return found + [_against_twin(winner, twin) for twin in twins] + ([unequal] if dear else []) + refused
+
+
+def _against_uniform(winner: Summary, uniform: Summary, where: str) -> str:
+    name, sd = winner["row"], combined_sd(winner, uniform)
+    if uniform["mean"] is None:
+        return f"There is no uniform network at {where}: {uniform['refused']}."
+    gain = winner["mean"] - uniform["mean"]
+    figures = f"({_score(winner)} against {_score(uniform)}, {gain:+.2f} points)"
+    if sd is None:
+        return f"One seed says nothing about spread: whether {name} beats uniform at {where} is open {figures}."
+    if gain > sd:
+        return f"{name} beats uniform at {where} by more than the combined sd of {sd:.2f} {figures}."
+    return f"{name} does not beat uniform at {where} by more than the combined sd of {sd:.2f} {figures}."
+
+
+def _against_twin(winner: Summary, twin: Summary) -> str:
+    kind = {"shuffle": "other channels of the same widths", "invert": "the channels with the lowest scores"}
+    name = twin["row"].rpartition(": ")[2]
+    what = kind.get(name, "other initial weights")
+    gap, sd = winner["mean"] - twin["mean"], combined_sd(winner, twin)
+    figures = f"({_score(twin)}, {-gap:+.2f} points)"
+    if sd is None:
+        return f"With {what} ({name}): {figures[1:-1]}; one seed tells no more."
+    if abs(gap) <= sd:
+        return f"With {what} ({name}) the result is the same within the combined sd of {sd:.2f} {figures}."
+    verdict = "worse" if gap > 0 else "better"
+    return f"With {what} ({name}) the result is {verdict}, by more than the combined sd of {sd:.2f} {figures}."
+
+
+def _score(row: Summary) -> str:
+    return f"{row['mean']:.2f}" + ("" if row["sd"] is None else f" ± {row['sd']:.2f}")
+
+
+def _concerns(entry: Mapping[str, Any], row: Summary, budget: str) -> bool:
+    return bool(entry["row"] == row["row"] and entry["budget"] in (budget, None))
+
+
+def _difference(row: Summary, uniform: Summary | None) -> float | None:
+    if uniform is None or uniform is row or uniform["mean"] is None or row["mean"] is None:
+        return None
+    return float(row["mean"] - uniform["mean"])
+
+
+def _find(rows: Sequence[Summary], name: str) -> Summary | None:
+    return next((row for row in rows if row["row"] == name), None)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None

@@ -1,0 +1,70 @@
+import pytest
+
+from slimprune.report import comparison_markdown, comparison_page
+from slimprune.report.comparison import magnitude
+
+from .comparisons import BUDGET, cells, document
+
+PAPER = [{"row": "prospr", "budget": BUDGET, "top1": 93.32, "miou": None, "source": "Table 2"}]
+
+
+def test_the_page_has_a_table_for_every_budget():
+    text = comparison_markdown(document(paper=PAPER))
+    head, rule, dense, winner = [line for line in text.splitlines() if line.startswith("|")][:4]
+    assert head == (
+        "|  | top-1, % | params | MACs | vs uniform, equal params | vs uniform, equal MACs | epochs | n | channels "
+        "| scoring | peak memory | stability | paper |"
+    )
+    assert rule == "| --- |" + " ---: |" * 12
+    assert dense == "| dense | 93.50 ± 0.71 | 20.0k | 400M | +4.50 | +3.00 | 3 | 2 | 100 |  |  |  |  |"
+    assert winner == (
+        "| **prospr** | **91.00 ± 1.41** | **1.05k** | **20.0M** | **+2.00** | **+0.50** | **3** | **2** | **100** "
+        "| **2.5 s** | **3 MB** | **0.50** | **93.32 (Table 2)** |"
+    )
+    assert text.startswith("# VGG-11 on digits\n")
+    assert "\n## Removed: params=0.9\n" in text
+    assert "\n- prospr does not beat uniform at equal MACs by more than the combined sd" in text
+    assert "\n- device: cpu (x86_64)\n- threads: 2\n" in text
+    assert text.endswith("\n- arch: vgg11\n- epochs: 3\n- seeds: 0, 1\n")
+
+
+def test_without_published_figures_there_is_no_column_for_them():
+    assert "paper" not in comparison_markdown(document())
+
+
+def test_a_budget_that_cannot_be_met_is_a_row():
+    missed = {
+        "row": "tight",
+        "kind": "row",
+        "budget": BUDGET,
+        "seed": 0,
+        "metric": "top1",
+        "may_win": True,
+        "recipe": cells()[0]["recipe"],
+    }
+    text = comparison_markdown(document([*cells(), {**missed, "refused": "cannot remove 0.9"}]))
+    assert "| tight | impossible |  |  |  |  |  | 0 |" in text
+    assert "\n- tight does not meet the budget: cannot remove 0.9.\n" in text
+
+
+def test_a_terminal_gets_the_columns_for_which_there_is_room():
+    wide, narrow, tight = (comparison_page(document(), columns) for columns in (200, 80, 20))
+    assert "stability" in wide
+    assert "Δ MACs" in narrow
+    assert "stability" not in narrow
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert "top-1, %" in tight
+    assert "epochs" not in tight
+    assert "\n* prospr" in narrow
+    assert "\n  magnitude" in narrow
+    assert "removed: params=0.9, 2 seeds, * the winner, Δ to uniform at equal cost" in narrow
+    assert "prospr does not beat uniform at equal MACs" in narrow
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(54, "54"), (54_123, "54.1k"), (1_001_426, "1.00M"), (118_700_000, "119M"), (3.5e9, "3.50G"), (999_800, "1.00M"),
+     (0, "0"), (None, "")],
+)  # fmt: skip
+def test_magnitudes_have_three_digits(value, text):
+    assert magnitude(value) == text

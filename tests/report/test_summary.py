@@ -1,0 +1,124 @@
+import math
+
+import pytest
+
+from slimprune.report import best_row
+from slimprune.report.summary import combined_sd
+
+from .comparisons import BUDGET, both, cell, cells, document
+
+
+def rows(**changes):
+    return {row["row"]: row for row in document(**changes)["tables"][0]["rows"]}
+
+
+def test_rows_have_mean_and_spread_over_seeds():
+    row = rows()["prospr"]
+    assert row["mean"] == pytest.approx((90 + 92) / 2)
+    assert row["sd"] == pytest.approx(math.sqrt(((90 - 91) ** 2 + (92 - 91) ** 2) / (2 - 1)))
+    assert row["best"] == pytest.approx((91 + 93) / 2)
+    assert (row["n"], row["channels"], row["params"], row["macs"]) == (2, (100 + 101) / 2, (1000 + 1100) / 2, 2e7)
+    assert (row["scoring_seconds"], row["scoring_peak_bytes"]) == ((2 + 3) / 2, 3_000_001)
+    assert (row["epochs"], row["stability"], row["winner"]) == (3, 0.5, True)
+
+
+def test_differences_are_those_to_the_uniform_networks():
+    found = rows()
+    assert found["prospr"]["over_uniform_params"] == pytest.approx(91 - 89)
+    assert found["prospr"]["over_uniform_macs"] == pytest.approx(91 - 90.5)
+    assert found["magnitude"]["over_uniform_params"] == pytest.approx(89.5 - 89)
+    assert found["dense"]["over_uniform_macs"] == pytest.approx(93.5 - 90.5)
+    assert found["uniform at equal params"]["over_uniform_params"] is None
+
+
+def test_a_single_seed_has_no_spread():
+    row = document([cell("prospr", 0, 90)])["tables"][0]["rows"][0]
+    assert (row["n"], row["mean"], row["sd"]) == (1, pytest.approx(90), None)
+
+
+def test_the_winner_has_the_best_mean_among_those_that_may_win():
+    assert best_row(cells()) == "prospr"
+    assert best_row([*both("a", 90, 90), *both("b", 85, 96), *both("c", 99, 99, may_win=False)]) == "b"
+    assert best_row([*both("a", 90, 91), *both("b", 91, 90)]) == "a"
+    assert best_row(both("uniform", 90, 91, may_win=False)) == "uniform"
+    assert best_row([]) is None
+
+
+def test_a_row_that_missed_the_budget_with_one_seed_may_not_win():
+    missed = {
+        "row": "a",
+        "kind": "row",
+        "budget": BUDGET,
+        "seed": 1,
+        "metric": "top1",
+        "may_win": True,
+        "refused": "no",
+    }
+    records = [cell("a", 0, 99), missed, *both("b", 90, 90)]
+    assert best_row(records) == "b"
+    row = document(records)["tables"][0]["rows"][0]
+    assert (row["n"], row["mean"], row["refused"]) == (1, pytest.approx(99), "no")
+    (table,) = document([{**missed, "seed": 0}, missed])["tables"]
+    assert table["winner"] is None
+    assert table["findings"] == [
+        "No row met the budget with every seed, so there is no winner and nothing to measure it by.",
+        "a does not meet the budget: no.",
+    ]
+
+
+def test_what_is_said_follows_from_the_figures():
+    # sd of two values a and b: |a - b| / sqrt(2); combined: sqrt(sd_1 ** 2 + sd_2 ** 2).
+    assert combined_sd({"sd": 3.0}, {"sd": 4.0}) == 5.0
+    assert combined_sd({"sd": None}, {"sd": 4.0}) is None
+    both_sds = math.sqrt((2 / math.sqrt(2)) ** 2 + (1 / math.sqrt(2)) ** 2)
+    assert f"{both_sds:.2f}" == "1.58"
+    assert document()["tables"][0]["findings"] == [
+        "prospr beats uniform at equal parameters by more than the combined sd of 1.58 "
+        "(91.00 ± 1.41 against 89.00 ± 0.71, +2.00 points).",
+        "prospr does not beat uniform at equal MACs by more than the combined sd of 1.58 "
+        "(91.00 ± 1.41 against 90.50 ± 0.71, +0.50 points).",
+        "With other channels of the same widths (shuffle) the result is the same within the combined sd of 1.58 "
+        "(90.50 ± 0.71, -0.50 points).",
+        "With other initial weights (reinit) the result is worse, by more than the combined sd of 1.58 "
+        "(80.50 ± 0.71, -10.50 points).",
+    ]
+
+
+def test_a_loss_to_uniform_and_unequal_costs_are_said():
+    records = [*both("prospr", 80, 81), *both("late", 95, 95, may_win=False, epochs=6)]
+    records += both("uniform at equal params", 90, 91, "uniform")
+    (lost, unequal) = document(records)["tables"][0]["findings"]
+    assert lost.startswith("prospr does not beat uniform at equal parameters")
+    assert "-10.00 points" in lost
+    assert unequal == "Not of equal cost: late (6 epochs), where the winner took 3."
+
+
+def test_one_seed_leaves_it_open():
+    records = [cell("prospr", 0, 99), cell("uniform at equal params", 0, 1, "uniform")]
+    (sentence,) = document(records)["tables"][0]["findings"]
+    assert sentence.startswith(
+        "One seed says nothing about spread: whether prospr beats uniform at equal parameters is"
+    )
+
+
+def test_published_figures_stay_beside_ours():
+    paper = [
+        {"row": "prospr", "budget": BUDGET, "top1": 93.32, "miou": None, "source": "Table 2"},
+        {"row": "dense", "budget": None, "top1": 93.6, "miou": None, "source": "Table 2"},
+        {"row": "magnitude", "budget": "macs=0.9", "top1": 1.0, "miou": None, "source": "elsewhere"},
+    ]
+    with_paper, without = rows(paper=paper), rows()
+    assert [entry["top1"] for entry in with_paper["prospr"].pop("paper")] == [93.32]
+    assert [entry["top1"] for entry in with_paper["dense"].pop("paper")] == [93.6]
+    assert with_paper["magnitude"]["paper"] == []
+    without["prospr"].pop("paper")
+    assert with_paper["prospr"] == without["prospr"]
+
+
+def test_the_document_names_each_environment_once():
+    records = [*cells(), cell("random", 0, 50, environment={"device": "cuda (H200)"})]
+    assert [found["device"] for found in document(records)["environments"]] == ["cpu (x86_64)", "cuda (H200)"]
+
+
+def test_a_budget_that_was_not_begun_has_no_table():
+    assert [table["budget"] for table in document(budgets=[BUDGET, "macs=0.9"])["tables"]] == [BUDGET]

@@ -1,0 +1,55 @@
+"""Every file in recipes/ is valid, and every grid runs to its end on a tiny stand-in."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import slimprune
+from slimprune.grid import make_grid
+from slimprune.recipe import make_recipe, read_recipe
+from slimprune.steps import check_names
+
+FILES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+GRIDS = [file for file in FILES if "budgets" in read_recipe(file)]
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file not in GRIDS], ids=lambda file: file.stem)
+def test_the_recipes_are_valid(file: Path) -> None:
+    recipe = make_recipe(read_recipe(file)).with_defaults()
+    check_names(recipe)
+    assert recipe.out is not None
+    assert recipe.out.stem == file.stem
+
+
+@pytest.mark.parametrize("file", GRIDS, ids=lambda file: file.stem)
+def test_the_grids_are_valid(file: Path) -> None:
+    grid = make_grid(read_recipe(file))
+    assert grid.title
+    for budget in grid.budgets:
+        for cell in grid.row_cells(budget):
+            check_names(cell.recipe)
+
+
+TOO_LARGE = ("weights", "image_size", "amp", "round_to")
+
+
+def tiny(given: dict[str, Any], arch: str, data: str) -> dict[str, Any]:
+    """The same rows on a tiny network and tiny data: 1 epoch, 1 seed, 1 budget, 1 draw, few steps and rounds."""
+    small = {"arch": arch, "data": data, "epochs": 1, "draws": 1, "batch_size": 16, "score_batch": 8, "device": "cpu"}
+    kept = {name: value for name, value in given["base"].items() if name not in TOO_LARGE}
+    rows = {name: {**fields, **({"steps": 2} if fields.get("steps", 0) > 2 else {})} for name, fields in
+            given.get("rows", {}).items()}  # fmt: skip
+    base = {**kept, **small, **({"rounds": 2} if "rounds" in kept else {})}
+    quantity = given["budgets"][0].partition("=")[0]
+    return {**given, "base": base, "rows": rows, "seeds": [0], "budgets": [f"{quantity}=0.5"], "paper": []}
+
+
+@pytest.mark.parametrize("file", GRIDS, ids=lambda file: file.stem)
+def test_the_grids_run(file: Path, arch: str, data: str, tmp_path: Path) -> None:
+    given = tiny(read_recipe(file), arch, data)
+    document = slimprune.compare(given, out=tmp_path)
+    rows = {row["row"]: row for row in document["tables"][0]["rows"]}
+    assert set(make_grid(given).methods()) | {"dense", "uniform at equal params", "uniform at equal MACs"} <= set(rows)
+    assert all(row["n"] == 1 for row in rows.values())
+    assert (tmp_path / "compare.png").exists()
