@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,12 +12,12 @@ from threading import Lock
 from typing import Any, cast
 
 import torch
+from torch import nn
 
-from slimprune.budget import Cost, Plan
+from slimprune.budget import Cost
 from slimprune.errors import BudgetError
 from slimprune.grid import TRAINING, Cell
-from slimprune.outputs import write_whole
-from slimprune.prospect import planned
+from slimprune.prospect import Choice, chosen
 from slimprune.recipe import Recipe
 from slimprune.report import Saliency
 from slimprune.saliency import Narrowing, Scores, make_criterion
@@ -31,7 +31,6 @@ from slimprune.steps import (
     ignore,
     initialised,
     measured,
-    needs_scores,
     proven,
     scored,
     started,
@@ -53,15 +52,11 @@ class Sketch:
     """What a cell is to train.
 
     Attributes:
-        plan: which channels stay; None for the dense network and where the budget cannot be met.
-        saliency: how the channels were scored, None without scores.
-        search_epochs: epochs of the trials that found the rule.
+        choice: the plan and how it was found; None for the dense network and where the budget cannot be met.
         refused: why the budget cannot be met.
     """
 
-    plan: Plan | None = None
-    saliency: Saliency | None = None
-    search_epochs: int = 0
+    choice: Choice | None = None
     refused: str | None = None
 
 
@@ -117,16 +112,13 @@ class Workshop:
         """The plan of a cell, taken from its folder where an interrupted run left it there."""
         if cell.kind == "dense":
             return Sketch()
-        file = self._folder(cell) / "plan.json"
-        if file.exists():
-            return _from_plain(json.loads(file.read_text()))
-        file.parent.mkdir(parents=True, exist_ok=True)
+        recipe, folder = cell.recipe, self._folder(cell)
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            sketch = self._sketched(cell, listener, file.with_name("trials.json"))
+            analysis, start = self._analysis(recipe), self._starts[start_key(cell)]
+            return Sketch(chosen(recipe, analysis, start, listener, folder=folder, scorer=self._scored))
         except BudgetError as error:
             return Sketch(refused=str(error))
-        write_whole(file, json.dumps(_to_plain(sketch)))
-        return sketch
 
     def train(self, cell: Cell, sketch: Sketch, listener: Listener) -> Record:
         """The record of a cell: its network made, proven, trained and tested."""
@@ -134,9 +126,9 @@ class Workshop:
         if sketch.refused is not None:
             return {**_named(cell), "metric": work.metric.name, "refused": sketch.refused}
         start = self._starts[start_key(cell)]
-        if sketch.plan is None:
+        if sketch.choice is None:
             return self._dense_record(cell, work, cast(TrainResult, start.dense_training))
-        recipe, plan = cell.recipe, sketch.plan
+        recipe, plan, saliency, search = cell.recipe, sketch.choice.plan, sketch.choice.saliency, sketch.choice.search
         # Tracing and proofs patch what all threads share; training does not.
         with self._surgery:
             slimmed = proven(replace(self._analysis(recipe), work=work), start.inherited, plan)
@@ -151,8 +143,8 @@ class Workshop:
             "rule": plan.rule,
             "widths": plan.widths,
             "kept": {of: plan.slim.of(of) / plan.dense.of(of) for of in ("channels", "params", "macs")},
-            "scoring": None if sketch.saliency is None else asdict(sketch.saliency),
-            "epochs": before + sketch.search_epochs + result.epochs,
+            "scoring": None if saliency is None else asdict(saliency),
+            "epochs": before + (0 if search is None else search.epochs) + result.epochs,
         }
 
     def clear(self, cell: Cell) -> None:
@@ -171,16 +163,13 @@ class Workshop:
             self._analyses[key] = analysed(recipe, self._work(recipe), ignore)
         return self._analyses[key]
 
-    def _sketched(self, cell: Cell, listener: Listener, trials: Path) -> Sketch:
-        recipe, start = cell.recipe, self._starts[start_key(cell)]
-        analysis, scores, saliency = self._analysis(recipe), None, None
-        if needs_scores(recipe):
-            key = score_key(recipe)
-            if key not in self._scores:
-                self._scores[key] = scored(recipe, analysis, start.scored, listener)
-            scores, saliency = self._scores[key]
-        plan, search = planned(recipe, analysis, start.inherited, scores, listener, store=trials)
-        return Sketch(plan, saliency, 0 if search is None else search.epochs)
+    def _scored(
+        self, recipe: Recipe, analysis: Analysis, network: nn.Module, listener: Listener
+    ) -> tuple[Scores, Saliency]:
+        key = score_key(recipe)
+        if key not in self._scores:
+            self._scores[key] = scored(recipe, analysis, network, listener)
+        return self._scores[key]
 
     def _dense_record(self, cell: Cell, work: Workload, result: TrainResult) -> Record:
         with self._surgery:
@@ -236,17 +225,6 @@ def _own(work: Workload) -> Workload:
 def _key(recipe: Recipe, names: Sequence[str]) -> str:
     text = json.dumps({name: str(getattr(recipe, name)) for name in names}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _to_plain(sketch: Sketch) -> Mapping[str, Any]:
-    saliency = None if sketch.saliency is None else asdict(sketch.saliency)
-    plan = json.loads(cast(Plan, sketch.plan).to_json())
-    return {"plan": plan, "saliency": saliency, "search_epochs": sketch.search_epochs}
-
-
-def _from_plain(plain: Mapping[str, Any]) -> Sketch:
-    saliency = None if plain["saliency"] is None else Saliency(**plain["saliency"])
-    return Sketch(Plan.from_json(json.dumps(plain["plan"])), saliency, plain["search_epochs"])
 
 
 def _named(cell: Cell) -> Record:

@@ -4,23 +4,23 @@ import json
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from slimprune.budget import RULES, CostModel, Plan
+from slimprune.budget import RULES, CostModel
 from slimprune.data import Batch, data_sets, load
 from slimprune.errors import UsageError, VerificationError
 from slimprune.export import OnnxCheck, export_onnx, read_metadata, verify_onnx
 from slimprune.graph import Proof
 from slimprune.models import architectures
-from slimprune.outputs import Outputs, staged_outputs, write_whole
-from slimprune.prospect import planned
+from slimprune.outputs import Outputs, staged_outputs
+from slimprune.prospect import Choice, chosen, stored_choice
 from slimprune.recipe import Recipe, make_recipe
-from slimprune.report import Report, Saliency, Search, Trial, markdown
+from slimprune.report import Report, markdown
 from slimprune.saliency import criteria
 from slimprune.steps import (
     SEARCH,
@@ -35,9 +35,7 @@ from slimprune.steps import (
     ignore,
     initialised,
     measured,
-    needs_scores,
     proven,
-    scored,
     started,
     trained_by,
     training_settings,
@@ -85,9 +83,9 @@ def compress(
         analysis = _analysed(recipe, work, outputs.stage, listener)
         check_budget(recipe, analysis)
         start = started(recipe, work, outputs.stage / "train dense", listener)
-        chosen = _chosen(recipe, analysis, start, outputs.stage, listener)
-        slimmed = proven(analysis, start.inherited, chosen.plan)
-        report = replace(_reported(recipe, analysis, slimmed, chosen), dense_training=start.dense_training)
+        choice = chosen(recipe, analysis, start, listener, folder=outputs.stage)
+        slimmed = proven(analysis, start.inherited, choice.plan)
+        report = replace(_reported(recipe, analysis, slimmed, choice), dense_training=start.dense_training)
         # A model that cannot be exported is refused before it is trained.
         export_onnx(slimmed.module, work.samples[:2], outputs.stage / "untrained.onnx").path.unlink()
         slimmed = initialised(recipe, work.model, slimmed)
@@ -116,8 +114,8 @@ def plan(*, listener: Listener = ignore, **settings: Any) -> Report:
     work = _workload(recipe, None, Given())
     analysis = analysed(recipe, work, listener)
     check_budget(recipe, analysis)
-    chosen = _chosen(recipe, analysis, Start(work.model, work.model), None, listener)
-    report = _reported(recipe, analysis, proven(analysis, work.model, chosen.plan), chosen)
+    choice = chosen(recipe, analysis, Start(work.model, work.model), listener)
+    report = _reported(recipe, analysis, proven(analysis, work.model, choice.plan), choice)
     return replace(report, seconds=time.perf_counter() - began)
 
 
@@ -202,50 +200,12 @@ def _workload(recipe: Recipe, own: nn.Module | None, given: Given) -> Workload:
     return named_workload(recipe, device) if own is None else own_workload(own, given, device, recipe.seed)
 
 
-@dataclass(frozen=True, eq=False)
-class _Chosen:
-    """The plan and how it was found."""
-
-    plan: Plan
-    saliency: Saliency | None
-    search: Search | None
-
-    def to_json(self) -> str:
-        plain = {name: asdict(part) if part else None for name, part in vars(self).items() if name != "plan"}
-        return json.dumps({**plain, "plan": json.loads(self.plan.to_json())})
-
-    @classmethod
-    def from_json(cls, text: str) -> "_Chosen":
-        plain = json.loads(text)
-        saliency, search = plain["saliency"], plain["search"]
-        if search:
-            search = Search(search["rule"], tuple(Trial(**trial) for trial in search["trials"]), search["seconds"])
-        return cls(Plan.from_json(json.dumps(plain["plan"])), Saliency(**saliency) if saliency else None, search)
-
-
 def _analysed(recipe: Recipe, work: Workload, stage: Path, listener: Listener) -> Analysis:
     """Channel groups and costs; groups that an interrupted run left in `stage` with its plan are proven already."""
-    store = stage / PLAN_FILE
-    if not store.exists():
+    found = stored_choice(stage)
+    if found is None:
         return analysed(recipe, work, listener)
-    groups = _Chosen.from_json(store.read_text()).plan.groups
-    return Analysis(work, groups, CostModel.of(work.model, groups, work.example))
-
-
-def _chosen(recipe: Recipe, analysis: Analysis, start: Start, stage: Path | None, listener: Listener) -> _Chosen:
-    """The plan, taken from `stage` where an interrupted run left it there."""
-    store = stage / PLAN_FILE if stage is not None else None
-    if store is not None and store.exists():
-        return _Chosen.from_json(store.read_text())
-    scores, saliency = None, None
-    if needs_scores(recipe):
-        scores, saliency = scored(recipe, analysis, start.scored, listener)
-    trials = stage / "search.json" if stage is not None else None
-    plan, search = planned(recipe, analysis, start.inherited, scores, listener, store=trials)
-    chosen = _Chosen(plan, saliency, search)
-    if store is not None:
-        write_whole(store, chosen.to_json())
-    return chosen
+    return Analysis(work, found.plan.groups, CostModel.of(work.model, found.plan.groups, work.example))
 
 
 def _delivered(report: Report, work: Workload, slimmed: SlimModel, outputs: Outputs, listener: Listener) -> Report:
@@ -295,9 +255,9 @@ def _samples(bundle: Bundle, data: str | None) -> Tensor:
     return load(data or bundle.recipe["data"], image_size=bundle.recipe["image_size"]).samples(SAMPLES)
 
 
-def _reported(recipe: Recipe, analysis: Analysis, slimmed: SlimModel, chosen: _Chosen) -> Report:
+def _reported(recipe: Recipe, analysis: Analysis, slimmed: SlimModel, choice: Choice) -> Report:
     """What the slim model is."""
-    work, plan = analysis.work, chosen.plan
+    work, plan = analysis.work, choice.plan
     return Report(
         recipe=recipe,
         environment=environment(work.example.device),
@@ -306,7 +266,7 @@ def _reported(recipe: Recipe, analysis: Analysis, slimmed: SlimModel, chosen: _C
         dense=measured(work.model, work.example, plan.dense.channels),
         slim=measured(slimmed.module, work.example, plan.slim.channels),
         proof=cast(Proof, slimmed.proof),
-        saliency=chosen.saliency,
-        search=chosen.search,
+        saliency=choice.saliency,
+        search=choice.search,
         without_weights=work.without_weights,
     )

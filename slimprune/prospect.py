@@ -1,9 +1,12 @@
-"""Prospect search: width profiles of equal budget, tried out by short real trainings in successive halving."""
+"""The choice of a plan: by a rule, or by prospect search.
+
+In a prospect search width profiles of equal budget are tried out by short real trainings, in successive halving.
+"""
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -11,32 +14,99 @@ from torch import nn
 from slimprune.budget import Plan, profile
 from slimprune.outputs import write_whole
 from slimprune.recipe import Recipe
-from slimprune.report import Search, Trial
+from slimprune.report import Saliency, Search, Trial
 from slimprune.saliency import Scores
-from slimprune.steps import SEARCH, Analysis, Listener, allocated, initialised, proven, training_settings
+from slimprune.steps import (
+    SEARCH,
+    Analysis,
+    Listener,
+    Start,
+    allocated,
+    initialised,
+    needs_scores,
+    proven,
+    scored,
+    training_settings,
+)
 from slimprune.training import train
 
 CANDIDATES: tuple[str, ...] = (
     *(profile(score, reuse).name for reuse in (0, 0.1, 0.25, 0.5) for score in (0, 0.25)),
     "global",
 )
+Scorer = Callable[[Recipe, Analysis, nn.Module, Listener], tuple[Scores, Saliency]]
+PLAN_FILE = "plan.json"
 RUNGS = (1, 2, 4)
 """Epochs of the trials of one rung; half of the candidates go on to the next."""
 
 
-def planned(
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A plan and how it was found; round-trips JSON.
+
+    Attributes:
+        plan: which channels stay.
+        saliency: how they were scored, None for a rule without scores.
+        search: how the rule was found, where it was searched for.
+    """
+
+    plan: Plan
+    saliency: Saliency | None = None
+    search: Search | None = None
+
+    def to_json(self) -> str:
+        """The choice as JSON text."""
+        found = {name: asdict(part) if part else None for name, part in vars(self).items() if name != "plan"}
+        return json.dumps({**found, "plan": json.loads(self.plan.to_json())})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Choice":
+        """Inverse of `to_json`."""
+        plain = json.loads(text)
+        saliency, search = plain["saliency"], plain["search"]
+        if search:
+            search = Search(search["rule"], tuple(Trial(**trial) for trial in search["trials"]), search["seconds"])
+        return cls(Plan.from_json(json.dumps(plain["plan"])), Saliency(**saliency) if saliency else None, search)
+
+
+def stored_choice(folder: Path) -> Choice | None:
+    """The choice that an interrupted run left in its folder, if it came that far."""
+    file = folder / PLAN_FILE
+    return Choice.from_json(file.read_text()) if file.exists() else None
+
+
+def chosen(
     recipe: Recipe,
     analysis: Analysis,
-    network: nn.Module,
-    scores: Scores | None,
+    start: Start,
     listener: Listener,
     *,
-    store: Path | None = None,
-) -> tuple[Plan, Search | None]:
-    """The plan by the recipe's rule, or by the one that a search finds; arguments as in `searched`."""
+    folder: Path | None = None,
+    scorer: Scorer = scored,
+) -> Choice:
+    """The plan by the recipe's rule, or by the one that a search finds.
+
+    Args:
+        recipe: criterion, budget and rule.
+        analysis: the dense network, understood.
+        start: the networks to score and to inherit weights from.
+        listener: called while it scores and searches.
+        folder: where an interrupted run left its choice or its trials, and where this one leaves them.
+        scorer: makes the scores.
+    """
+    found = stored_choice(folder) if folder is not None else None
+    if found is not None:
+        return found
+    scores, saliency = scorer(recipe, analysis, start.scored, listener) if needs_scores(recipe) else (None, None)
     if recipe.rule == SEARCH:
-        return searched(recipe, analysis, network, scores, listener, store=store)
-    return allocated(recipe, analysis, scores), None
+        trials = folder / "search.json" if folder is not None else None
+        plan, search = searched(recipe, analysis, start.inherited, scores, listener, store=trials)
+        choice = Choice(plan, saliency, search)
+    else:
+        choice = Choice(allocated(recipe, analysis, scores), saliency)
+    if folder is not None:
+        write_whole(folder / PLAN_FILE, choice.to_json())
+    return choice
 
 
 def searched(

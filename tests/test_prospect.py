@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import slimprune
 from slimprune import prospect
-from slimprune.prospect import CANDIDATES, RUNGS, planned, searched
+from slimprune.prospect import CANDIDATES, RUNGS, Choice, chosen, searched, stored_choice
 from slimprune.recipe import Recipe, make_recipe
-from slimprune.report import Trial
+from slimprune.report import Saliency, Trial
 from slimprune.saliency import Scores
-from slimprune.steps import Analysis, analysed, ignore
+from slimprune.steps import Analysis, Start, analysed, ignore
 from slimprune.workload import Given, own_workload
 
 from .conftest import tiny_images
@@ -102,10 +102,20 @@ def test_a_real_search_keeps_the_budget_and_never_looks_at_test_targets(analysis
     assert again_plan.to_json() == plan.to_json()
 
 
-def test_a_named_rule_is_not_searched_for(analysis: Analysis) -> None:
-    plan, search = planned(recipe(rule="uniform"), analysis, analysis.work.model, None, ignore)
-    assert plan.rule == "uniform"
-    assert search is None
+def test_a_named_rule_is_neither_scored_nor_searched_for(analysis: Analysis, tmp_path: Path) -> None:
+    start = Start(analysis.work.model, analysis.work.model)
+    choice = chosen(recipe(rule="uniform"), analysis, start, ignore, folder=tmp_path)
+    assert choice.plan.rule == "uniform"
+    assert (choice.saliency, choice.search) == (None, None)
+    assert stored_choice(tmp_path).plan.to_json() == choice.plan.to_json()
+
+
+def test_a_choice_survives_json(analysis: Analysis) -> None:
+    plan, search = run(analysis)
+    choice = Choice(plan, Saliency("prospr", 3, 2, 0.5, 1.0, 10), search)
+    again = Choice.from_json(choice.to_json())
+    assert (again.saliency, again.search) == (choice.saliency, choice.search)
+    assert again.plan.to_json() == plan.to_json()
 
 
 def test_the_report_says_what_was_tried(tmp_path: Path) -> None:
