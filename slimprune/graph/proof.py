@@ -1,6 +1,6 @@
 """The proof of a removal: the slim model must equal the dense one with the removed channels silenced."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,12 +12,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from slimprune.errors import first_line
+from slimprune.graph.example import BATCH, FORWARD_ERRORS, Example, random_inputs
 from slimprune.graph.groups import ChannelGroup, named_tensors
 from slimprune.graph.removal import Kept, select, with_values
-from slimprune.graph.tracing import FORWARD_ERRORS, Example, inputs_of
 
 TOLERANCE = 1e-5
-_BATCH = 2
 _CALIBRATION_BATCH = 8
 
 
@@ -70,7 +69,8 @@ def prove_removal(
     Returns:
         The proof; it says what failed instead of raising.
     """
-    return Trial.prepare(dense, example).prove(slim, groups, kept)
+    groups = tuple(groups)
+    return Trial.prepare(dense, example, groups).prove(slim, groups, kept)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,33 +79,75 @@ class Trial:
 
     dense: nn.Module
     state: Mapping[str, Tensor]
-    inputs: tuple[Tensor, ...]
+    inputs: tuple[Any, ...]
     untouched: list[Tensor] | str
     trains: bool
+    mixing: frozenset[str]
+    visible: frozenset[str]
+    visible_in_training: frozenset[str]
 
     @classmethod
-    def prepare(cls, dense: nn.Module, example: Example, seed: int = 0) -> "Trial":
-        """Draws the tensors and inputs; `dense` itself is left untouched."""
-        state = _random_state(dense, random_inputs(example, seed + 1, batch=_CALIBRATION_BATCH), seed)
+    def prepare(cls, dense: nn.Module, example: Example, groups: Sequence[ChannelGroup], seed: int = 0) -> "Trial":
+        """Draws the tensors and inputs; `dense` itself is left untouched.
+
+        Args:
+            dense: the dense model.
+            example: gives shapes and dtypes.
+            groups: all its groups.
+            seed: of the draw.
+        """
+        mixing = frozenset(slot.name for group in groups for slot in group.slots_of("mixing"))
+        state = _random_state(dense, random_inputs(example, seed + 1, batch=_CALIBRATION_BATCH), seed, mixing)
         inputs = random_inputs(example, seed)
-        trains = not isinstance(_outputs(_training_twin(dense, state), inputs), str)
-        return cls(dense, state, inputs, _outputs(_twin(dense, state), inputs), trains)
+        trains = not isinstance(_outputs(_training_twin(dense, state), inputs, mixing), str)
+        visible = _visible(_twin(dense, state), inputs, groups)
+        others = [group for group in groups if trains and group.id not in visible]
+        return cls(
+            dense,
+            state,
+            inputs,
+            untouched=_outputs(_twin(dense, state), inputs, mixing),
+            trains=trains,
+            mixing=mixing,
+            visible=visible,
+            visible_in_training=_visible(_training_twin(dense, state), inputs, others),
+        )
 
     def prove(self, slim: nn.Module, groups: Iterable[ChannelGroup], kept: Kept) -> Proof:
         """The proof of one removal; see `prove_removal`."""
         groups = tuple(groups)
+        shrunk = [group for group in groups if group.id in kept]
         values = {**self.state, **select(self.state, groups, kept)}
-        structural = tuple(group.id for group in groups if group.id in kept and not group.exact)
+        silent = {**self.state, **silenced(self.state, groups, kept)}
+        structural = tuple(group.id for group in shrunk if not group.exact)
         problem = _misfit(slim, values)
         if problem is None and self.trains:
             problem = _training_problem(_training_twin(slim, values), self.inputs, gradients=bool(structural))
         if problem is not None:
             return Proof(float("inf"), problem=problem, structural=structural)
-        expected = _outputs(_twin(self.dense, {**self.state, **silenced(self.state, groups, kept)}), self.inputs)
-        proof = replace(_compare(expected, _outputs(_twin(slim, values), self.inputs)), structural=structural)
-        if proof.passed and _compare(self.untouched, expected).passed and any(group.id in kept for group in groups):
-            return replace(proof, problem="its removal does not show in the output: nothing can be proven")
+        expected = self._run(_twin(self.dense, silent))
+        proof = replace(_compare(expected, self._run(_twin(slim, values))), structural=structural)
+        hidden = [group for group in shrunk if group.id not in self.visible]
+        if any(group.id not in self.visible_in_training for group in hidden):
+            return replace(proof, problem=proof.problem or _UNSEEN)
+        if hidden and proof.passed:
+            return self._prove_in_training(slim, values, silent, structural)
+        if proof.passed and shrunk and _compare(self.untouched, expected).passed:
+            return replace(proof, problem=_UNSEEN)
         return proof
+
+    def _prove_in_training(
+        self, slim: nn.Module, values: Mapping[str, Tensor], silent: Mapping[str, Tensor], structural: tuple[str, ...]
+    ) -> Proof:
+        """Comparison in training mode, for channels of auxiliary heads that run only there."""
+        expected, found = self._run(_training_twin(self.dense, silent)), self._run(_training_twin(slim, values))
+        return replace(_compare(expected, found), structural=structural)
+
+    def _run(self, model: nn.Module) -> list[Tensor] | str:
+        return _outputs(model, self.inputs, self.mixing)
+
+
+_UNSEEN = "its removal does not show in the output: nothing can be proven"
 
 
 def silenced(tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], kept: Kept) -> dict[str, Tensor]:
@@ -123,21 +165,9 @@ def silenced(tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], kept
     return result
 
 
-def random_inputs(example: Example, seed: int, batch: int = _BATCH) -> tuple[Tensor, ...]:
-    """Random inputs of the example's shape, `batch` samples: standard normal float64, or integers in its range."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(tensor: Tensor) -> Tensor:
-        shape = (batch, *tensor.shape[1:])
-        if tensor.is_floating_point():
-            return torch.randn(shape, generator=generator, dtype=torch.float64)
-        above = 256 if tensor.dtype == torch.uint8 else int(tensor.max()) + 1
-        return torch.randint(0, max(above, 1), shape, generator=generator).to(tensor.dtype)
-
-    return tuple(draw(tensor).to(tensor.device) for tensor in inputs_of(example))
-
-
-def _random_state(model: nn.Module, inputs: tuple[Tensor, ...], seed: int) -> dict[str, Tensor]:
+def _random_state(
+    model: nn.Module, inputs: tuple[Any, ...], seed: int, mixing: frozenset[str]
+) -> dict[str, Tensor]:
     """float64 tensors of the model; vectors and norms random, since fresh ones are all zeros or ones and hide errors.
 
     Running statistics are those of `inputs`, then disturbed: without them a deep network's output fades to a constant.
@@ -156,19 +186,21 @@ def _random_state(model: nn.Module, inputs: tuple[Tensor, ...], seed: int) -> di
         elif tensor.is_floating_point() and (tensor.ndim <= 1 or not tensor.any()):
             state[name] = draw(tensor, -0.3, 0.3)
     twin = _twin(model, state)
-    for mean, variance in _calibrated_statistics(twin, inputs):
+    for mean, variance in _calibrated_statistics(twin, inputs, mixing):
         mean += variance.sqrt() * draw(mean, -0.3, 0.3)
         variance *= draw(variance, 0.5, 1.5)
     return {name: tensor.detach() for name, tensor in named_tensors(twin).items()}
 
 
-def _calibrated_statistics(model: nn.Module, inputs: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
+def _calibrated_statistics(
+    model: nn.Module, inputs: tuple[Any, ...], mixing: frozenset[str]
+) -> list[tuple[Tensor, Tensor]]:
     """Running mean and variance of every norm, set to those of `inputs`; other modules stay in eval mode."""
     norms = [module for module in model.modules() if isinstance(module, _NormBase)]
     for norm in norms:
         norm.momentum = 1.0
         norm.train(norm.running_mean is not None)
-    _outputs(model, inputs)
+    _outputs(model, inputs, mixing)
     return [(n.running_mean, n.running_var) for n in norms if n.running_mean is not None and n.running_var is not None]
 
 
@@ -198,12 +230,27 @@ def _misfit(slim: nn.Module, expected: Mapping[str, Tensor]) -> str | None:
 
 
 class _WithoutStatistics(TorchFunctionMode):
-    """Norms over channels keep their gain and offset only: what is left acts on every channel by itself."""
+    """Norms over channels keep their gain and offset only: what is left acts on every channel by itself.
+
+    Group norms that lose whole groups stay as they are. Dropout is off, since it draws by shape.
+    """
+
+    def __init__(self, model: nn.Module, mixing: frozenset[str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._mixing = {id(tensor) for name, tensor in named_tensors(model).items() if name in mixing}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is not F.layer_norm:
-            return func(*args, **(kwargs or {}))
-        return _gain_and_offset(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func is F.layer_norm:
+            return _gain_and_offset(*args, **kwargs)
+        if func is F.group_norm and id(kwargs.get("weight", args[2] if len(args) > 2 else None)) in self._mixing:
+            return _gain_and_offset_of_images(*args, **kwargs)
+        if func in _DROPOUTS:
+            return args[0] if args else kwargs["input"]
+        return func(*args, **kwargs)
+
+
+_DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
 
 
 def _gain_and_offset(
@@ -217,12 +264,42 @@ def _gain_and_offset(
     return scaled if bias is None else scaled + bias
 
 
-def _outputs(model: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor] | str:
+def _gain_and_offset_of_images(
+    input: Tensor,  # noqa: A002 the name under which torch's modules may pass it
+    num_groups: object,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float = 0.0,
+) -> Tensor:
+    shape = (-1, *[1] * (input.ndim - 2))
+    return input * weight.view(shape) + bias.view(shape)
+
+
+def _outputs(model: nn.Module, inputs: tuple[Any, ...], mixing: frozenset[str]) -> list[Tensor] | str:
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), _WithoutStatistics():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), _WithoutStatistics(model, mixing):
             return [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor)]
     except FORWARD_ERRORS as error:
         return first_line(error)
+
+
+def _visible(model: nn.Module, inputs: tuple[Any, ...], groups: Sequence[ChannelGroup]) -> frozenset[str]:
+    """Ids of the groups on which an output depends: the gradient of what makes their channels is not zero."""
+    parameters = dict(model.requires_grad_(False).named_parameters())
+    makers: dict[str, list[nn.Parameter]] = {}
+    for group in groups:
+        made = [parameters[s.name] for s in group.slots if s.role != "consumer" and s.name in parameters]
+        # Vectors tell as much as matrices and cost less memory.
+        makers[group.id] = [tensor for tensor in made if tensor.ndim == 1] or made
+    wanted = {id(tensor): tensor.requires_grad_() for several in makers.values() for tensor in several}
+    try:
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            leaves = [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor) and leaf.requires_grad]
+            found = torch.autograd.grad([leaf.square().sum() for leaf in leaves], list(wanted.values()), allow_unused=True)
+    except FORWARD_ERRORS:
+        return frozenset(makers)  # no gradients here: the comparison of outputs has to do
+    seen = {number for number, gradient in zip(wanted, found, strict=True) if gradient is not None and gradient.any()}
+    return frozenset(name for name, several in makers.items() if any(id(tensor) in seen for tensor in several))
 
 
 def _compare(expected: list[Tensor] | str, found: list[Tensor] | str) -> Proof:
@@ -249,10 +326,10 @@ def _relative(expected: Tensor, found: Tensor) -> float:
 
 def _spread(output: Tensor) -> float:
     """Largest difference that two samples make; 0 for an output without a batch."""
-    return float((output[0] - output[1]).abs().max()) if output.ndim > 0 and len(output) == _BATCH else 0.0
+    return float((output[0] - output[1]).abs().max()) if output.ndim > 0 and len(output) == BATCH else 0.0
 
 
-def _training_problem(model: nn.Module, inputs: tuple[Tensor, ...], gradients: bool) -> str | None:
+def _training_problem(model: nn.Module, inputs: tuple[Any, ...], gradients: bool) -> str | None:
     """What goes wrong when the slim model runs in training mode, in a clause."""
     try:
         with torch.set_grad_enabled(gradients), torch.random.fork_rng(devices=[]):
