@@ -1,81 +1,122 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from slimprune.errors import UnsupportedModelError
+from slimprune.graph import named_tensors
+from slimprune.graph.assembly import assemble
+from slimprune.graph.rules import table
 from slimprune.graph.tracing import trace
 from tests.networks import EXAMPLE, Flatten, Residual, toy
 
 
-def reach(model, layer):
-    return next(found for found in trace(model, EXAMPLE) if found.layer == layer)
+def reasons(forward, **layers):
+    """Why the layers of a network that computes `forward(net, x)` are protected, before any proof."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 2)
+            for name, layer in layers.items():
+                setattr(self, name, layer)
+
+        def forward(self, x):
+            return self.head(forward(self, self.conv(x)))
+
+    model = Net()
+    order = {name: position for position, name in enumerate(named_tensors(model))}
+    return {group.id: group.protected_reason for group in assemble(trace(model, EXAMPLE), order)}
 
 
-def test_flatten_reaches_four_columns_a_channel():
-    found = reach(toy(Flatten), "conv")
-    columns = next(touch for touch in found.touches if touch.name == "hidden.weight")
-    assert (columns.dim, columns.role, len(columns.index)) == (1, "consumer", 6 * 4)
-    assert sorted(zip(columns.index, columns.root, strict=True))[:5] == [(0, 0), (1, 0), (2, 0), (3, 0), (4, 1)]
+def mean(x):
+    return x.mean((2, 3))
 
 
-def test_residual_sum_reaches_both_branches():
-    names = {(touch.name, touch.role) for touch in reach(toy(Residual), "stem").touches}
-    assert {("stem.weight", "producer"), ("outer.weight", "producer"), ("outer_bn.running_var", "norm")} <= names
-    assert {("inner.weight", "consumer"), ("head.weight", "consumer")} <= names
+def test_columns_of_a_flattened_channel_are_united_with_its_row():
+    identities = trace(toy(Flatten), EXAMPLE)
+    rows, columns = (identities.find(identities.places[place]) for place in (("conv.weight", 0), ("hidden.weight", 1)))
+    assert torch.equal(columns.view(6, 4), rows[:, None].expand(6, 4))
+
+
+PROTECTED = {
+    "softmax over channels": (lambda net, x: mean(x.softmax(1)), "_softmax joins several channels"),
+    "mean over channels": (lambda net, x: mean(x + x.mean(1, True)), "mean joins several channels"),
+    "sorted channels": (lambda net, x: mean(x.sort(1)[0]), "sort joins several channels"),
+    "pooled channels": (lambda net, x: F.max_pool1d(mean(x)[:, None], 3, 1, 1)[:, 0], "joins several channels"),
+    "products of activations": (lambda net, x: mean(x @ x), "bmm multiplies activations with each other"),
+    "attention": (lambda net, x: mean(F.scaled_dot_product_attention(x, x, x)), "attention in "),
+    "a sum broadcast over channels": (lambda net, x: mean(x + net.one(x)), "add is broadcast over channels"),
+    "a layer over positions": (lambda net, x: mean(net.rows(x)), "addmm in rows reads positions, not channels"),
+    "an operator without a rule": (lambda net, x: mean(torch.fft.rfft(x).real), "there is no rule for _fft_r2c"),
+    "the model's input": (lambda net, x: mean(x + net.seen(torch.zeros(1, 3, 8, 8))), None),
+}
+LAYERS = {"one": lambda: nn.Conv2d(8, 1, 1), "rows": lambda: nn.Linear(8, 8), "seen": lambda: nn.Conv2d(3, 8, 3, padding=1)}
+
+
+@pytest.mark.parametrize("name", PROTECTED)
+def test_what_joins_channels_protects_them_and_says_what_it_was(name):
+    forward, reason = PROTECTED[name]
+    found = reasons(forward, **{layer: make() for layer, make in LAYERS.items()})["conv"]
+    assert found == reason if reason is None else reason in found
+
+
+FREE = {
+    "a spatial gate": lambda net, x: mean(x * net.one(x).sigmoid()),
+    "a position code": lambda net, x: mean(x * net.code),
+    "padding": lambda net, x: mean(F.pad(x, (1, 1, 1, 1))),
+    "pooling and resampling": lambda net, x: mean(F.interpolate(F.avg_pool2d(x, 2), scale_factor=2)),
+    "dropout": lambda net, x: mean(F.dropout2d(F.dropout(x, training=net.training), training=net.training)),
+    "rolled and flipped": lambda net, x: mean(x.roll(2, 3).flip(2)),
+    "written over": lambda net, x: mean(x.clone().copy_(x)),
+    "mean of positions in two steps": lambda net, x: x.flatten(2).mean(-1),
+    "selected positions": lambda net, x: x[:, :, torch.tensor([0, 3])].amax((2, 3)),
+}
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_what_acts_on_each_channel_by_itself_leaves_it_free(name):
+    layers = {"one": nn.Conv2d(8, 1, 1), "code": nn.Parameter(torch.rand(8, 8))}
+    assert reasons(FREE[name], **layers)["conv"] is None
+
+
+def test_writing_into_a_part_of_another_tensor_is_an_obstacle():
+    def forward(net, x):
+        wide = torch.zeros(len(x), 8, 8, 8)
+        wide[:, :8] = x
+        return mean(wide)
+
+    assert "writes channels into a part of another tensor" in reasons(forward)["conv"]
+
+
+def test_a_rule_that_fails_protects_what_reached_it(monkeypatch):
+    def broken(flow, call):
+        raise IndexError("list index out of range\nmore")
+
+    monkeypatch.setitem(table.RULES, "mean", broken)
+    found = reasons(lambda net, x: mean(x))
+    assert found["conv"] == "channels cannot be followed through mean: list index out of range"
 
 
 def test_last_layer_meets_the_output():
-    assert [obstacle.reason for obstacle in reach(toy(Residual), "head").obstacles] == ["model output"]
+    assert reasons(lambda net, x: mean(x)) == {"conv": None, "head": "model output"}
 
 
 def test_frozen_models_are_traced_and_left_frozen():
     model = toy(Residual).requires_grad_(False)
-    assert len(list(trace(model, EXAMPLE))) == 4
+    assert len(trace(model, EXAMPLE).places) > 4
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_grouped_convolution_is_an_obstacle_that_names_the_layer():
-    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=2), nn.Conv2d(8, 4, 1))
-    reasons = [obstacle.reason for obstacle in reach(model, "0").obstacles]
-    assert reasons == ["grouped convolution 1 (groups=2) is not slimmed"]
-
-
-def test_layers_that_cannot_be_followed_are_protected_with_the_reason(monkeypatch):
-    class Joined(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.left, self.right = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 5, 3, padding=1)
-            self.head = nn.Linear(9 * 64, 2)
-
-        def forward(self, x):
-            return self.head(torch.cat([self.left(x), self.right(x)], 1).flatten(1))
-
-    def broken(*_):
-        raise IndexError("list index out of range\nmore")
-
-    monkeypatch.setattr("slimprune.graph.tracing._reach", broken)
-    left, right, head = trace(Joined(), EXAMPLE)
-    assert [obstacle.reason for obstacle in left.obstacles] == [
-        "its channels cannot be followed: list index out of range"
-    ]
-    assert (left.width, right.width, head.width) == (4, 5, 2)
-    assert {touch.name for touch in right.touches} == {"right.weight", "right.bias"}
-
-
-def test_a_graph_that_cannot_be_built_is_one_sentence(monkeypatch):
-    import torch_pruning
-
-    def broken(*_, **__):
-        raise KeyError("no such node")
-
-    monkeypatch.setattr(torch_pruning.DependencyGraph, "build_dependency", broken)
-    with pytest.raises(UnsupportedModelError, match=r"torch-pruning cannot trace Residual \('no such node'\)"):
-        list(trace(toy(Residual), EXAMPLE))
+def test_a_failing_forward_is_one_sentence():
+    with pytest.raises(UnsupportedModelError, match=r"Residual cannot be traced: "):
+        trace(toy(Residual), torch.zeros(1, 5, 8, 8))
 
 
 def test_model_is_untouched():
     model = toy(Residual).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    list(trace(model, EXAMPLE))
+    trace(model, EXAMPLE)
     assert model.training
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())

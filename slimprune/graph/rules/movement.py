@@ -26,6 +26,16 @@ def move_as_numbers(flow: Flow, call: Call) -> None:
     _move(flow, call, run)
 
 
+def pick(flow: Flow, call: Call) -> None:
+    """Entries of the first argument, chosen by numbers that are data, not channels."""
+    values = call["self"]
+
+    def run(change: Callable[[Tensor], Tensor]) -> Any:
+        return call.run(lambda tensor: change(tensor) if tensor is values else tensor.detach().cpu())
+
+    _move(flow, call, run, [values])
+
+
 def reshape(flow: Flow, call: Call) -> None:
     """Views of another shape. A dimension of channels that is cut into several keeps the length of each part."""
     shape = call.out.shape
@@ -62,8 +72,10 @@ def strided(flow: Flow, call: Call) -> None:
     _move(flow, call, lambda change: call.run(lambda tensor: change(tensor).contiguous()))
 
 
-def _move(flow: Flow, call: Call, run: Callable[[Callable[[Tensor], Tensor]], Any]) -> None:
-    moved = [tensor for tensor in call.tensors if flow.carries(tensor)]
+def _move(
+    flow: Flow, call: Call, run: Callable[[Callable[[Tensor], Tensor]], Any], tensors: list[Tensor] | None = None
+) -> None:
+    moved = [tensor for tensor in (call.tensors if tensors is None else tensors) if flow.carries(tensor)]
     source = flow.source(moved[0]) if len(moved) == 1 else None
     if source is not None:
         _move_source(flow, call, run, source, moved[0])
@@ -97,19 +109,18 @@ def _alias(ids: Tensor) -> Tensor:
 
 def _cut_dims(before: torch.Size, after: torch.Size) -> list[tuple[int, list[int]]]:
     """Dimensions of `before` that a view cuts into several longer than 1, with the lengths of the parts."""
-    found = []
-    position = 0
-    for dim, size in enumerate(before):
-        parts: list[int] = []
-        if size > 1:
-            while position < len(after) and after[position] == 1:
-                position += 1
-            while position < len(after) and math.prod(parts) < size:
-                parts.append(after[position])
-                position += 1
-            if math.prod(parts) != size:
-                return found
-            parts = [part for part in parts if part > 1]
-            if len(parts) > 1:
-                found.append((dim, parts))
-    return found
+    old = [(dim, size) for dim, size in enumerate(before) if size != 1]
+    new = [size for size in after if size != 1]
+    cuts: list[tuple[int, list[int]]] = []
+    while old and new:
+        dims, parts = [old.pop(0)], [new.pop(0)]
+        while (have := math.prod(size for _, size in dims)) != (got := math.prod(parts)):
+            if (have < got and not old) or (have > got and not new):
+                return cuts
+            if have < got:
+                dims.append(old.pop(0))
+            else:
+                parts.append(new.pop(0))
+        if len(dims) == 1 < len(parts):
+            cuts.append((dims[0][0], parts))
+    return cuts

@@ -39,6 +39,7 @@ RULES: dict[str, Rule] = {
     **_each(norms.layer_norm, "native_layer_norm"),
     **_each(norms.group_norm, "native_group_norm"),
     **_each(elementwise.product, "mul div _prelu_kernel masked_fill logical_and bitwise_and"),
+    **_each(elementwise.elementwise, "hardswish log_sigmoid_forward rrelu_with_noise rsub where"),
     **_each(elementwise.gated_halves, "glu"),
     **_each(elementwise.overwrite, "copy"),
     **_each(
@@ -53,10 +54,11 @@ RULES: dict[str, Rule] = {
     ),
     **_each(
         movement.move,
-        "permute transpose t slice select cat stack split_with_sizes unbind expand squeeze unsqueeze index index_select "
-        "gather take_along_dim roll flip repeat repeat_interleave unfold diagonal movedim narrow pixel_shuffle "
+        "permute transpose t slice select cat stack split_with_sizes unbind expand squeeze unsqueeze "
+        "roll flip repeat repeat_interleave unfold diagonal movedim narrow pixel_shuffle "
         "pixel_unshuffle channel_shuffle native_channel_shuffle",
     ),
+    **_each(movement.pick, "index index_select gather take_along_dim"),
     **_each(movement.move_as_numbers, "im2col upsample_nearest1d upsample_nearest2d upsample_nearest3d"),
     **_each(movement.reshape, "view _unsafe_view reshape _reshape_alias unflatten flatten"),
     **_each(movement.split, "split"),
