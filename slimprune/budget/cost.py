@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from slimprune.graph import ChannelGroup, Example, first_sample, named_tensors, unfused_attention
+from slimprune.graph import ChannelGroup, Example, first_samples, named_tensors, unfused_attention
 
 Integers = NDArray[np.int64]
 Quantity = Literal["params", "macs", "channels"]
@@ -111,7 +111,7 @@ def _count_uses(model: nn.Module, example: Example) -> tuple[dict[str, int], int
     counter = _MacCounter(twin)
     # Fused attention is one opaque operator that has no formula.
     with torch.no_grad(), torch.random.fork_rng(devices=[]), unfused_attention(), counter:
-        twin(*first_sample(example))
+        twin(*first_samples(example))
     sizes = {name: tensor.numel() for name, tensor in named_tensors(twin).items()}
     return {name: macs // sizes[name] for name, macs in counter.macs.items()}, counter.fixed
 

@@ -1,6 +1,6 @@
 """Model and example input to channel groups, each proven."""
 
-from slimprune.graph.example import FORWARD_ERRORS, Example, first_sample, inputs_of
+from slimprune.graph.example import FORWARD_ERRORS, Example, first_samples, inputs_of
 from slimprune.graph.find import find_groups
 from slimprune.graph.groups import ChannelGroup, Role, Slot, free_groups, named_tensors
 from slimprune.graph.proof import TOLERANCE, Proof, prove_removal
@@ -17,7 +17,7 @@ __all__ = [
     "Role",
     "Slot",
     "find_groups",
-    "first_sample",
+    "first_samples",
     "free_groups",
     "inputs_of",
     "keep_channels",

@@ -160,4 +160,3 @@ def _named(groups: list[ChannelGroup]) -> list[ChannelGroup]:
         name = group.id if taken[group.id] == 1 else f"{group.id}#{taken[group.id]}"
         named.append(ChannelGroup(name, group.width, group.slots, group.protected_reason))
     return named
-

@@ -31,9 +31,9 @@ def inputs_of(example: Example) -> tuple[Any, ...]:
     return example if isinstance(example, tuple) else (example,)
 
 
-def first_sample(example: Example) -> tuple[Any, ...]:
-    """The positional arguments, each tensor cut to its first sample."""
-    cut: tuple[Any, ...] = tree_map_only(Tensor, lambda tensor: tensor[:1], inputs_of(example))
+def first_samples(example: Example, count: int = 1) -> tuple[Any, ...]:
+    """The positional arguments, each tensor cut to its first `count` samples."""
+    cut: tuple[Any, ...] = tree_map_only(Tensor, lambda tensor: tensor[:count], inputs_of(example))
     return cut
 
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,11 @@ from slimprune.errors import UnsupportedModelError, UsageError, first_line
 from slimprune.graph.assembly import assemble
 from slimprune.graph.example import FORWARD_ERRORS, Example, inputs_of, shapes_of
 from slimprune.graph.groups import ChannelGroup, free_groups, named_tensors
-from slimprune.graph.proof import Proof, Trial
+from slimprune.graph.proof import Proof, Trial, prove_in
 from slimprune.graph.removal import Kept, select, with_tensors
 from slimprune.graph.tracing import trace
+
+Prove = Callable[[Kept], Proof]
 
 
 def find_groups(
@@ -47,7 +50,14 @@ def find_groups(
     order = {name: position for position, name in enumerate(named_tensors(model))}
     groups = _protect_named(assemble(trace(model, example), order), protect)
     groups = [g.protect("has a single channel") if g.width == 1 and not g.protected_reason else g for g in groups]
-    refused = _refused(Trial.prepare(model, example, groups), groups, progress or (lambda done, total: None))
+    draw = cache(lambda seed: Trial.prepare(model, example, groups, seed))
+
+    def prove(kept: Kept) -> Proof:
+        tensors = named_tensors(model)
+        slim = with_tensors(model, {**tensors, **select(tensors, groups, kept)})
+        return prove_in(draw, slim, groups, kept)
+
+    refused = _refused(prove, groups, progress or (lambda done, total: None))
     return [group.protect(f"not proven: {refused[group.id]}") if group.id in refused else group for group in groups]
 
 
@@ -78,40 +88,47 @@ def _protect_named(groups: Iterable[ChannelGroup], patterns: Sequence[str]) -> l
     return groups
 
 
-def _refused(
-    trial: Trial, groups: Sequence[ChannelGroup], progress: Callable[[int, int], None]
-) -> dict[str, str]:
+def _refused(prove: Prove, groups: Sequence[ChannelGroup], progress: Callable[[int, int], None]) -> dict[str, str]:
     """By group id, why half of its channels cannot be removed, for those of the free groups where that is so.
 
-    All are removed at once; where that cannot be proven, the two halves of the list one after the other, and so on:
-    k bad ones among n groups take about 2 k log n proofs. Each part is proven together with all that was proven before,
-    so that the groups which pass can be removed together.
+    A random half is removed first, then the second half of the channels: code that cuts channels at a fixed place may
+    happen to fit one of them.
     """
-    free = list(free_groups(groups))
     refused: dict[str, str] = {}
-    kept: dict[str, Tensor] = {}
-    waiting = [free]
-    progress(len(groups) - len(free), len(groups))
-    while waiting:
-        part = waiting.pop()
-        if not part:
-            continue
-        proof = _proof(trial, groups, kept | {group.id: _half(group) for group in part})
-        if proof.passed:
-            kept |= {group.id: _half(group) for group in part}
-        elif len(part) == 1:
-            refused[part[0].id] = proof.reason
-        else:
-            waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
-        progress(len(groups) - sum(map(len, waiting)), len(groups))
+    for half in (_random_half, _first_half):
+        free = [group for group in free_groups(groups) if group.id not in refused]
+        refused |= _refused_halves(prove, len(groups), {group.id: half(group) for group in free}, progress)
     return refused
 
 
-def _proof(trial: Trial, groups: Sequence[ChannelGroup], kept: Kept) -> Proof:
-    slim = with_tensors(trial.dense, {**trial.state, **select(trial.state, groups, kept)})
-    return trial.prove(slim, groups, kept)
+def _refused_halves(prove: Prove, total: int, halves: Kept, progress: Callable[[int, int], None]) -> dict[str, str]:
+    """Those of the groups in `halves` that cannot be reduced to what it keeps of them.
+
+    All are reduced at once; where that cannot be proven, the two halves of the list one after the other, and so on: k
+    bad ones among n groups take about 2 k log n proofs. Each part is proven together with all that was proven before,
+    so that the groups which pass can be slimmed together.
+    """
+    refused: dict[str, str] = {}
+    proven: dict[str, Tensor] = {}
+    waiting = [list(halves)]
+    while waiting:
+        part = waiting.pop()
+        tried = proven | {name: halves[name] for name in part}
+        proof = prove(tried) if part else None
+        if proof is None or proof.passed:
+            proven = tried
+        elif len(part) == 1:
+            refused[part[0]] = proof.reason
+        else:
+            waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
+        progress(total - sum(map(len, waiting)), total)
+    return refused
 
 
-def _half(group: ChannelGroup) -> Tensor:
+def _random_half(group: ChannelGroup) -> Tensor:
     generator = torch.Generator().manual_seed(group.width)
     return torch.randperm(group.width, generator=generator)[: group.width // 2].sort().values
+
+
+def _first_half(group: ChannelGroup) -> Tensor:
+    return torch.arange(group.width // 2)

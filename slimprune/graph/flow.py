@@ -1,7 +1,7 @@
 """The flow of channels through one forward: which identity each tensor carries, and which tensor of the model it is."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -91,9 +91,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Flow:
-    """Reads and writes what tensors carry."""
+    """Reads and writes what tensors carry.
+
+    Attributes:
+        identities: the numbers that are carried.
+        computed: layers whose weights are no plain tensors of the model, with the reason.
+    """
 
     identities: Identities
+    computed: dict[str, str] = field(default_factory=dict)
 
     def carries(self, tensor: Tensor) -> bool:
         """Whether the tensor carries an identity or is a tensor of the model."""

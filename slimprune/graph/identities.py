@@ -1,9 +1,9 @@
 """Channel identities: one number per channel, carried beside activations and united where channels must stay together.
 
-An *identity tensor* has the shape of the activation beside which it is carried, int64, one number per element: 0 where no
-channel is (constants, padding), the number of an obstacle (a reason) where a channel of the other operand cannot be
-removed, or the number of a place: a position along one dimension of a parameter or buffer. Dimensions along which the
-numbers do not change have stride 0, so that most identity tensors hold no more than one number per channel.
+An *identity tensor* has the shape of the activation beside which it is carried, int64, one number per element: 0 where
+no channel is (constants, padding), the number of an obstacle (a reason) where what meets it cannot be removed, or the
+number of a place: a position along one dimension of a parameter or buffer. Dimensions along which the numbers do not
+change have stride 0, so that most identity tensors hold no more than one number per channel.
 """
 
 from dataclasses import dataclass, field
@@ -51,7 +51,7 @@ class Identities:
         return self.places[name, dim]
 
     def element(self, name: str, shape: torch.Size, role: Role) -> Tensor:
-        """Numbers, of the given shape, of all elements of the tensor called `name`; those of a vector are its places."""
+        """Numbers, in the given shape, of all elements of the tensor called `name`; for a vector its places."""
         if len(shape) == 1:
             return self.place(name, 0, shape[0], role)
         if name not in self.elements:
@@ -67,7 +67,7 @@ class Identities:
         return roots
 
     def unite(self, first: Tensor, second: Tensor) -> None:
-        """Unites places pairwise (broadcast against each other); a place that is paired with an obstacle is protected."""
+        """Unites places pairwise (broadcast against each other); a place that is paired with an obstacle stays."""
         first, second = (ids.reshape(-1) for ids in _narrowed(*torch.broadcast_tensors(first, second)))
         differ = first != second
         first, second = first[differ], second[differ]

@@ -1,23 +1,22 @@
 """The proof of a removal: the slim model must equal the dense one with the removed channels silenced."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from slimprune.errors import first_line
-from slimprune.graph.example import BATCH, FORWARD_ERRORS, Example, random_inputs
+from slimprune.graph.example import BATCH, FORWARD_ERRORS, Example, first_samples, random_inputs
 from slimprune.graph.groups import ChannelGroup, named_tensors
-from slimprune.graph.removal import Kept, select, with_values
+from slimprune.graph.rehearsal import eval_twin, outputs, random_state, training_twin, visible_groups
+from slimprune.graph.removal import Kept, select
 
 TOLERANCE = 1e-5
 _CALIBRATION_BATCH = 8
+_DRAWS = 3
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,23 @@ def prove_removal(
         The proof; it says what failed instead of raising.
     """
     groups = tuple(groups)
-    return Trial.prepare(dense, example, groups).prove(slim, groups, kept)
+    return prove_in(lambda seed: Trial.prepare(dense, example, groups, seed), slim, groups, kept)
+
+
+def prove_in(draw: Callable[[int], "Trial"], slim: nn.Module, groups: Sequence[ChannelGroup], kept: Kept) -> Proof:
+    """The proof in the first of a few trials in which anything shows: in a small network all that is left may be dead.
+
+    Args:
+        draw: the trial of a seed.
+        slim: the smaller module under test.
+        groups: channel groups of the dense model.
+        kept: by group id, the channels that `slim` has.
+    """
+    for seed in range(_DRAWS):
+        proof = draw(seed).prove(slim, groups, kept)
+        if proof.problem not in (_UNSEEN, _INERT):
+            break
+    return proof
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +95,7 @@ class Trial:
     dense: nn.Module
     state: Mapping[str, Tensor]
     inputs: tuple[Any, ...]
+    batch: tuple[Any, ...]
     untouched: list[Tensor] | str
     trains: bool
     mixing: frozenset[str]
@@ -97,20 +113,23 @@ class Trial:
             seed: of the draw.
         """
         mixing = frozenset(slot.name for group in groups for slot in group.slots_of("mixing"))
-        state = _random_state(dense, random_inputs(example, seed + 1, batch=_CALIBRATION_BATCH), seed, mixing)
-        inputs = random_inputs(example, seed)
-        trains = not isinstance(_outputs(_training_twin(dense, state), inputs, mixing), str)
-        visible = _visible(_twin(dense, state), inputs, groups)
+        # The inputs are among those to which the norms are calibrated: on others a deep network may run away.
+        batch = random_inputs(example, seed, batch=_CALIBRATION_BATCH)
+        inputs = first_samples(batch, BATCH)
+        state = random_state(dense, batch, seed, mixing)
+        trains = not isinstance(outputs(training_twin(dense, state), inputs, mixing), str)
+        visible = visible_groups(eval_twin(dense, state), inputs, groups)
         others = [group for group in groups if trains and group.id not in visible]
         return cls(
             dense,
             state,
             inputs,
-            untouched=_outputs(_twin(dense, state), inputs, mixing),
+            batch,
+            untouched=outputs(eval_twin(dense, state), inputs, mixing),
             trains=trains,
             mixing=mixing,
             visible=visible,
-            visible_in_training=_visible(_training_twin(dense, state), inputs, others),
+            visible_in_training=visible_groups(training_twin(dense, state), batch, others),
         )
 
     def prove(self, slim: nn.Module, groups: Iterable[ChannelGroup], kept: Kept) -> Proof:
@@ -122,11 +141,11 @@ class Trial:
         structural = tuple(group.id for group in shrunk if not group.exact)
         problem = _misfit(slim, values)
         if problem is None and self.trains:
-            problem = _training_problem(_training_twin(slim, values), self.inputs, gradients=bool(structural))
+            problem = _training_problem(training_twin(slim, values), self.inputs, gradients=bool(structural))
         if problem is not None:
             return Proof(float("inf"), problem=problem, structural=structural)
-        expected = self._run(_twin(self.dense, silent))
-        proof = replace(_compare(expected, self._run(_twin(slim, values))), structural=structural)
+        expected = self._run(eval_twin(self.dense, silent))
+        proof = replace(_compare(expected, self._run(eval_twin(slim, values))), structural=structural)
         hidden = [group for group in shrunk if group.id not in self.visible]
         if any(group.id not in self.visible_in_training for group in hidden):
             return replace(proof, problem=proof.problem or _UNSEEN)
@@ -139,14 +158,19 @@ class Trial:
     def _prove_in_training(
         self, slim: nn.Module, values: Mapping[str, Tensor], silent: Mapping[str, Tensor], structural: tuple[str, ...]
     ) -> Proof:
-        """Comparison in training mode, for channels of auxiliary heads that run only there."""
-        expected, found = self._run(_training_twin(self.dense, silent)), self._run(_training_twin(slim, values))
+        """Comparison in training mode, for channels of auxiliary heads that run only there.
+
+        It takes the larger batch: norms over two samples blow up rounding errors.
+        """
+        expected = outputs(training_twin(self.dense, silent), self.batch, self.mixing)
+        found = outputs(training_twin(slim, values), self.batch, self.mixing)
         return replace(_compare(expected, found), structural=structural)
 
     def _run(self, model: nn.Module) -> list[Tensor] | str:
-        return _outputs(model, self.inputs, self.mixing)
+        return outputs(model, self.inputs, self.mixing)
 
 
+_INERT = "the output does not depend on the input: nothing can be proven"
 _UNSEEN = "its removal does not show in the output: nothing can be proven"
 
 
@@ -165,60 +189,6 @@ def silenced(tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], kept
     return result
 
 
-def _random_state(
-    model: nn.Module, inputs: tuple[Any, ...], seed: int, mixing: frozenset[str]
-) -> dict[str, Tensor]:
-    """float64 tensors of the model; vectors and norms random, since fresh ones are all zeros or ones and hide errors.
-
-    Running statistics are those of `inputs`, then disturbed: without them a deep network's output fades to a constant.
-    """
-    generator = torch.Generator().manual_seed(seed + 1)
-
-    def draw(like: Tensor, low: float, high: float) -> Tensor:
-        return torch.empty(like.shape, dtype=torch.float64).uniform_(low, high, generator=generator).to(like.device)
-
-    norms = [module for module in model.modules() if isinstance(module, _NormBase)]
-    gains = {id(norm.weight) for norm in norms} | {id(norm.running_var) for norm in norms}
-    state = {name: _double(tensor) for name, tensor in named_tensors(model).items()}
-    for name, tensor in named_tensors(model).items():
-        if tensor.is_floating_point() and id(tensor) in gains:
-            state[name] = draw(tensor, 0.5, 1.5)
-        elif tensor.is_floating_point() and (tensor.ndim <= 1 or not tensor.any()):
-            state[name] = draw(tensor, -0.3, 0.3)
-    twin = _twin(model, state)
-    for mean, variance in _calibrated_statistics(twin, inputs, mixing):
-        mean += variance.sqrt() * draw(mean, -0.3, 0.3)
-        variance *= draw(variance, 0.5, 1.5)
-    return {name: tensor.detach() for name, tensor in named_tensors(twin).items()}
-
-
-def _calibrated_statistics(
-    model: nn.Module, inputs: tuple[Any, ...], mixing: frozenset[str]
-) -> list[tuple[Tensor, Tensor]]:
-    """Running mean and variance of every norm, set to those of `inputs`; other modules stay in eval mode."""
-    norms = [module for module in model.modules() if isinstance(module, _NormBase)]
-    for norm in norms:
-        norm.momentum = 1.0
-        norm.train(norm.running_mean is not None)
-    _outputs(model, inputs, mixing)
-    return [(n.running_mean, n.running_var) for n in norms if n.running_mean is not None and n.running_var is not None]
-
-
-def _double(tensor: Tensor) -> Tensor:
-    return tensor.detach().to(torch.float64) if tensor.is_floating_point() else tensor.detach().clone()
-
-
-def _twin(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    return with_values(model, tensors).eval()
-
-
-def _training_twin(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Has buffers of its own, since training mode writes to running statistics."""
-    buffers = dict(model.named_buffers())
-    values = {name: tensor.clone() if name in buffers else tensor for name, tensor in tensors.items()}
-    return with_values(model, values).train()
-
-
 def _misfit(slim: nn.Module, expected: Mapping[str, Tensor]) -> str | None:
     """The first tensor of the slim model whose shape is not the planned one, in a clause."""
     found = named_tensors(slim)
@@ -227,79 +197,6 @@ def _misfit(slim: nn.Module, expected: Mapping[str, Tensor]) -> str | None:
         if shape != tuple(tensor.shape):
             return f"{name} has shape {shape}, the plan says {tuple(tensor.shape)}"
     return None
-
-
-class _WithoutStatistics(TorchFunctionMode):
-    """Norms over channels keep their gain and offset only: what is left acts on every channel by itself.
-
-    Group norms that lose whole groups stay as they are. Dropout is off, since it draws by shape.
-    """
-
-    def __init__(self, model: nn.Module, mixing: frozenset[str]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._mixing = {id(tensor) for name, tensor in named_tensors(model).items() if name in mixing}
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is F.layer_norm:
-            return _gain_and_offset(*args, **kwargs)
-        if func is F.group_norm and id(kwargs.get("weight", args[2] if len(args) > 2 else None)) in self._mixing:
-            return _gain_and_offset_of_images(*args, **kwargs)
-        if func in _DROPOUTS:
-            return args[0] if args else kwargs["input"]
-        return func(*args, **kwargs)
-
-
-_DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
-
-
-def _gain_and_offset(
-    input: Tensor,  # noqa: A002 the name under which torch's modules may pass it
-    normalized_shape: object,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 0.0,
-) -> Tensor:
-    scaled = input if weight is None else input * weight
-    return scaled if bias is None else scaled + bias
-
-
-def _gain_and_offset_of_images(
-    input: Tensor,  # noqa: A002 the name under which torch's modules may pass it
-    num_groups: object,
-    weight: Tensor,
-    bias: Tensor,
-    eps: float = 0.0,
-) -> Tensor:
-    shape = (-1, *[1] * (input.ndim - 2))
-    return input * weight.view(shape) + bias.view(shape)
-
-
-def _outputs(model: nn.Module, inputs: tuple[Any, ...], mixing: frozenset[str]) -> list[Tensor] | str:
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), _WithoutStatistics(model, mixing):
-            return [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor)]
-    except FORWARD_ERRORS as error:
-        return first_line(error)
-
-
-def _visible(model: nn.Module, inputs: tuple[Any, ...], groups: Sequence[ChannelGroup]) -> frozenset[str]:
-    """Ids of the groups on which an output depends: the gradient of what makes their channels is not zero."""
-    parameters = dict(model.requires_grad_(False).named_parameters())
-    makers: dict[str, list[nn.Parameter]] = {}
-    for group in groups:
-        made = [parameters[s.name] for s in group.slots if s.role != "consumer" and s.name in parameters]
-        # Vectors tell as much as matrices and cost less memory.
-        makers[group.id] = [tensor for tensor in made if tensor.ndim == 1] or made
-    wanted = {id(tensor): tensor.requires_grad_() for several in makers.values() for tensor in several}
-    try:
-        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            leaves = [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor) and leaf.requires_grad]
-            found = torch.autograd.grad([leaf.square().sum() for leaf in leaves], list(wanted.values()), allow_unused=True)
-    except FORWARD_ERRORS:
-        return frozenset(makers)  # no gradients here: the comparison of outputs has to do
-    seen = {number for number, gradient in zip(wanted, found, strict=True) if gradient is not None and gradient.any()}
-    return frozenset(name for name, several in makers.items() if any(id(tensor) in seen for tensor in several))
 
 
 def _compare(expected: list[Tensor] | str, found: list[Tensor] | str) -> Proof:
@@ -314,7 +211,7 @@ def _compare(expected: list[Tensor] | str, found: list[Tensor] | str) -> Proof:
     if not all(bool(a.isfinite().all() and b.isfinite().all()) for a, b in pairs):
         return Proof(float("inf"), problem="the output is not finite")
     if not any(_spread(a) > 0 for a, _ in pairs):
-        return Proof(float("inf"), problem="the output does not depend on the input: nothing can be proven")
+        return Proof(float("inf"), problem=_INERT)
     return Proof(max(_relative(a, b) for a, b in pairs))
 
 
@@ -326,7 +223,7 @@ def _relative(expected: Tensor, found: Tensor) -> float:
 
 def _spread(output: Tensor) -> float:
     """Largest difference that two samples make; 0 for an output without a batch."""
-    return float((output[0] - output[1]).abs().max()) if output.ndim > 0 and len(output) == BATCH else 0.0
+    return float((output[0] - output[1]).abs().max()) if output.ndim > 0 and len(output) > 1 else 0.0
 
 
 def _training_problem(model: nn.Module, inputs: tuple[Any, ...], gradients: bool) -> str | None:

@@ -59,6 +59,15 @@ def _follow(model: nn.Module, inputs: tuple[Any, ...], identities: Identities) -
     for leaf in tree_leaves(outputs):
         if isinstance(leaf, Tensor):
             identities.protect(flow.ids(leaf), "model output")
+    _protect_computed(model, flow)
+
+
+def _protect_computed(model: nn.Module, flow: Flow) -> None:
+    """Layers whose weights are computed from others are listed with what they are computed from."""
+    for layer, reason in flow.computed.items():
+        for name, tensor in model.named_parameters():
+            if name.startswith(f"{layer}.") and tensor.ndim > 1 and (name, 0) not in flow.identities.places:
+                flow.identities.protect(flow.identities.place(name, 0, len(tensor), "producer"), reason)
 
 
 class _Following(TorchDispatchMode):
@@ -70,7 +79,7 @@ class _Following(TorchDispatchMode):
         self._layers: list[str] = []
         for name, module in model.named_modules():
             if not isinstance(module, torch.jit.ScriptModule):
-                module.register_forward_pre_hook(lambda *_, name=name: self._layers.append(name))  # type: ignore[misc]
+                module.register_forward_pre_hook(lambda *_, name=name: self._layers.append(name))
                 module.register_forward_hook(lambda *_: self._leave(), always_call=True)
 
     def _leave(self) -> None:

@@ -216,7 +216,11 @@ class NormsInOrder(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem, self.stem_norm, self.slope = nn.Conv2d(3, 6, 3, bias=False), nn.InstanceNorm2d(6, affine=True), nn.PReLU(6)
+        self.stem, self.stem_norm, self.slope = (
+            nn.Conv2d(3, 6, 3, bias=False),
+            nn.InstanceNorm2d(6, affine=True),
+            nn.PReLU(6),
+        )
         self.filter, self.norm = nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.LayerNorm(6)
         self.wide, self.narrow = nn.Linear(6, 12), nn.Linear(12, 6)
         self.scale, self.head = nn.Parameter(torch.rand(6, 1, 1)), nn.Linear(6, 4)

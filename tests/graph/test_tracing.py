@@ -51,7 +51,11 @@ PROTECTED = {
     "an operator without a rule": (lambda net, x: mean(torch.fft.rfft(x).real), "there is no rule for _fft_r2c"),
     "the model's input": (lambda net, x: mean(x + net.seen(torch.zeros(1, 3, 8, 8))), None),
 }
-LAYERS = {"one": lambda: nn.Conv2d(8, 1, 1), "rows": lambda: nn.Linear(8, 8), "seen": lambda: nn.Conv2d(3, 8, 3, padding=1)}
+LAYERS = {
+    "one": lambda: nn.Conv2d(8, 1, 1),
+    "rows": lambda: nn.Linear(8, 8),
+    "seen": lambda: nn.Conv2d(3, 8, 3, padding=1),
+}
 
 
 @pytest.mark.parametrize("name", PROTECTED)

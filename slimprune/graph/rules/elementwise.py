@@ -1,12 +1,11 @@
 """Operators that act on every element by itself: operands of one element share one channel."""
 
-
 import torch
 from torch import Tensor
 
 from slimprune.graph.flow import Call, Flow
 from slimprune.graph.groups import Role
-from slimprune.graph.identities import FIRST_PLACE, core, varying
+from slimprune.graph.identities import FIRST_PLACE, compressed, core, varying
 
 
 def elementwise(flow: Flow, call: Call) -> None:
@@ -92,7 +91,8 @@ def _is_broadcast(wide: Tensor, narrow: Tensor, tensor: Tensor) -> bool:
     """Whether `tensor`, which carries `narrow`, is the same along every dimension where `wide` changes channel."""
     changing, ahead = varying(wide), wide.ndim - tensor.ndim
     return bool(changing) and all(
-        dim not in varying(narrow) and (dim < ahead or tensor.shape[dim - ahead] == 1 or tensor.stride(dim - ahead) == 0)
+        dim not in varying(narrow)
+        and (dim < ahead or tensor.shape[dim - ahead] == 1 or tensor.stride(dim - ahead) == 0)
         for dim in changing
     )
 
@@ -100,6 +100,4 @@ def _is_broadcast(wide: Tensor, narrow: Tensor, tensor: Tensor) -> bool:
 def _stronger(first: Tensor, second: Tensor) -> Tensor:
     """Places before obstacles before nothing; of two united places the first."""
     small = torch.broadcast_tensors(core(first), core(second))
-    return torch.where(small[0] >= FIRST_PLACE, small[0], torch.maximum(*small)).expand(first.shape)
-
-
+    return compressed(torch.where(small[0] >= FIRST_PLACE, small[0], torch.maximum(*small)).expand(first.shape))

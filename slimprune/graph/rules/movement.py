@@ -17,6 +17,36 @@ def move(flow: Flow, call: Call) -> None:
     _move(flow, call, call.run)
 
 
+def select(flow: Flow, call: Call) -> None:
+    """One entry along a dimension, by its number."""
+    _protect_numbered(flow, call, {call["dim"] % call["self"].ndim})
+    move(flow, call)
+
+
+def roll(flow: Flow, call: Call) -> None:
+    """Entries moved by a fixed number of positions."""
+    ndim = call["self"].ndim
+    _protect_numbered(flow, call, {dim % ndim for dim in call["dims"]} or set(range(ndim)))
+    move(flow, call)
+
+
+def cut(flow: Flow, call: Call) -> None:
+    """A slice. One that is one of several equal parts of the channels keeps all of them equally long."""
+    move(flow, call)
+    values, dim = call["self"], call["dim"] % call["self"].ndim
+    size, whole = call.out.shape[dim], values.shape[dim]
+    start = min(call["start"] or 0, whole)
+    start += whole if start < 0 else 0
+    if call["step"] == 1 and 0 < size < whole and whole % size == start % size == 0:
+        _keep_parts(flow, values, dim, size)
+
+
+def shuffle(flow: Flow, call: Call) -> None:
+    """Channels in equal parts, interleaved."""
+    move(flow, call)
+    _keep_parts(flow, call["self"], 1, call["self"].shape[1] // call["groups"])
+
+
 def move_as_numbers(flow: Flow, call: Call) -> None:
     """As `move`, for operators that torch has for floating point only; float64 holds the numbers exactly."""
 
@@ -28,7 +58,9 @@ def move_as_numbers(flow: Flow, call: Call) -> None:
 
 def pick(flow: Flow, call: Call) -> None:
     """Entries of the first argument, chosen by numbers that are data, not channels."""
-    values = call["self"]
+    values, indices, dim = call["self"], call["indices"], call["dim"]
+    picked = {number for number, index in enumerate(indices) if index is not None} if indices else {(dim or 0)}
+    _protect_numbered(flow, call, {one % values.ndim for one in picked})
 
     def run(change: Callable[[Tensor], Tensor]) -> Any:
         return call.run(lambda tensor: change(tensor) if tensor is values else tensor.detach().cpu())
@@ -40,22 +72,16 @@ def reshape(flow: Flow, call: Call) -> None:
     """Views of another shape. A dimension of channels that is cut into several keeps the length of each part."""
     shape = call.out.shape
     _move(flow, call, lambda change: change(call["self"]).reshape(shape))
-    if flow.source(call["self"]) is None:
-        ids = flow.ids(call["self"])
-        for dim, parts in _cut_dims(ids.shape, shape):
-            if dim in varying(ids):
-                rows = ids.movedim(dim, 0).reshape(ids.shape[dim], -1).amax(1)
-                flow.identities.splits.append(rows.view(-1, parts[-1]))
+    for dim, parts in _cut_dims(call["self"].shape, shape):
+        _keep_parts(flow, call["self"], dim, parts[-1])
 
 
 def split(flow: Flow, call: Call) -> None:
     """Parts of equal length: where channels are cut, all parts must stay equally long."""
     move(flow, call)
-    ids, dim = flow.ids(call["self"]), call["dim"] % call["self"].ndim
-    parts, size = len(call.out), call["split_size"]
-    if dim in varying(ids) and flow.source(call["self"]) is None and parts * size == ids.shape[dim]:
-        rows = ids.movedim(dim, 0).reshape(ids.shape[dim], -1).amax(1)
-        flow.identities.splits.append(rows.view(parts, size))
+    dim, size = call["dim"] % call["self"].ndim, call["split_size"]
+    if len(call.out) * size == call["self"].shape[dim]:
+        _keep_parts(flow, call["self"], dim, size)
 
 
 def pad(flow: Flow, call: Call) -> None:
@@ -70,6 +96,20 @@ def strided(flow: Flow, call: Call) -> None:
     if not values.is_contiguous() or values.storage_offset():
         raise NotImplementedError("as_strided of a view")
     _move(flow, call, lambda change: call.run(lambda tensor: change(tensor).contiguous()))
+
+
+def _keep_parts(flow: Flow, values: Tensor, dim: int, size: int) -> None:
+    """Notes that `dim` is cut into parts of `size`, where channels lie along it."""
+    if flow.source(values) is None and dim in varying(ids := flow.ids(values)):
+        rows = ids.movedim(dim, 0).reshape(ids.shape[dim], -1).amax(1)
+        flow.identities.splits.append(rows.view(-1, size))
+
+
+def _protect_numbered(flow: Flow, call: Call, dims: set[int]) -> None:
+    """Channels that the code knows by number stay: the numbers of others would change with them."""
+    values = call["self"]
+    if flow.source(values) is None and (changing := varying(ids := flow.ids(values))) and changing <= dims:
+        flow.identities.protect(ids, f"{call.where} picks channels by number")
 
 
 def _move(
@@ -92,9 +132,7 @@ def _move(
 def _move_source(flow: Flow, call: Call, run: Callable[..., Any], source: Source, moved: Tensor) -> None:
     """A tensor of the model that is rearranged stays known by where its elements come from."""
     results: list[list[Tensor]] = [
-        tree_leaves(
-            run(lambda tensor, steps=steps: _alias(steps) if tensor is moved else tensor.detach().cpu())  # type: ignore[misc]
-        )
+        tree_leaves(run(lambda tensor, steps=steps: _alias(steps) if tensor is moved else tensor.detach().cpu()))
         for steps in source.coordinates
     ]
     for number, out in enumerate(call.outputs):

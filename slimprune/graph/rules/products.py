@@ -8,44 +8,29 @@ from slimprune.graph.identities import tied, varying
 
 
 def convolution(flow: Flow, call: Call) -> None:
-    """Convolutions of all kinds; weight [rows, columns / groups, ...], transposed ones [columns, rows / groups, ...]."""
+    """Convolutions of all kinds; weight [rows, columns / groups, ...], transposed: [columns, rows / groups, ...]."""
     values, weight, groups = call["input"], call["weight"], call["groups"]
-    whole = groups > 1 and _loses_whole(values.shape[1], call.out.shape[1], groups)
-    role: Role = "depthwise" if whole else "consumer" if call["transposed"] else "producer"
-    first = flow.places(weight, 0, role)
-    second = None if whole else flow.places(weight, 1, "producer" if call["transposed"] else "consumer")
-    if first is None or (second is None and not whole):
+    inputs, outputs = values.shape[1], call.out.shape[1]
+    if groups > 1 and loses_whole_groups(groups, max(inputs, outputs) // groups):
+        filters = flow.places(weight, 0, "depthwise")
+        if filters is None:
+            _computed(flow, call)
+        else:
+            # All channels of a group live and die together, read and made; a depthwise group is the smallest case.
+            units = filters.view(groups, -1)
+            flow.identities.unite(units, units[:, :1])
+            read, made = (units[:, :1].expand(-1, width // groups).reshape(-1) for width in (inputs, outputs))
+            _apply(flow, call, values, (1, read), (1, made), role="depthwise")
+        return
+    roles: tuple[Role, Role] = ("consumer", "producer") if call["transposed"] else ("producer", "consumer")
+    first, second = flow.places(weight, 0, roles[0]), flow.places(weight, 1, roles[1])
+    if first is None or second is None:
         _computed(flow, call)
-    elif whole:
-        _make(flow, call, _whole_groups(flow, call, first), axis=1, role="depthwise")
-    elif call["transposed"]:
-        _read(flow, call, values, 1, first)
-        _keep_even(flow, first, groups)
-        _make(flow, call, second.repeat(groups), axis=1)  # type: ignore[union-attr]
-    else:
-        _read(flow, call, values, 1, second.repeat(groups))  # type: ignore[union-attr]
-        _keep_even(flow, first, groups)
-        _make(flow, call, first, axis=1)
-
-
-def _loses_whole(inputs: int, outputs: int, groups: int) -> bool:
-    return loses_whole_groups(groups, max(inputs, outputs) // groups)
-
-
-def _whole_groups(flow: Flow, call: Call, rows: Tensor) -> Tensor:
-    """All channels of a group live and die together, read and made; the depthwise convolution is the smallest case."""
-    values, groups = call["input"], call["groups"]
-    units = rows.view(groups, -1)
-    flow.identities.unite(units, units[:, :1])
-    read = tied(flow.identities, flow.ids(values), 1).view(groups, -1)
-    flow.identities.unite(read, units[:, :1])
-    return units[:, :1].expand(groups, call.out.shape[1] // groups).reshape(-1)
-
-
-def _keep_even(flow: Flow, numbers: Tensor, groups: int) -> None:
-    """The i-th channels of all groups live and die together."""
-    if groups > 1:
-        flow.identities.unite(numbers.view(groups, -1), numbers.view(groups, -1)[:1])
+        return
+    # The i-th channels of all groups live and die together: along the second dimension they are one place already.
+    flow.identities.unite(first.view(groups, -1), first.view(groups, -1)[:1])
+    columns, rows = (first, second.repeat(groups)) if call["transposed"] else (second.repeat(groups), first)
+    _apply(flow, call, values, (1, columns), (1, rows))
 
 
 def matrix_product(left: str, right: str, bias: str | None = None) -> "_MatrixProduct":
@@ -72,8 +57,8 @@ class _MatrixProduct:
         if columns is None or rows is None:
             _computed(flow, call)
             return
-        _read(flow, call, values, axes[0], columns)
-        _make(flow, call, rows, axis=axes[2], bias=None if self._bias is None else call[self._bias])
+        bias = None if self._bias is None else call[self._bias]
+        _apply(flow, call, values, (axes[0], columns), (axes[2], rows), bias=bias)
 
 
 def linear(flow: Flow, call: Call) -> None:
@@ -82,8 +67,7 @@ def linear(flow: Flow, call: Call) -> None:
     if columns is None or rows is None:
         _computed(flow, call)
         return
-    _read(flow, call, call["input"], -1, columns)
-    _make(flow, call, rows, axis=-1)
+    _apply(flow, call, call["input"], (-1, columns), (-1, rows))
 
 
 def embedding(flow: Flow, call: Call) -> None:
@@ -101,36 +85,51 @@ def attention(flow: Flow, call: Call) -> None:
 
 
 def _computed(flow: Flow, call: Call) -> None:
-    flow.block(call, call.tensors, f"a weight of {call.layer} is computed from others")
+    reason = f"a weight of {call.layer or 'the model'} is computed from others"
+    flow.computed[call.layer] = reason
+    flow.block(call, call.tensors, reason)
 
 
-def _read(flow: Flow, call: Call, values: Tensor, axis: int, columns: Tensor) -> None:
-    """Position i along `axis` of `values` is read by column i."""
-    ids = flow.ids(values)
-    if varying(ids) and axis % values.ndim not in varying(ids) and values.shape[axis] > 1:
-        flow.identities.protect(ids, f"{call.where} reads positions, not channels")
-    else:
-        flow.identities.unite(columns, tied(flow.identities, ids, axis))
-
-
-def _make(
-    flow: Flow, call: Call, rows: Tensor, axis: int, bias: Tensor | None = None, role: Role = "producer"
+def _apply(
+    flow: Flow,
+    call: Call,
+    values: Tensor,
+    read: tuple[int, Tensor],
+    made: tuple[int, Tensor],
+    *,
+    bias: Tensor | None = None,
+    role: Role = "producer",
 ) -> None:
-    """The output's channels along `axis` are those of the rows, and of the bias where there is one."""
-    bias = call["bias"] if bias is None else bias
-    if bias is not None and flow.carries(bias):
-        offsets = flow.places(bias, -1, role) if flow.source(bias) is not None else None
-        if offsets is None:
-            flow.identities.protect(rows, f"a bias of {call.layer} is computed from others")
-            flow.identities.protect(flow.ids(bias), f"a bias of {call.layer} is computed from others")
-        else:
-            flow.identities.unite(rows, offsets)
-    ndim = call.out.ndim
-    flow.set_ids(call.out, rows.view(*rows.shape, *[1] * (ndim - 1 - axis % ndim)).expand(call.out.shape))
+    """Reads channels along one axis of `values`, and makes new ones along one axis of the output.
+
+    Args:
+        flow: what tensors carry.
+        call: the convolution or product.
+        values: the tensor that is read.
+        read: axis, and the places that read the positions along it.
+        made: axis of the output, and the places that make the positions along it.
+        bias: added to the output, if it is not the argument called so.
+        role: of the bias.
+    """
+    ids, (axis, columns), (out_axis, rows) = flow.ids(values), read, made
+    if varying(ids) and axis % values.ndim not in varying(ids):
+        reason = f"{call.where} reads positions, not channels"
+        flow.identities.protect(rows, reason)
+        flow.block(call, [values], reason)
+        return
+    flow.identities.unite(columns, tied(flow.identities, ids, axis))
+    _add_bias(flow, call, rows, call["bias"] if bias is None else bias, role)
+    behind = call.out.ndim - 1 - out_axis % call.out.ndim
+    flow.set_ids(call.out, rows.view(*rows.shape, *[1] * behind).expand(call.out.shape))
 
 
-def as_batch(flow: Flow, call: Call) -> None:
-    """Products of a matrix and a vector of activations are not followed."""
-    flow.block(call, call.tensors, f"{call.where} multiplies activations with each other")
-
-
+def _add_bias(flow: Flow, call: Call, rows: Tensor, bias: Tensor | None, role: Role) -> None:
+    if bias is None or not flow.carries(bias):
+        return
+    offsets = flow.places(bias, -1, role)
+    if offsets is None:
+        reason = f"a bias of {call.layer or 'the model'} is computed from others"
+        flow.identities.protect(rows, reason)
+        flow.identities.protect(flow.ids(bias), reason)
+    else:
+        flow.identities.unite(rows, offsets)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from slimprune.graph.flow import Call, Flow
-from slimprune.graph.identities import FIRST_PLACE, compressed, core
+from slimprune.graph.identities import FIRST_PLACE, compressed, core, varying
 
 
 def reduce(flow: Flow, call: Call) -> None:
@@ -15,6 +15,10 @@ def reduce(flow: Flow, call: Call) -> None:
     if flow.source(values) is not None:
         return  # what is computed from a parameter alone is not a channel
     dims = _dims(call["dim"], values.ndim)
+    ids = flow.ids(values)
+    if varying(ids) - set(dims):
+        # A sum over branches or parts: what is joined in one channel of the output lives and dies together.
+        flow.identities.unite(ids, core(ids).amax(dims, keepdim=True))
     ids = joined(flow, flow.ids(values), dims, call.where)
     for out in call.outputs:
         flow.set_ids(out, ids if call["keepdim"] else _without(ids, dims))
@@ -44,6 +48,13 @@ class _Window:
         ids = joined(flow, flow.ids(values), dims, call.where)
         for out in call.outputs:
             flow.set_ids(out, ids)
+
+
+def sample(flow: Flow, call: Call) -> None:
+    """Resampling at given coordinates, which are no channels of the output."""
+    window(call["input"].ndim - 2)(flow, call)
+    if flow.carries(call["grid"]):
+        flow.block(call, [call["grid"]], f"{call.where} takes coordinates")
 
 
 def joined(flow: Flow, ids: Tensor, dims: Sequence[int], where: str) -> Tensor:

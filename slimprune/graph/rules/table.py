@@ -54,19 +54,24 @@ RULES: dict[str, Rule] = {
     ),
     **_each(
         movement.move,
-        "permute transpose t slice select cat stack split_with_sizes unbind expand squeeze unsqueeze "
-        "roll flip repeat repeat_interleave unfold diagonal movedim narrow pixel_shuffle "
-        "pixel_unshuffle channel_shuffle native_channel_shuffle",
+        "permute transpose t cat stack split_with_sizes unsafe_split_with_sizes unbind expand squeeze unsqueeze "
+        "flip repeat repeat_interleave unfold diagonal movedim narrow pixel_shuffle "
+        "pixel_unshuffle",
     ),
+    **_each(movement.select, "select"),
+    **_each(movement.roll, "roll"),
+    **_each(movement.cut, "slice"),
+    **_each(movement.shuffle, "channel_shuffle native_channel_shuffle"),
     **_each(movement.pick, "index index_select gather take_along_dim"),
     **_each(movement.move_as_numbers, "im2col upsample_nearest1d upsample_nearest2d upsample_nearest3d"),
     **_each(movement.reshape, "view _unsafe_view reshape _reshape_alias unflatten flatten"),
-    **_each(movement.split, "split"),
+    **_each(movement.split, "split unsafe_split"),
     **_each(movement.pad, "constant_pad_nd"),
     **_each(movement.strided, "as_strided"),
     **_each(
         reductions.reduce,
-        "mean sum prod amax amin max min var std var_mean std_mean norm linalg_vector_norm logsumexp argmax argmin any all",
+        "mean sum prod amax amin max min var std var_mean std_mean norm linalg_vector_norm logsumexp argmax argmin "
+        "any all",
     ),
     **_each(reductions.along, "_softmax _log_softmax cumsum cumprod sort topk logcumsumexp"),
     **_each(
@@ -79,6 +84,7 @@ RULES: dict[str, Rule] = {
         "upsample_bilinear2d _upsample_bilinear2d_aa upsample_bicubic2d _upsample_bicubic2d_aa reflection_pad2d "
         "replication_pad2d",
     ),
+    **_each(reductions.sample, "grid_sampler_2d grid_sampler_3d"),
     **_each(
         reductions.window(3),
         "max_pool3d_with_indices avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d upsample_trilinear3d "
@@ -89,7 +95,7 @@ RULES: dict[str, Rule] = {
 
 
 def apply_rule(flow: Flow, func: Any, call: Call) -> None:
-    """Lets the outputs of a call carry what its inputs carry; where no rule fits, the channels stay, with the reason."""
+    """Lets the outputs of a call carry what its inputs carry; without a rule the channels stay, with the reason."""
     if not any(flow.carries(tensor) for tensor in call.tensors):
         return
     rule = RULES.get(call.name, elementwise.elementwise if torch.Tag.pointwise in func.tags else None)
