@@ -128,6 +128,8 @@ class Problem:
 def _gathered(products: Mapping[str, Tensor], group: ChannelGroup, gate: str) -> Tensor:
     slots = [slot for slot in group.slots_of(*_GATED_ROLES[gate]) if slot.name in products]
     slots = slots or [slot for slot in group.slots_of("consumer") if slot.name in products]
+    # Tied weights may be read and made at once: then they count as what makes the channels.
+    slots = slots or [slot for slot in group.slots if slot.name in products]
     some = next(iter(products.values()))
     total = some.new_zeros(group.width)
     for slot in slots:

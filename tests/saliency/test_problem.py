@@ -9,6 +9,7 @@ from slimprune.errors import UnsupportedModelError
 from slimprune.graph import find_groups, free_groups
 from slimprune.saliency import Problem
 from slimprune.saliency.problem import precise_arithmetic
+from tests.graph.patterns import TiedWeights
 from tests.networks import EXAMPLE, Depthwise, Residual, toy
 
 
@@ -49,6 +50,12 @@ def test_groups_without_a_norm_use_their_consumers():
     prob = replace(Problem.prepare(model, groups, F.cross_entropy, "norm", torch.float64), batches=[batch])
     gradient = prob.gradient(prob.initial, 0)
     assert torch.equal(prob.gate_gradient(gradient)["0"], replace(prob, gate="consumer").gate_gradient(gradient)["0"])
+
+
+def test_groups_that_only_tied_weights_read_use_what_makes_them():
+    prob = problem(TiedWeights)
+    gates = prob.gate_gradient(prob.gradient(prob.initial, 0))
+    assert gates["inner"].abs().max() > 0
 
 
 def test_hessian_product_equals_a_difference_of_gradients():
