@@ -32,3 +32,16 @@ def test_saliency_cost_measures_each_number_of_steps(tmp_path):
     rows = json.loads(out.read_text())["rows"]
     assert [row["steps"] for row in rows] == [0, 1]
     assert all(row["seconds"] > 0 for row in rows)
+
+
+def test_zoo_runs_each_model_once(tmp_path):
+    out = tmp_path / "zoo.json"
+    run("zoo.py", "--models", "shufflenet_v2_x0_5", "--out", out)
+    first = json.loads(out.read_text())["models"]
+    run("zoo.py", "--models", "shufflenet_v2_x0_5", "squeezenet1_1", "--out", out)
+    rows = json.loads(out.read_text())["models"]
+    assert [row["model"] for row in rows] == ["shufflenet_v2_x0_5", "squeezenet1_1"]
+    assert rows[0] == first[0]
+    assert all(row["outcome"] == "proven" and row["trains"] is True and row["removed"] > 0.4 for row in rows)
+    assert {"command", "device", "threads", "torch"} <= rows[0]["circumstances"].keys()
+    assert out.with_suffix(".md").read_text().startswith("2 models: 2 proven.")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from slimprune.graph import ChannelGroup, Example, inputs_of, named_tensors
+from slimprune.graph import ChannelGroup, Example, first_samples, named_tensors, unfused_attention
 
 Integers = NDArray[np.int64]
 Quantity = Literal["params", "macs", "channels"]
@@ -122,13 +122,9 @@ def _count_uses(model: nn.Module, example: Example) -> tuple[dict[str, int], int
     """How often each parameter is applied for one sample, and the MACs that use no parameter."""
     twin = copy.deepcopy(model).eval()
     counter = _MacCounter(twin)
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one opaque operator that has no formula
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), counter:
-            twin(*(tensor[:1] for tensor in inputs_of(example)))
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
+    # Fused attention is one opaque operator that has no formula.
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), unfused_attention(), counter:
+        twin(*first_samples(example))
     sizes = {name: tensor.numel() for name, tensor in named_tensors(twin).items()}
     return {name: macs // sizes[name] for name, macs in counter.macs.items()}, counter.fixed
 

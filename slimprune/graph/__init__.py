@@ -1,10 +1,11 @@
-"""Model and example input to channel groups, each proven; the only room that knows torch_pruning."""
+"""Model and example input to channel groups, each proven."""
 
+from slimprune.graph.example import FORWARD_ERRORS, Example, first_samples, inputs_of
 from slimprune.graph.find import find_groups
 from slimprune.graph.groups import ChannelGroup, Role, Slot, free_groups, named_tensors
 from slimprune.graph.proof import TOLERANCE, Proof, prove_removal
 from slimprune.graph.removal import Kept, keep_channels, with_tensors, with_values
-from slimprune.graph.tracing import FORWARD_ERRORS, Example, inputs_of
+from slimprune.graph.tracing import unfused_attention
 
 __all__ = [
     "FORWARD_ERRORS",
@@ -16,11 +17,13 @@ __all__ = [
     "Role",
     "Slot",
     "find_groups",
+    "first_samples",
     "free_groups",
     "inputs_of",
     "keep_channels",
     "named_tensors",
     "prove_removal",
+    "unfused_attention",
     "with_tensors",
     "with_values",
 ]

@@ -20,8 +20,9 @@ class Slot:
         index: int64 [width, entries]; row j lists the positions along `dim` that belong to channel j.
             A convolution has one entry per channel, a linear layer after a flatten has height * width.
         role: `producer` (rows and bias of the layer that makes the channels), `norm` (affine pair and running
-            statistics), `mixing` (affine pair of a norm over all channels), `depthwise` (filters that see one channel
-            each), `scale` (other per-channel parameters) or `consumer` (columns of a layer that reads the channels).
+            statistics), `mixing` (affine pair of a norm over several channels), `depthwise` (filters of a convolution
+            that loses whole groups), `scale` (other per-channel parameters) or `consumer` (columns of a layer that
+            reads the channels).
     """
 
     name: str
@@ -116,6 +117,14 @@ class ChannelGroup:
 def free_groups(groups: Iterable[ChannelGroup]) -> tuple[ChannelGroup, ...]:
     """The groups from which channels may be removed."""
     return tuple(group for group in groups if group.protected_reason is None)
+
+
+def loses_whole_groups(groups: int, width: int) -> bool:
+    """Whether a grouped layer with `width` channels a group loses whole groups, or else one channel of each group.
+
+    The finer of the two is taken: a depthwise convolution loses groups, one of two groups loses channels of both.
+    """
+    return groups >= width
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:

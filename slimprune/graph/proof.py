@@ -1,24 +1,22 @@
 """The proof of a removal: the slim model must equal the dense one with the removed channels silenced."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from slimprune.errors import first_line
+from slimprune.graph.example import BATCH, FORWARD_ERRORS, Example, first_samples, random_inputs
 from slimprune.graph.groups import ChannelGroup, named_tensors
-from slimprune.graph.removal import Kept, select, with_values
-from slimprune.graph.tracing import FORWARD_ERRORS, Example, inputs_of
+from slimprune.graph.rehearsal import eval_twin, outputs, random_state, training_twin, visible_groups
+from slimprune.graph.removal import Kept, select
 
 TOLERANCE = 1e-5
-_BATCH = 2
 _CALIBRATION_BATCH = 8
+_DRAWS = 3
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,24 @@ def prove_removal(
     Returns:
         The proof; it says what failed instead of raising.
     """
-    return Trial.prepare(dense, example).prove(slim, groups, kept)
+    groups = tuple(groups)
+    return prove_in(lambda seed: Trial.prepare(dense, example, groups, seed), slim, groups, kept)
+
+
+def prove_in(draw: Callable[[int], "Trial"], slim: nn.Module, groups: Sequence[ChannelGroup], kept: Kept) -> Proof:
+    """The proof in the first of a few trials in which anything shows: in a small network all that is left may be dead.
+
+    Args:
+        draw: the trial of a seed.
+        slim: the smaller module under test.
+        groups: channel groups of the dense model.
+        kept: by group id, the channels that `slim` has.
+    """
+    for seed in range(_DRAWS):
+        proof = draw(seed).prove(slim, groups, kept)
+        if proof.problem not in (_UNSEEN, _INERT):
+            break
+    return proof
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,33 +94,84 @@ class Trial:
 
     dense: nn.Module
     state: Mapping[str, Tensor]
-    inputs: tuple[Tensor, ...]
+    inputs: tuple[Any, ...]
+    batch: tuple[Any, ...]
     untouched: list[Tensor] | str
     trains: bool
+    mixing: frozenset[str]
+    visible: frozenset[str]
+    visible_in_training: frozenset[str]
 
     @classmethod
-    def prepare(cls, dense: nn.Module, example: Example, seed: int = 0) -> "Trial":
-        """Draws the tensors and inputs; `dense` itself is left untouched."""
-        state = _random_state(dense, random_inputs(example, seed + 1, batch=_CALIBRATION_BATCH), seed)
-        inputs = random_inputs(example, seed)
-        trains = not isinstance(_outputs(_training_twin(dense, state), inputs), str)
-        return cls(dense, state, inputs, _outputs(_twin(dense, state), inputs), trains)
+    def prepare(cls, dense: nn.Module, example: Example, groups: Sequence[ChannelGroup], seed: int = 0) -> "Trial":
+        """Draws the tensors and inputs; `dense` itself is left untouched.
+
+        Args:
+            dense: the dense model.
+            example: gives shapes and dtypes.
+            groups: all its groups.
+            seed: of the draw.
+        """
+        mixing = frozenset(slot.name for group in groups for slot in group.slots_of("mixing"))
+        # The inputs are among those to which the norms are calibrated: on others a deep network may run away.
+        batch = random_inputs(example, seed, batch=_CALIBRATION_BATCH)
+        inputs = first_samples(batch, BATCH)
+        state = random_state(dense, batch, seed, mixing)
+        trains = not isinstance(outputs(training_twin(dense, state), inputs, mixing), str)
+        visible = visible_groups(eval_twin(dense, state), inputs, groups)
+        others = [group for group in groups if trains and group.id not in visible]
+        return cls(
+            dense,
+            state,
+            inputs,
+            batch,
+            untouched=outputs(eval_twin(dense, state), inputs, mixing),
+            trains=trains,
+            mixing=mixing,
+            visible=visible,
+            visible_in_training=visible_groups(training_twin(dense, state), batch, others),
+        )
 
     def prove(self, slim: nn.Module, groups: Iterable[ChannelGroup], kept: Kept) -> Proof:
         """The proof of one removal; see `prove_removal`."""
         groups = tuple(groups)
+        shrunk = [group for group in groups if group.id in kept]
         values = {**self.state, **select(self.state, groups, kept)}
-        structural = tuple(group.id for group in groups if group.id in kept and not group.exact)
+        silent = {**self.state, **silenced(self.state, groups, kept)}
+        structural = tuple(group.id for group in shrunk if not group.exact)
         problem = _misfit(slim, values)
         if problem is None and self.trains:
-            problem = _training_problem(_training_twin(slim, values), self.inputs, gradients=bool(structural))
+            problem = _training_problem(training_twin(slim, values), self.inputs, gradients=bool(structural))
         if problem is not None:
             return Proof(float("inf"), problem=problem, structural=structural)
-        expected = _outputs(_twin(self.dense, {**self.state, **silenced(self.state, groups, kept)}), self.inputs)
-        proof = replace(_compare(expected, _outputs(_twin(slim, values), self.inputs)), structural=structural)
-        if proof.passed and _compare(self.untouched, expected).passed and any(group.id in kept for group in groups):
-            return replace(proof, problem="its removal does not show in the output: nothing can be proven")
+        expected = self._run(eval_twin(self.dense, silent))
+        proof = replace(_compare(expected, self._run(eval_twin(slim, values))), structural=structural)
+        hidden = [group for group in shrunk if group.id not in self.visible]
+        if any(group.id not in self.visible_in_training for group in hidden):
+            return replace(proof, problem=proof.problem or _UNSEEN)
+        if hidden and proof.passed:
+            return self._prove_in_training(slim, values, silent, structural)
+        if proof.passed and shrunk and _compare(self.untouched, expected).passed:
+            return replace(proof, problem=_UNSEEN)
         return proof
+
+    def _prove_in_training(
+        self, slim: nn.Module, values: Mapping[str, Tensor], silent: Mapping[str, Tensor], structural: tuple[str, ...]
+    ) -> Proof:
+        """Comparison in training mode, for channels of auxiliary heads that run only there.
+
+        It takes the larger batch: norms over two samples blow up rounding errors.
+        """
+        expected = outputs(training_twin(self.dense, silent), self.batch, self.mixing)
+        found = outputs(training_twin(slim, values), self.batch, self.mixing)
+        return replace(_compare(expected, found), structural=structural)
+
+    def _run(self, model: nn.Module) -> list[Tensor] | str:
+        return outputs(model, self.inputs, self.mixing)
+
+
+_INERT = "the output does not depend on the input: nothing can be proven"
+_UNSEEN = "its removal does not show in the output: nothing can be proven"
 
 
 def silenced(tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], kept: Kept) -> dict[str, Tensor]:
@@ -123,70 +189,6 @@ def silenced(tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], kept
     return result
 
 
-def random_inputs(example: Example, seed: int, batch: int = _BATCH) -> tuple[Tensor, ...]:
-    """Random inputs of the example's shape, `batch` samples: standard normal float64, or integers in its range."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(tensor: Tensor) -> Tensor:
-        shape = (batch, *tensor.shape[1:])
-        if tensor.is_floating_point():
-            return torch.randn(shape, generator=generator, dtype=torch.float64)
-        above = 256 if tensor.dtype == torch.uint8 else int(tensor.max()) + 1
-        return torch.randint(0, max(above, 1), shape, generator=generator).to(tensor.dtype)
-
-    return tuple(draw(tensor).to(tensor.device) for tensor in inputs_of(example))
-
-
-def _random_state(model: nn.Module, inputs: tuple[Tensor, ...], seed: int) -> dict[str, Tensor]:
-    """float64 tensors of the model; vectors and norms random, since fresh ones are all zeros or ones and hide errors.
-
-    Running statistics are those of `inputs`, then disturbed: without them a deep network's output fades to a constant.
-    """
-    generator = torch.Generator().manual_seed(seed + 1)
-
-    def draw(like: Tensor, low: float, high: float) -> Tensor:
-        return torch.empty(like.shape, dtype=torch.float64).uniform_(low, high, generator=generator).to(like.device)
-
-    norms = [module for module in model.modules() if isinstance(module, _NormBase)]
-    gains = {id(norm.weight) for norm in norms} | {id(norm.running_var) for norm in norms}
-    state = {name: _double(tensor) for name, tensor in named_tensors(model).items()}
-    for name, tensor in named_tensors(model).items():
-        if tensor.is_floating_point() and id(tensor) in gains:
-            state[name] = draw(tensor, 0.5, 1.5)
-        elif tensor.is_floating_point() and (tensor.ndim <= 1 or not tensor.any()):
-            state[name] = draw(tensor, -0.3, 0.3)
-    twin = _twin(model, state)
-    for mean, variance in _calibrated_statistics(twin, inputs):
-        mean += variance.sqrt() * draw(mean, -0.3, 0.3)
-        variance *= draw(variance, 0.5, 1.5)
-    return {name: tensor.detach() for name, tensor in named_tensors(twin).items()}
-
-
-def _calibrated_statistics(model: nn.Module, inputs: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
-    """Running mean and variance of every norm, set to those of `inputs`; other modules stay in eval mode."""
-    norms = [module for module in model.modules() if isinstance(module, _NormBase)]
-    for norm in norms:
-        norm.momentum = 1.0
-        norm.train(norm.running_mean is not None)
-    _outputs(model, inputs)
-    return [(n.running_mean, n.running_var) for n in norms if n.running_mean is not None and n.running_var is not None]
-
-
-def _double(tensor: Tensor) -> Tensor:
-    return tensor.detach().to(torch.float64) if tensor.is_floating_point() else tensor.detach().clone()
-
-
-def _twin(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    return with_values(model, tensors).eval()
-
-
-def _training_twin(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Has buffers of its own, since training mode writes to running statistics."""
-    buffers = dict(model.named_buffers())
-    values = {name: tensor.clone() if name in buffers else tensor for name, tensor in tensors.items()}
-    return with_values(model, values).train()
-
-
 def _misfit(slim: nn.Module, expected: Mapping[str, Tensor]) -> str | None:
     """The first tensor of the slim model whose shape is not the planned one, in a clause."""
     found = named_tensors(slim)
@@ -195,34 +197,6 @@ def _misfit(slim: nn.Module, expected: Mapping[str, Tensor]) -> str | None:
         if shape != tuple(tensor.shape):
             return f"{name} has shape {shape}, the plan says {tuple(tensor.shape)}"
     return None
-
-
-class _WithoutStatistics(TorchFunctionMode):
-    """Norms over channels keep their gain and offset only: what is left acts on every channel by itself."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is not F.layer_norm:
-            return func(*args, **(kwargs or {}))
-        return _gain_and_offset(*args, **(kwargs or {}))
-
-
-def _gain_and_offset(
-    input: Tensor,  # noqa: A002 the name under which torch's modules may pass it
-    normalized_shape: object,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 0.0,
-) -> Tensor:
-    scaled = input if weight is None else input * weight
-    return scaled if bias is None else scaled + bias
-
-
-def _outputs(model: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor] | str:
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), _WithoutStatistics():
-            return [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor)]
-    except FORWARD_ERRORS as error:
-        return first_line(error)
 
 
 def _compare(expected: list[Tensor] | str, found: list[Tensor] | str) -> Proof:
@@ -237,7 +211,7 @@ def _compare(expected: list[Tensor] | str, found: list[Tensor] | str) -> Proof:
     if not all(bool(a.isfinite().all() and b.isfinite().all()) for a, b in pairs):
         return Proof(float("inf"), problem="the output is not finite")
     if not any(_spread(a) > 0 for a, _ in pairs):
-        return Proof(float("inf"), problem="the output does not depend on the input: nothing can be proven")
+        return Proof(float("inf"), problem=_INERT)
     return Proof(max(_relative(a, b) for a, b in pairs))
 
 
@@ -249,10 +223,10 @@ def _relative(expected: Tensor, found: Tensor) -> float:
 
 def _spread(output: Tensor) -> float:
     """Largest difference that two samples make; 0 for an output without a batch."""
-    return float((output[0] - output[1]).abs().max()) if output.ndim > 0 and len(output) == _BATCH else 0.0
+    return float((output[0] - output[1]).abs().max()) if output.ndim > 0 and len(output) > 1 else 0.0
 
 
-def _training_problem(model: nn.Module, inputs: tuple[Tensor, ...], gradients: bool) -> str | None:
+def _training_problem(model: nn.Module, inputs: tuple[Any, ...], gradients: bool) -> str | None:
     """What goes wrong when the slim model runs in training mode, in a clause."""
     try:
         with torch.set_grad_enabled(gradients), torch.random.fork_rng(devices=[]):

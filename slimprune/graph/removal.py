@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from slimprune.errors import UsageError
-from slimprune.graph.groups import ChannelGroup, named_tensors
+from slimprune.graph.groups import ChannelGroup, loses_whole_groups, named_tensors
 
 Kept = Mapping[str, Tensor]
 """Kept channel indices by group id, int64, ascending; a group that is not named keeps all."""
@@ -86,8 +86,8 @@ def fit_attributes(module: nn.Module) -> None:
 
 def _fit_conv(conv: _ConvNd) -> None:
     rows, columns = conv.weight.shape[:2]
-    if conv.groups > 1 and conv.groups == conv.in_channels == conv.out_channels:
-        conv.groups = rows
+    if loses_whole_groups(conv.groups, max(conv.in_channels, conv.out_channels) // conv.groups):
+        conv.groups = rows * conv.groups // (conv.in_channels if conv.transposed else conv.out_channels)
     if conv.transposed:
         conv.in_channels, conv.out_channels = rows, columns * conv.groups
     else:
@@ -104,6 +104,17 @@ def _fit_norm(norm: _NormBase) -> None:
         norm.num_features = tensor.shape[0]
 
 
+def _fit_group_norm(norm: nn.GroupNorm) -> None:
+    width = norm.num_channels // norm.num_groups
+    norm.num_channels = norm.weight.shape[0]
+    if loses_whole_groups(norm.num_groups, width):
+        norm.num_groups = norm.num_channels // width
+
+
+def _fit_embedding(embedding: nn.Embedding) -> None:
+    embedding.num_embeddings, embedding.embedding_dim = embedding.weight.shape
+
+
 def _fit_layer_norm(norm: nn.LayerNorm) -> None:
     norm.normalized_shape = tuple(norm.weight.shape)
 
@@ -117,5 +128,7 @@ _FITS: tuple[tuple[type, Callable[[Any], None]], ...] = (
     (nn.Linear, _fit_linear),
     (_NormBase, _fit_norm),
     (nn.LayerNorm, _fit_layer_norm),
+    (nn.GroupNorm, _fit_group_norm),
+    (nn.Embedding, _fit_embedding),
     (nn.PReLU, _fit_prelu),
 )

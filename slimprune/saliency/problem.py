@@ -144,7 +144,9 @@ class Problem:
 def _gated_slots(group: ChannelGroup, gate: str, parameters: Container[str]) -> list[Slot]:
     """The slots that the gates of a group multiply; buffers are never gated."""
     slots = [slot for slot in group.slots_of(*_GATED_ROLES[gate]) if slot.name in parameters]
-    return slots or [slot for slot in group.slots_of("consumer") if slot.name in parameters]
+    slots = slots or [slot for slot in group.slots_of("consumer") if slot.name in parameters]
+    # Tied weights may be read and made at once: then they count as what makes the channels.
+    return slots or [slot for slot in group.slots if slot.name in parameters]
 
 
 def _spread(gates: Tensor, slot: Slot, weight: Tensor) -> Tensor:

@@ -149,7 +149,7 @@ def read(folder: Path) -> Bundle:
 
 
 def load(folder: str | Path, *, model: nn.Module | None = None, trust_code: bool = False) -> nn.Module:
-    """The slim module of a bundle, in eval mode; works where torch_pruning is not installed.
+    """The slim module of a bundle, in eval mode.
 
     Args:
         folder: the bundle.
@@ -189,7 +189,7 @@ def module_widths(module: nn.Module) -> dict[str, dict[str, int]]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result depends on."""
-    packages = ("slimprune", "torch", "torchvision", "torch-pruning", "fvcore", "onnx", "onnxruntime")
+    packages = ("slimprune", "torch", "torchvision", "fvcore", "onnx", "onnxruntime")
     return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
 
 

@@ -2,7 +2,7 @@ import torch
 
 from slimprune.graph import find_groups
 from slimprune.graph.assembly import assemble
-from slimprune.graph.tracing import Obstacle, Reach, Touch
+from slimprune.graph.identities import Identities
 from tests.networks import EXAMPLE, Concat, Residual, Transposed, toy
 
 
@@ -32,25 +32,53 @@ def test_transposed_convolution_has_rows_and_columns_swapped():
     assert ("up.weight", 0, 0) in places(groups["down"])
 
 
-def producer(layer, width):
-    return Touch(f"{layer}.weight", 0, "producer", list(range(width)), list(range(width)))
+ORDER = {"a.weight": 0, "read.weight": 1}
+
+
+def met(first, second):
+    """Four rows, and columns of a second layer that meet them pairwise."""
+    identities = Identities()
+    rows = identities.place("a.weight", 0, 4, "producer")
+    columns = identities.place("read.weight", 1, 4, "consumer")
+    identities.unite(columns[first], rows[second])
+    return identities
 
 
 def test_channels_that_meet_in_one_place_are_merged():
-    halves = Touch("read.weight", 1, "consumer", [0, 1, 0, 1], [0, 1, 2, 3])  # columns 0 and 1 read two channels each
-    (group,) = assemble([Reach("a", 4, (producer("a", 4), halves), ())])
+    identities = met(torch.tensor([0, 1, 0, 1]), torch.tensor([0, 1, 2, 3]))  # columns 0 and 1 read two channels each
+    (group,) = assemble(identities, ORDER)
     assert group.width == 2
     assert [slot.index.tolist() for slot in group.slots] == [[[0, 2], [1, 3]], [[0], [1]]]
 
 
 def test_an_obstacle_protects_only_the_channels_that_meet_it():
-    obstacle = Obstacle("grouped", [0, 1])
-    free, held = sorted(
-        assemble([Reach("a", 4, (producer("a", 4),), (obstacle,))]), key=lambda g: g.protected_reason or ""
-    )
+    identities = met(torch.arange(4), torch.tensor([3, 2, 1, 0]))
+    identities.protect(identities.places["a.weight", 0][:2], "grouped")
+    held, free = assemble(identities, ORDER)
     assert (free.protected_reason, held.protected_reason) == (None, "grouped")
-    assert (held.slots[0].index.flatten().tolist(), free.slots[0].index.flatten().tolist()) == ([0, 1], [2, 3])
-    assert {free.id, held.id} == {"a", "a#2"}
+    assert [slot.index.flatten().tolist() for slot in held.slots] == [[0, 1], [3, 2]]
+    assert [slot.index.flatten().tolist() for slot in free.slots] == [[2, 3], [1, 0]]
+    assert (held.id, free.id) == ("a", "a#2")
+
+
+def test_columns_that_read_the_input_are_no_group():
+    identities = Identities()
+    identities.place("a.weight", 1, 3, "consumer")
+    assert assemble(identities, ORDER) == []
+
+
+def test_equal_parts_lose_equal_channels_unless_a_part_goes_as_a_whole():
+    identities = Identities()
+    rows = identities.place("a.weight", 0, 6, "producer")
+    identities.splits.append(rows.view(2, 3))
+    (group,) = assemble(identities, ORDER)
+    assert group.slots[0].index.tolist() == [[0, 3], [1, 4], [2, 5]]
+    identities = Identities()
+    rows = identities.place("a.weight", 0, 6, "producer")
+    identities.splits.append(rows.view(2, 3))
+    identities.unite(rows.view(2, 3), rows.view(2, 3)[:, :1])
+    (group,) = assemble(identities, ORDER)
+    assert group.slots[0].index.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 def test_order_is_that_of_the_model_and_repeatable():

@@ -5,7 +5,9 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from slimprune.errors import UnsupportedModelError, UsageError
-from slimprune.graph import find_groups
+from slimprune.graph import find_groups, keep_channels, prove_removal
+from slimprune.graph.proof import Trial
+from tests.graph.test_proof import tampered
 from tests.networks import EXAMPLE, Depthwise, Residual, named, toy
 
 
@@ -27,16 +29,18 @@ def test_a_pattern_without_a_layer_is_refused():
         find_groups(toy(Residual), EXAMPLE, protect=["layer9"])
 
 
-def test_what_the_mapping_gets_wrong_is_protected_with_the_reason():
-    class Permuted(nn.Module):
+def test_what_the_code_hard_codes_is_protected_with_the_reason():
+    class Fixed(nn.Module):
         def __init__(self):
             super().__init__()
-            self.conv, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 64, 2)
+            self.conv, self.read, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4 * 36, 8), nn.Linear(8, 2)
 
         def forward(self, x):
-            return self.head(self.conv(x).relu().permute(0, 2, 3, 1).flatten(1))
+            return self.head(F.relu(self.read(self.conv(x).view(-1, 4 * 36))))
 
-    assert reasons(Permuted())["conv"].startswith("not proven: relative difference")
+    found = reasons(Fixed())
+    assert found["conv"].startswith("not proven: the slim model fails")
+    assert found["read"] is None
 
 
 def test_sums_with_the_input_are_protected():
@@ -48,7 +52,34 @@ def test_sums_with_the_input_are_protected():
         def forward(self, x):
             return self.head(x + self.conv(x))
 
-    assert reasons(Skip())["conv"].startswith("not proven: the slim model fails")
+    assert reasons(Skip())["conv"] == "it meets the model's input"
+
+
+def test_groups_that_break_each_other_leave_one_and_cost_few_proofs(monkeypatch):
+    class Rivals(nn.Module):
+        """Of six convolutions, the second and the last may not both be narrow; the fourth may never be."""
+
+        def __init__(self):
+            super().__init__()
+            self.convs = nn.ModuleList([nn.Conv2d(3 if i == 0 else 8, 8, 3, padding=1) for i in range(6)])
+            self.head = nn.Linear(8, 2)
+
+        def forward(self, x):
+            widths = [conv.out_channels for conv in self.convs]
+            assert widths[1] == 8 or widths[5] == 8, "one of the two must be whole"
+            assert widths[3] == 8, "the fourth must be whole"
+            for conv in self.convs:
+                x = F.relu(conv(x))
+            return self.head(x.mean((2, 3)))
+
+    proofs = []
+    prove = Trial.prove
+    monkeypatch.setattr(Trial, "prove", lambda *arguments: proofs.append(1) or prove(*arguments))
+    found = reasons(Rivals())
+    assert [name for name, reason in found.items() if reason is None] == ["convs.0", "convs.1", "convs.2", "convs.4"]
+    assert "the fourth must be whole" in found["convs.3"]
+    assert "one of the two must be whole" in found["convs.5"]
+    assert len(proofs) <= 11
 
 
 def test_a_single_channel_stays():
@@ -67,7 +98,7 @@ def test_a_failing_forward_is_one_sentence_and_modes_are_restored():
 def test_progress_counts_groups():
     seen = []
     find_groups(toy(Depthwise), EXAMPLE, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(0, 2), (1, 2), (2, 2)]
+    assert seen == [(2, 2), (2, 2)]  # both halves in one proof each
 
 
 def test_layers_of_a_group_stand_in_the_models_order():
@@ -110,7 +141,7 @@ def test_computed_weights_are_protected_with_the_reason(norm):
     norm(model.read)
     found = reasons(model)
     assert found["conv"] == "a weight of read is computed from others"
-    assert "computed from others" in found["read"]
+    assert any(name.startswith("read") and reason is not None for name, reason in found.items())
 
 
 def test_a_branch_that_only_runs_in_training_is_proven_too():
@@ -121,15 +152,38 @@ def test_a_branch_that_only_runs_in_training_is_proven_too():
             return main + self.extra(x.permute(0, 2, 3, 1).flatten(1)) if self.training else main
 
     found = reasons(Auxiliary(extra=nn.Linear(6 * 16, 2)))
-    assert found["conv"] is None
-    assert found["read"].startswith("not proven: the slim model fails in training mode: ")
+    assert (found["conv"], found["read"]) == (None, None)
+
+
+def test_channels_of_a_head_that_only_runs_in_training_are_proven_there():
+    class Auxiliary(Wrapped):
+        def forward(self, x):
+            x = F.relu(self.read(F.relu(self.conv(x))))
+            main = self.head(x.mean((2, 3)))
+            return (main, self.last(F.relu(self.extra(x)).mean((2, 3)))) if self.training else main
+
+    model = Auxiliary(extra=nn.Conv2d(6, 8, 1), last=nn.Linear(8, 2))
+    groups = find_groups(model, EXAMPLE)
+    assert {g.id: g.protected_reason for g in groups if g.protected_reason} == {
+        "head": "model output",
+        "last": "model output",
+    }
+    extra = next(group for group in groups if group.id == "extra")
+    kept = {"extra": torch.arange(4)}
+    for number in range(len(extra.slots)):
+        wrong = [tampered(extra, number, [0, 1, 2, 3])]
+        assert not prove_removal(model, keep_channels(model, wrong, kept), wrong, kept, EXAMPLE).passed
 
 
 def test_a_norm_over_channels_does_not_hide_a_wrong_mapping():
     model = nn.Sequential(
         nn.Conv2d(3, 16, 3), nn.ReLU(), Permuted(), nn.LayerNorm(16 * 36), nn.ReLU(), nn.Linear(16 * 36, 4)
     )
-    assert reasons(model)["0"].startswith("not proven: relative difference")
+    (group, *_) = find_groups(model, EXAMPLE)
+    assert group.protected_reason is None
+    number = next(number for number, slot in enumerate(group.slots) if slot.name == "3.weight")
+    wrong, kept = [tampered(group, number, list(range(8)))], {"0": torch.arange(8)}
+    assert not prove_removal(model, keep_channels(model, wrong, kept), wrong, kept, EXAMPLE).passed
 
 
 class Permuted(nn.Module):
@@ -157,11 +211,12 @@ def test_integer_inputs_are_proven(dtype):
 
 
 def test_other_layers_keep_their_attributes():
-    """A grouped transposed convolution with one column per group is not depthwise."""
+    """A grouped transposed convolution with one row and two columns in each group loses groups."""
     model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ConvTranspose2d(16, 8, 3, groups=8), nn.Conv2d(8, 6, 3), Head(6))
-    found = reasons(model)
-    assert found["0"] == "grouped convolution 1 (groups=8) is not slimmed"
-    assert found["2"] is None
+    groups = find_groups(model, EXAMPLE)
+    assert {group.id: group.width for group in groups if group.protected_reason is None} == {"0": 8, "2": 6}
+    slim = keep_channels(model, groups, {"0": torch.arange(3)})
+    assert (slim[1].in_channels, slim[1].out_channels, slim[1].groups) == (6, 3, 3)
 
 
 class Head(nn.Module):

@@ -22,7 +22,7 @@ def test_the_document_has_the_fields_of_the_design(report: Report) -> None:
     assert document.keys() >= FIELDS
     assert document["schema_version"] == 1
     assert document["recipe"].keys() >= {"arch", "data", "ratio", "of", "criterion", "seed", "hash"}
-    assert document["environment"].keys() >= {"device", "threads", "python", "torch", "torchvision", "torch-pruning"}
+    assert document["environment"].keys() >= {"device", "threads", "python", "torch", "torchvision"}
     assert document["budget"].keys() == {"quantity", "requested", "achieved", "also"}
     assert document["proof"].keys() >= {"max_rel_diff", "tolerance", "passed"}
     assert document["saliency"].keys() == {"criterion", "steps", "draws", "stability", "seconds", "peak_bytes"}

@@ -9,6 +9,7 @@ from slimprune.errors import UnsupportedModelError
 from slimprune.graph import find_groups, free_groups
 from slimprune.saliency import GATES, Problem
 from slimprune.saliency.problem import precise_arithmetic
+from tests.graph.patterns import TiedWeights
 from tests.networks import EXAMPLE, TOYS, Depthwise, Residual, toy
 
 
@@ -79,6 +80,12 @@ def test_a_closed_gate_takes_every_column_that_reads_the_channel():
         if name in ("inner.weight", "head.weight"):
             expected[:, 1] = 0
         assert torch.equal(closed[name], expected)
+
+
+def test_groups_that_only_tied_weights_read_use_what_makes_them():
+    prob = problem(TiedWeights)
+    gates = prob.gate_gradient(prob.gradient(prob.initial, 0))
+    assert gates["inner"].abs().max() > 0
 
 
 def test_hessian_product_equals_a_difference_of_gradients():

@@ -1,0 +1,65 @@
+"""Example inputs of a model: a tensor, or nested tuples, lists and dicts of them."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+Example = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
+"""A tuple holds the positional arguments of forward; anything else is its only argument."""
+
+BATCH = 2
+"""Samples in a trace or a proof; batch norm in training mode needs more than one."""
+
+FORWARD_ERRORS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+    ZeroDivisionError,
+    NotImplementedError,
+)
+"""What a model's forward raises on an input, a width or a device that it does not take."""
+
+
+def inputs_of(example: Example) -> tuple[Any, ...]:
+    """The positional arguments of a forward call."""
+    return example if isinstance(example, tuple) else (example,)
+
+
+def first_samples(example: Example, count: int = 1) -> tuple[Any, ...]:
+    """The positional arguments, each tensor cut to its first `count` samples."""
+    cut: tuple[Any, ...] = tree_map_only(Tensor, lambda tensor: tensor[:count], inputs_of(example))
+    return cut
+
+
+def shapes_of(example: Example) -> list[tuple[int, ...]]:
+    """The shapes of all tensors of the example."""
+    return [tuple(leaf.shape) for leaf in tree_leaves(inputs_of(example)) if isinstance(leaf, Tensor)]
+
+
+def random_inputs(example: Example, seed: int, batch: int = BATCH, *, double: bool = True) -> tuple[Any, ...]:
+    """Random inputs of the example's shape, `batch` samples: standard normal, or integers in the example's range.
+
+    Args:
+        example: gives structure, shapes and dtypes.
+        seed: of the draw.
+        batch: number of samples.
+        double: float64 instead of the example's own floating dtype.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(tensor: Tensor) -> Tensor:
+        shape = (batch, *tensor.shape[1:])
+        if tensor.is_floating_point():
+            drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
+            return drawn.to(tensor.device, torch.float64 if double else tensor.dtype)
+        above = 256 if tensor.dtype == torch.uint8 else int(tensor.max()) + 1
+        return torch.randint(0, max(above, 1), shape, generator=generator).to(tensor.device, tensor.dtype)
+
+    drawn: tuple[Any, ...] = tree_map_only(Tensor, draw, inputs_of(example))
+    return drawn

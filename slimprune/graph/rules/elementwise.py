@@ -1,0 +1,103 @@
+"""Operators that act on every element by itself: operands of one element share one channel."""
+
+import torch
+from torch import Tensor
+
+from slimprune.graph.flow import Call, Flow
+from slimprune.graph.groups import Role
+from slimprune.graph.identities import FIRST_PLACE, compressed, core, varying
+
+
+def elementwise(flow: Flow, call: Call) -> None:
+    """Sums and the like: all operands of one element are united."""
+    _combine_all(flow, call, annihilates=False)
+
+
+def product(flow: Flow, call: Call) -> None:
+    """Products: as `elementwise`, but a channel that is zero stays zero whatever is broadcast over it."""
+    _combine_all(flow, call, annihilates=True)
+
+
+def unchanged(flow: Flow, call: Call) -> None:
+    """The first argument goes on as it is."""
+    values = call.tensors[0]
+    source = flow.source(values)
+    for out in call.outputs:
+        if source is not None and out is not values and out.shape == values.shape:
+            flow.set_source(out, source)
+        elif flow.carries(values) and out.shape == values.shape:
+            flow.set_ids(out, flow.ids(values))
+
+
+def constant(flow: Flow, call: Call) -> None:
+    """The output holds no channel, whatever the shape was taken from."""
+
+
+def gated_halves(flow: Flow, call: Call) -> None:
+    """GLU: channel i of the first half times the gate that channel i of the second half makes."""
+    ids, dim = flow.ids(call["self"]), call["dim"]
+    first, second = ids.chunk(2, dim)
+    flow.identities.unite(first, second)
+    flow.set_ids(call.out, flow.identities.find(first))
+
+
+def overwrite(flow: Flow, call: Call) -> None:
+    """Copying in place: what is written must belong to the channels it is written over."""
+    target, written = call["self"], call["src"]
+    if not flow.carries(written):
+        return
+    ids = combine(flow, target, flow.ids(target), written, call.where, annihilates=False)
+    if bool(((flow.ids(target) == 0) & (ids != 0)).any()):
+        flow.block(call, [written], f"{call.where} writes channels into a part of another tensor")
+
+
+def combine(
+    flow: Flow, values: Tensor, ids: Tensor, other: Tensor, where: str, *, annihilates: bool, role: Role = "scale"
+) -> Tensor:
+    """Identity of an elementwise operator on `values`, which carries `ids`, and `other`.
+
+    One operand may be the same for all channels of the other (a spatial gate, a position code). Then nothing is united:
+    the channel that was broadcast must stay, and unless the operator is a product so must those that it was added to.
+    """
+    other_ids = flow.ids(other, role)
+    shape = torch.broadcast_shapes(ids.shape, other_ids.shape)
+    first, second = ids.expand(shape), other_ids.expand(shape)
+    reason = f"{where} is broadcast over channels"
+    if _is_broadcast(first, second, other):
+        flow.identities.protect(second, reason)
+        if not annihilates and bool((core(second) != 0).any()):
+            flow.identities.protect(first, reason)
+    elif _is_broadcast(second, first, values):
+        flow.identities.protect(first, reason)
+        if not annihilates and bool((core(first) != 0).any()):
+            flow.identities.protect(second, reason)
+        return second
+    else:
+        flow.identities.unite(first, second)
+    return _stronger(first, second)
+
+
+def _combine_all(flow: Flow, call: Call, *, annihilates: bool) -> None:
+    values, *others = [tensor for tensor in call.tensors if tensor.is_floating_point()] or call.tensors
+    ids = flow.ids(values)
+    for other in others:
+        if flow.carries(other):
+            ids = combine(flow, values, ids, other, call.where, annihilates=annihilates)
+    for out in call.outputs:
+        flow.set_ids(out, flow.identities.find(core(ids)).expand(ids.shape))
+
+
+def _is_broadcast(wide: Tensor, narrow: Tensor, tensor: Tensor) -> bool:
+    """Whether `tensor`, which carries `narrow`, is the same along every dimension where `wide` changes channel."""
+    changing, ahead = varying(wide), wide.ndim - tensor.ndim
+    return bool(changing) and all(
+        dim not in varying(narrow)
+        and (dim < ahead or tensor.shape[dim - ahead] == 1 or tensor.stride(dim - ahead) == 0)
+        for dim in changing
+    )
+
+
+def _stronger(first: Tensor, second: Tensor) -> Tensor:
+    """Places before obstacles before nothing; of two united places the first."""
+    small = torch.broadcast_tensors(core(first), core(second))
+    return compressed(torch.where(small[0] >= FIRST_PLACE, small[0], torch.maximum(*small)).expand(first.shape))

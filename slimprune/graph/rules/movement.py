@@ -1,0 +1,164 @@
+"""Operators that only move data: executed on the identity tensors themselves."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from slimprune.graph.flow import Call, Flow, Source
+from slimprune.graph.identities import varying
+
+
+def move(flow: Flow, call: Call) -> None:
+    """The operator itself, run on identities; index tensors stay as they are."""
+    _move(flow, call, call.run)
+
+
+def select(flow: Flow, call: Call) -> None:
+    """One entry along a dimension, by its number."""
+    _protect_numbered(flow, call, {call["dim"] % call["self"].ndim})
+    move(flow, call)
+
+
+def roll(flow: Flow, call: Call) -> None:
+    """Entries moved by a fixed number of positions."""
+    ndim = call["self"].ndim
+    _protect_numbered(flow, call, {dim % ndim for dim in call["dims"]} or set(range(ndim)))
+    move(flow, call)
+
+
+def cut(flow: Flow, call: Call) -> None:
+    """A slice. One that is one of several equal parts of the channels keeps all of them equally long."""
+    move(flow, call)
+    values, dim = call["self"], call["dim"] % call["self"].ndim
+    size, whole = call.out.shape[dim], values.shape[dim]
+    start = min(call["start"] or 0, whole)
+    start += whole if start < 0 else 0
+    if call["step"] == 1 and 0 < size < whole and whole % size == start % size == 0:
+        _keep_parts(flow, values, dim, size)
+
+
+def shuffle(flow: Flow, call: Call) -> None:
+    """Channels in equal parts, interleaved."""
+    move(flow, call)
+    _keep_parts(flow, call["self"], 1, call["self"].shape[1] // call["groups"])
+
+
+def move_as_numbers(flow: Flow, call: Call) -> None:
+    """As `move`, for operators that torch has for floating point only; float64 holds the numbers exactly."""
+
+    def run(change: Callable[[Tensor], Tensor]) -> Any:
+        return call.run(lambda tensor: change(tensor).double()).long()
+
+    _move(flow, call, run)
+
+
+def pick(flow: Flow, call: Call) -> None:
+    """Entries of the first argument, chosen by numbers that are data, not channels."""
+    values, indices, dim = call["self"], call["indices"], call["dim"]
+    picked = {number for number, index in enumerate(indices) if index is not None} if indices else {(dim or 0)}
+    _protect_numbered(flow, call, {one % values.ndim for one in picked})
+
+    def run(change: Callable[[Tensor], Tensor]) -> Any:
+        return call.run(lambda tensor: change(tensor) if tensor is values else tensor.detach().cpu())
+
+    _move(flow, call, run, [values])
+
+
+def reshape(flow: Flow, call: Call) -> None:
+    """Views of another shape. A dimension of channels that is cut into several keeps the length of each part."""
+    shape = call.out.shape
+    _move(flow, call, lambda change: change(call["self"]).reshape(shape))
+    for dim, parts in _cut_dims(call["self"].shape, shape):
+        _keep_parts(flow, call["self"], dim, parts[-1])
+
+
+def split(flow: Flow, call: Call) -> None:
+    """Parts of equal length: where channels are cut, all parts must stay equally long."""
+    move(flow, call)
+    dim, size = call["dim"] % call["self"].ndim, call["split_size"]
+    if len(call.out) * size == call["self"].shape[dim]:
+        _keep_parts(flow, call["self"], dim, size)
+
+
+def pad(flow: Flow, call: Call) -> None:
+    """Padding with a constant holds no channel."""
+    widths = call["pad"]
+    _move(flow, call, lambda change: torch.constant_pad_nd(change(call["self"]), widths, 0))
+
+
+def strided(flow: Flow, call: Call) -> None:
+    """`as_strided` on a tensor that fills its storage from the start."""
+    values = call["self"]
+    if not values.is_contiguous() or values.storage_offset():
+        raise NotImplementedError("as_strided of a view")
+    _move(flow, call, lambda change: call.run(lambda tensor: change(tensor).contiguous()))
+
+
+def _keep_parts(flow: Flow, values: Tensor, dim: int, size: int) -> None:
+    """Notes that `dim` is cut into parts of `size`, where channels lie along it."""
+    if flow.source(values) is None and dim in varying(ids := flow.ids(values)):
+        rows = ids.movedim(dim, 0).reshape(ids.shape[dim], -1).amax(1)
+        flow.identities.splits.append(rows.view(-1, size))
+
+
+def _protect_numbered(flow: Flow, call: Call, dims: set[int]) -> None:
+    """Channels that the code knows by number stay: the numbers of others would change with them."""
+    values = call["self"]
+    if flow.source(values) is None and (changing := varying(ids := flow.ids(values))) and changing <= dims:
+        flow.identities.protect(ids, f"{call.where} picks channels by number")
+
+
+def _move(
+    flow: Flow, call: Call, run: Callable[[Callable[[Tensor], Tensor]], Any], tensors: list[Tensor] | None = None
+) -> None:
+    moved = [tensor for tensor in (call.tensors if tensors is None else tensors) if flow.carries(tensor)]
+    source = flow.source(moved[0]) if len(moved) == 1 else None
+    if source is not None:
+        _move_source(flow, call, run, source, moved[0])
+        return
+
+    def ids(tensor: Tensor) -> Tensor:
+        is_data = flow.carries(tensor) or tensor.is_floating_point()
+        return _alias(flow.ids(tensor)) if is_data else tensor.detach().cpu()
+
+    for out, result in zip(call.outputs, tree_leaves(run(ids)), strict=True):
+        flow.set_ids(out, result)
+
+
+def _move_source(flow: Flow, call: Call, run: Callable[..., Any], source: Source, moved: Tensor) -> None:
+    """A tensor of the model that is rearranged stays known by where its elements come from."""
+    results: list[list[Tensor]] = [
+        tree_leaves(run(lambda tensor, steps=steps: _alias(steps) if tensor is moved else tensor.detach().cpu()))
+        for steps in source.coordinates
+    ]
+    for number, out in enumerate(call.outputs):
+        columns = [result[number] for result in results]
+        flow.set_source(out, Source(source.name, source.shape, tuple(columns)).mapped(lambda steps: steps))
+
+
+def _alias(ids: Tensor) -> Tensor:
+    """A tensor object of its own, since in-place views change the object."""
+    return ids.expand(ids.shape)
+
+
+def _cut_dims(before: torch.Size, after: torch.Size) -> list[tuple[int, list[int]]]:
+    """Dimensions of `before` that a view cuts into several longer than 1, with the lengths of the parts."""
+    old = [(dim, size) for dim, size in enumerate(before) if size != 1]
+    new = [size for size in after if size != 1]
+    cuts: list[tuple[int, list[int]]] = []
+    while old and new:
+        dims, parts = [old.pop(0)], [new.pop(0)]
+        while (have := math.prod(size for _, size in dims)) != (got := math.prod(parts)):
+            if (have < got and not old) or (have > got and not new):
+                return cuts
+            if have < got:
+                dims.append(old.pop(0))
+            else:
+                parts.append(new.pop(0))
+        if len(dims) == 1 < len(parts):
+            cuts.append((dims[0][0], parts))
+    return cuts

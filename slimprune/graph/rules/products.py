@@ -1,0 +1,135 @@
+"""Convolutions and matrix products: columns of a weight read channels, its rows make new ones."""
+
+from torch import Tensor
+
+from slimprune.graph.flow import Call, Flow
+from slimprune.graph.groups import Role, loses_whole_groups
+from slimprune.graph.identities import tied, varying
+
+
+def convolution(flow: Flow, call: Call) -> None:
+    """Convolutions of all kinds; weight [rows, columns / groups, ...], transposed: [columns, rows / groups, ...]."""
+    values, weight, groups = call["input"], call["weight"], call["groups"]
+    inputs, outputs = values.shape[1], call.out.shape[1]
+    if groups > 1 and loses_whole_groups(groups, max(inputs, outputs) // groups):
+        filters = flow.places(weight, 0, "depthwise")
+        if filters is None:
+            _computed(flow, call)
+        else:
+            # All channels of a group live and die together, read and made; a depthwise group is the smallest case.
+            units = filters.view(groups, -1)
+            flow.identities.unite(units, units[:, :1])
+            read, made = (units[:, :1].expand(-1, width // groups).reshape(-1) for width in (inputs, outputs))
+            _apply(flow, call, values, (1, read), (1, made), role="depthwise")
+        return
+    roles: tuple[Role, Role] = ("consumer", "producer") if call["transposed"] else ("producer", "consumer")
+    first, second = flow.places(weight, 0, roles[0]), flow.places(weight, 1, roles[1])
+    if first is None or second is None:
+        _computed(flow, call)
+        return
+    # The i-th channels of all groups live and die together: along the second dimension they are one place already.
+    flow.identities.unite(first.view(groups, -1), first.view(groups, -1)[:1])
+    columns, rows = (first, second.repeat(groups)) if call["transposed"] else (second.repeat(groups), first)
+    _apply(flow, call, values, (1, columns), (1, rows))
+
+
+def matrix_product(left: str, right: str, bias: str | None = None) -> "_MatrixProduct":
+    """Products left [..., n, k] @ right [..., k, m] with or without a bias."""
+    return _MatrixProduct(left, right, bias)
+
+
+class _MatrixProduct:
+    def __init__(self, left: str, right: str, bias: str | None) -> None:
+        self._left, self._right, self._bias = left, right, bias
+
+    def __call__(self, flow: Flow, call: Call) -> None:
+        left, right = call[self._left], call[self._right]
+        if flow.source(right) is not None and left.ndim > 1:
+            self._by_weight(flow, call, left, right, axes=(-1, -2, -1))
+        elif flow.source(left) is not None and right.ndim > 1:
+            self._by_weight(flow, call, right, left, axes=(-2, -1, -2))
+        else:
+            flow.block(call, [left, right], f"{call.where} multiplies activations with each other")
+
+    def _by_weight(self, flow: Flow, call: Call, values: Tensor, weight: Tensor, axes: tuple[int, int, int]) -> None:
+        """`axes`: the one of `values` that is read, that of the weight which reads it, and the one it makes."""
+        columns, rows = flow.places(weight, axes[1], "consumer"), flow.places(weight, axes[2], "producer")
+        if columns is None or rows is None:
+            _computed(flow, call)
+            return
+        bias = None if self._bias is None else call[self._bias]
+        _apply(flow, call, values, (axes[0], columns), (axes[2], rows), bias=bias)
+
+
+def linear(flow: Flow, call: Call) -> None:
+    """`linear` where torch does not take it apart: weight [rows, columns]."""
+    columns, rows = flow.places(call["weight"], 1, "consumer"), flow.places(call["weight"], 0, "producer")
+    if columns is None or rows is None:
+        _computed(flow, call)
+        return
+    _apply(flow, call, call["input"], (-1, columns), (-1, rows))
+
+
+def embedding(flow: Flow, call: Call) -> None:
+    """Rows of a table [entries, channels], chosen by number."""
+    channels = flow.places(call["weight"], 1, "producer")
+    if channels is None:
+        _computed(flow, call)
+    else:
+        flow.set_ids(call.out, channels.expand(call.out.shape))
+
+
+def attention(flow: Flow, call: Call) -> None:
+    """Fused attention: queries, keys and values keep their channels."""
+    flow.block(call, call.tensors, f"attention in {call.layer}")
+
+
+def _computed(flow: Flow, call: Call) -> None:
+    reason = f"a weight of {call.layer or 'the model'} is computed from others"
+    flow.computed[call.layer] = reason
+    flow.block(call, call.tensors, reason)
+
+
+def _apply(
+    flow: Flow,
+    call: Call,
+    values: Tensor,
+    read: tuple[int, Tensor],
+    made: tuple[int, Tensor],
+    *,
+    bias: Tensor | None = None,
+    role: Role = "producer",
+) -> None:
+    """Reads channels along one axis of `values`, and makes new ones along one axis of the output.
+
+    Args:
+        flow: what tensors carry.
+        call: the convolution or product.
+        values: the tensor that is read.
+        read: axis, and the places that read the positions along it.
+        made: axis of the output, and the places that make the positions along it.
+        bias: added to the output, if it is not the argument called so.
+        role: of the bias.
+    """
+    ids, (axis, columns), (out_axis, rows) = flow.ids(values), read, made
+    if varying(ids) and axis % values.ndim not in varying(ids):
+        reason = f"{call.where} reads positions, not channels"
+        flow.identities.protect(rows, reason)
+        flow.block(call, [values], reason)
+        return
+    flow.identities.unite(columns, tied(flow.identities, ids, axis))
+    _add_bias(flow, call, rows, call["bias"] if bias is None else bias, role)
+    behind = call.out.ndim - 1 - out_axis % call.out.ndim
+    flow.set_ids(call.out, rows.view(*rows.shape, *[1] * behind).expand(call.out.shape))
+
+
+def _add_bias(flow: Flow, call: Call, rows: Tensor, bias: Tensor | None, role: Role) -> None:
+    if bias is None or not flow.carries(bias):
+        return
+    offsets = flow.places(bias, -1, role)
+    if offsets is None:
+        reason = f"a bias of {call.layer or 'the model'} is computed from others"
+        flow.identities.protect(rows, reason)
+        flow.identities.protect(flow.ids(bias), reason)
+    else:
+        flow.identities.unite(rows, offsets)

@@ -1,0 +1,108 @@
+"""The table: which rule holds for which operator."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from slimprune.errors import first_line
+from slimprune.graph.example import FORWARD_ERRORS
+from slimprune.graph.flow import Call, Flow
+from slimprune.graph.rules import elementwise, movement, norms, products, reductions
+
+Rule = Callable[[Flow, Call], None]
+
+
+def _each(rule: Rule, names: str) -> dict[str, Rule]:
+    return dict.fromkeys(names.split(), rule)
+
+
+RULES: dict[str, Rule] = {
+    **_each(products.convolution, "convolution _convolution convolution_overrideable"),
+    **_each(products.matrix_product("mat1", "mat2", "self"), "addmm _addmm_activation"),
+    **_each(products.matrix_product("batch1", "batch2", "self"), "baddbmm"),
+    **_each(products.matrix_product("self", "mat2"), "mm bmm"),
+    **_each(products.matrix_product("self", "other"), "matmul"),
+    **_each(products.linear, "linear"),
+    **_each(products.embedding, "embedding"),
+    **_each(
+        products.attention,
+        "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention "
+        "_scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention "
+        "_scaled_dot_product_fused_attention_overrideable _scaled_dot_product_attention_math",
+    ),
+    **_each(
+        norms.batch_norm,
+        "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm "
+        "miopen_batch_norm _batch_norm_with_update _batch_norm_no_update",
+    ),
+    **_each(norms.layer_norm, "native_layer_norm"),
+    **_each(norms.group_norm, "native_group_norm"),
+    **_each(elementwise.product, "mul div _prelu_kernel masked_fill logical_and bitwise_and"),
+    **_each(elementwise.elementwise, "hardswish log_sigmoid_forward rrelu_with_noise rsub where"),
+    **_each(elementwise.gated_halves, "glu"),
+    **_each(elementwise.overwrite, "copy"),
+    **_each(
+        elementwise.unchanged,
+        "clone detach alias contiguous _to_copy lift_fresh lift native_dropout dropout tril triu "
+        "fill zero normal uniform bernoulli",
+    ),
+    **_each(
+        elementwise.constant,
+        "zeros_like ones_like empty_like full_like rand_like randn_like new_zeros new_ones new_empty new_full "
+        "new_empty_strided",
+    ),
+    **_each(
+        movement.move,
+        "permute transpose t cat stack split_with_sizes unsafe_split_with_sizes unbind expand squeeze unsqueeze "
+        "flip repeat repeat_interleave unfold diagonal movedim narrow pixel_shuffle "
+        "pixel_unshuffle",
+    ),
+    **_each(movement.select, "select"),
+    **_each(movement.roll, "roll"),
+    **_each(movement.cut, "slice"),
+    **_each(movement.shuffle, "channel_shuffle native_channel_shuffle"),
+    **_each(movement.pick, "index index_select gather take_along_dim"),
+    **_each(movement.move_as_numbers, "im2col upsample_nearest1d upsample_nearest2d upsample_nearest3d"),
+    **_each(movement.reshape, "view _unsafe_view reshape _reshape_alias unflatten flatten"),
+    **_each(movement.split, "split unsafe_split"),
+    **_each(movement.pad, "constant_pad_nd"),
+    **_each(movement.strided, "as_strided"),
+    **_each(
+        reductions.reduce,
+        "mean sum prod amax amin max min var std var_mean std_mean norm linalg_vector_norm logsumexp argmax argmin "
+        "any all",
+    ),
+    **_each(reductions.along, "_softmax _log_softmax cumsum cumprod sort topk logcumsumexp"),
+    **_each(
+        reductions.window(1),
+        "max_pool1d avg_pool1d adaptive_avg_pool1d upsample_linear1d reflection_pad1d replication_pad1d",
+    ),
+    **_each(
+        reductions.window(2),
+        "max_pool2d max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d "
+        "upsample_bilinear2d _upsample_bilinear2d_aa upsample_bicubic2d _upsample_bicubic2d_aa reflection_pad2d "
+        "replication_pad2d",
+    ),
+    **_each(reductions.sample, "grid_sampler_2d grid_sampler_3d"),
+    **_each(
+        reductions.window(3),
+        "max_pool3d_with_indices avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d upsample_trilinear3d "
+        "reflection_pad3d replication_pad3d",
+    ),
+}
+"""By the operator's name without namespace, overload and the underscore of in-place forms."""
+
+
+def apply_rule(flow: Flow, func: Any, call: Call) -> None:
+    """Lets the outputs of a call carry what its inputs carry; without a rule the channels stay, with the reason."""
+    if not any(flow.carries(tensor) for tensor in call.tensors):
+        return
+    rule = RULES.get(call.name, elementwise.elementwise if torch.Tag.pointwise in func.tags else None)
+    if rule is None:
+        flow.block(call, call.tensors, f"there is no rule for {call.where}")
+        return
+    try:
+        rule(flow, call)
+    except FORWARD_ERRORS as error:
+        flow.block(call, call.tensors, f"channels cannot be followed through {call.where}: {first_line(error)}")

@@ -1,0 +1,58 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.graph.following import free_width, groups_of, mean, reason
+
+FREE = {
+    "activations": lambda net, x: mean(F.hardswish(F.silu(F.relu(x, inplace=True)))),
+    "a spatial gate": lambda net, x: mean(x * net.one(x).sigmoid()),
+    "a gate that was expanded": lambda net, x: mean(x * net.one(x).expand_as(x)),
+    "a position code as a factor": lambda net, x: mean(x * net.code),
+    "a factor per channel": lambda net, x: mean(x * net.scale[:, None, None]),
+    "one factor for all": lambda net, x: mean(x * net.factor),
+    "dropout": lambda net, x: mean(F.dropout2d(F.dropout(x, training=net.training), training=net.training)),
+    "written over": lambda net, x: mean(x.clone().copy_(x)),
+    "the larger of two": lambda net, x: mean(torch.maximum(x, net.other(x))),
+}
+
+
+def layers():
+    return {
+        "one": nn.Conv2d(8, 1, 1),
+        "other": nn.Conv2d(8, 8, 1),
+        "code": nn.Parameter(torch.rand(8, 8)),
+        "scale": nn.Parameter(torch.rand(8)),
+        "factor": nn.Parameter(torch.rand(())),
+    }
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_what_acts_on_each_element_by_itself_leaves_channels_free(name):
+    assert free_width(FREE[name], **layers()) == 8
+
+
+def test_what_meets_is_one_group():
+    found = groups_of(lambda net, x: mean(net.scale[:, None, None] * (x + net.other(x))), **layers())
+    assert {(slot.name, slot.role) for slot in found["conv"].slots} >= {("other.bias", "producer"), ("scale", "scale")}
+    assert "other" not in found
+
+
+def test_halves_that_gate_each_other_go_together():
+    found = groups_of(lambda net, x: mean(F.glu(x, 1)), width=4)
+    assert found["conv"].slots[0].index.tolist() == [[0, 4], [1, 5], [2, 6], [3, 7]]
+
+
+def test_a_sum_that_is_broadcast_over_channels_is_an_obstacle():
+    assert reason(lambda net, x: mean(x + net.one(x)), **layers()) == "add is broadcast over channels"
+    assert reason(lambda net, x: mean(x + net.code), **layers()) == "add is broadcast over channels"
+
+
+def test_writing_into_a_part_of_another_tensor_is_an_obstacle():
+    def forward(net, x):
+        wide = torch.zeros(len(x), 8, 8, 8)
+        wide[:, :8] = x
+        return mean(wide)
+
+    assert reason(forward) == "copy writes channels into a part of another tensor"

@@ -1,0 +1,71 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.graph.following import groups_of, mean, reason
+
+OBSTACLES = {
+    "products of activations": (lambda net, x: mean(x @ x), "bmm multiplies activations with each other"),
+    "attention": (lambda net, x: mean(F.scaled_dot_product_attention(x, x, x)), "attention in "),
+    "a linear layer over positions": (lambda net, x: mean(net.rows(x)), "addmm in rows reads positions, not channels"),
+    "a convolution along the channels": (
+        lambda net, x: net.line(mean(x)[:, None])[:, 0],
+        "convolution in line reads positions, not channels",
+    ),
+    "a computed weight": (
+        lambda net, x: mean(F.conv2d(x, net.rows.weight.exp()[:, :, None, None])),
+        "computed from others",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OBSTACLES)
+def test_channels_that_a_product_cannot_lose_are_protected(name):
+    forward, expected = OBSTACLES[name]
+    assert expected in reason(forward, rows=nn.Linear(8, 8), line=nn.Conv1d(1, 1, 3, padding=1))
+
+
+def index_of(group, name, dim):
+    return next(slot.index.tolist() for slot in group.slots if (slot.name, slot.dim) == (name, dim))
+
+
+def test_many_groups_go_as_a_whole():
+    found = groups_of(lambda net, x: mean(net.grouped(x)), width=16, grouped=nn.Conv2d(8, 16, 1, groups=4))
+    assert found["conv"].width == 4
+    assert index_of(found["conv"], "conv.weight", 0)[1] == [2, 3]
+    assert index_of(found["conv"], "grouped.weight", 0)[1] == [4, 5, 6, 7]
+
+
+def test_few_groups_lose_one_channel_each():
+    found = groups_of(lambda net, x: mean(net.grouped(x)), width=6, grouped=nn.Conv2d(8, 6, 1, groups=2))
+    assert index_of(found["conv"], "conv.weight", 0) == [[0, 4], [1, 5], [2, 6], [3, 7]]
+    assert index_of(found["conv"], "grouped.weight", 1) == [[0], [1], [2], [3]]
+    assert index_of(found["grouped"], "grouped.weight", 0) == [[0, 3], [1, 4], [2, 5]]
+
+
+def test_a_parameter_is_a_weight_however_it_is_turned():
+    weight = nn.Parameter(torch.rand(6, 8))
+    for forward in (
+        lambda net, x: mean(x) @ net.weight.t(),
+        lambda net, x: torch.einsum("nchw,dc->nd", x, net.weight),
+        lambda net, x: (net.weight @ mean(x).t()).t(),
+        lambda net, x: mean(F.conv2d(x, net.weight[:, :, None, None])),
+    ):
+        found = groups_of(forward, 6, weight=weight)
+        assert (found["conv"].protected_reason, found["weight"].width) == (None, 6)
+        assert index_of(found["conv"], "weight", 1) == [[channel] for channel in range(8)]
+
+
+def test_entries_of_a_table_make_channels():
+    found = groups_of(
+        lambda net, x: mean(x) + net.table(torch.zeros(len(x), dtype=torch.int64)), table=nn.Embedding(5, 8)
+    )
+    assert index_of(found["conv"] if "conv" in found else found["table"], "table.weight", 1)[3] == [3]
+
+
+def test_a_layer_whose_weight_is_computed_is_listed():
+    model = nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 1))
+    found = groups_of(lambda net, x: mean(net.read(x)), read=model)
+    assert found["conv"].protected_reason == "a weight of read is computed from others"
+    assert any(name.startswith("read") and group.protected_reason for name, group in found.items())
