@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ def find_groups(
         model: any module; left untouched.
         example: one input batch, a tensor [N, ...], a tuple of arguments, or a list or dict of tensors as one argument.
         protect: names or patterns (`layer1.*`) of layers whose channels all stay.
-        progress: called with (groups done, groups in all) while they are proven.
+        progress: called with (proofs of groups done, in all) while they are proven, each of them twice.
 
     Returns:
         Groups in the order of their first producing layers. Output layers are protected.
@@ -95,18 +95,25 @@ def _refused(prove: Prove, groups: Sequence[ChannelGroup], progress: Callable[[i
     happen to fit one of them.
     """
     refused: dict[str, str] = {}
-    for half in (_random_half, _first_half):
+    total = len(groups)
+    for number, half in enumerate((_random_half, _first_half)):
         free = [group for group in free_groups(groups) if group.id not in refused]
-        refused |= _refused_halves(prove, len(groups), {group.id: half(group) for group in free}, progress)
+        waiting = partial(_tell, progress, total * (number + 1), 2 * total)
+        refused |= _refused_halves(prove, {group.id: half(group) for group in free}, waiting)
     return refused
 
 
-def _refused_halves(prove: Prove, total: int, halves: Kept, progress: Callable[[int, int], None]) -> dict[str, str]:
+def _tell(progress: Callable[[int, int], None], upto: int, total: int, waiting: int) -> None:
+    progress(upto - waiting, total)
+
+
+def _refused_halves(prove: Prove, halves: Kept, still_waiting: Callable[[int], None]) -> dict[str, str]:
     """Those of the groups in `halves` that cannot be reduced to what it keeps of them.
 
     All are reduced at once; where that cannot be proven, the two halves of the list one after the other, and so on: k
     bad ones among n groups take about 2 k log n proofs. Each part is proven together with all that was proven before,
-    so that the groups which pass can be slimmed together.
+    so that the groups which pass can be slimmed together; where so little is left by then that nothing moves the
+    output, a group is proven alone.
     """
     refused: dict[str, str] = {}
     proven: dict[str, Tensor] = {}
@@ -118,10 +125,12 @@ def _refused_halves(prove: Prove, total: int, halves: Kept, progress: Callable[[
         if proof is None or proof.passed:
             proven = tried
         elif len(part) == 1:
-            refused[part[0]] = proof.reason
+            alone = prove({part[0]: halves[part[0]]}) if proof.inconclusive else proof
+            if not alone.passed:
+                refused[part[0]] = alone.reason
         else:
             waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
-        progress(total - sum(map(len, waiting)), total)
+        still_waiting(sum(map(len, waiting)))
     return refused
 
 

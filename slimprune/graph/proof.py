@@ -44,6 +44,11 @@ class Proof:
         return self.problem is None and self.max_rel_diff <= self.tolerance
 
     @property
+    def inconclusive(self) -> bool:
+        """Whether nothing was seen that could have been wrong, as where all that is left happens to be dead."""
+        return self.problem in (_UNSEEN, _INERT)
+
+    @property
     def reason(self) -> str:
         """One clause that says why the proof did not pass."""
         return self.problem or f"relative difference {self.max_rel_diff:.1e}, tolerance {self.tolerance:.0e}"
@@ -83,7 +88,7 @@ def prove_in(draw: Callable[[int], "Trial"], slim: nn.Module, groups: Sequence[C
     """
     for seed in range(_DRAWS):
         proof = draw(seed).prove(slim, groups, kept)
-        if proof.problem not in (_UNSEEN, _INERT):
+        if not proof.inconclusive:
             break
     return proof
 

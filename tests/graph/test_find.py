@@ -98,7 +98,16 @@ def test_a_failing_forward_is_one_sentence_and_modes_are_restored():
 def test_progress_counts_groups():
     seen = []
     find_groups(toy(Depthwise), EXAMPLE, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(2, 2), (2, 2)]  # both halves in one proof each
+    assert seen == [(2, 4), (4, 4)]  # two groups, both halves of which are proven in one proof each
+
+
+def test_groups_of_which_too_little_is_left_together_are_proven_alone():
+    """Of a chain of narrow layers half is mostly dead: no output moves, which says nothing against a group."""
+    layers = [nn.Conv2d(3, 4, 3, padding=1), nn.ReLU()]
+    for _ in range(6):
+        layers += [nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()]
+    groups = find_groups(nn.Sequential(*layers, nn.Conv2d(4, 2, 8)), EXAMPLE)
+    assert [group.protected_reason for group in groups] == [None] * 7 + ["model output"]
 
 
 def test_layers_of_a_group_stand_in_the_models_order():
