@@ -75,7 +75,7 @@ BAD_INPUT = [
     ("{base} --ratioo 0.5", 2, "No such option: --ratioo"),
     ("{base} surplus", 2, "Got unexpected extra argument"),
     ("compres", 2, "No such command 'compres'. Did you mean 'compress'"),
-    ("list colours", 2, "'colours' is not one of 'archs', 'data', 'criteria', 'rules'"),
+    ("list colours", 2, "'colours' is not one of 'archs', 'data', 'criteria', 'rules', 'engines'"),
     ("export x.slim", 2, "Missing option '--out'"),
     ("{base} --protect body.*", 2, "--protect expects the name or pattern of a layer (0, 3, 8, ...), got 'body.*'"),
     ("{base} --criterion 3sp --steps 3", 2, "criterion 3sp has no option 'steps'"),

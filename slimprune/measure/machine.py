@@ -1,0 +1,54 @@
+"""What times depend on beside the network: the processor, its load, and the number of threads."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from slimprune.errors import UsageError
+
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def device_name(device: torch.device) -> str:
+    """`cpu (model)` or `cuda (model)`."""
+    model = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return f"{device.type} ({model})"
+
+
+def load_average() -> float | None:
+    """Processes that ran or wanted to, mean of the last minute; None where the system does not say."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+@contextmanager
+def pinned_threads(count: int) -> Iterator[None]:
+    """Lets torch compute an operator with `count` threads, and puts the former number back.
+
+    Raises:
+        UsageError: a count below 1.
+    """
+    if count < 1:
+        raise UsageError(f"expected threads of at least 1, got {count}")
+    former = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(former)
+
+
+def _processor() -> str:
+    lines = _CPU_INFO.read_text().splitlines() if _CPU_INFO.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
