@@ -129,7 +129,8 @@ def compare_speed(
     Returns:
         For each comparison: `engine`, `device`, `batch`, `threads`, `version` of the engine, `dense_ms` and `slim_ms`
         (medians per call), `iqr` (quartiles of both, ms), `speedup` (how many times as fast slim is), its `interval`
-        and `confidence`, `pairs`, `verdict`, `macs` (dense, slim, reduction) and `realised_share`, which is speed-up
+        and `confidence`, `pairs`, `verdict`, `disturbed` (share of the wall-clock that other work had the cores, which
+        is not in the times), `macs` (dense, slim, reduction) and `realised_share`, which is speed-up
         over MAC reduction.
 
     Raises:
@@ -147,14 +148,14 @@ def compare_speed(
             subjects = [_exported(network, example, Path(folder, f"{i}.onnx")) for i, network in enumerate(networks)]
         for engine, batch in comparisons:
             where = engine.place(place.device, place.threads)
-            timing = _compared(engine, subjects, _noise(batch, shape), where, settings.sampling, listener)
-            rows.append({**_row(engine, batch, where, timing), **_realised(timing, macs)})
+            timing, disturbed = _compared(engine, subjects, _noise(batch, shape), where, settings.sampling, listener)
+            rows.append({**_row(engine, batch, where, timing), "disturbed": disturbed, **_realised(timing, macs)})
     return rows
 
 
 def _compared(
     engine: Engine, subjects: Sequence[Subject], inputs: Tensor, place: Place, sampling: Sampling, listener: Listener
-) -> Timing:
+) -> tuple[Timing, float]:
     stage = f"{engine.name} {len(inputs)}"
     listener(stage, 0, sampling.pairs, "warm-up")
     first, second = (engine.prepared(subject, inputs, place) for subject in subjects)
@@ -163,10 +164,10 @@ def _compared(
         if done < sampling.pairs:
             listener(stage, done, sampling.pairs, "")
 
-    times = paired_times(first, second, sampling, synchronise=place.synchronise, progress=progress)
-    timing = timing_of(*times)
+    times = paired_times(first, second, sampling, stopwatch=place.stopwatch, progress=progress)
+    timing = timing_of(times.first, times.second)
     listener(stage, sampling.pairs, sampling.pairs, f"{timing.verdict} ({timing.pairs} pairs)")
-    return timing
+    return timing, times.disturbed
 
 
 def _row(engine: Engine, batch: int, place: Place, timing: Timing) -> Row:

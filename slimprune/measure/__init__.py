@@ -1,11 +1,11 @@
 """What a network costs: multiply-accumulates, parameters, bytes of weights, memory while it runs, and time."""
 
 from slimprune.measure.engines import ENGINES, Engine, Place, Subject, find_engines
-from slimprune.measure.machine import device_name, load_average, pinned_threads, usable_cores
+from slimprune.measure.machine import device_name, load_average, pinned_threads, undisturbed_seconds, usable_cores
 from slimprune.measure.macs import count_macs
 from slimprune.measure.memory import PeakMemory
 from slimprune.measure.pairs import CONFIDENCE, MIN_PAIRS, Timing, timing_of
-from slimprune.measure.sampling import SAMPLE_SECONDS, Sampling, paired_times
+from slimprune.measure.sampling import SAMPLE_SECONDS, PairedTimes, Sampling, Stopwatch, paired_times
 from slimprune.measure.size import count_params, weight_bytes
 
 __all__ = [
@@ -14,9 +14,11 @@ __all__ = [
     "MIN_PAIRS",
     "SAMPLE_SECONDS",
     "Engine",
+    "PairedTimes",
     "PeakMemory",
     "Place",
     "Sampling",
+    "Stopwatch",
     "Subject",
     "Timing",
     "count_macs",
@@ -27,6 +29,7 @@ __all__ = [
     "paired_times",
     "pinned_threads",
     "timing_of",
+    "undisturbed_seconds",
     "usable_cores",
     "weight_bytes",
 ]

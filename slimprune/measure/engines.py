@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slimprune.errors import UnsupportedModelError, UsageError, first_line
-from slimprune.measure.sampling import Call, no_wait
+from slimprune.measure.machine import undisturbed_seconds
+from slimprune.measure.sampling import Call, Stopwatch
 
 _CAPTURE_WARM_UP = 3
 _CUDA_PROVIDER = "CUDAExecutionProvider"
@@ -45,9 +46,11 @@ class Place:
     threads: int
 
     @property
-    def synchronise(self) -> Callable[[], None]:
-        """Waits for work that was only begun."""
-        return no_wait if self.device.type == "cpu" else lambda: torch.cuda.synchronize(self.device)
+    def stopwatch(self) -> Stopwatch:
+        """On the CPU without the time that other work had the cores; on CUDA wall-clock until the device is done."""
+        if self.device.type == "cpu":
+            return Stopwatch(undisturbed_seconds)
+        return Stopwatch(synchronise=lambda: torch.cuda.synchronize(self.device))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 
 from slimprune.errors import UsageError
 
-_CPU_INFO = Path("/proc/cpuinfo")
+_CPU_INFO, _SCHEDULER = Path("/proc/cpuinfo"), Path("/proc/thread-self/schedstat")
 
 
 def usable_cores() -> int:
@@ -29,6 +30,18 @@ def device_name(device: torch.device) -> str:
 def load_average() -> float | None:
     """Processes that ran or wanted to, mean of the last minute; None where the system does not say."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def undisturbed_seconds() -> float:
+    """Wall-clock less the time that this thread was ready to run and the cores were given to other work.
+
+    On an idle machine differences of it are wall-clock; on a busy one they are what the wall-clock would be without
+    the competition for cores, that for caches and memory aside. What a call's other threads wait for is not taken off,
+    and neither is what a hypervisor takes away. Linux only; elsewhere plain wall-clock.
+
+    Source: Documentation/scheduler/sched-stats.rst of the Linux kernel, second field of /proc/<pid>/schedstat, ns.
+    """
+    return time.perf_counter() - (1e-9 * int(_SCHEDULER.read_text().split()[1]) if _SCHEDULER.exists() else 0.0)
 
 
 @contextmanager

@@ -96,22 +96,23 @@ def timing_of(first: Sequence[float], second: Sequence[float]) -> Timing:
     if pairs < MIN_PAIRS:
         raise UsageError(f"expected at least {MIN_PAIRS} pairs, got {pairs}")
     ratios = sorted(math.log(b / a) for a, b in zip(first, second, strict=True))
-    outside = left_out(pairs, CONFIDENCE)
-    low, high = ratios[outside], ratios[pairs - 1 - outside]
+    rank = interval_rank(pairs, CONFIDENCE)
+    low, high = ratios[rank - 1], ratios[pairs - rank]
     return Timing(_spread(first), _spread(second), math.exp(median(ratios)), math.exp(low), math.exp(high), pairs)
 
 
-def left_out(count: int, confidence: float) -> int:
-    """How many of `count` sorted values an interval for the median leaves out at either end.
+def interval_rank(count: int, confidence: float) -> int:
+    """The k for which the k-th smallest to the k-th largest of `count` values are an interval for the median.
 
-    The largest k with 2 * P(binomial(count, 1/2) <= k - 1) <= 1 - confidence.
+    The largest k with 2 * P(binomial(count, 1/2) <= k - 1) <= 1 - confidence; 0 where there is none.
     """
-    allowed, below, left = (1 - confidence) / 2, 1, 0
+    allowed, below, ways, rank = (1 - confidence) / 2, 1, 1, 0
     # Integers divide exactly where 2.0 ** count would overflow.
     while below / 2**count <= allowed:
-        left += 1
-        below += math.comb(count, left)
-    return left
+        rank += 1
+        ways = ways * (count - rank + 1) // rank
+        below += ways
+    return rank
 
 
 def _spread(times: Sequence[float]) -> Spread:

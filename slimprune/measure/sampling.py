@@ -12,13 +12,14 @@ from slimprune.measure.pairs import MIN_PAIRS
 Call = Callable[[], object]
 
 SAMPLE_SECONDS = 0.02
-"""Least length of a sample; shorter calls are repeated inside it."""
+"""Least length of a sample; shorter calls are repeated inside it, and as long as one of the slower calls takes: what
+interrupts often misses a short sample and never a long one, which would flatter the faster network."""
 
 WARM_UP_SECONDS = 2.0
 """Most time that warming one call up takes, unless its first three calls take longer."""
 
 _WINDOW, _SETTLED = 5, 0.98
-_ALIKE = 1.5
+_ALIKE, _SHORT = 1.5, 4
 
 
 @dataclass(frozen=True)
@@ -50,36 +51,78 @@ def no_wait() -> None:
     """What there is to wait for where calls return when they are done."""
 
 
+@dataclass(frozen=True)
+class Stopwatch:
+    """How a sample is timed.
+
+    Attributes:
+        now: seconds that have passed so far, from any origin.
+        synchronise: waits until work that a call has only begun is done; called around every sample.
+    """
+
+    now: Callable[[], float] = time.perf_counter
+    synchronise: Callable[[], None] = no_wait
+
+    def seconds(self, call: Call, repeats: int) -> float:
+        """Seconds per call over `repeats` calls."""
+        self.synchronise()
+        began = self.now()
+        for _ in range(repeats):
+            call()
+        self.synchronise()
+        return (self.now() - began) / repeats
+
+
+@dataclass(frozen=True)
+class PairedTimes:
+    """Seconds per call of both networks, one entry per pair.
+
+    Attributes:
+        first: of A.
+        second: of B.
+        disturbed: share of the wall-clock of all samples that the stopwatch left out, because other work had the cores.
+    """
+
+    first: list[float]
+    second: list[float]
+    disturbed: float
+
+
 def paired_times(
     first: Call,
     second: Call,
     sampling: Sampling,
     *,
-    synchronise: Callable[[], None] = no_wait,
+    stopwatch: Stopwatch | None = None,
     progress: Callable[[int], None] = lambda done: None,
-) -> tuple[list[float], list[float]]:
-    """Seconds per call of both, one entry per pair.
+) -> PairedTimes:
+    """Times two calls in turns, after they were warmed up.
 
     Args:
         first: A; called many times.
         second: B.
         sampling: how many pairs, for how long, in which order.
-        synchronise: waits until work that a call has only begun is done; called around every sample.
+        stopwatch: wall-clock by default.
         progress: called with the number of pairs done.
     """
-    repeats = _repeats(warm_up(first, synchronise), warm_up(second, synchronise))
-    coin, began = random.Random(sampling.seed), time.perf_counter()
+    stopwatch = stopwatch or Stopwatch()
+    repeats = _repeats(warm_up(first, stopwatch), warm_up(second, stopwatch))
+    coin, began, spent = random.Random(sampling.seed), time.perf_counter(), 0.0
     times: tuple[list[float], list[float]] = ([], [])
     while len(times[0]) < sampling.pairs:
         if len(times[0]) >= MIN_PAIRS and time.perf_counter() - began > sampling.seconds:
             break
         for which in coin.choice([(0, 1), (1, 0)]):
-            times[which].append(_sample((first, second)[which], repeats[which], synchronise))
+            _refill_caches((first, second)[which], repeats[which], stopwatch)
+            started = time.perf_counter()
+            times[which].append(stopwatch.seconds((first, second)[which], repeats[which]))
+            spent += time.perf_counter() - started
         progress(len(times[0]))
-    return times
+    counted = sum(repeats[which] * sum(times[which]) for which in (0, 1))
+    return PairedTimes(*times, disturbed=max(0.0, 1 - counted / spent))
 
 
-def warm_up(call: Call, synchronise: Callable[[], None] = no_wait) -> float:
+def warm_up(call: Call, stopwatch: Stopwatch) -> float:
     """Calls until the fastest of five calls is no longer 2 % faster than the fastest of the five before.
 
     Returns:
@@ -87,7 +130,7 @@ def warm_up(call: Call, synchronise: Callable[[], None] = no_wait) -> float:
     """
     began, times = time.perf_counter(), []
     while True:
-        times.append(_timed(call, 1, synchronise))
+        times.append(stopwatch.seconds(call, 1))
         settled = len(times) > 2 * _WINDOW and min(times[-_WINDOW:]) > _SETTLED * min(times[-2 * _WINDOW : -_WINDOW])
         if settled or (len(times) >= 3 and time.perf_counter() - began > WARM_UP_SECONDS):
             return min(times[1:])
@@ -95,23 +138,15 @@ def warm_up(call: Call, synchronise: Callable[[], None] = no_wait) -> float:
 
 def _repeats(first: float, second: float) -> tuple[int, int]:
     """Calls per sample; the same number where the two are alike, so that no accident of the warm-up sets them apart."""
-    counts = [max(1, math.ceil(SAMPLE_SECONDS / seconds)) for seconds in (first, second)]
-    if max(first, second) < _ALIKE * min(first, second):
+    slower = max(first, second)
+    counts = [max(math.ceil(SAMPLE_SECONDS / seconds), round(slower / seconds)) for seconds in (first, second)]
+    if slower < _ALIKE * min(first, second):
         counts = [max(counts)] * 2
     return counts[0], counts[1]
 
 
-def _sample(call: Call, repeats: int, synchronise: Callable[[], None]) -> float:
-    """Seconds per call; short calls begin with one more, untimed, to get back the caches that the other call filled."""
-    if repeats > 1:
+def _refill_caches(call: Call, repeats: int, stopwatch: Stopwatch) -> None:
+    """One untimed call before short ones, whose time would otherwise depend on what the other network left there."""
+    if repeats >= _SHORT:
         call()
-    return _timed(call, repeats, synchronise)
-
-
-def _timed(call: Call, repeats: int, synchronise: Callable[[], None]) -> float:
-    synchronise()
-    began = time.perf_counter()
-    for _ in range(repeats):
-        call()
-    synchronise()
-    return (time.perf_counter() - began) / repeats
+        stopwatch.synchronise()
