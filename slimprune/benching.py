@@ -12,6 +12,7 @@ from torch import nn
 from slimprune.errors import UsageError, VerificationError
 from slimprune.measure import (
     CONFIDENCE,
+    PLACEMENT,
     SAMPLE_SECONDS,
     Place,
     Sampling,
@@ -114,9 +115,10 @@ def _networks(found: Bundle, against: str, trust_code: bool) -> tuple[nn.Module,
 
 
 def _method(sampling: Sampling) -> dict[str, Any]:
+    clock = "wall-clock; on the CPU less the time that other work had the cores, where Linux tells"
     order = "A B or B A, drawn by coin for each pair"
-    interval = f"order statistics of the log ratios, confidence {CONFIDENCE}"
-    return {**asdict(sampling), "sample_seconds": SAMPLE_SECONDS, "order": order, "interval": interval}
+    interval = f"order statistics of the log ratios, confidence {CONFIDENCE}, widened by {PLACEMENT:.0%}"
+    return {**asdict(sampling), "sample_seconds": SAMPLE_SECONDS, "clock": clock, "order": order, "interval": interval}
 
 
 def _circumstances(place: Place) -> dict[str, Any]:

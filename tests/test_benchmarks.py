@@ -32,3 +32,44 @@ def test_saliency_cost_measures_each_number_of_steps(tmp_path):
     rows = json.loads(out.read_text())["rows"]
     assert [row["steps"] for row in rows] == [0, 1]
     assert all(row["seconds"] > 0 for row in rows)
+
+
+TINY = ["--archs", "resnet20", "--threads", 1, "--device", "cpu", "--samples", 8, "--seconds", 0.01, "--image-size", 16]
+
+
+def test_infer_speed_measures_every_plan_that_can_be_made(tmp_path):
+    out = tmp_path / "infer.json"
+    small = [
+        "--budgets",
+        "macs=0.99",
+        "macs=0.6",
+        "--round-to",
+        1,
+        8,
+        "--batches",
+        1,
+        "--engines",
+        "torch",
+        "--out",
+        out,
+    ]
+    run("infer_speed.py", *TINY, *small)
+    document = json.loads(out.read_text())
+    cells = document["cells"]
+    assert [(cell["round_to"], cell["engine"], cell["batch"]) for cell in cells] == [(1, "torch", 1), (8, "torch", 1)]
+    assert all(cell["macs"]["reduction"] >= 2.5 and cell["pairs"] == 8 for cell in cells)
+    assert document["circumstances"]["command"].startswith("python benchmarks/infer_speed.py --archs resnet20")
+    assert "| resnet20 | macs=0.6 | uniform | 8 | torch | 1 |" in out.with_suffix(".md").read_text()
+
+
+def test_train_speed_has_the_shape_of_the_papers_table(tmp_path):
+    out = tmp_path / "train.json"
+    small = ["--budgets", "params=0.8", "params=0.9", "--round-to", 1, "--batches", 4, "--score-batch", 4, "--out", out]
+    run("train_speed.py", *TINY, *small, "--methods", "3sp/global")
+    cells = json.loads(out.read_text())["cells"]
+    assert [cell["budget"] for cell in cells] == ["params=0.8", "params=0.9"]
+    for cell in cells:
+        assert cell["epoch_seconds"]["slim"] == cell["slim_ms"] / 1000 * 50_000 / 4
+    page = out.with_suffix(".md").read_text()
+    assert "| arch | method | round to | engine | batch | dense | params=0.8 | params=0.9 |" in page
+    assert "| resnet20 | 3sp/global | 1 | train | 4 |" in page

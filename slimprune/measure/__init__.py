@@ -4,7 +4,7 @@ from slimprune.measure.engines import ENGINES, Engine, Place, Subject, find_engi
 from slimprune.measure.machine import device_name, load_average, pinned_threads, undisturbed_seconds, usable_cores
 from slimprune.measure.macs import count_macs
 from slimprune.measure.memory import PeakMemory
-from slimprune.measure.pairs import CONFIDENCE, MIN_PAIRS, Timing, timing_of
+from slimprune.measure.pairs import CONFIDENCE, MIN_PAIRS, PLACEMENT, Timing, timing_of
 from slimprune.measure.sampling import SAMPLE_SECONDS, PairedTimes, Sampling, Stopwatch, paired_times
 from slimprune.measure.size import count_params, weight_bytes
 
@@ -12,6 +12,7 @@ __all__ = [
     "CONFIDENCE",
     "ENGINES",
     "MIN_PAIRS",
+    "PLACEMENT",
     "SAMPLE_SECONDS",
     "Engine",
     "PairedTimes",

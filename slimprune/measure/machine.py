@@ -41,7 +41,18 @@ def undisturbed_seconds() -> float:
 
     Source: Documentation/scheduler/sched-stats.rst of the Linux kernel, second field of /proc/<pid>/schedstat, ns.
     """
-    return time.perf_counter() - (1e-9 * int(_SCHEDULER.read_text().split()[1]) if _SCHEDULER.exists() else 0.0)
+    if not _SCHEDULER.exists():
+        return time.perf_counter()
+    before = _nanoseconds_waited()
+    while True:
+        now, after = time.perf_counter(), _nanoseconds_waited()
+        if before == after:  # otherwise the thread had to wait in between
+            return now - 1e-9 * after
+        before = after
+
+
+def _nanoseconds_waited() -> int:
+    return int(_SCHEDULER.read_text().split()[1])
 
 
 @contextmanager

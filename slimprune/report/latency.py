@@ -5,6 +5,9 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
+NOTABLE = 0.05
+"""Share of the time that other work must have had for a reader to be told."""
+
 SHORT_HEAD = ("engine", "batch", "dense ms", "slim ms", "speed-up", "of MACs")
 FULL_HEAD = ("engine", "batch", "dense ms", "slim ms", "speed-up", "of MACs", "pairs", "verdict")
 READING = (
@@ -63,7 +66,10 @@ def _shared(rows: Sequence[Row]) -> str:
     macs = ", ".join(dict.fromkeys(f"{row['macs']['reduction']:.2f}" for row in rows))
     against = ", ".join(dict.fromkeys(row["against"] for row in rows if row.get("against", "dense") != "dense"))
     intervals = f"{100 * rows[0]['confidence']:.4g} % intervals"
-    return f"{versions}; MACs divided by {macs}; {intervals}" + (f"; dense stands for {against}" if against else "")
+    parts = [versions, f"MACs divided by {macs}", intervals]
+    if (disturbed := max(row["disturbed"] for row in rows)) > NOTABLE:
+        parts.append(f"other work had the cores for up to {100 * disturbed:.0f} % of the time, which is left out")
+    return "; ".join(parts + ([f"dense stands for {against}"] if against else []))
 
 
 def _ms(value: float) -> str:

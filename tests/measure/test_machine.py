@@ -40,6 +40,15 @@ def test_what_other_work_takes_is_not_counted(monkeypatch, tmp_path):
     assert undisturbed_seconds() == 6.5
 
 
+def test_a_wait_between_the_two_readings_does_not_count_on_one_side_only(monkeypatch):
+    """Interrupted from 10 s to 14 s, between the two: 10 - 0, or 14 - 4, but not 10 - 4."""
+    waited, clock = iter([0, 4 * 10**9, 4 * 10**9]), iter([10.0, 14.0])
+    monkeypatch.setattr(machine, "_SCHEDULER", SimpleNamespace(exists=lambda: True))
+    monkeypatch.setattr(machine, "_nanoseconds_waited", lambda: next(waited))
+    monkeypatch.setattr(machine, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert undisturbed_seconds() == 10.0
+
+
 def test_on_a_real_machine_sleep_counts_and_time_does_not_run_ahead():
     began, wall = undisturbed_seconds(), time.perf_counter()
     time.sleep(0.02)

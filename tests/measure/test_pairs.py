@@ -58,14 +58,14 @@ def sampled(noise, ratio, pairs, seed, *, second_is_slower=0.0, by_coin=True):
 @pytest.mark.parametrize("noise", NOISES)
 def test_the_interval_holds_the_ratio_as_often_as_it_says(noise, ratio):
     """500 experiments at 0.99: 495 expected, 6 misses more are three standard deviations."""
-    timings = [timing_of(*sampled(noise, ratio, 40, seed)) for seed in range(500)]
+    timings = [timing_of(*sampled(noise, ratio, 40, seed), placement=0) for seed in range(500)]
     assert fmean(timing.low <= ratio <= timing.high for timing in timings) >= CONFIDENCE - 0.013
     assert fmean(math.log(timing.ratio / ratio) for timing in timings) == pytest.approx(0, abs=0.01)
 
 
 @pytest.mark.parametrize("noise", NOISES)
 def test_equal_networks_do_not_differ_in_19_of_20_and_ten_percent_is_found(noise):
-    same = [timing_of(*sampled(noise, 1.0, 200, seed)).verdict for seed in range(20)]
+    same = [timing_of(*sampled(noise, 1.0, 200, seed), placement=0).verdict for seed in range(20)]
     assert same.count("no difference") >= 19
     slower = [timing_of(*sampled(noise, 1.1, 200, seed)) for seed in range(20)]
     assert sum(timing.low > 1 for timing in slower) >= 19
@@ -100,7 +100,7 @@ def test_median_quartiles_and_ratio():
     timing = timing_of(first, [time / 4 for time in first])
     assert (timing.first.lower, timing.first.median, timing.first.upper) == (3.0, 5.0, 7.0)
     assert timing.second.median == 1.25
-    assert (timing.ratio, timing.low, timing.high) == pytest.approx((0.25, 0.25, 0.25))
+    assert (timing.ratio, timing.low, timing.high) == pytest.approx((0.25, 0.25 / 1.01, 0.25 * 1.01))
     assert timing.speedup == pytest.approx(4)
     assert timing.pairs == 9
 
@@ -110,7 +110,9 @@ def test_median_quartiles_and_ratio():
     [
         (0.25, "4.00 times faster"),
         (1.1, "1.10 times slower"),
-        (1.002, "1.0020 times slower"),
+        (1.011, "1.01 times slower"),
+        (1.009, "no difference"),  # within what two copies of one network may differ by
+        (0.991, "no difference"),
         (1.0, "no difference"),
     ],
 )
