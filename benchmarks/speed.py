@@ -25,17 +25,13 @@ class Method(NamedTuple):
     rule: str
 
 
-def parser_of(
-    description: str, name: str, engines: list[str], methods: list[str], **defaults
-) -> argparse.ArgumentParser:
+def parser_of(description: str, name: str, **defaults) -> argparse.ArgumentParser:
     """The command line that both scripts have."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--archs", nargs="+", default=["vgg19", "resnet18"])
     parser.add_argument("--image-size", type=int, default=32, help="pixels")
     parser.add_argument("--budgets", nargs="+", help="what to remove, such as macs=0.9", default=defaults["budgets"])
-    parser.add_argument(
-        "--methods", nargs="+", default=defaults["methods"], help="CRITERION/RULE; uniform and erk need no scores"
-    )
+    parser.add_argument("--methods", nargs="+", default=defaults["methods"], help="CRITERION/RULE, or uniform or erk")
     parser.add_argument("--round-to", nargs="+", type=int, default=defaults["round_to"])
     parser.add_argument("--batches", nargs="+", type=int, default=defaults["batches"])
     parser.add_argument("--engines", nargs="+", default=defaults["engines"])
@@ -66,8 +62,9 @@ def measured(options: argparse.Namespace) -> list[dict]:
     cells = []
     for arch in options.archs:
         dense = Dense(options, arch)
-        for about in product(options.budgets, options.methods, options.round_to):
-            cells += compared(dense, {"arch": arch, **dict(zip(("budget", "method", "round_to"), about))}, settings)
+        for budget, how, round_to in product(options.budgets, options.methods, options.round_to):
+            about = {"arch": arch, "budget": budget, "method": how, "round_to": round_to}
+            cells += compared(dense, about, settings)
             write(options, cells)
     return cells
 
