@@ -59,7 +59,7 @@ def measured(options: argparse.Namespace) -> list[dict]:
         tuple(options.engines), tuple(options.batches), options.threads, options.device, sampling
     )
     settings.comparisons()
-    cells = []
+    cells, options.left_out = [], []
     for arch in options.archs:
         dense = Dense(options, arch)
         for budget, how, round_to in product(options.budgets, options.methods, options.round_to):
@@ -75,7 +75,7 @@ def compared(dense: "Dense", about: dict, settings) -> list[dict]:
     try:
         plan = dense.plan(about["budget"], method(about["method"]), about["round_to"])
     except slimprune.SlimpruneError as error:
-        print(f"{name}: left out, {error}", file=sys.stderr)
+        dense.options.left_out.append(f"{name}: {error}")
         return []
     rows = slimprune.compare_speed(dense.model, dense.slim(plan), dense.shape, settings)
     print(f"{name}: done", file=sys.stderr)
@@ -124,9 +124,10 @@ def write(options: argparse.Namespace, cells: list[dict], heading: str = "", ext
     circumstances = {"command": f"python benchmarks/{Path(sys.argv[0]).name} " + " ".join(sys.argv[1:])}
     circumstances |= {"image_size": options.image_size, "inputs": "synthetic", **slimprune.versions()}
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    document = {"circumstances": circumstances, "cells": cells}
+    document = {"circumstances": circumstances, "cells": cells, "left_out": options.left_out}
     options.out.write_text(json.dumps(document, indent=1) + "\n")
-    notes = [f"- {name}: {value}" for name, value in circumstances.items()]
+    notes = [f"- left out: {plan}" for plan in options.left_out]
+    notes += [f"- {name}: {value}" for name, value in circumstances.items()]
     options.out.with_suffix(".md").write_text("\n".join([heading, table(cells, extra), "", *notes]).lstrip("\n") + "\n")
 
 

@@ -1,7 +1,6 @@
 """Two networks timed side by side, by every engine and batch size that is asked for."""
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,8 +129,7 @@ def compare_speed(
         For each comparison: `engine`, `device`, `batch`, `threads`, `version` of the engine, `dense_ms` and `slim_ms`
         (medians per call), `iqr` (quartiles of both, ms), `speedup` (how many times as fast slim is), its `interval`
         and `confidence`, `pairs`, `verdict`, `disturbed` (share of the wall-clock that other work had the cores, which
-        is not in the times), `macs` (dense, slim, reduction) and `realised_share`, which is speed-up
-        over MAC reduction.
+        is not in the times), `macs` (dense, slim, reduction) and `realised_share`: speed-up over MAC reduction.
 
     Raises:
         UsageError: an engine that is unknown or absent.
@@ -193,7 +191,7 @@ def _row(engine: Engine, batch: int, place: Place, timing: Timing) -> Row:
 
 
 def _macs(dense: int, slim: int) -> dict[str, float]:
-    return {"dense": dense, "slim": slim, "reduction": dense / slim if slim else math.inf}
+    return {"dense": dense, "slim": slim, "reduction": dense / max(slim, 1)}
 
 
 def _realised(timing: Timing, macs: Mapping[str, float]) -> Row:

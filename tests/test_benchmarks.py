@@ -39,25 +39,18 @@ TINY = ["--archs", "resnet20", "--threads", 1, "--device", "cpu", "--samples", 8
 
 def test_infer_speed_measures_every_plan_that_can_be_made(tmp_path):
     out = tmp_path / "infer.json"
-    small = [
-        "--budgets",
-        "macs=0.99",
-        "macs=0.6",
-        "--round-to",
-        1,
-        8,
-        "--batches",
-        1,
-        "--engines",
-        "torch",
-        "--out",
-        out,
-    ]
-    run("infer_speed.py", *TINY, *small)
+    small = ["--budgets", "macs=0.99", "macs=0.6", "--round-to", 1, 8, "--batches", 1, "--engines", "torch"]
+    run("infer_speed.py", *TINY, *small, "--out", out)
     document = json.loads(out.read_text())
     cells = document["cells"]
-    assert [(cell["round_to"], cell["engine"], cell["batch"]) for cell in cells] == [(1, "torch", 1), (8, "torch", 1)]
-    assert all(cell["macs"]["reduction"] >= 2.5 and cell["pairs"] == 8 for cell in cells)
+    assert [(cell["budget"], cell["round_to"]) for cell in cells] == [
+        ("macs=0.99", 1),
+        ("macs=0.6", 1),
+        ("macs=0.6", 8),
+    ]
+    assert all(cell["engine"] == "torch" and cell["batch"] == 1 and cell["pairs"] == 8 for cell in cells)
+    assert all(cell["macs"]["reduction"] >= 2.5 for cell in cells)
+    assert document["left_out"][0].startswith("resnet20, macs=0.99, uniform, round to 8: cannot remove 0.99 of macs")
     assert document["circumstances"]["command"].startswith("python benchmarks/infer_speed.py --archs resnet20")
     assert "| resnet20 | macs=0.6 | uniform | 8 | torch | 1 |" in out.with_suffix(".md").read_text()
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from slimprune import BenchSettings, Sampling, compare_speed
 from slimprune.errors import UsageError
+from slimprune.measure import sampling
 
 SHORT = Sampling(8, 0.01)
 
@@ -15,8 +16,15 @@ def network(width):
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 4))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_warm_up():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "WARM_UP_SECONDS", 0.05)
+        yield
+
+
 @pytest.fixture(scope="module")
-def compared():
+def compared(short_warm_up):
     """96 channels against 8, by every engine; what the listener heard, and whether the networks stayed as they were."""
     networks, events = (network(96), network(8)), []
     before = copy.deepcopy([one.state_dict() for one in networks])

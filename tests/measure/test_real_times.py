@@ -42,7 +42,7 @@ def test_twenty_comparisons(subject, engine, extra, expected):
     for run in range(RUNS):
         first, second = (ENGINES[engine].prepared(subject, inputs, PLACE) for _ in range(2))
         calls = repeated(first, 10), repeated(second, 10 + extra)
-        times = paired_times(*calls, Sampling(pairs=100, seconds=6, seed=run), stopwatch=PLACE.stopwatch)
+        times = paired_times(*calls, Sampling(pairs=100, seed=run), stopwatch=PLACE.stopwatch)
         timing = timing_of(times.first, times.second)
         verdicts.append(timing.verdict)
         figures = f"{timing.ratio:.3f} ({timing.low:.3f}-{timing.high:.3f}), {timing.pairs} pairs"
