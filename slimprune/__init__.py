@@ -1,5 +1,6 @@
 """Slim vision models: prune channels before training by meta-gradients, prove the surgery, train, export."""
 
+from slimprune.benching import bench
 from slimprune.budget import Budget, CostModel, Plan, allocate
 from slimprune.comparison import compare
 from slimprune.data import TensorData
@@ -7,17 +8,19 @@ from slimprune.data import load as load_data
 from slimprune.errors import SlimpruneError
 from slimprune.export import export_onnx, verify_onnx
 from slimprune.graph import ChannelGroup, find_groups
-from slimprune.measure import PeakMemory, count_macs
+from slimprune.measure import PeakMemory, Sampling, count_macs
 from slimprune.models import InputSpec, build
 from slimprune.pipeline import compress
 from slimprune.recipe import Recipe
 from slimprune.report import Report
 from slimprune.saliency import Scores, score
 from slimprune.saliency.criteria.prospr import ProsPr
+from slimprune.speed import BenchSettings, compare_speed
 from slimprune.surgery import Origin, SlimModel, load, prove, save, slim, versions
 from slimprune.training import TrainSettings, evaluate, mean_iou, top1, train
 
 __all__ = [
+    "BenchSettings",
     "Budget",
     "ChannelGroup",
     "CostModel",
@@ -28,14 +31,17 @@ __all__ = [
     "ProsPr",
     "Recipe",
     "Report",
+    "Sampling",
     "Scores",
     "SlimModel",
     "SlimpruneError",
     "TensorData",
     "TrainSettings",
     "allocate",
+    "bench",
     "build",
     "compare",
+    "compare_speed",
     "compress",
     "count_macs",
     "evaluate",

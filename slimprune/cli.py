@@ -20,10 +20,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from typer.core import TyperGroup
 
-from slimprune import comparison, pipeline, steps
+from slimprune import benching, comparison, pipeline, speed, steps
 from slimprune.errors import SlimpruneError, UsageError
 from slimprune.recipe import Recipe, default_text, make_recipe, read_recipe
-from slimprune.report import OnnxCheck, Report, check_to_json, comparison_page, named_lines, page, verification
+from slimprune.report import (
+    OnnxCheck,
+    Report,
+    check_to_json,
+    comparison_page,
+    latency_page,
+    named_lines,
+    page,
+    verification,
+)
 
 
 class InterruptedRunError(SlimpruneError):
@@ -229,13 +238,45 @@ def verify(
     _show_check(check, as_json, quiet)
 
 
+@app.command()
+def bench(
+    bundle: BundleFolder,
+    against: Annotated[
+        str, typer.Option("--against", help="dense, or the folder of another bundle", metavar="NAME")
+    ] = benching.DENSE,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option("--engine", help="see slimprune list engines (default: all of them)", metavar="NAME"),
+    ] = None,
+    batch: Annotated[str, typer.Option("--batch", help="batch sizes", metavar="N,...")] = "1,8,32",
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="on the CPU (default: all cores)", metavar="N")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N", metavar="NAME")] = "auto",
+    samples: Annotated[int, typer.Option("--samples", help="pairs of samples", metavar="N")] = 200,
+    seconds: Annotated[float, typer.Option("--seconds", help="most time of one comparison", metavar="X")] = 20.0,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file to write, and a .md", metavar="FILE")] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="report to add the times to", metavar="FILE")] = None,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Time a bundle's network against the dense one, or another bundle's, in interleaved pairs."""
+    settings = speed.BenchSettings.parsed(engine or (), batch, threads, device, pairs=samples, seconds=seconds)
+    options: dict[str, Any] = {"against": against, "trust_code": trust_code, "out": out, "report": report}
+    with _own_stdout(), _progress(quiet) as listener:
+        document = benching.bench(bundle, settings, listener=listener, **options)
+    _show_bench(document, as_json, quiet)
+
+
 @app.command("list")
 def list_choices(
-    kind: Annotated[Literal["archs", "data", "criteria", "rules"], typer.Argument(help="what to list")],
+    kind: Annotated[Literal["archs", "data", "criteria", "rules", "engines"], typer.Argument(help="what to list")],
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List what can be chosen: archs, data, criteria or rules."""
+    """List what can be chosen: archs, data, criteria, rules or engines."""
     rows = pipeline.available(kind)
     if as_json:
         print(json.dumps([{"name": name, "description": description} for name, description in rows]))
@@ -271,6 +312,14 @@ def _show_comparison(document: Mapping[str, Any], folder: Path, as_json: bool, q
     elif not quiet:
         print(f"{folder} holds compare.md (all columns), compare.json, compare.svg and compare.png")
         print(comparison_page(document, shutil.get_terminal_size().columns))
+
+
+def _show_bench(document: Mapping[str, Any], as_json: bool, quiet: bool) -> None:
+    if as_json:
+        print(json.dumps(document))
+    elif not quiet:
+        print(f"{document['bundle']} against {document['against']}, inputs {document['inputs']['kind']}")
+        print(latency_page(document, shutil.get_terminal_size().columns))
 
 
 def _show_check(check: OnnxCheck, as_json: bool, quiet: bool) -> None:

@@ -16,6 +16,7 @@ from slimprune.data import Batch, data_sets, load
 from slimprune.errors import UsageError, VerificationError
 from slimprune.export import OnnxCheck, export_onnx, read_metadata, verify_onnx
 from slimprune.graph import Proof
+from slimprune.measure import ENGINES
 from slimprune.models import architectures
 from slimprune.outputs import Outputs, staged_outputs
 from slimprune.prospect import Choice, chosen, stored_choice
@@ -154,13 +155,14 @@ def verify(bundle: Path, onnx: Path, *, data: str | None = None, trust_code: boo
     return verify_onnx(restore(found, trust_code=trust_code), onnx, _samples(found, data))
 
 
-def available(kind: Literal["archs", "data", "criteria", "rules"]) -> list[tuple[str, str]]:
+def available(kind: Literal["archs", "data", "criteria", "rules", "engines"]) -> list[tuple[str, str]]:
     """Names and descriptions of what can be chosen."""
     return {
         "archs": [(entry.name, entry.description) for entry in architectures()],
         "data": data_sets(),
         "criteria": [(entry.name, entry.description) for entry in criteria()],
         "rules": [*((rule.name, rule.description) for rule in RULES.values()), *_OTHER_RULES],
+        "engines": [(engine.name, engine.description) for engine in ENGINES.values()],
     }[kind]
 
 

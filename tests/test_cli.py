@@ -68,7 +68,14 @@ def test_every_field_of_the_recipe_is_a_flag(
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("archs", "resnet18"), ("data", "digits"), ("criteria", "prospr"), ("rules", "uniform"), ("rules", "erk")],
+    [
+        ("archs", "resnet18"),
+        ("data", "digits"),
+        ("criteria", "prospr"),
+        ("rules", "uniform"),
+        ("rules", "erk"),
+        ("engines", "torch-captured"),
+    ],
 )
 def test_list(slimprune: Callable[..., Run], kind: str, name: str) -> None:
     code, out, err = slimprune("list", kind)
@@ -245,6 +252,24 @@ def test_export_and_verify(folder: Path, slimprune: Callable[..., Run], compress
     assert (code, err) == (0, "")
     assert json.loads(out).keys() == {"path", "opset", "max_abs_diff", "top1_agreement", "samples", "batches"}
     assert slimprune("verify", compressed.bundle, compressed.onnx, "--trust-code", "--quiet") == (0, "", "")
+
+
+def test_bench(folder: Path, slimprune: Callable[..., Run], compressed: Compressed) -> None:
+    report = folder / "tiny.report.json"
+    shutil.copy(compressed.onnx.with_suffix(".report.json"), report)
+    command = ("bench", compressed.bundle, "--trust-code", "--threads", 1, "--samples", 8, "--seconds", 0.01)
+    code, out, err = slimprune(*command, "--batch", "2,4", "--engine", "torch", "--report", report, "--out", "b.json")
+    assert code == 0, err
+    assert [line.partition(":")[0] for line in err.splitlines()] == ["torch 2", "torch 4"]
+    assert re.search(r"(no difference|times (faster|slower)) \(8 pairs\), \d+\.\d s$", err, re.MULTILINE)
+    assert out.startswith("tiny.slim against dense, inputs synthetic")
+    assert [line.split()[:2] for line in out.splitlines()[-2:]] == [["torch", "2"], ["torch", "4"]]
+    assert listing(folder) == ["b.json", "b.md", "tiny.report.json", "tiny.report.md"]
+    assert len(json.loads(report.read_text())["latency"]) == 2
+
+    code, out, err = slimprune(*command, "--batch", "2", "--engine", "train", "--json", "--quiet")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["latency"][0]["engine"] == "train"
 
 
 # Interruption --------------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ BAD_INPUT = [
     ("{base} --ratioo 0.5", 2, "No such option: --ratioo"),
     ("{base} surplus", 2, "Got unexpected extra argument"),
     ("compres", 2, "No such command 'compres'. Did you mean 'compress'"),
-    ("list colours", 2, "'colours' is not one of 'archs', 'data', 'criteria', 'rules'"),
+    ("list colours", 2, "'colours' is not one of 'archs', 'data', 'criteria', 'rules', 'engines'"),
     ("export x.slim", 2, "Missing option '--out'"),
     ("{base} --protect body.*", 2, "--protect expects the name or pattern of a layer (0, 3, 8, ...), got 'body.*'"),
     ("{base} --criterion 3sp --steps 3", 2, "criterion 3sp has no option 'steps'"),
@@ -120,6 +120,29 @@ BAD_INPUT = [
     ("export {bundle} --trust-code --out new/x.pt", 2, "expected --out to end in .onnx, got new/x.pt"),
     ("export {bundle} --trust-code --out is.onnx", 2, "expected to write a file, got the folder is.onnx"),
     ("export {bundle} --trust-code --data tensors:nowhere --out new/x.onnx", 6, "nowhere/train.safetensors"),
+    ("bench no.slim", 2, "expected the folder of a bundle, got no.slim"),
+    ("bench is.onnx", 5, "bundle is.onnx cannot be read"),
+    ("bench {bundle}", 2, "allow it with --trust-code"),
+    ("{bench} --engine tensorrt", 2, "expected an engine (torch, torch-captured, onnxruntime, "),
+    ("{bench} --engine torch,tensorrt", 2, "), got 'tensorrt'"),
+    ("{bench} --engine torch-captured --device cpu", 2, "engine torch-captured needs a CUDA device, got cpu"),
+    ("{bench} --engine onnxruntime-cuda --device cpu", 2, "engine onnxruntime-cuda needs a CUDA device, got cpu"),
+    ("{bench} --engine train --batch 1", 2, "expected a batch of at least 2 for engine train, got [1]"),
+    ("{bench} --batch 0", 2, "expected batches of at least 1, got [0]"),
+    ("{bench} --batch 1,-8", 2, "expected batches of at least 1, got [1, -8]"),
+    ("{bench} --batch many", 2, "expected batches as whole numbers (1,8,32), got 'many'"),
+    ("{bench} --batch 1,", 2, "expected batches as whole numbers (1,8,32), got '1,'"),
+    ("{bench} --threads 0", 2, "expected threads of at least 1, got 0"),
+    ("{bench} --samples 7", 2, "expected samples of at least 8 pairs, got 7"),
+    ("{bench} --seconds 0", 2, "expected a finite number of seconds above 0, got 0"),
+    ("{bench} --device tpu", 2, "expected device cpu, cuda or cuda:N, got tpu"),
+    ("{bench} --against no.slim", 2, "expected the folder of a bundle, got no.slim"),
+    ("{bench} --against is.onnx", 5, "bundle is.onnx cannot be read"),
+    ("{bench} --out new/x.txt", 2, "expected --out to end in .json, got new/x.txt"),
+    ("{bench} --out no.yaml/x.json", 2, "cannot write no.yaml/x.json: no.yaml is no folder that can be written to"),
+    ("{bench} --report none.json", 2, "expected a report NAME.report.json, got none.json"),
+    ("{bench} --report no.yaml", 2, "expected a report NAME.report.json, got no.yaml"),
+    ("{bench} --report {onnx}", 2, "expected a report NAME.report.json, got"),
 ]  # fmt: skip
 
 
@@ -138,7 +161,8 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(
     make_bad_things(folder)
     before = listing(folder)
     places = {"arch": arch, "data": data, "file": arch.removesuffix(":net")}
-    outputs = {"bundle": compressed.bundle, "onnx": compressed.onnx}
+    outputs: dict[str, object] = {"bundle": compressed.bundle, "onnx": compressed.onnx}
+    outputs["bench"] = f"bench {compressed.bundle} --trust-code"
     base = shlex.join(["compress", *flags, "--out", "new/er/x.onnx"])
     result = slimprune(*shlex.split(arguments.format(base=base, **places, **outputs)))
     assert fragment in error_line(result)

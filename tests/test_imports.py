@@ -37,9 +37,11 @@ ALLOWED = {
     "grid": {"recipe", "saliency"},
     "cells": {*ROOMS, "recipe", "grid", "outputs", "workload", "steps", "prospect"},
     "comparison": {*ROOMS, "recipe", "grid", "outputs", "steps", "cells"},
-    "cli": {"pipeline", "recipe", "report", "steps", "comparison"},
+    "speed": {"measure", "export", "surgery", "training", "steps"},
+    "benching": {"measure", "report", "surgery", "outputs", "steps", "speed"},
+    "cli": {"pipeline", "recipe", "report", "steps", "comparison", "speed", "benching"},
     "__main__": {"cli"},
-    "__init__": {*ROOMS, "recipe", "pipeline", "comparison"},
+    "__init__": {*ROOMS, "recipe", "pipeline", "comparison", "speed", "benching"},
 }
 """Beside themselves and `errors`, which anyone may import."""
 

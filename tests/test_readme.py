@@ -46,7 +46,8 @@ def test_the_commands_are_understood(command, monkeypatch):
     for story in ("compress", "plan", "export", "verify"):
         monkeypatch.setattr(cli.pipeline, story, lambda *args, _story=story, **options: called.append(_story))
     monkeypatch.setattr(cli.comparison, "compare", lambda *args, **options: called.append("compare"))
-    for shown in ("_show", "_show_check", "_show_comparison"):
+    monkeypatch.setattr(cli.benching, "bench", lambda *args, **options: called.append("bench"))
+    for shown in ("_show", "_show_check", "_show_comparison", "_show_bench"):
         monkeypatch.setattr(cli, shown, lambda *_: None, raising=False)
     monkeypatch.chdir(ROOT)
     arguments = shlex.split(command)[1:]

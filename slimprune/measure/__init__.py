@@ -1,7 +1,36 @@
-"""What a network costs: multiply-accumulates, parameters, bytes of weights, and memory while it runs."""
+"""What a network costs: multiply-accumulates, parameters, bytes of weights, memory while it runs, and time."""
 
+from slimprune.measure.engines import ENGINES, Engine, Place, Subject, find_engines
+from slimprune.measure.machine import device_name, load_average, pinned_threads, undisturbed_seconds, usable_cores
 from slimprune.measure.macs import count_macs
 from slimprune.measure.memory import PeakMemory
+from slimprune.measure.pairs import CONFIDENCE, MIN_PAIRS, PLACEMENT, Timing, timing_of
+from slimprune.measure.sampling import SAMPLE_SECONDS, PairedTimes, Sampling, Stopwatch, paired_times
 from slimprune.measure.size import count_params, weight_bytes
 
-__all__ = ["PeakMemory", "count_macs", "count_params", "weight_bytes"]
+__all__ = [
+    "CONFIDENCE",
+    "ENGINES",
+    "MIN_PAIRS",
+    "PLACEMENT",
+    "SAMPLE_SECONDS",
+    "Engine",
+    "PairedTimes",
+    "PeakMemory",
+    "Place",
+    "Sampling",
+    "Stopwatch",
+    "Subject",
+    "Timing",
+    "count_macs",
+    "count_params",
+    "device_name",
+    "find_engines",
+    "load_average",
+    "paired_times",
+    "pinned_threads",
+    "timing_of",
+    "undisturbed_seconds",
+    "usable_cores",
+    "weight_bytes",
+]

@@ -2,11 +2,12 @@
 
 from slimprune.export import OnnxCheck
 from slimprune.report.comparison import comparison_markdown, comparison_page
+from slimprune.report.latency import latency_markdown, latency_table
 from slimprune.report.plots import draw_comparison
 from slimprune.report.result import Measured, Report, Saliency, Search, Trial, check_to_json
 from slimprune.report.summary import best_row, comparison_document
 from slimprune.report.tables import facts, markdown, protected_rows, summary_rows, verification, width_rows
-from slimprune.report.terminal import named_lines, page
+from slimprune.report.terminal import latency_page, named_lines, page
 
 __all__ = [
     "Measured",
@@ -22,6 +23,9 @@ __all__ = [
     "comparison_page",
     "draw_comparison",
     "facts",
+    "latency_markdown",
+    "latency_page",
+    "latency_table",
     "markdown",
     "named_lines",
     "page",

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from slimprune.report.latency import READING, latency_sections
+
 Document = Mapping[str, Any]
 Row = tuple[str, str, str, str]
 
@@ -85,6 +87,7 @@ def markdown(document: Document) -> str:
         _table(SUMMARY_HEAD, summary_rows(document)),
         "\n".join(f"- {what}: {sentence}" for what, sentence in facts(document)),
         *(f"> {warning}" for warning in document["warnings"]),
+        *(["## Speed\n", READING, *latency_sections(document["latency"])] if document["latency"] else []),
         "## Widths\n",
         _table(("layer", "dense", "slim"), [(f"`{layer}`", *widths) for layer, *widths in width_rows(document)]),
         "## Protected layers (*)\n" if document["protected"] else "",

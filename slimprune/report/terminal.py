@@ -1,8 +1,10 @@
 """The plain document as text for a terminal or a log."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from slimprune.report.latency import FULL_HEAD, SHORT_HEAD, full_row, latency_groups, short_row
 from slimprune.report.tables import SUMMARY_HEAD, Document, facts, protected_rows, summary_rows, width_rows
 
 GAP = "   "
@@ -14,7 +16,19 @@ def page(document: Document, columns: int = 80) -> str:
     rows += [("protected *", f"{layers}: {reason}") for reason, layers in protected_rows(document)]
     rows += [("note", warning) for warning in document["warnings"]]
     table = aligned([SUMMARY_HEAD, *summary_rows(document)])
-    return "\n\n".join((named_lines(rows, columns), width_grid(width_rows(document), columns), table))
+    parts = [named_lines(rows, columns), width_grid(width_rows(document), columns), table]
+    return "\n\n".join(parts + ([latency_page(document, columns)] if document["latency"] else []))
+
+
+def latency_page(document: Mapping[str, Any], columns: int = 80) -> str:
+    """Measured times, a table for every device and number of threads; with quartiles where `columns` take them."""
+    parts = []
+    for where, rows in latency_groups(document["latency"]):
+        table = aligned([FULL_HEAD, *map(full_row, rows)])
+        if max(map(len, table.splitlines())) > columns:
+            table = aligned([SHORT_HEAD, *map(short_row, rows)])
+        parts.append(f"{textwrap.fill(where, columns, break_on_hyphens=False)}\n{table}")
+    return "\n\n".join(parts)
 
 
 def named_lines(rows: Iterable[tuple[str, str]], columns: int = 80) -> str:

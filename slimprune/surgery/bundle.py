@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -165,15 +165,22 @@ def load(folder: str | Path, *, model: nn.Module | None = None, trust_code: bool
 
 def restore(bundle: Bundle, *, model: nn.Module | None = None, trust_code: bool = False) -> nn.Module:
     """The slim module of a bundle that was read already; see `load`."""
+    return bundle.rebuild(build_dense(bundle, trust_code=trust_code) if model is None else model)
+
+
+def build_dense(bundle: Bundle, *, trust_code: bool = False) -> nn.Module:
+    """The dense module that a bundle was made from, with fresh weights; torch's generator is left as it was.
+
+    Raises:
+        UsageError: it was handed over as an object, or is built by code that needs `trust_code`.
+    """
     arch, inputs = bundle.origin.arch, bundle.origin.inputs
-    if model is None and (arch is None or inputs is None):
+    if arch is None or inputs is None:
         raise UsageError(f"bundle {bundle.folder} was made from a model object: pass that dense model as model=...")
-    if model is None and bundle.origin.is_user_code and not trust_code:
+    if bundle.origin.is_user_code and not trust_code:
         raise UsageError(f"bundle {bundle.folder} is built by the code {arch}: allow it with --trust-code")
-    if model is None:
-        with torch.random.fork_rng(devices=[]):
-            model = build(str(arch), cast(InputSpec, inputs))
-    return bundle.rebuild(model)
+    with torch.random.fork_rng(devices=[]):
+        return build(arch, inputs)
 
 
 def module_widths(module: nn.Module) -> dict[str, dict[str, int]]:

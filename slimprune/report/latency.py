@@ -1,0 +1,81 @@
+"""Measured times as rows and as Markdown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+
+NOTABLE = 0.05
+"""Share of the time that other work must have had for a reader to be told."""
+
+SHORT_HEAD = ("engine", "batch", "dense ms", "slim ms", "speed-up", "of MACs")
+FULL_HEAD = ("engine", "batch", "dense ms", "slim ms", "speed-up", "of MACs", "pairs", "verdict")
+READING = (
+    "Milliseconds per call: median (first to third quartile). Speed-up: dense over slim time within pairs, with its "
+    "interval; `of MACs` is the speed-up over the MAC reduction. Inputs are synthetic."
+)
+
+
+def latency_groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Rows under what they share: device, threads, versions, confidence and MACs, as a sentence."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(f"{row['device']}, {_count(row['threads'], 'thread')}", []).append(row)
+    return [(f"{where}, {_shared(found)}", found) for where, found in groups.items()]
+
+
+def latency_table(rows: Sequence[Row]) -> str:
+    """All columns as a Markdown table."""
+    lines = [FULL_HEAD, ("---", *["---:"] * (len(FULL_HEAD) - 2), "---"), *map(full_row, rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def latency_sections(rows: Sequence[Row]) -> list[str]:
+    """Markdown: a table for every device and number of threads."""
+    return [part for where, found in latency_groups(rows) for part in (where, latency_table(found))]
+
+
+def latency_markdown(document: Mapping[str, Any]) -> str:
+    """The document of `bench` as a Markdown page."""
+    sections = [("Inputs", document["inputs"]), ("Method", document["method"])]
+    sections.append(("Circumstances", document["environment"]))
+    parts = [f"# {document['bundle']} against {document['against']}", READING, *latency_sections(document["latency"])]
+    for title, facts in sections:
+        parts += [f"## {title}", "\n".join(f"- {name}: {value}" for name, value in facts.items())]
+    return "\n\n".join(parts) + "\n"
+
+
+def short_row(row: Row) -> tuple[str, ...]:
+    """Under `SHORT_HEAD`."""
+    return (row["engine"], str(row["batch"]), _ms(row["dense_ms"]), _ms(row["slim_ms"]), *_gain(row))
+
+
+def full_row(row: Row) -> tuple[str, ...]:
+    """Under `FULL_HEAD`."""
+    times = [f"{_ms(row[f'{name}_ms'])} ({'-'.join(map(_ms, row['iqr'][name]))})" for name in ("dense", "slim")]
+    return (row["engine"], str(row["batch"]), *times, *_gain(row), str(row["pairs"]), row["verdict"])
+
+
+def _gain(row: Row) -> tuple[str, str]:
+    low, high = row["interval"]
+    return f"{row['speedup']:.2f} ({low:.2f}-{high:.2f})", f"{100 * row['realised_share']:.0f} %"
+
+
+def _shared(rows: Sequence[Row]) -> str:
+    versions = ", ".join(dict.fromkeys(row["version"] for row in rows))
+    macs = ", ".join(dict.fromkeys(f"{row['macs']['reduction']:.2f}" for row in rows))
+    against = ", ".join(dict.fromkeys(row["against"] for row in rows if row.get("against", "dense") != "dense"))
+    intervals = f"{100 * rows[0]['confidence']:.4g} % intervals"
+    parts = [versions, f"MACs divided by {macs}", intervals]
+    if (disturbed := max(row["disturbed"] for row in rows)) > NOTABLE:
+        parts.append(f"other work had the cores for up to {100 * disturbed:.0f} % of the time, which is left out")
+    return "; ".join(parts + ([f"dense stands for {against}"] if against else []))
+
+
+def _ms(value: float) -> str:
+    """Three significant digits, and all those before the point."""
+    return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
