@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from slimprune import cli
+from slimprune.cli import commands as cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -1,28 +1,25 @@
-"""The command line: parsing, printing and exit codes; the only file that prints."""
+"""The commands: parsing, printing and exit codes."""
 
-import inspect
 import json
 import shutil
 import signal
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, redirect_stdout
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 import typer
-from pydantic.fields import FieldInfo
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from typer.core import TyperGroup
 
-from slimprune import benching, comparison, pipeline, speed, steps
+from slimprune import benching, comparison, pipeline, speed
+from slimprune.cli.flags import takes_recipe
+from slimprune.cli.progress import listening
 from slimprune.errors import SlimpruneError, UsageError
-from slimprune.recipe import Recipe, default_text, make_recipe, read_recipe
+from slimprune.recipe import make_recipe, read_recipe
 from slimprune.report import (
     OnnxCheck,
     Report,
@@ -108,39 +105,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _takes_recipe(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds a flag for every field of `Recipe`; the command receives those that were given as `settings`."""
-
-    def with_settings(**given: Any) -> None:
-        settings = {field.alias or name: given.pop(name) for name, field in Recipe.model_fields.items()}
-        command(settings={name: value for name, value in settings.items() if value is not None}, **given)
-
-    own = [parameter for name, parameter in inspect.signature(command).parameters.items() if name != "settings"]
-    flags = [_flag(name, field) for name, field in Recipe.model_fields.items()]
-    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*flags, *own)]
-    with_settings.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    with_settings.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    with_settings.__name__, with_settings.__doc__ = command.__name__, command.__doc__
-    return with_settings
-
-
-def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
-    """The flag of one field; its text is parsed and checked by the recipe itself."""
-    option = "--" + (field.alias or name).replace("_", "-")
-    kinds = (field.annotation, *get_args(field.annotation))
-    choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
-    chosen = f": {', '.join(choices)}" if choices else ""
-    default = f" (default {default_text(name)})" if default_text(name) else ""
-    help_text = f"{field.description}{chosen}{default}"
-    if field.annotation is bool:
-        kind: Any = Annotated[bool | None, typer.Option(f"{option}/--no-{option[2:]}", help=help_text)]
-    else:
-        metavars = {float: "X", int: "N", Path: "FILE", tuple[str, ...]: "NAME,...", dict: "NAME=X,..."}
-        metavar = next((metavars[kind] for kind in (*kinds, get_origin(field.annotation)) if kind in metavars), "NAME")
-        kind = Annotated[str | None, typer.Option(option, help=help_text, metavar=metavar)]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-
-
 def _print_version(wanted: bool) -> None:
     if wanted:
         print(f"slimprune {metadata.version('slimprune')}")
@@ -157,7 +121,7 @@ def options(
 
 
 @app.command()
-@_takes_recipe
+@takes_recipe
 def compress(
     settings: dict[str, Any], config: Config = None, as_json: Json = False, quiet: Quiet = False, debug: Debug = False
 ) -> None:
@@ -180,7 +144,7 @@ def run_recipe(
 
 
 @app.command("plan")
-@_takes_recipe
+@takes_recipe
 def plan_only(
     settings: dict[str, Any], config: Config = None, as_json: Json = False, quiet: Quiet = False, debug: Debug = False
 ) -> None:
@@ -201,7 +165,7 @@ def compare(
 ) -> None:
     """Compare methods under equal budgets, equal training and equal seeds; goes on where it was stopped."""
     folder = out or Path(recipe.stem)
-    with _own_stdout(), _progress(quiet, cells=True) as listener:
+    with _own_stdout(), listening(quiet, cells=True) as listener:
         document = comparison.compare(recipe, out=folder, jobs=jobs, listener=listener)
     _show_comparison(document, folder, as_json, quiet)
 
@@ -265,7 +229,7 @@ def bench(
     """Time a bundle's network against the dense one, or another bundle's, in interleaved pairs."""
     settings = speed.BenchSettings.parsed(engine or (), batch, threads, device, pairs=samples, seconds=seconds)
     options: dict[str, Any] = {"against": against, "trust_code": trust_code, "out": out, "report": report}
-    with _own_stdout(), _progress(quiet) as listener:
+    with _own_stdout(), listening(quiet) as listener:
         document = benching.bench(bundle, settings, listener=listener, **options)
     _show_bench(document, as_json, quiet)
 
@@ -290,7 +254,7 @@ def _merged(config: Path | None, settings: dict[str, Any]) -> dict[str, Any]:
 
 def _run(job: Callable[..., Report], settings: dict[str, Any], as_json: bool, quiet: bool) -> None:
     make_recipe(settings)  # before they become keyword arguments, so that an unknown one is named by the recipe
-    with _own_stdout(), _progress(quiet) as listener:
+    with _own_stdout(), listening(quiet) as listener:
         report = job(listener=listener, **settings)
     _show(report, as_json, quiet)
 
@@ -333,67 +297,3 @@ def _show_check(check: OnnxCheck, as_json: bool, quiet: bool) -> None:
 def _own_stdout() -> AbstractContextManager[Any]:
     """What a user's architecture prints goes to stderr: stdout is for results."""
     return redirect_stdout(sys.stderr)
-
-
-def _progress(quiet: bool, *, cells: bool = False) -> AbstractContextManager[steps.Listener]:
-    if quiet:
-        return nullcontext(lambda stage, done, total, note: None)
-    if sys.stderr.isatty():
-        return _bar_of_cells() if cells else _bars()
-    return _lines_of_cells() if cells else _lines()
-
-
-@contextmanager
-def _bars() -> Iterator[steps.Listener]:
-    """A bar for every stage."""
-    columns = (TextColumn("{task.description:>11}"), BarColumn(20), TextColumn("{task.percentage:>3.0f} %"))
-    times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
-    tasks: dict[str, TaskID] = {}
-    with Progress(*columns, *times, console=Console(stderr=True)) as progress:
-
-        def update(stage: str, done: int, total: int, note: str) -> None:
-            if stage not in tasks:
-                tasks[stage] = progress.add_task(stage, total=total, note=note)
-            progress.update(tasks[stage], completed=done, total=total, note=note)
-
-        yield update
-
-
-@contextmanager
-def _lines() -> Iterator[steps.Listener]:
-    """A line for every stage that is done, where bars would fill a log with garbage."""
-    begun: dict[str, float] = {}
-
-    def update(stage: str, done: int, total: int, note: str) -> None:
-        seconds = time.perf_counter() - begun.setdefault(stage, time.perf_counter())
-        if done == total:
-            print(f"{stage}: {note + ', ' if note else ''}{seconds:.1f} s", file=sys.stderr)
-
-    yield update
-
-
-@contextmanager
-def _bar_of_cells() -> Iterator[steps.Listener]:
-    """One bar for all cells of a comparison, with what happens right now."""
-    columns = (BarColumn(20), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as progress:
-        bar = progress.add_task("")
-
-        def update(stage: str, done: int, total: int, note: str) -> None:
-            progress.update(bar, completed=done, total=total, description=note)
-
-        yield update
-
-
-@contextmanager
-def _lines_of_cells() -> Iterator[steps.Listener]:
-    """A line for every cell that was run."""
-    began, known = time.perf_counter(), 0
-
-    def update(stage: str, done: int, total: int, note: str) -> None:
-        nonlocal known
-        if done > known and note:
-            print(f"cell {done}/{total}: {note}, {time.perf_counter() - began:.1f} s", file=sys.stderr)
-        known = done
-
-    yield update

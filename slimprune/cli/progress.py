@@ -1,0 +1,76 @@
+"""What a run says while it goes on: bars on a terminal, lines in a log."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from slimprune.steps import Listener, ignore
+
+
+def listening(quiet: bool, *, cells: bool = False) -> AbstractContextManager[Listener]:
+    """A listener that prints nothing, or for every stage, or for every cell of a comparison."""
+    if quiet:
+        return nullcontext(ignore)
+    if sys.stderr.isatty():
+        return _bar_of_cells() if cells else _bars()
+    return _lines_of_cells() if cells else _lines()
+
+
+@contextmanager
+def _bars() -> Iterator[Listener]:
+    """A bar for every stage."""
+    columns = (TextColumn("{task.description:>11}"), BarColumn(20), TextColumn("{task.percentage:>3.0f} %"))
+    times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, *times, console=Console(stderr=True)) as progress:
+
+        def update(stage: str, done: int, total: int, note: str) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=total, note=note)
+            progress.update(tasks[stage], completed=done, total=total, note=note)
+
+        yield update
+
+
+@contextmanager
+def _lines() -> Iterator[Listener]:
+    """A line for every stage that is done, where bars would fill a log with garbage."""
+    begun: dict[str, float] = {}
+
+    def update(stage: str, done: int, total: int, note: str) -> None:
+        seconds = time.perf_counter() - begun.setdefault(stage, time.perf_counter())
+        if done == total:
+            print(f"{stage}: {note + ', ' if note else ''}{seconds:.1f} s", file=sys.stderr)
+
+    yield update
+
+
+@contextmanager
+def _bar_of_cells() -> Iterator[Listener]:
+    """One bar for all cells of a comparison, with what happens right now."""
+    columns = (BarColumn(20), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as progress:
+        bar = progress.add_task("")
+
+        def update(stage: str, done: int, total: int, note: str) -> None:
+            progress.update(bar, completed=done, total=total, description=note)
+
+        yield update
+
+
+@contextmanager
+def _lines_of_cells() -> Iterator[Listener]:
+    """A line for every cell that was run."""
+    began, known = time.perf_counter(), 0
+
+    def update(stage: str, done: int, total: int, note: str) -> None:
+        nonlocal known
+        if done > known and note:
+            print(f"cell {done}/{total}: {note}, {time.perf_counter() - began:.1f} s", file=sys.stderr)
+        known = done
+
+    yield update
