@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from slimprune.errors import UsageError
-from slimprune.recipe import CRITERION_OPTIONS, Recipe, make_recipe, validated
+from slimprune.recipe import CRITERION_OPTIONS, SCORED_RULES, Recipe, make_recipe, validated
 from slimprune.saliency.registry import criteria
 
 Kind = Literal["dense", "row", "uniform", "twin"]
@@ -64,7 +64,7 @@ class Grid(BaseModel):
         budgets: `QUANTITY=SHARE`, further quantities behind commas.
         seeds: of weights, draws and batches; the same for every row.
         criteria: with `rules`, the rows.
-        rules: None for the default rule of each budget.
+        rules: None for the best rule that looks at scores, which differs from budget to budget.
         rows: further rows: name -> fields of `Recipe`.
         twins: whether the winner is imitated with other channels and with other initial weights.
         dense: whether the dense network is trained as well.
@@ -141,7 +141,10 @@ class Grid(BaseModel):
         criterion = fields.get("criterion", self.base.get("criterion", Recipe.model_fields["criterion"].default))
         foreign = _foreign_options(criterion)
         base = {name: value for name, value in self.base.items() if name not in foreign}
-        return make_recipe({**base, **fields, **parsed_budget(budget), "seed": seed}).with_defaults()
+        limits = parsed_budget(budget)
+        if "criterion" in fields and limits["of"] in SCORED_RULES:
+            base = {"rule": SCORED_RULES[limits["of"]], **base}
+        return make_recipe({**base, **fields, **limits, "seed": seed}).with_defaults()
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def test_a_cell_is_a_whole_recipe() -> None:
     assert (recipe.of, recipe.ratio, recipe.also) == ("macs", 0.8, {"params": 0.7})
     assert (recipe.arch, recipe.epochs, recipe.seed) == ("vgg11", 3, 5)
     assert (recipe.criterion, recipe.gate, recipe.draws) == ("prospr", "producer", 1)
-    # The defaults of the digits and of a MAC budget.
+    # The defaults of the digits, and the best rule for a MAC budget that looks at scores.
     assert (recipe.lr, recipe.schedule, recipe.rule) == (0.05, "cosine", "tempered")
 
 
