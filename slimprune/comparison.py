@@ -19,7 +19,7 @@ from slimprune.outputs import growing_folder, write_whole
 from slimprune.recipe import read_recipe
 from slimprune.report import best_row, comparison_document, comparison_markdown, draw_comparison
 from slimprune.steps import Listener, check_names, ignore, needs_scores
-from slimprune.training import find_device
+from slimprune.training import choose_device
 
 Job = Callable[[], None]
 
@@ -197,9 +197,7 @@ def _count_followers(grid: Grid) -> int:
 
 
 def _device(grid: Grid) -> str:
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    asked = grid.base.get("device", "auto")
-    return str(find_device(automatic if asked == "auto" else asked))
+    return str(choose_device(grid.base.get("device", "auto")))
 
 
 def _place(cell: Cell) -> Record:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import torch
 from torch import Tensor, nn
 
 from slimprune.budget import RULES, CostModel
@@ -42,7 +41,7 @@ from slimprune.steps import (
     training_settings,
 )
 from slimprune.surgery import Bundle, SlimModel, read, restore, save, versions
-from slimprune.training import find_device
+from slimprune.training import choose_device
 from slimprune.workload import SAMPLES, Given, Loss, Task, Workload, named_workload, own_workload
 
 PLAN_FILE = "plan.json"
@@ -197,8 +196,7 @@ def _own_recipe(settings: Mapping[str, Any]) -> Recipe:
 
 
 def _workload(recipe: Recipe, own: nn.Module | None, given: Given) -> Workload:
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    device = str(find_device(automatic if recipe.device == "auto" else recipe.device))
+    device = str(choose_device(recipe.device))
     return named_workload(recipe, device) if own is None else own_workload(own, given, device, recipe.seed)
 
 

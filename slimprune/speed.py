@@ -28,7 +28,7 @@ from slimprune.measure import (
 )
 from slimprune.steps import Listener, ignore
 from slimprune.surgery import versions
-from slimprune.training import find_device
+from slimprune.training import choose_device
 
 Row = dict[str, Any]
 
@@ -90,9 +90,7 @@ class BenchSettings:
         Raises:
             UsageError: the device is absent.
         """
-        automatic = "cuda" if torch.cuda.is_available() else "cpu"
-        device = find_device(automatic if self.device == "auto" else self.device)
-        return Place(device, self.threads or usable_cores())
+        return Place(choose_device(self.device), self.threads or usable_cores())
 
     def comparisons(self) -> list[tuple[Engine, int]]:
         """Every engine with every batch size that it can take.

@@ -5,7 +5,7 @@ from slimprune.training.evaluation import evaluate
 from slimprune.training.loop import train
 from slimprune.training.metrics import Metric, mean_iou, top1
 from slimprune.training.result import EpochRecord, Progress, TrainResult
-from slimprune.training.settings import TrainSettings, find_device
+from slimprune.training.settings import TrainSettings, choose_device
 
 __all__ = [
     "EpochRecord",
@@ -13,9 +13,9 @@ __all__ = [
     "Progress",
     "TrainResult",
     "TrainSettings",
+    "choose_device",
     "count_batches",
     "evaluate",
-    "find_device",
     "mean_iou",
     "top1",
     "train",

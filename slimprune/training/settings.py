@@ -84,6 +84,16 @@ def find_device(name: str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
 
 
+def choose_device(name: str) -> torch.device:
+    """The device of that name; for `auto` the CUDA device if there is one, otherwise the CPU.
+
+    Raises:
+        UsageError: As `find_device`.
+    """
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    return find_device(automatic if name == "auto" else name)
+
+
 def learning_rate(settings: TrainSettings, step: int, steps_per_epoch: int) -> float:
     """Learning rate of one step; a pure function, so that a resumed run needs no scheduler state.
 

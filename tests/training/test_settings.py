@@ -2,10 +2,11 @@ import math
 from itertools import pairwise
 
 import pytest
+import torch
 
 from slimprune.errors import UsageError
 from slimprune.training import TrainSettings
-from slimprune.training.settings import find_device, learning_rate
+from slimprune.training.settings import choose_device, find_device, learning_rate
 
 
 @pytest.mark.parametrize(
@@ -66,3 +67,12 @@ def test_cosine_schedule_of_a_single_step_trains_at_the_peak():
 def test_other_devices_are_refused(name):
     with pytest.raises(UsageError, match="expected device cpu, cuda or cuda:N"):
         find_device(name)
+
+
+@pytest.mark.parametrize(("present", "expected"), [(False, "cpu"), (True, "cuda:0")])
+def test_auto_is_the_cuda_device_where_there_is_one(monkeypatch, present, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: present)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    assert str(choose_device("auto")) == expected
+    assert str(choose_device("cpu")) == "cpu"
