@@ -1,7 +1,7 @@
 """Meta-gradient through inner training: the derivative of the final loss with respect to the initial weights."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -36,15 +36,24 @@ class InnerTraining:
             raise UsageError(f"expected inner_momentum in [0, 1), got {self.momentum}")
 
 
-def trajectory(problem: Problem, training: InnerTraining) -> Iterator[Tensor]:
+Gradient = Callable[[Tensor, int], Tensor]
+
+
+def trajectory(problem: Problem, training: InnerTraining, gradient_at: Gradient | None = None) -> Iterator[Tensor]:
     """The weights w_0 ... w_M of the inner training one after the other, each [P]; none is held once it is given.
 
     Batch t is asked for when w_{t+1} is, so hundreds of steps need the memory of one.
+
+    Args:
+        problem: network, batches and loss.
+        training: the inner training of M steps.
+        gradient_at: (weights [P], step) -> gradient [P]; by default `problem.gradient`.
     """
+    gradient_at = gradient_at or problem.gradient
     weights, velocity = problem.initial, torch.zeros_like(problem.initial)
     yield weights
     for step in range(training.steps):
-        gradient = problem.trainable * (problem.gradient(weights, step) + training.weight_decay * weights)
+        gradient = problem.trainable * (gradient_at(weights, step) + training.weight_decay * weights)
         blend = 1.0 if step == 0 else 1.0 - training.dampening
         velocity = training.momentum * velocity + blend * gradient
         direction = gradient + training.momentum * velocity if training.nesterov else velocity
@@ -61,7 +70,7 @@ def meta_gradient(problem: Problem, training: InnerTraining, *, on_host: bool = 
     """Exact d L_M(w_M) / d w_0 by the adjoint recursion.
 
     Walks the inner training backwards with one Hessian-vector product a step, so that only the weights of the steps
-    and the activations of one step are in memory.
+    and the activations of one step are in memory; those of the last step are kept from the way there.
 
     Args:
         problem: network, batches 0 ... M and loss.
@@ -74,7 +83,16 @@ def meta_gradient(problem: Problem, training: InnerTraining, *, on_host: bool = 
     Source: reverse accumulation through the optimizer's update; the quantity is that of Alizadeh et al., Prospect
     Pruning (ICLR 2022), equation 3, where it is found by unrolling the graph.
     """
-    visited = [weights.cpu() if on_host else weights for weights in trajectory(problem, training)]
+    last_product: list[Callable[[Tensor], Tensor]] = []
+
+    def gradient_at(weights: Tensor, step: int) -> Tensor:
+        if step < training.steps - 1:
+            return problem.gradient(weights, step)
+        gradient, product = problem.curvature(weights, step)
+        last_product.append(product)
+        return gradient
+
+    visited = [weights.cpu() if on_host else weights for weights in trajectory(problem, training, gradient_at)]
     final = visited.pop().to(problem.initial.device)
     weights_bar = problem.gradient(final, training.steps)
     velocity_bar = torch.zeros_like(weights_bar)
@@ -89,6 +107,7 @@ def meta_gradient(problem: Problem, training: InnerTraining, *, on_host: bool = 
             direction = blend * velocity_bar
         direction = problem.trainable * direction
         weights = visited.pop().to(final.device)
-        weights_bar = weights_bar + decay * direction + problem.hessian_product(weights, step, direction)
+        curved = last_product.pop()(direction) if last_product else problem.hessian_product(weights, step, direction)
+        weights_bar = weights_bar + decay * direction + curved
         velocity_bar = momentum * velocity_bar
     return weights_bar

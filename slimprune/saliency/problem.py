@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from slimprune.errors import UnsupportedModelError
 from slimprune.graph import ChannelGroup, Role, Slot
+from slimprune.saliency.convolution import LeanConvolutions
 from slimprune.saliency.target import Target
 
 Batch = tuple[Tensor | Sequence[Tensor], Tensor]
@@ -90,10 +91,28 @@ class Problem:
 
     def hessian_product(self, weights: Tensor, step: int, direction: Tensor) -> Tensor:
         """Hessian of the loss on batch `step` at `weights`, times `direction` [P]; by double backward."""
+        _, product = self._differentiated(weights, step, gradient_read=False)
+        return product(direction)
+
+    def curvature(self, weights: Tensor, step: int) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Gradient [P] of the loss on batch `step` at `weights`, and its Hessian there as a product, to be taken once.
+
+        Both come from one graph, which is kept until the product is taken.
+        """
+        return self._differentiated(weights, step, gradient_read=True)
+
+    def _differentiated(
+        self, weights: Tensor, step: int, *, gradient_read: bool
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         weights = weights.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(self.loss_at(weights, step), weights, create_graph=True)
-        (product,) = torch.autograd.grad(gradient, weights, direction, materialize_grads=True)
-        return product
+        with LeanConvolutions(weights, gradient_read=gradient_read):
+            loss = self.loss_at(weights, step)
+        (gradient,) = torch.autograd.grad(loss, weights, create_graph=True)
+
+        def product(direction: Tensor) -> Tensor:
+            return torch.autograd.grad(gradient, weights, direction, materialize_grads=True)[0]
+
+        return gradient.detach(), product
 
     def loss_at(self, weights: Tensor, step: int) -> Tensor:
         """Loss of the network with `weights` on batch `step`; equal arguments give equal values, dropout included."""

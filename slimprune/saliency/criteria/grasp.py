@@ -46,8 +46,8 @@ class GraSP:
         """Saliency [width] of every group."""
         cooled = replace(problem, loss=lambda output, target: problem.loss(output / self.temperature, target))
         # Frozen weights take no step, so their gradient does not flow.
-        flow = cooled.trainable * cooled.gradient(cooled.initial, 0)
-        signed = cooled.gate_gradient(cooled.hessian_product(cooled.initial, 0, flow))
+        gradient, hessian_product = cooled.curvature(cooled.initial, 0)
+        signed = cooled.gate_gradient(hessian_product(cooled.trainable * gradient))
         if self.by_magnitude:
             return {group: values.abs() for group, values in signed.items()}
         lowest = torch.cat(list(signed.values())).min()
