@@ -1,77 +1,124 @@
 """Seconds and peak memory of one ProsPr draw against the number of inner steps, each in a process of its own.
 
-    python benchmarks/saliency_cost.py --arch vgg19 --batch 64 --steps 3 12 --out benchmarks/results/NAME.json
+    python benchmarks/saliency_cost.py --batch 128 --steps 3 10 --out benchmarks/results/saliency-cost-NAME
 
-The peak is the growth of the process's memory (on CUDA: of the allocator's peak) while scoring. Random images: the cost
-does not depend on what they show.
+Each number of steps is measured for our adjoint and, unless `--adjoint-only`, for the whole inner training unrolled in
+one autograd graph, which is how the paper's code does it. The peak is the growth of the process's memory (on CUDA: of
+the allocator's peak). Random images: the cost does not depend on what they show. Writes NAME.json and NAME.md.
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 import slimprune
 
+METHODS = ("adjoint", "unrolled")
+
 
 def main() -> None:
-    """Measures every number of steps and writes the table."""
+    """Measures every number of steps by every method and writes the table."""
     options = parse()
     if options.one is not None:
-        print(json.dumps(measure(options, options.one)))
+        method, steps = options.one
+        print(json.dumps(measure(options, method, int(steps))))
         return
     command = [sys.executable, __file__, *sys.argv[1:]]
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}  # freed tensors go back to the system at once
-    rows = [
-        json.loads(subprocess.check_output([*command, "--one", str(steps)], env=environment)) for steps in options.steps
-    ]
-    first = rows[0]
-    for row in rows:
-        stored = (row["steps"] - first["steps"]) * row["params"] * 4
-        row["beyond_stored_weights"] = row["peak_bytes"] / (first["peak_bytes"] + stored) - 1
-        print(f"M = {row['steps']:3d}: {row['seconds']:7.1f} s, {row['peak_bytes'] / 2**30:6.2f} GiB, "
-              f"{row['beyond_stored_weights']:+.1%} beyond the stored weights")  # fmt: skip
-    device = torch.cuda.get_device_name() if options.device.startswith("cuda") else "CPU"
+    rows = []
+    for steps in options.steps:
+        for method in METHODS[: 1 if options.adjoint_only else 2]:
+            rounds = [
+                json.loads(subprocess.check_output([*command, "--one", method, str(steps)]))
+                for _ in range(options.rounds)
+            ]
+            rows.append(min(rounds, key=lambda row: row["seconds"]))
+            print(sentence(rows[-1]), flush=True)
     circumstances = {
         "command": "python benchmarks/saliency_cost.py " + " ".join(sys.argv[1:]),
-        "device": device,
+        "device": slimprune.device_name(torch.device(options.device)),
         "threads": torch.get_num_threads(),
+        "rounds": options.rounds,
         **slimprune.versions(),
     }
-    options.out.write_text(json.dumps({"circumstances": circumstances, "rows": rows}, indent=1) + "\n")
+    options.out.with_suffix(".json").write_text(
+        json.dumps({"circumstances": circumstances, "rows": rows}, indent=1) + "\n"
+    )
+    options.out.with_suffix(".md").write_text(table(rows, circumstances))
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", default="vgg19")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--steps", type=int, nargs="+", default=[3, 12])
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--steps", type=int, nargs="+", default=[3, 10])
+    parser.add_argument("--rounds", type=int, default=2, help="processes per row, of which the fastest counts")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--adjoint-only", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def measure(options: argparse.Namespace, steps: int) -> dict[str, float]:
+def measure(options: argparse.Namespace, method: str, steps: int) -> dict[str, Any]:
     """One draw with `steps` inner steps."""
     torch.manual_seed(0)
     model = slimprune.build(options.arch, slimprune.InputSpec(3, 32, 32, 10)).to(options.device)
     groups = slimprune.find_groups(model, torch.zeros(2, 3, 32, 32, device=options.device))
     batch = (torch.randn(options.batch, 3, 32, 32), torch.randint(0, 10, (options.batch,)))
-    criterion = slimprune.ProsPr(steps=steps, lr=1e-3)
+    criterion = (slimprune.ProsPr if method == "adjoint" else Unrolled)(steps=steps, lr=1e-3)
     with slimprune.PeakMemory(options.device) as memory:
         started = time.perf_counter()
         slimprune.score(model, groups, [batch] * (steps + 1), F.cross_entropy, criterion=criterion, draws=1)
         seconds = time.perf_counter() - started
-    params = sum(parameter.numel() for parameter in model.parameters())
-    return {"steps": steps, "seconds": seconds, "peak_bytes": memory.peak_bytes, "params": params}
+    return {"method": method, "steps": steps, "seconds": seconds, "peak_bytes": memory.peak_bytes}
+
+
+class Unrolled(slimprune.ProsPr):
+    """The same scores with the whole inner training in one autograd graph."""
+
+    def score(self, problem: slimprune.Problem) -> Mapping[str, Tensor]:
+        """Saliency [width] of every group."""
+        initial = problem.initial.requires_grad_()
+        weights, velocity = initial, torch.zeros_like(initial)
+        for step in range(self.steps):
+            (gradient,) = torch.autograd.grad(problem.loss_at(weights, step), weights, create_graph=True)
+            velocity = self.momentum * velocity + gradient + self.weight_decay * weights
+            weights = weights - self.lr * velocity
+        (adjoint,) = torch.autograd.grad(problem.loss_at(weights, self.steps), initial)
+        return {group: gates.abs() for group, gates in problem.gate_gradient(adjoint).items()}
+
+
+def sentence(row: Mapping[str, Any]) -> str:
+    """One row as text."""
+    return f"M = {row['steps']:3d}, {row['method']}: {row['seconds']:7.1f} s, {row['peak_bytes'] / 2**30:6.2f} GiB"
+
+
+def table(rows: Sequence[Mapping[str, Any]], circumstances: Mapping[str, Any]) -> str:
+    """Every row, with its share of what the unrolled graph takes."""
+    unrolled = {row["steps"]: row for row in rows if row["method"] == "unrolled"}
+    lines = ["# Cost of one ProsPr draw", "", f"`{circumstances['command']}`", ""]
+    lines += [f"{name}: {value}  " for name, value in circumstances.items() if name != "command"]
+    lines += [
+        "",
+        "| M | method | seconds | peak GiB | time / unrolled | memory / unrolled |",
+        "|---:|---|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        other = unrolled.get(row["steps"])
+        shares = [f"{row[key] / other[key]:.0%}" if other else "" for key in ("seconds", "peak_bytes")]
+        gib = f"{row['peak_bytes'] / 2**30:.2f}"
+        lines.append(f"| {row['steps']} | {row['method']} | {row['seconds']:.1f} | {gib} | {shares[0]} | {shares[1]} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ from slimprune.data import load as load_data
 from slimprune.errors import SlimpruneError
 from slimprune.export import export_onnx, verify_onnx
 from slimprune.graph import ChannelGroup, find_groups
-from slimprune.measure import PeakMemory, Sampling, count_macs
+from slimprune.measure import PeakMemory, Sampling, count_macs, device_name
 from slimprune.models import InputSpec, build
 from slimprune.pipeline import compress
 from slimprune.recipe import Recipe
 from slimprune.report import Report
-from slimprune.saliency import Scores, score
+from slimprune.saliency import Problem, Scores, score
 from slimprune.saliency.criteria.prospr import ProsPr
 from slimprune.speed import BenchSettings, compare_speed
 from slimprune.surgery import Origin, SlimModel, load, prove, save, slim, versions
@@ -28,6 +28,7 @@ __all__ = [
     "Origin",
     "PeakMemory",
     "Plan",
+    "Problem",
     "ProsPr",
     "Recipe",
     "Report",
@@ -44,6 +45,7 @@ __all__ = [
     "compare_speed",
     "compress",
     "count_macs",
+    "device_name",
     "evaluate",
     "export_onnx",
     "find_groups",

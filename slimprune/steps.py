@@ -1,7 +1,6 @@
 """The steps from a workload to a trained slim network, which `compress`, `plan` and `compare` put together."""
 
 import copy
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from slimprune.budget import Budget, Cost, CostModel, Plan, allocate, find_rule, target, twin
 from slimprune.errors import BudgetError, UnsupportedModelError, UsageError
 from slimprune.graph import ChannelGroup, find_groups, free_groups
-from slimprune.measure import PeakMemory, count_macs, count_params, weight_bytes
+from slimprune.measure import PeakMemory, count_macs, count_params, device_name, weight_bytes
 from slimprune.models import load_weights, save_weights
 from slimprune.recipe import Recipe
 from slimprune.report import Measured, Saliency
@@ -284,5 +283,4 @@ def measured(module: nn.Module, example: Tensor, channels: int) -> Measured:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Device, threads and versions."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {"device": f"{device.type} ({name})", "threads": torch.get_num_threads(), **versions()}
+    return {"device": device_name(device), "threads": torch.get_num_threads(), **versions()}

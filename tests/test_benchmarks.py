@@ -26,12 +26,15 @@ def test_rules_writes_each_cell_once(tmp_path):
     assert "| resnet20 | params=0.5 | global |" in out.with_suffix(".md").read_text()
 
 
-def test_saliency_cost_measures_each_number_of_steps(tmp_path):
-    out = tmp_path / "cost.json"
-    run("saliency_cost.py", "--arch", "resnet20", "--batch", 4, "--steps", 0, 1, "--out", out)
-    rows = json.loads(out.read_text())["rows"]
-    assert [row["steps"] for row in rows] == [0, 1]
+def test_saliency_cost_measures_each_number_of_steps_by_both_methods(tmp_path):
+    out = tmp_path / "cost"
+    run("saliency_cost.py", "--arch", "resnet20", "--batch", 4, "--steps", 0, 1, "--rounds", 1, "--out", out)
+    rows = json.loads(out.with_suffix(".json").read_text())["rows"]
+    assert [(row["steps"], row["method"]) for row in rows] == [
+        (steps, method) for steps in (0, 1) for method in ("adjoint", "unrolled")
+    ]
     assert all(row["seconds"] > 0 for row in rows)
+    assert "| 1 | adjoint |" in out.with_suffix(".md").read_text()
 
 
 def test_zoo_runs_each_model_once(tmp_path):
