@@ -1,6 +1,9 @@
 """Peak memory of a block of code."""
 
+import ctypes
+import gc
 import mmap
+import platform
 import sys
 import threading
 from pathlib import Path
@@ -24,8 +27,9 @@ class PeakMemory:
 
     On the CPU torch keeps no such count. There it is the growth of the whole process's resident set: the largest
     size sampled every 2 ms during the block, and at its end, minus the size at its start, never below 0. It therefore
-    leaves out what was resident before, and memory that the allocator had kept and hands out again; it includes
-    everything else that the process allocates meanwhile; and it can miss a peak shorter than the sampling interval.
+    leaves out what was resident before; it includes everything else that the process allocates meanwhile; and it can
+    miss a peak shorter than the sampling interval. Memory that an allocator had kept and hands out again is left out as
+    well, except where the C library is glibc, which is told to give it back first.
     On systems without /proc the process's high-water mark takes the place of the samples: a peak below an earlier
     one then reads 0. Compare figures of fresh processes.
 
@@ -52,6 +56,7 @@ class PeakMemory:
             torch.cuda.synchronize(self._device)
             torch.cuda.reset_peak_memory_stats(self._device)
         else:
+            _give_back_freed_memory()
             self._start = self._highest = _resident_bytes()
             self._sampler.start()
         return self
@@ -70,6 +75,12 @@ class PeakMemory:
     def _sample(self) -> None:
         while not self._done.wait(SAMPLE_SECONDS):
             self._highest = max(self._highest, _resident_bytes())
+
+
+def _give_back_freed_memory() -> None:
+    gc.collect()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident_bytes() -> int:

@@ -1,3 +1,4 @@
+import platform
 import time
 
 import pytest
@@ -21,6 +22,18 @@ def test_a_block_that_allocates_nothing_has_a_peak_near_zero():
     with PeakMemory() as peak:
         pass
     assert 0 <= peak.peak_bytes < 10 * MEGABYTE
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library may keep freed memory")
+def test_the_second_of_two_equal_blocks_has_the_peak_of_the_first():
+    peaks = []
+    for _ in range(2):
+        with PeakMemory() as peak:
+            blocks = [torch.ones(25_000) for _ in range(1000)]  # 100 kB each: small enough for the heap, which is kept
+            time.sleep(0.02)
+            del blocks
+        peaks.append(peak.peak_bytes)
+    assert all(90 * MEGABYTE < peak < 130 * MEGABYTE for peak in peaks)
 
 
 def test_an_error_passes_through_and_the_sampling_ends():
