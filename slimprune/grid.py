@@ -36,6 +36,7 @@ TRAINING = (
     "weight_decay",
     "schedule",
     "amp",
+    "fast",
     "device",
 )
 """Fields that all rows share: rows that are trained differently cannot be compared."""

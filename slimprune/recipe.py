@@ -96,6 +96,9 @@ class Recipe(BaseModel):
     train_dense: bool = Field(False, description="also train the dense network by the same recipe, to compare")
     device: str = Field("auto", description="cpu, cuda, cuda:N, or auto")
     amp: bool = Field(False, description="train in bfloat16 autocast")
+    fast: bool | None = Field(
+        None, description="train channels-last, on CUDA captured in a graph (default: wherever the model allows)"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="seed of weights, draws and batches")
     out: Path | None = Field(None, description="the ONNX file to write; bundle and report go beside it")
 
@@ -108,8 +111,8 @@ class Recipe(BaseModel):
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the settings that decide the result; `out` and `device` are left out."""
-        plain = self.model_dump(mode="json", exclude={"out", "device"})
+        """SHA-256 of the settings that decide the result; `out`, `device` and `fast` are left out."""
+        plain = self.model_dump(mode="json", exclude={"out", "device", "fast"})
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     def criterion_options(self) -> dict[str, Any]:

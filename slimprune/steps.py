@@ -218,6 +218,7 @@ def training_settings(recipe: Recipe, work: Workload) -> TrainSettings:
         weight_decay=recipe.weight_decay,
         schedule=recipe.schedule or "step",
         amp=recipe.amp,
+        fast=recipe.fast,
         device=str(work.example.device),
         seed=recipe.seed,
     )
@@ -248,7 +249,7 @@ def trained_by(
         listener: called after every step.
         after_step: called with the module and the number of steps done.
     """
-    note, per_epoch = "", 1
+    note, remarks, per_epoch = "", "", 1
 
     def on_step(epoch: int, step: int, steps: int) -> None:
         nonlocal per_epoch
@@ -256,13 +257,17 @@ def trained_by(
         if after_step is not None:
             after_step(module, (epoch - 1) * steps + step)
         if step < steps:
-            listener(store.name, (epoch - 1) * steps + step, settings.epochs * steps, f"epoch {epoch}{note}")
+            listener(store.name, (epoch - 1) * steps + step, settings.epochs * steps, f"epoch {epoch}{note}{remarks}")
 
     def on_epoch(record: EpochRecord) -> None:
         nonlocal note
         note = f", {work.metric.name} {100 * record.test_metric:.2f} %"
         done, total = record.epoch * per_epoch, settings.epochs * per_epoch
-        listener(store.name, done, total, f"epoch {record.epoch}{note}")
+        listener(store.name, done, total, f"epoch {record.epoch}{note}{remarks}")
+
+    def on_note(remark: str) -> None:
+        nonlocal remarks
+        remarks += f", {remark}"
 
     return train(
         module,
@@ -271,7 +276,7 @@ def trained_by(
         settings,
         loss=work.loss,
         metric=work.metric,
-        progress=Progress(on_step, on_epoch),
+        progress=Progress(on_step, on_epoch, on_note),
         checkpoint=store,
     )
 

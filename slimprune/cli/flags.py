@@ -35,7 +35,7 @@ def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
     chosen = f": {', '.join(choices)}" if choices else ""
     default = f" (default {default_text(name)})" if default_text(name) else ""
     help_text = f"{field.description}{chosen}{default}"
-    if field.annotation is bool:
+    if bool in kinds:
         kind: Any = Annotated[bool | None, typer.Option(f"{option}/--no-{option[2:]}", help=help_text)]
     else:
         metavars = {float: "X", int: "N", Path: "FILE", tuple[str, ...]: "NAME,...", dict: "NAME=X,..."}

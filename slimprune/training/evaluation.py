@@ -1,6 +1,6 @@
 """One pass over test batches."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -10,6 +10,8 @@ from slimprune.errors import DataError, UnsupportedModelError
 from slimprune.training.batches import Batches, on_device
 from slimprune.training.metrics import Metric
 from slimprune.training.replicas import sum_over_replicas, unwrap
+
+Forward = Callable[[Tensor], Tensor]
 
 
 def evaluate(
@@ -32,14 +34,35 @@ def evaluate(
         UnsupportedModelError: If the model does not return one tensor that the metric can read.
     """
     device = torch.device(device)
-    model.to(device)
+    return tested(model.to(device), eager_forward(model, amp), batches, metric, device)
+
+
+def eager_forward(model: nn.Module, amp: bool) -> Forward:
+    """The model's own forward pass, with `amp` under autocast in bfloat16; no wrapper's.
+
+    Raises:
+        UnsupportedModelError: When called, if the model does not return one tensor.
+    """
+
+    def forward(inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=amp):
+            return as_tensor(unwrap(model)(inputs))
+
+    return forward
+
+
+def tested(model: nn.Module, forward: Forward, batches: Batches, metric: Metric, device: torch.device) -> float:
+    """The metric over all batches, as `evaluate`, of a model on the device by a forward pass of choice.
+
+    Raises:
+        DataError: If there is no batch.
+        UnsupportedModelError: If the metric cannot read the output.
+    """
     totals: tuple[Tensor, Tensor] | None = None
     # Not inference_mode: a tensor that a model caches there could not be trained with afterwards.
     with _eval_mode(model), torch.no_grad():
         for inputs, targets in on_device(batches, device):
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=amp):
-                output = as_tensor(unwrap(model)(inputs))
-            counts = metric(output, targets)
+            counts = metric(forward(inputs), targets)
             totals = counts if totals is None else (totals[0] + counts[0], totals[1] + counts[1])
     if totals is None:
         raise DataError("expected at least one test batch, got none")

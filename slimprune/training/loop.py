@@ -1,26 +1,25 @@
-"""The training loop: one for every network, device and precision."""
+"""The training loop: one for every network, device, precision and way to make a step."""
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD
 
-from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError
+from slimprune.errors import DataError, SlimpruneError
 from slimprune.training.batches import Batches, count_batches, on_device, set_epoch
 from slimprune.training.checkpoint import Checkpoint
-from slimprune.training.evaluation import as_tensor, evaluate
+from slimprune.training.evaluation import tested
 from slimprune.training.metrics import Metric
 from slimprune.training.replicas import rank
 from slimprune.training.result import EpochRecord, Progress, TrainResult
 from slimprune.training.settings import TrainSettings, find_device, learning_rate
-
-Loss = Callable[[Tensor, Tensor], Tensor]
+from slimprune.training.step import Loss, Step
+from slimprune.training.way import open_way
 
 SILENT = Progress()
 
@@ -59,20 +58,21 @@ def train(
         SlimpruneError: If the loss stops being finite.
     """
     device = find_device(settings.device)
-    run = _Run(model.to(device), _optimizer(model, settings), loss, settings, count_batches(train_batches), progress)
-    store = _open_store(run, metric, checkpoint)
-    history = store.restore(model, run.optimizer) if store else []
-    if store and rank() == 0:
-        store.start_metrics(history)
-    for epoch in range(len(history) + 1, settings.epochs + 1):
-        started = time.perf_counter()
-        with _epoch_randomness(settings.seed, epoch, device):
-            lr, train_loss = _train_epoch(run, train_batches, epoch, device)
-            value = evaluate(model, test_batches, metric, device=device, amp=settings.amp)
-        history.append(EpochRecord(epoch, lr, train_loss, value, time.perf_counter() - started))
+    run = _Run(model.to(device), settings, count_batches(train_batches), progress)
+    with open_way(model, settings, loss, device, progress.on_note) as way:
+        store = _open_store(run, metric, checkpoint)
+        history = store.restore(model, way.optimizer) if store else []
         if store and rank() == 0:
-            store.save(model, run.optimizer, history)
-        progress.on_epoch(history[-1])
+            store.start_metrics(history)
+        for epoch in range(len(history) + 1, settings.epochs + 1):
+            started = time.perf_counter()
+            with _epoch_randomness(settings.seed, epoch, device):
+                lr, train_loss = _train_epoch(run, way.step, train_batches, epoch, device)
+                value = tested(model, way.forward, test_batches, metric, device)
+            history.append(EpochRecord(epoch, lr, train_loss, value, time.perf_counter() - started))
+            if store and rank() == 0:
+                store.save(model, way.optimizer, history)
+            progress.on_epoch(history[-1])
     model.eval()
     return TrainResult.of(metric.name, history)
 
@@ -82,31 +82,17 @@ class _Run:
     """What stays the same over all steps."""
 
     model: nn.Module
-    optimizer: SGD
-    loss: Loss
     settings: TrainSettings
     steps_per_epoch: int
     progress: Progress
 
 
-def _optimizer(model: nn.Module, settings: TrainSettings) -> SGD:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise UnsupportedModelError("expected a model with trainable parameters, got none")
-    return SGD(
-        parameters,
-        lr=settings.lr,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        nesterov=settings.nesterov,
-    )
-
-
 def _open_store(run: _Run, metric: Metric, folder: Path | None) -> Checkpoint | None:
     if folder is None:
         return None
-    # Where it runs does not change what is trained, and ranks of one run differ in it.
-    settings = {key: value for key, value in asdict(run.settings).items() if key != "device"}
+    # Where and which way it runs does not change what is trained, and ranks of one run differ in the former. Every way
+    # keeps the same float32 weights and momentum buffers, and rounds less differently than another device does.
+    settings = {key: value for key, value in asdict(run.settings).items() if key not in ("device", "fast")}
     return Checkpoint(folder, {**settings, "metric": metric.name, "steps_per_epoch": run.steps_per_epoch})
 
 
@@ -123,7 +109,7 @@ def _epoch_randomness(seed: int, epoch: int, device: torch.device) -> Iterator[N
         yield
 
 
-def _train_epoch(run: _Run, batches: Batches, epoch: int, device: torch.device) -> tuple[float, float]:
+def _train_epoch(run: _Run, make_step: Step, batches: Batches, epoch: int, device: torch.device) -> tuple[float, float]:
     """One pass; returns the last step's learning rate and the mean loss over the samples."""
     run.model.train()
     set_epoch(batches, epoch)
@@ -131,11 +117,10 @@ def _train_epoch(run: _Run, batches: Batches, epoch: int, device: torch.device) 
     sizes: list[int] = []
     for step, (inputs, targets) in enumerate(on_device(batches, device), start=1):
         lr = learning_rate(run.settings, (epoch - 1) * run.steps_per_epoch + step - 1, run.steps_per_epoch)
-        loss = _forward(run, inputs, targets, check=step == 1)
+        loss = make_step(inputs, targets, lr)
         if device.type == "cpu":
             _check_finite([loss.item()], run, epoch, step)
-        _update(run.optimizer, loss, lr)
-        losses.append(loss.detach())
+        losses.append(loss)
         sizes.append(len(inputs))
         run.progress.on_step(epoch, step, run.steps_per_epoch)
     if not losses:
@@ -144,33 +129,6 @@ def _train_epoch(run: _Run, batches: Batches, epoch: int, device: torch.device) 
     values = torch.stack(losses).double().tolist()
     _check_finite(values, run, epoch, 1)
     return lr, math.fsum(value * size for value, size in zip(values, sizes, strict=True)) / sum(sizes)
-
-
-def _forward(run: _Run, inputs: Tensor, targets: Tensor, *, check: bool) -> Tensor:
-    with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=run.settings.amp):
-        output = run.model(inputs)
-        if check:
-            _check_fit(as_tensor(output), targets)
-        return run.loss(output, targets)
-
-
-def _update(optimizer: SGD, loss: Tensor, lr: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    optimizer.step()
-
-
-def _check_fit(output: Tensor, targets: Tensor) -> None:
-    """Refuses an output whose batch or classes cannot be those of the targets."""
-    if output.shape[:1] != targets.shape[:1]:
-        found = f"{list(output.shape)} for {len(targets)} targets"
-        raise UnsupportedModelError(f"expected one output per target, got {found}")
-    classes = output.ndim == 2 and targets.ndim == 1 and not targets.is_floating_point()
-    if classes and int(targets.max()) >= output.shape[1]:
-        found = f"{output.shape[1]} outputs for class {int(targets.max())}"
-        raise UnsupportedModelError(f"expected an output per class, got {found}")
 
 
 def _check_finite(values: list[float], run: _Run, epoch: int, first_step: int) -> None:

@@ -59,6 +59,10 @@ def _ignore_epoch(record: EpochRecord) -> None:
     """Does nothing with a finished epoch."""
 
 
+def _ignore_note(note: str) -> None:
+    """Does nothing with a remark."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """What is called while training runs; by default nothing.
@@ -66,7 +70,9 @@ class Progress:
     Attributes:
         on_step: Called after every optimiser step with (epoch, step, steps_per_epoch), the first two from 1.
         on_epoch: Called after every epoch, once its checkpoint lies on the disk.
+        on_note: Called with one line when training cannot go the fast way and goes a slower one.
     """
 
     on_step: Callable[[int, int, int], None] = _ignore_step
     on_epoch: Callable[[EpochRecord], None] = _ignore_epoch
+    on_note: Callable[[str], None] = _ignore_note

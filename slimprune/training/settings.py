@@ -28,6 +28,8 @@ class TrainSettings:
         nesterov: Nesterov's momentum; needs a momentum above 0.
         schedule: "step" (per epoch) or "cosine" (per step, after a linear warm-up); see `learning_rate`.
         amp: Forward passes under `torch.autocast` in bfloat16.
+        fast: Whether steps are made the fast way, to the same results within rounding, see `open_way`; None for
+            wherever the model allows.
         device: "cpu", "cuda" or "cuda:N".
         seed: What each epoch's random numbers (dropout, a sampler on torch's generator) are derived from.
 
@@ -42,6 +44,7 @@ class TrainSettings:
     nesterov: bool = False
     schedule: Schedule = "step"
     amp: bool = False
+    fast: bool | None = None
     device: str = "cpu"
     seed: int = 0
 

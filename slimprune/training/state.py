@@ -43,7 +43,7 @@ def fill_state(model: nn.Module, optimizer: SGD, saved: Mapping[str, Tensor]) ->
             tensor.copy_(saved[name])
         for name, parameter in momenta.items():
             if name in saved:
-                optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(saved[name])
+                optimizer.state[parameter].setdefault("momentum_buffer", torch.empty_like(parameter)).copy_(saved[name])
 
 
 def _check_layout(own: Mapping[str, Tensor], momenta: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:

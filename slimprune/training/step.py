@@ -1,0 +1,135 @@
+"""One training step: forward and backward pass and the optimizer's update."""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from slimprune.errors import UnsupportedModelError
+from slimprune.training.evaluation import as_tensor
+from slimprune.training.recording import Note, Recorded
+from slimprune.training.state import fill_state, state_tensors
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Step(Protocol):
+    """One way to make a training step."""
+
+    def __call__(self, inputs: Tensor, targets: Tensor, lr: float) -> Tensor:
+        """Makes one step and returns the loss before it, a scalar on the device.
+
+        On the CPU a loss that is not finite leaves the weights as they were.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class EagerStep:
+    """A step made operator by operator.
+
+    Attributes:
+        model: in training mode; on the device of the inputs.
+        optimizer: of the parameters that are trained.
+        loss: (output, targets) -> mean loss, a scalar.
+        amp: whether the forward pass runs under autocast in bfloat16.
+        arrange: what happens to inputs first.
+        weights: what the passes run within.
+    """
+
+    model: nn.Module
+    optimizer: SGD
+    loss: Loss
+    amp: bool = False
+    arrange: Callable[[Tensor], Tensor] = lambda inputs: inputs
+    weights: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    def __call__(self, inputs: Tensor, targets: Tensor, lr: float) -> Tensor:
+        """Makes one step, see `Step`."""
+        set_learning_rate(self.optimizer, lr)
+        return self.work(self.arrange(inputs), targets)
+
+    def work(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The step on arranged inputs with the optimizer's present learning rate."""
+        with self.weights():
+            # The cache of casts would outlive the pass that made it in a recording.
+            with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.amp, cache_enabled=inputs.is_cpu):
+                loss = self.loss(self.model(inputs), targets)
+            if loss.is_cpu and not math.isfinite(loss.item()):
+                return loss.detach()
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+        self.optimizer.step()
+        return loss.detach()
+
+
+class CapturedStep:
+    """A step that is recorded once as a CUDA graph, weights, momentum and statistics left as they were, then replayed.
+
+    The first step, and every step on a batch of another size, is made eagerly.
+
+    Args:
+        eager: what is recorded; its optimizer must be fused, and its learning rate becomes a tensor on the device.
+        fallback: takes over where `eager` fails or cannot be recorded.
+        device: where the model lies.
+        note: hears why there is no recording.
+    """
+
+    def __init__(self, eager: EagerStep, fallback: EagerStep, device: torch.device, note: Note) -> None:
+        self._eager = eager
+        self._work = Recorded(eager.work, fallback.work, note, self._snapshot)
+        for group in eager.optimizer.param_groups:
+            group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
+
+    def __call__(self, inputs: Tensor, targets: Tensor, lr: float) -> Tensor:
+        """Makes one step, see `Step`."""
+        set_learning_rate(self._eager.optimizer, lr)
+        return self._work(self._eager.arrange(inputs), targets).clone()
+
+    def _snapshot(self) -> Callable[[], None]:
+        state = state_tensors(self._eager.model, self._eager.optimizer)
+        return partial(fill_state, self._eager.model, self._eager.optimizer, state)
+
+
+def set_learning_rate(optimizer: SGD, lr: float) -> None:
+    """The learning rate of the next step; a tensor keeps its place in memory."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
+
+
+@dataclass(eq=False)
+class FittingLoss:
+    """A loss that refuses, in its first call, an output that cannot be that of the targets."""
+
+    loss: Loss
+    _checked: bool = False
+
+    def __call__(self, output: Tensor, targets: Tensor) -> Tensor:
+        """The loss of a batch.
+
+        Raises:
+            UnsupportedModelError: the output is no tensor, or has another number of samples or too few classes.
+        """
+        if not self._checked:
+            _check_fit(as_tensor(output), targets)
+            self._checked = True
+        return self.loss(output, targets)
+
+
+def _check_fit(output: Tensor, targets: Tensor) -> None:
+    """Refuses an output whose batch or classes cannot be those of the targets."""
+    if output.shape[:1] != targets.shape[:1]:
+        found = f"{list(output.shape)} for {len(targets)} targets"
+        raise UnsupportedModelError(f"expected one output per target, got {found}")
+    classes = output.ndim == 2 and targets.ndim == 1 and not targets.is_floating_point()
+    if classes and int(targets.max()) >= output.shape[1]:
+        found = f"{output.shape[1]} outputs for class {int(targets.max())}"
+        raise UnsupportedModelError(f"expected an output per class, got {found}")
