@@ -24,7 +24,7 @@ ALLOWED = {
     "budget": {"graph", "saliency"},
     "surgery": {"models", "graph", "budget"},
     "training": set(),
-    "measure": set(),
+    "measure": {"training"},
     "export": set(),
     "report": {"graph", "budget", "training", "export", "recipe"},
     "errors": set(),

@@ -2,7 +2,8 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 from slimprune.errors import UnsupportedModelError, UsageError, first_line
 from slimprune.measure.machine import undisturbed_seconds
 from slimprune.measure.sampling import Call, Stopwatch
+from slimprune.training import TrainSettings, channels_last, lay_channels_last, make_way, record
 
-_CAPTURE_WARM_UP = 3
 _CUDA_PROVIDER = "CUDAExecutionProvider"
 _ERRORS_ONLY = 3
 
@@ -64,6 +65,7 @@ class Engine:
         needs: the only device type that it runs on; `any` follows the device asked for.
         runs_onnx: whether it takes the ONNX file.
         smallest_batch: fewest samples that it can take.
+        on_request: whether it is left out where no engine is named.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Engine:
     needs: Literal["any", "cpu", "cuda"] = "any"
     runs_onnx: bool = False
     smallest_batch: int = 1
+    on_request: bool = False
 
     def place(self, device: torch.device, threads: int) -> Place:
         """Where it runs when `device` is asked for."""
@@ -101,13 +104,13 @@ class Engine:
 
 
 def find_engines(names: tuple[str, ...], device: torch.device) -> list[Engine]:
-    """The engines of those names, each once; those that can run beside `device` where no name is given.
+    """The engines of those names, each once; where no name is given, the usual ones that can run beside `device`.
 
     Raises:
         UsageError: an unknown name, or an engine that cannot run here.
     """
     if not names:
-        return [engine for engine in ENGINES.values() if engine.absence(device) is None]
+        return [engine for engine in ENGINES.values() if engine.absence(device) is None and not engine.on_request]
     found = []
     for name in dict.fromkeys(names):
         if name not in ENGINES:
@@ -130,54 +133,50 @@ def _inference(subject: Subject, inputs: Tensor, place: Place) -> Call:
     return call
 
 
+def _channels_last_inference(subject: Subject, inputs: Tensor, place: Place) -> Call:
+    """The same, with images and weights in channels-last order."""
+    return _inference(_channels_last(subject), channels_last(inputs), place)
+
+
 def _captured_inference(subject: Subject, inputs: Tensor, place: Place) -> Call:
-    """Forward pass in eval mode, recorded once as a CUDA graph and replayed."""
-    module, inputs = _copied(subject.module, place).eval(), inputs.to(place.device)
-    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream(place.device)
-    with torch.cuda.device(place.device), torch.no_grad():
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(_CAPTURE_WARM_UP):
-                module(inputs)
-        torch.cuda.current_stream().wait_stream(side)
-        with torch.cuda.graph(graph):
-            output = module(inputs)
-    kept = (module, inputs, output)  # a graph reads and writes memory that it does not own
-
-    def call() -> object:
-        graph.replay()
-        return kept
-
-    return call
+    """Forward pass in eval mode and channels-last order, recorded once as a CUDA graph and replayed."""
+    module = _copied(_channels_last(subject).module, place).eval()
+    with torch.no_grad():
+        recording = record(module, channels_last(inputs.to(place.device)))
+    return lambda: recording.graph.replay()
 
 
-def _training_step(subject: Subject, inputs: Tensor, place: Place) -> Call:
-    """Forward pass in training mode, loss, backward pass and a step of SGD with momentum and weight decay.
+def _training(*, fast: bool, amp: bool) -> Callable[[Subject, Tensor, Place], Call]:
+    """Steps as `training.train` makes them, fast or plain: forward and backward pass and the update of SGD.
 
     The learning rate is 0: the arithmetic is the same, while the weights, and with them what is timed, do not change.
     """
-    module, inputs = _copied(subject.module, place).train(), inputs.to(place.device)
-    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.SGD(trainable, lr=0.0, momentum=0.9, weight_decay=5e-4, fused=True)
-    with torch.no_grad():
-        loss = _synthetic_loss(module(inputs))
+    settings = TrainSettings(epochs=1, amp=amp, fast=fast)
 
-    def call() -> None:
-        optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss(module(inputs)))
-        optimiser.step()
+    def prepare(subject: Subject, inputs: Tensor, place: Place) -> Call:
+        subject, inputs = (_channels_last(subject), channels_last(inputs)) if fast else (subject, inputs)
+        module, inputs = _copied(subject.module, place).train(), inputs.to(place.device)
+        with torch.no_grad():
+            loss, targets = _synthetic_task(module(inputs))
+        way = make_way(module, settings, loss, place.device, _refuse)
+        for _ in range(2):  # the second one is recorded where there are recordings
+            way.step(inputs, targets, 0.0)
+        return lambda: way.step(inputs, targets, 0.0)
 
-    return call
+    return prepare
 
 
-def _synthetic_loss(output: Tensor) -> Callable[[Tensor], Tensor]:
+def _refuse(reason: str) -> None:
+    raise RuntimeError(reason)
+
+
+def _synthetic_task(output: Tensor) -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor]:
     """Cross-entropy of a random class per sample for an output [N, K > 1]; otherwise of a random mask of its shape."""
     generator = torch.Generator().manual_seed(0)
     if output.ndim == 2 and output.shape[1] > 1:
-        classes = torch.randint(output.shape[1], output.shape[:1], generator=generator).to(output.device)
-        return lambda logits: F.cross_entropy(logits, classes)
-    mask = torch.randint(2, output.shape, generator=generator).to(output)
-    return lambda logits: F.binary_cross_entropy_with_logits(logits, mask)
+        classes = torch.randint(output.shape[1], output.shape[:1], generator=generator)
+        return F.cross_entropy, classes.to(output.device)
+    return F.binary_cross_entropy_with_logits, torch.randint(2, output.shape, generator=generator).to(output)
 
 
 def _onnx_on_cpu(subject: Subject, inputs: Tensor, place: Place) -> Call:
@@ -208,6 +207,13 @@ def _session(subject: Subject, place: Place, provider: str) -> onnxruntime.Infer
     return session
 
 
+def _channels_last(subject: Subject) -> Subject:
+    """A copy of the network in channels-last order."""
+    module = copy.deepcopy(subject.module)
+    lay_channels_last(module)
+    return replace(subject, module=module)
+
+
 def _copied(module: nn.Module, place: Place) -> nn.Module:
     return copy.deepcopy(module).to(place.device)
 
@@ -216,10 +222,20 @@ ENGINES = {
     engine.name: engine
     for engine in (
         Engine("torch", "torch, inference operator by operator", _inference),
-        Engine("torch-captured", "torch, inference captured in a CUDA graph", _captured_inference, needs="cuda"),
+        Engine("torch-channels-last", "torch, inference in channels-last order", _channels_last_inference),
+        Engine("torch-captured", "the same captured in a CUDA graph", _captured_inference, needs="cuda"),
         Engine("onnxruntime", "onnxruntime on the CPU", _onnx_on_cpu, needs="cpu", runs_onnx=True),
         Engine("onnxruntime-cuda", "onnxruntime on CUDA", _onnx_on_cuda, needs="cuda", runs_onnx=True),
-        Engine("train", "torch, a training step with fused SGD", _training_step, smallest_batch=2),
+        *(
+            Engine(
+                f"train{'-fast' if fast else ''}{'-amp' if amp else ''}",
+                f"torch, a {'fast' if fast else 'plain'} training step in {'bfloat16' if amp else 'float32'}",
+                _training(fast=fast, amp=amp),
+                smallest_batch=2,
+                on_request=amp,
+            )
+            for amp, fast in product((False, True), repeat=2)
+        ),
     )
 }
 """All engines by name."""

@@ -2,10 +2,13 @@
 
 from slimprune.training.batches import count_batches
 from slimprune.training.evaluation import evaluate
+from slimprune.training.layout import channels_last, lay_channels_last
 from slimprune.training.loop import train
 from slimprune.training.metrics import Metric, mean_iou, top1
+from slimprune.training.recording import record
 from slimprune.training.result import EpochRecord, Progress, TrainResult
 from slimprune.training.settings import TrainSettings, choose_device
+from slimprune.training.way import make_way
 
 __all__ = [
     "EpochRecord",
@@ -13,10 +16,14 @@ __all__ = [
     "Progress",
     "TrainResult",
     "TrainSettings",
+    "channels_last",
     "choose_device",
     "count_batches",
     "evaluate",
+    "lay_channels_last",
+    "make_way",
     "mean_iou",
+    "record",
     "top1",
     "train",
 ]

@@ -10,12 +10,18 @@ from torch import Tensor, nn
 @contextmanager
 def channels_last_weights(model: nn.Module) -> Iterator[None]:
     """The model with its 4-D weights in channels-last order, and in the usual order again afterwards."""
-    usual = [weight for weight in model.parameters() if weight.ndim == 4 and weight.is_contiguous()]
-    _arrange(usual, torch.channels_last)
+    usual = lay_channels_last(model)
     try:
         yield
     finally:
         _arrange(usual, torch.contiguous_format)
+
+
+def lay_channels_last(model: nn.Module) -> list[nn.Parameter]:
+    """Puts the model's 4-D weights into channels-last order and returns those that were in the usual one."""
+    usual = [weight for weight in model.parameters() if weight.ndim == 4 and weight.is_contiguous()]
+    _arrange(usual, torch.channels_last)
+    return usual
 
 
 def channels_last(inputs: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _CAST_BY_AUTOCAST = {
     nn.Linear,
@@ -30,7 +30,7 @@ class LoweredWeights:
     """The weights of convolutions and linear layers in bfloat16, for forward and backward passes under autocast.
 
     Autocast casts the same weights the same way, one by one. The float32 masters stay what the optimizer, checkpoints
-    and everyone else sees. Norms keep theirs in the passes, too, and so does a weight that another kind of layer shares.
+    and everyone else sees. Norms keep theirs in the passes as well, and so does a weight that other layers share.
 
     Args:
         model: its float32 weights are copied in their memory order; a copied parameter must stay where it is.
@@ -50,8 +50,7 @@ class LoweredWeights:
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Puts the copies, equal to the rounded masters, into the model; then hands their gradients to the masters."""
-        with torch.no_grad():
-            torch._foreach_copy_([copy.low for copy in self._copies], [copy.master for copy in self._copies])
+        _copy_all([copy.master for copy in self._copies], [copy.low for copy in self._copies])
         try:
             for copy in self._copies:
                 _put(copy.low, copy.places)
@@ -65,13 +64,19 @@ class LoweredWeights:
     def _hand_over_gradients(self) -> None:
         pairs = [(copy.master, copy.low.grad) for copy in self._copies if copy.low.grad is not None]
         gradients = [torch.empty_like(master) for master, _ in pairs]
-        torch._foreach_copy_(gradients, [low for _, low in pairs])
+        _copy_all([low for _, low in pairs], gradients)
         for (master, _), gradient in zip(pairs, gradients, strict=True):
             master.grad = gradient
 
 
 def _lowered(master: nn.Parameter) -> nn.Parameter:
     return nn.Parameter(master.detach().to(torch.bfloat16), requires_grad=master.requires_grad)
+
+
+@torch.no_grad()
+def _copy_all(sources: list[Tensor], targets: list[Tensor]) -> None:
+    if sources:  # torch wants at least one
+        torch._foreach_copy_(targets, sources)
 
 
 def _put(parameter: nn.Parameter, places: list[tuple[nn.Module, str]]) -> None:

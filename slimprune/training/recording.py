@@ -59,11 +59,13 @@ class Recording:
     """A recorded graph with the tensors that it reads and writes.
 
     Attributes:
-        graph: the recorded work.
+        work: what was recorded, kept because the graph reads the tensors that it owns.
+        graph: the recorded kernels.
         inputs: what it reads; new inputs are copied into them.
         output: what it writes; the next replay writes it anew.
     """
 
+    work: Work
     graph: torch.cuda.CUDAGraph
     inputs: tuple[Tensor, ...]
     output: Tensor
@@ -101,7 +103,7 @@ def record(work: Work, *examples: Tensor) -> Recording:
             with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
                 output = work(*inputs)
         current.wait_stream(side)
-    return Recording(graph, inputs, output)
+    return Recording(work, graph, inputs, output)
 
 
 def changes_nothing() -> Callable[[], None]:

@@ -35,47 +35,52 @@ class Way:
 
 @contextmanager
 def open_way(model: nn.Module, settings: TrainSettings, loss: Loss, device: torch.device, note: Note) -> Iterator[Way]:
-    """The way that the settings choose; the weights' memory order is put back afterwards.
+    """The way of one training, see `make_way`; the weights are in its memory order meanwhile."""
+    with channels_last_weights(model) if goes_fast(model, settings) else nullcontext():
+        way = make_way(model, settings, loss, device, note)
+        try:
+            yield way
+        finally:
+            way.optimizer.zero_grad(set_to_none=True)  # gradients may lie in the memory of a recording
 
-    - Plain: what a reader of the recipe would write. Models wrapped in `DistributedDataParallel` always take it.
-    - On the CPU the fast path is the same in channels-last order. Measured there in steps per second against the plain
-      one, on one core of an AMD EPYC (avx512_bf16), torch 2.15, float32 and in brackets bfloat16: VGG-19 1.05 (1.00),
-      a tenth of its MACs 1.31 (1.34) with odd widths and 1.21 (1.27) with multiples of 8, ResNet-18 1.12 (1.05),
-      ResNet-20 1.29 (1.22), MobileNetV2 1.55 (1.29), DenseNet-121 1.34 (1.30), U-Net 0.99 (1.04). Neither the fused
-      optimizer nor bfloat16 copies of the weights gained anything there.
+
+def goes_fast(model: nn.Module, settings: TrainSettings) -> bool:
+    """Whether the model goes the fast way; wrapped in `DistributedDataParallel` it never does."""
+    return settings.fast is not False and not isinstance(model, DistributedDataParallel)
+
+
+def make_way(model: nn.Module, settings: TrainSettings, loss: Loss, device: torch.device, note: Note) -> Way:
+    """The way that the settings choose; all of them lead to the same results within rounding.
+
+    - Plain: what a reader of the recipe would write.
+    - On the CPU the fast way is the same with images and weights in channels-last order. Steps per second against the
+      plain way, float32 and in brackets bfloat16, batch 64, one core of an AMD EPYC (avx512_bf16), torch 2.15: VGG-19
+      1.05 (1.00) times, a tenth of its MACs 1.31 (1.34) with odd widths and 1.21 (1.27) with multiples of 8, ResNet-20
+      1.29 (1.22), ResNet-18 1.12 (1.05), MobileNetV2 1.55 (1.29), DenseNet-121 1.34 (1.30), U-Net 0.99 (1.04). Neither
+      the fused optimizer nor bfloat16 copies of the weights gained anything there.
     - On CUDA it is channels-last as well, with a fused optimizer and, under `amp`, with bfloat16 copies of the weights,
       and the whole step is recorded once as a CUDA graph. Test passes are recorded likewise.
 
     Args:
-        model: on the device.
-        settings: with `fast`, which is None for fast wherever the model allows.
+        model: on the device, and in channels-last order where it `goes_fast`.
+        settings: how to train.
         loss: (output, targets) -> mean loss, a scalar.
         device: where everything runs.
-        note: hears why a step cannot be recorded.
+        note: hears why there is no recording.
 
     Raises:
         UnsupportedModelError: nothing can be trained.
     """
-    fast = settings.fast is not False and not isinstance(model, DistributedDataParallel)
-    forward, fitting = eager_forward(model, settings.amp), FittingLoss(loss)
-    with channels_last_weights(model) if fast else nullcontext():
-        optimizer = _optimizer(model, settings, fused=fast and device.type == "cuda")
-        plain = EagerStep(model, optimizer, fitting, settings.amp)
-        try:
-            if not fast:
-                yield Way(optimizer, plain, forward)
-            elif device.type == "cpu":
-                yield Way(optimizer, replace(plain, arrange=channels_last), forward)
-            else:
-                yield Way(optimizer, _captured(plain, device, note), Recorded(forward, forward, note))
-        finally:
-            optimizer.zero_grad(set_to_none=True)  # gradients may lie in the memory of a recording
-
-
-def _captured(plain: EagerStep, device: torch.device, note: Note) -> Step:
-    fallback = replace(plain, arrange=channels_last)
-    lowered = replace(fallback, weights=LoweredWeights(plain.model).in_use) if plain.amp else fallback
-    return CapturedStep(lowered, fallback, device, note)
+    fast, on_cuda = goes_fast(model, settings), device.type == "cuda"
+    optimizer, forward = _optimizer(model, settings, fused=fast and on_cuda), eager_forward(model, settings.amp)
+    plain = EagerStep(model, optimizer, FittingLoss(loss), settings.amp)
+    if not fast:
+        return Way(optimizer, plain, forward)
+    arranged = replace(plain, arrange=channels_last)
+    if not on_cuda:
+        return Way(optimizer, arranged, forward)
+    lowered = replace(arranged, weights=LoweredWeights(model).in_use) if settings.amp else arranged
+    return Way(optimizer, CapturedStep(lowered, arranged, device, note), Recorded(forward, forward, note))
 
 
 def _optimizer(model: nn.Module, settings: TrainSettings, *, fused: bool) -> SGD:
