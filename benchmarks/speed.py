@@ -3,6 +3,8 @@
 import argparse
 import json
 import sys
+from dataclasses import replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -29,8 +31,9 @@ def parser_of(description: str, name: str, **defaults) -> argparse.ArgumentParse
     """The command line that both scripts have."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--archs", nargs="+", default=["vgg19", "resnet18"])
-    parser.add_argument("--image-size", type=int, default=32, help="pixels")
-    parser.add_argument("--budgets", nargs="+", help="what to remove, such as macs=0.9", default=defaults["budgets"])
+    parser.add_argument("--image-sizes", nargs="+", type=int, default=defaults["image_sizes"], help="pixels")
+    parser.add_argument("--of", nargs="+", default=defaults["of"], choices=["params", "macs", "channels"])
+    parser.add_argument("--ratios", nargs="+", type=float, default=defaults["ratios"], help="shares to remove")
     parser.add_argument("--methods", nargs="+", default=defaults["methods"], help="CRITERION/RULE, or uniform or erk")
     parser.add_argument("--round-to", nargs="+", type=int, default=defaults["round_to"])
     parser.add_argument("--batches", nargs="+", type=int, default=defaults["batches"])
@@ -52,47 +55,80 @@ def method(text: str) -> Method:
     return Method(text, criterion or "prospr", rule)
 
 
-def measured(options: argparse.Namespace) -> list[dict]:
-    """Every architecture, budget, method and rounding: dense against the plan, by all engines and batch sizes."""
+def measured(options: argparse.Namespace, *, extra: tuple = (), heading=lambda cells: "") -> list[dict]:
+    """Every plan with every engine and batch size against dense; rows that are in the file already are kept."""
     sampling = slimprune.Sampling(options.samples, options.seconds)
     settings = slimprune.BenchSettings(
         tuple(options.engines), tuple(options.batches), options.threads, options.device, sampling
     )
-    settings.comparisons()
-    cells, options.left_out = [], []
-    for arch in options.archs:
-        dense = Dense(options, arch)
-        for budget, how, round_to in product(options.budgets, options.methods, options.round_to):
-            about = {"arch": arch, "budget": budget, "method": how, "round_to": round_to}
-            cells += compared(dense, about, settings)
-            write(options, cells)
+    comparisons = [(engine.name, batch) for engine, batch in settings.comparisons()]
+    cells = json.loads(options.out.read_text())["cells"] if options.out.exists() else []
+    options.left_out = []
+    budgets = [f"{of}={ratio:g}" for of, ratio in product(options.of, options.ratios)]
+    for arch, size in product(options.archs, options.image_sizes):
+        dense = Dense(options, arch, size)
+        for budget, how, round_to in product(budgets, options.methods, options.round_to):
+            plan = {"arch": arch, "image_size": size, "budget": budget, "method": how, "round_to": round_to}
+            for engine, batch in comparisons:
+                about = {**plan, "engine": engine, "batch": batch, "asked": asked(options)}
+                if any(about.items() <= cell.items() for cell in cells):
+                    continue
+                cells += compared(dense, about, replace(settings, engines=(engine,), batches=(batch,)))
+                write(options, cells, extra, heading)
+    write(options, cells, extra, heading)
+    print(heading(cells) + table(cells, extra))
     return cells
 
 
+def asked(options: argparse.Namespace) -> str:
+    """What else a row depends on."""
+    names = ("device", "threads", "samples", "seconds", "data", "draws", "score_batch")
+    return " ".join(f"{name}={getattr(options, name)}" for name in names)
+
+
 def compared(dense: "Dense", about: dict, settings) -> list[dict]:
-    """The comparisons of one plan; none where the budget cannot be met."""
-    name = f"{about['arch']}, {about['budget']}, {about['method']}, round to {about['round_to']}"
+    """The row of one plan, engine and batch; none where the budget cannot be met."""
+    name = ", ".join(f"{about[name]}" for name in ("arch", "image_size", "budget", "method"))
+    name += f", round to {about['round_to']}"
     try:
-        plan = dense.plan(about["budget"], method(about["method"]), about["round_to"])
+        slim, plan = dense.slimmed(about["budget"], about["method"], about["round_to"])
     except slimprune.SlimpruneError as error:
-        dense.options.left_out.append(f"{name}: {error}")
+        line = f"{name}: {error}"
+        dense.options.left_out += [] if line in dense.options.left_out else [line]
         return []
-    rows = slimprune.compare_speed(dense.model, dense.slim(plan), dense.shape, settings)
-    print(f"{name}: done", file=sys.stderr)
-    return [{**about, "params": plan.slim.params, **row} for row in rows]
+    [row] = slimprune.compare_speed(dense.model, slim, dense.shape, settings)
+    print(f"{name}, {about['engine']}, batch {about['batch']}: {row['verdict']}", file=sys.stderr)
+    return [{**about, "params": plan.slim.params, **row}]
 
 
 class Dense:
-    """A dense network with its groups and costs, and the scores that were needed so far."""
+    """A dense network; its groups and costs, scores and slim networks are made once, and only where they are needed."""
 
-    def __init__(self, options: argparse.Namespace, arch: str) -> None:
-        self.options, self.scores = options, {}
-        self.shape = (3, options.image_size, options.image_size)
-        torch.manual_seed(0)
-        self.model = slimprune.build(arch, slimprune.InputSpec(*self.shape, CLASSES))
+    def __init__(self, options: argparse.Namespace, arch: str, image_size: int) -> None:
+        self.options, self.scores, self.made = options, {}, {}
+        self.shape = (3, image_size, image_size)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.model = slimprune.build(arch, slimprune.InputSpec(*self.shape, CLASSES))
         self.example = torch.zeros(2, *self.shape)
-        self.groups = slimprune.find_groups(self.model, self.example)
-        self.costs = slimprune.CostModel.of(self.model, self.groups, self.example)
+
+    @cached_property
+    def groups(self):
+        """Its channel groups."""
+        return slimprune.find_groups(self.model, self.example)
+
+    @cached_property
+    def costs(self):
+        """Widths to parameters and MACs."""
+        return slimprune.CostModel.of(self.model, self.groups, self.example)
+
+    def slimmed(self, budget: str, how: str, round_to: int):
+        """The slim network, proven, and its plan."""
+        if (budget, how, round_to) not in self.made:
+            plan = self.plan(budget, method(how), round_to)
+            made = slimprune.slim(self.model, plan)
+            self.made[budget, how, round_to] = made.proven(slimprune.prove(self.model, made, self.example)).module, plan
+        return self.made[budget, how, round_to]
 
     def plan(self, budget: str, how: Method, round_to: int):
         """What stays."""
@@ -105,36 +141,32 @@ class Dense:
         """Scores by real images, made once."""
         if criterion not in self.scores:
             options = self.options
-            data = slimprune.load_data(
-                options.data, image_size=options.image_size if options.data == "digits" else None
-            )
+            data = slimprune.load_data(options.data, image_size=self.shape[1] if options.data == "digits" else None)
             batches = data.scoring_batches(options.score_batch, seed=0, device="cpu")
             arguments = {"criterion": criterion, "draws": options.draws, "seed": 0}
             self.scores[criterion] = slimprune.score(self.model, self.groups, batches, F.cross_entropy, **arguments)
         return self.scores[criterion]
 
-    def slim(self, plan):
-        """The slim network, proven."""
-        made = slimprune.slim(self.model, plan)
-        return made.proven(slimprune.prove(self.model, made, self.example)).module
 
-
-def write(options: argparse.Namespace, cells: list[dict], heading: str = "", extra: tuple = ()) -> None:
+def write(options: argparse.Namespace, cells: list[dict], extra: tuple, heading) -> None:
     """All cells as JSON and as a Markdown table, with what they depend on."""
     circumstances = {"command": f"python benchmarks/{Path(sys.argv[0]).name} " + " ".join(sys.argv[1:])}
-    circumstances |= {"image_size": options.image_size, "inputs": "synthetic", **slimprune.versions()}
+    circumstances |= {"inputs": "synthetic", **slimprune.versions()}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     document = {"circumstances": circumstances, "cells": cells, "left_out": options.left_out}
-    options.out.write_text(json.dumps(document, indent=1) + "\n")
+    partial = options.out.with_suffix(".part")
+    partial.write_text(json.dumps(document, indent=1) + "\n")
+    partial.replace(options.out)
     notes = [f"- left out: {plan}" for plan in options.left_out]
     notes += [f"- {name}: {value}" for name, value in circumstances.items()]
-    options.out.with_suffix(".md").write_text("\n".join([heading, table(cells, extra), "", *notes]).lstrip("\n") + "\n")
+    options.out.with_suffix(".md").write_text("\n".join([heading(cells) + table(cells, extra), "", *notes]) + "\n")
 
 
-def table(cells: list[dict], extra: tuple = ()) -> str:
+def table(cells: list[dict], extra: tuple) -> str:
     """A row for every comparison; `extra` are further columns: (name, cell to text)."""
     columns = [
         ("arch", lambda c: c["arch"]),
+        ("pixels", lambda c: str(c["image_size"])),
         ("removed", lambda c: c["budget"]),
         ("method", lambda c: c["method"]),
         ("round to", lambda c: str(c["round_to"])),

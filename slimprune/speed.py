@@ -13,11 +13,14 @@ from torch import Tensor, nn
 from slimprune.errors import UsageError
 from slimprune.export import export_onnx
 from slimprune.measure import (
+    Call,
     Engine,
+    PeakMemory,
     Place,
     Sampling,
     Subject,
     Timing,
+    count_kernels,
     count_macs,
     device_name,
     find_engines,
@@ -127,7 +130,8 @@ def compare_speed(
         For each comparison: `engine`, `device`, `batch`, `threads`, `version` of the engine, `dense_ms` and `slim_ms`
         (medians per call), `iqr` (quartiles of both, ms), `speedup` (how many times as fast slim is), its `interval`
         and `confidence`, `pairs`, `verdict`, `disturbed` (share of the wall-clock that other work had the cores, which
-        is not in the times), `macs` (dense, slim, reduction) and `realised_share`: speed-up over MAC reduction.
+        is not in the times), `macs` (dense, slim, reduction), `realised_share` (speed-up over MAC reduction), `peak_bytes`
+        up to the first call and `kernels` per call (both dense, slim, and None but for torch on CUDA).
 
     Raises:
         UsageError: an engine that is unknown or absent.
@@ -144,17 +148,17 @@ def compare_speed(
             subjects = [_exported(network, example, Path(folder, f"{i}.onnx")) for i, network in enumerate(networks)]
         for engine, batch in comparisons:
             where = engine.place(place.device, place.threads)
-            timing, disturbed = _compared(engine, subjects, _noise(batch, shape), where, settings.sampling, listener)
-            rows.append({**_row(engine, batch, where, timing), "disturbed": disturbed, **_realised(timing, macs)})
+            timing, measured = _compared(engine, subjects, _noise(batch, shape), where, settings.sampling, listener)
+            rows.append({**_row(engine, batch, where, timing), **measured, **_realised(timing, macs)})
     return rows
 
 
 def _compared(
     engine: Engine, subjects: Sequence[Subject], inputs: Tensor, place: Place, sampling: Sampling, listener: Listener
-) -> tuple[Timing, float]:
+) -> tuple[Timing, Row]:
     stage = f"{engine.name} {len(inputs)}"
     listener(stage, 0, sampling.pairs, "warm-up")
-    first, second = (engine.prepared(subject, inputs, place) for subject in subjects)
+    (first, first_load), (second, second_load) = (_loaded(engine, subject, inputs, place) for subject in subjects)
 
     def progress(done: int) -> None:
         if done < sampling.pairs:
@@ -163,7 +167,18 @@ def _compared(
     times = paired_times(first, second, sampling, stopwatch=place.stopwatch, progress=progress)
     timing = timing_of(times.first, times.second)
     listener(stage, sampling.pairs, sampling.pairs, f"{timing.verdict} ({timing.pairs} pairs)")
-    return timing, times.disturbed
+    loads = {name: {"dense": first_load[name], "slim": second_load[name]} for name in first_load}
+    return timing, {"disturbed": times.disturbed, **loads}
+
+
+def _loaded(engine: Engine, subject: Subject, inputs: Tensor, place: Place) -> tuple[Call, dict[str, int | None]]:
+    """The call that is timed, with what it takes of a CUDA device beside time."""
+    if place.device.type != "cuda" or engine.runs_onnx:
+        return engine.prepared(subject, inputs, place), {"peak_bytes": None, "kernels": None}
+    before = torch.cuda.memory_allocated(place.device)
+    with PeakMemory(place.device) as memory:
+        call = engine.prepared(subject, inputs, place)
+    return call, {"peak_bytes": memory.peak_bytes - before, "kernels": count_kernels(call, place.device)}
 
 
 def _row(engine: Engine, batch: int, place: Place, timing: Timing) -> Row:

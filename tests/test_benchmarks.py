@@ -50,12 +50,13 @@ def test_zoo_runs_each_model_once(tmp_path):
     assert out.with_suffix(".md").read_text().startswith("2 models: 2 proven.")
 
 
-TINY = ["--archs", "resnet20", "--threads", 1, "--device", "cpu", "--samples", 8, "--seconds", 0.01, "--image-size", 16]
+TINY = ["--archs", "resnet20", "--threads", 1, "--device", "cpu", "--samples", 8, "--seconds", 0.01]
+TINY += ["--image-sizes", 16]
 
 
 def test_infer_speed_measures_every_plan_that_can_be_made(tmp_path):
     out = tmp_path / "infer.json"
-    small = ["--budgets", "macs=0.99", "macs=0.6", "--round-to", 1, 8, "--batches", 1, "--engines", "torch"]
+    small = ["--of", "macs", "--ratios", 0.99, 0.6, "--round-to", 1, 8, "--batches", 1, "--engines", "torch"]
     run("infer_speed.py", *TINY, *small, "--out", out)
     document = json.loads(out.read_text())
     cells = document["cells"]
@@ -66,19 +67,26 @@ def test_infer_speed_measures_every_plan_that_can_be_made(tmp_path):
     ]
     assert all(cell["engine"] == "torch" and cell["batch"] == 1 and cell["pairs"] == 8 for cell in cells)
     assert all(cell["macs"]["reduction"] >= 2.5 for cell in cells)
-    assert document["left_out"][0].startswith("resnet20, macs=0.99, uniform, round to 8: cannot remove 0.99 of macs")
+    reason = "resnet20, 16, macs=0.99, uniform, round to 8: cannot remove 0.99 of macs"
+    assert document["left_out"][0].startswith(reason)
     assert document["circumstances"]["command"].startswith("python benchmarks/infer_speed.py --archs resnet20")
-    assert "| resnet20 | macs=0.6 | uniform | 8 | torch | 1 |" in out.with_suffix(".md").read_text()
+    assert "| resnet20 | 16 | macs=0.6 | uniform | 8 | torch | 1 |" in out.with_suffix(".md").read_text()
 
 
-def test_train_speed_has_the_shape_of_the_papers_table(tmp_path):
+def test_train_speed_has_the_shape_of_the_papers_table_and_goes_on_where_it_stopped(tmp_path):
     out = tmp_path / "train.json"
-    small = ["--budgets", "params=0.8", "params=0.9", "--round-to", 1, "--batches", 4, "--score-batch", 4, "--out", out]
-    run("train_speed.py", *TINY, *small, "--methods", "3sp/global")
+    small = ["--round-to", 1, "--batches", 4, "--score-batch", 4, "--out", out, "--methods", "3sp/global", "uniform"]
+    run("train_speed.py", *TINY, *small, "--ratios", 0.8)
+    first = json.loads(out.read_text())["cells"]
+    run("train_speed.py", *TINY, *small, "--ratios", 0.8, 0.9)
     cells = json.loads(out.read_text())["cells"]
-    assert [cell["budget"] for cell in cells] == ["params=0.8", "params=0.9"]
-    for cell in cells:
-        assert cell["epoch_seconds"]["slim"] == cell["slim_ms"] / 1000 * 50_000 / 4
+    assert cells[:4] == first
+    plans = [("params=0.8", "3sp/global"), ("params=0.8", "uniform"), ("params=0.9", "3sp/global")]
+    plans.append(("params=0.9", "uniform"))
+    expected = [(*plan, engine) for plan in plans for engine in ("train", "train-fast")]
+    assert [(cell["budget"], cell["method"], cell["engine"]) for cell in cells] == expected
     page = out.with_suffix(".md").read_text()
-    assert "| arch | method | round to | engine | batch | dense | params=0.8 | params=0.9 |" in page
-    assert "| resnet20 | 3sp/global | 1 | train | 4 |" in page
+    head = "| arch | pixels | method | round to | engine | batch | dense | params=0.8 | params=0.9 | paper, table 7 |"
+    assert head in page
+    seconds = cells[0]["dense_ms"] / 1000 * 50_000 / 4
+    assert f"| resnet20 | 16 | 3sp/global | 1 | train | 4 | {seconds:.1f} |" in page

@@ -43,7 +43,8 @@ def compared(short_warm_up):
 def test_every_engine_with_every_batch_that_it_takes(compared):
     rows, _ = compared
     assert [(row["engine"], row["batch"]) for row in rows] == [
-        ("torch", 1), ("torch", 8), ("onnxruntime", 1), ("onnxruntime", 8), ("train", 8),
+        ("torch", 1), ("torch", 8), ("torch-nhwc", 1), ("torch-nhwc", 8),
+        ("onnxruntime", 1), ("onnxruntime", 8), ("train", 8), ("train-fast", 8),
     ]  # fmt: skip
 
 
@@ -52,6 +53,7 @@ def test_a_row_says_what_was_found_and_where(compared):
         assert row.keys() == {
             "engine", "device", "batch", "threads", "version", "dense_ms", "slim_ms", "speedup", "iqr", "interval",
             "confidence", "pairs", "verdict", "disturbed", "macs", "realised_share",
+            "peak_bytes", "kernels",
         }  # fmt: skip
         assert row["interval"][0] <= row["speedup"] <= row["interval"][1]
         assert row["iqr"]["dense"][0] <= row["dense_ms"] <= row["iqr"]["dense"][1]

@@ -1,11 +1,12 @@
 """What a network costs: multiply-accumulates, parameters, bytes of weights, memory while it runs, and time."""
 
 from slimprune.measure.engines import ENGINES, Engine, Place, Subject, find_engines
+from slimprune.measure.kernels import count_kernels
 from slimprune.measure.machine import device_name, load_average, pinned_threads, undisturbed_seconds, usable_cores
 from slimprune.measure.macs import count_macs
 from slimprune.measure.memory import PeakMemory
 from slimprune.measure.pairs import CONFIDENCE, MIN_PAIRS, PLACEMENT, Timing, timing_of
-from slimprune.measure.sampling import SAMPLE_SECONDS, PairedTimes, Sampling, Stopwatch, paired_times
+from slimprune.measure.sampling import SAMPLE_SECONDS, Call, PairedTimes, Sampling, Stopwatch, paired_times
 from slimprune.measure.size import count_params, weight_bytes
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "MIN_PAIRS",
     "PLACEMENT",
     "SAMPLE_SECONDS",
+    "Call",
     "Engine",
     "PairedTimes",
     "PeakMemory",
@@ -22,6 +24,7 @@ __all__ = [
     "Stopwatch",
     "Subject",
     "Timing",
+    "count_kernels",
     "count_macs",
     "count_params",
     "device_name",

@@ -222,7 +222,7 @@ ENGINES = {
     engine.name: engine
     for engine in (
         Engine("torch", "torch, inference operator by operator", _inference),
-        Engine("torch-channels-last", "torch, inference in channels-last order", _channels_last_inference),
+        Engine("torch-nhwc", "torch, inference in channels-last order", _channels_last_inference),
         Engine("torch-captured", "the same captured in a CUDA graph", _captured_inference, needs="cuda"),
         Engine("onnxruntime", "onnxruntime on the CPU", _onnx_on_cpu, needs="cpu", runs_onnx=True),
         Engine("onnxruntime-cuda", "onnxruntime on CUDA", _onnx_on_cuda, needs="cuda", runs_onnx=True),

@@ -11,6 +11,7 @@ from slimprune.measure import ENGINES, Place, Subject, engines, find_engines
 
 CPU = torch.device("cpu")
 INPUTS = torch.randn(4, 3, 8, 8)
+TRAINING = ["train", "train-fast", "train-amp", "train-fast-amp"]
 HERE = [name for name, engine in ENGINES.items() if engine.absence(CPU) is None]
 
 
@@ -36,26 +37,28 @@ def test_an_engine_can_be_called_again_and_again_and_leaves_the_network_untouche
     assert all(parameter.grad is None for parameter in subject.module.parameters())
 
 
-def test_a_training_step_has_all_its_parts_and_keeps_the_weights(monkeypatch):
-    """Gradients of every weight, momentum of the fused optimiser, running statistics of batch norm; no new weights."""
-    module = network()
-    monkeypatch.setattr(engines, "_copied", lambda module, place: module)
-    weights = [parameter.detach().clone() for parameter in module.parameters()]
-    made = []
-    sgd = torch.optim.SGD
-    monkeypatch.setattr(torch.optim, "SGD", lambda *args, **options: made.append(sgd(*args, **options)) or made[-1])
-    ENGINES["train"].prepared(Subject(module), INPUTS, Place(CPU, 1))
-    assert module.training
-    assert all(parameter.grad is not None for parameter in module.parameters())
-    assert made[0].defaults["fused"]
-    assert len(made[0].state) == len(weights)
-    assert module[1].running_mean.abs().sum() > 0
-    assert all(torch.equal(*pair) for pair in zip(weights, module.parameters(), strict=True))
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_training_step_has_all_its_parts_and_keeps_the_weights(monkeypatch, name):
+    """Gradients and momentum of every weight, running statistics of batch norm; no new weights."""
+    module, ways = network(), []
+    monkeypatch.setattr(engines, "_copied", lambda module, place: ways.append(module) or module)
+    make_way = engines.make_way
+    monkeypatch.setattr(engines, "make_way", lambda *arguments: ways.append(make_way(*arguments)) or ways[-1])
+    ENGINES[name].prepared(Subject(module), INPUTS, Place(CPU, 1))
+    trained, way = ways
+    assert trained.training
+    assert all(parameter.grad is not None for parameter in trained.parameters())
+    assert len(way.optimizer.state) == len(list(module.parameters()))
+    assert trained[1].running_mean.abs().sum() > 0
+    assert all(torch.equal(*pair) for pair in zip(module.parameters(), trained.parameters(), strict=True))
+    assert trained[0].weight.is_contiguous() == ("fast" not in name)
+    assert way.step.amp == name.endswith("amp")
 
 
+@pytest.mark.parametrize("name", TRAINING)
 @pytest.mark.parametrize("tail", [(), (nn.Conv2d(6, 1, 1),), (nn.Conv2d(6, 3, 1),), (nn.Flatten(), nn.Linear(216, 1))])
-def test_any_output_can_be_trained(tail):
-    ENGINES["train"].prepared(Subject(network(*tail)), INPUTS, Place(CPU, 1))
+def test_any_output_can_be_trained(name, tail):
+    ENGINES[name].prepared(Subject(network(*tail)), INPUTS, Place(CPU, 1))
 
 
 def test_frozen_layers_stay_frozen():
@@ -63,8 +66,14 @@ def test_frozen_layers_stay_frozen():
     module[0].requires_grad_(False)
     ENGINES["train"].prepared(Subject(module), INPUTS, Place(CPU, 1))
     module.requires_grad_(False)
-    with pytest.raises(UnsupportedModelError, match="engine train can run on inputs"):
+    with pytest.raises(UnsupportedModelError, match="trainable parameters, got none"):
         ENGINES["train"].prepared(Subject(module), INPUTS, Place(CPU, 1))
+
+
+def test_weights_of_other_dimensions_may_stand_beside_images():
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Unflatten(1, (2, 2)), nn.Conv3d(2, 2, 1), nn.Flatten())
+    for name in ("torch-nhwc", "train-fast"):
+        ENGINES[name].prepared(Subject(module), INPUTS, Place(CPU, 1))
 
 
 def test_a_network_that_fails_is_refused_in_one_line():
@@ -85,10 +94,11 @@ def test_a_session_that_falls_back_to_another_provider_is_refused(subject, monke
 
 
 def test_engines_are_found_by_name_or_by_what_is_there():
-    assert [engine.name for engine in find_engines((), CPU)] == ["torch", "onnxruntime", "train"]
+    usual = ["torch", "torch-nhwc", "onnxruntime", "train", "train-fast"]
+    assert [engine.name for engine in find_engines((), CPU)] == usual
     assert [engine.name for engine in find_engines(("train", "torch", "train"), CPU)] == ["train", "torch"]
     on_cuda = [engine.name for engine in find_engines((), torch.device("cuda", 0))]
-    assert {"torch", "torch-captured", "onnxruntime", "train"} <= set(on_cuda)
+    assert {*usual, "torch-captured"} <= set(on_cuda)
 
 
 def test_onnxruntime_on_the_cpu_stays_there():
@@ -99,7 +109,7 @@ def test_onnxruntime_on_the_cpu_stays_there():
 @pytest.mark.parametrize(
     ("name", "device", "message"),
     [
-        ("tensorrt", "cpu", r"expected an engine \(torch, torch-captured, .*\), got 'tensorrt'"),
+        ("tensorrt", "cpu", r"expected an engine \(torch, torch-nhwc, .*\), got 'tensorrt'"),
         ("torch-captured", "cpu", "engine torch-captured needs a CUDA device, got cpu"),
         ("onnxruntime-cuda", "cuda", "needs onnxruntime's CUDAExecutionProvider, which this installation lacks"),
     ],
@@ -111,7 +121,21 @@ def test_engines_that_are_not_there_are_refused(monkeypatch, name, device, messa
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_a_captured_network_runs_on_cuda(subject):
+@pytest.mark.parametrize("name", ["torch-captured", *TRAINING])
+def test_a_captured_network_runs_on_cuda(subject, name):
     place = Place(torch.device("cuda", 0), 1)
-    ENGINES["torch-captured"].prepared(subject, INPUTS, place)()
+    ENGINES[name].prepared(subject, INPUTS, place)()
     place.stopwatch.synchronise()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("name", ["torch-captured", "train-fast", "train-fast-amp"])
+def test_a_network_that_cannot_be_captured_is_refused(name):
+    class Waiting(nn.Flatten):
+        def forward(self, images):
+            return super().forward(images) * float(images.sum())
+
+    with pytest.raises(UnsupportedModelError, match="makes the host wait"):
+        ENGINES[name].prepared(
+            Subject(network(Waiting(), nn.Linear(216, 5))), INPUTS, Place(torch.device("cuda", 0), 1)
+        )

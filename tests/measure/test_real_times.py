@@ -34,7 +34,7 @@ def subject(tmp_path):
     return Subject(module.eval(), export_onnx(module, torch.zeros(2, 3, 32, 32), tmp_path / "net.onnx").path)
 
 
-@pytest.mark.parametrize("engine", ["torch", "onnxruntime", "train"])
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime", "train", "train-fast"])
 @pytest.mark.parametrize(("extra", "expected"), [(0, "no difference"), (1, "slower")])
 def test_twenty_comparisons(subject, engine, extra, expected):
     """The second network runs 10 + extra times where the first runs 10 times."""

@@ -55,7 +55,7 @@ def test_a_narrow_terminal_gets_the_telling_columns_and_a_wide_one_all() -> None
     assert "no difference" in latency_page(DOCUMENT, 160)
 
 
-@pytest.mark.parametrize("name", ["onnxruntime-cuda", "torch-captured"])
+@pytest.mark.parametrize("name", ["onnxruntime-cuda", "torch-captured", "train-fast-amp"])
 def test_the_longest_engines_fit_a_narrow_terminal(name: str) -> None:
     widest = {**ROW, "engine": name, "dense_ms": 12345.6, "slim_ms": 1234.5}
     assert max(map(len, latency_page({"latency": [widest]}, 80).splitlines())) <= 80
