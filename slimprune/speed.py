@@ -130,8 +130,8 @@ def compare_speed(
         For each comparison: `engine`, `device`, `batch`, `threads`, `version` of the engine, `dense_ms` and `slim_ms`
         (medians per call), `iqr` (quartiles of both, ms), `speedup` (how many times as fast slim is), its `interval`
         and `confidence`, `pairs`, `verdict`, `disturbed` (share of the wall-clock that other work had the cores, which
-        is not in the times), `macs` (dense, slim, reduction), `realised_share` (speed-up over MAC reduction), `peak_bytes`
-        up to the first call and `kernels` per call (both dense, slim, and None but for torch on CUDA).
+        is not in the times), `macs` (dense, slim, reduction), `realised_share` (speed-up over MAC reduction), and
+        `peak_bytes` up to the first call and `kernels` per call (dense, slim; None but for torch on CUDA).
 
     Raises:
         UsageError: an engine that is unknown or absent.

@@ -61,10 +61,10 @@ class Preparation:
         moved, inside = move(images, draws)
         if self.segmentation:
             targets, _ = move(targets, draws)
-        return self._normalise(moved) * inside, self._targets(targets)
+        return self._normalise(moved).mul_(inside), self._targets(targets)
 
     def _normalise(self, images: Tensor) -> Tensor:
-        return (images.float() - FULL_SCALE * self.mean) / (FULL_SCALE * self.std)
+        return images.float().sub_(FULL_SCALE * self.mean).div_(FULL_SCALE * self.std)
 
     def _targets(self, targets: Tensor) -> Tensor:
         return targets.float() if self.segmentation else targets

@@ -94,15 +94,17 @@ def record(work: Work, *examples: Tensor) -> Recording:
     with _ONE_AT_A_TIME, torch.cuda.device(device):
         current, side = torch.cuda.current_stream(), torch.cuda.Stream()
         side.wait_stream(current)
-        with torch.cuda.stream(side):
-            with NoWaiting():  # type: ignore[no-untyped-call]
-                work(*inputs)
-            for _ in range(WARM_UP - 1):
-                work(*inputs)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
-                output = work(*inputs)
-        current.wait_stream(side)
+        try:
+            with torch.cuda.stream(side):
+                with NoWaiting():  # type: ignore[no-untyped-call]
+                    work(*inputs)
+                for _ in range(WARM_UP - 1):
+                    work(*inputs)
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+                    output = work(*inputs)
+        finally:
+            current.wait_stream(side)
     return Recording(work, graph, inputs, output)
 
 
