@@ -74,6 +74,7 @@ def test_the_dense_network_depends_on_the_training_alone() -> None:
     assert hashes[0] == hashes[1]
     assert len(set(hashes[0])) == 2
     assert [cell.recipe.hash for cell in grid(base={**BASE, "epochs": 4}).dense_cells()] != hashes[0]
+    assert [cell.recipe.fast for cell in grid(base={**BASE, "fast": False}).dense_cells()] == [False, False]
     assert grid(dense=False).dense_cells() == []
 
 

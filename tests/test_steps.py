@@ -13,7 +13,7 @@ from slimprune import steps
 from slimprune.errors import BudgetError, UnsupportedModelError, UsageError
 from slimprune.recipe import Recipe, make_recipe
 from slimprune.steps import Analysis, analysed, ignore, started
-from slimprune.training import Progress, TrainSettings, train
+from slimprune.training import Progress, TrainResult, TrainSettings, train
 from slimprune.workload import Workload, named_workload
 
 Event = tuple[str, int, int, str]
@@ -284,6 +284,30 @@ def test_the_dense_network_may_be_trained_for_longer(recipe: Callable[..., Recip
     for changes, epochs in (({"epochs": 3}, 3), ({"epochs": 3, "dense_epochs": 7}, 7)):
         assert steps.dense_settings(recipe(**changes), analysis.work).epochs == epochs
         assert steps.training_settings(recipe(**changes), analysis.work).epochs == 3
+
+
+@pytest.mark.parametrize("fast", [None, True, False])
+def test_the_recipe_chooses_the_way_to_train(
+    recipe: Callable[..., Recipe], analysis: Analysis, fast: bool | None
+) -> None:
+    assert steps.training_settings(recipe(fast=fast), analysis.work).fast is fast
+
+
+def test_why_training_is_not_captured_is_heard_to_the_end(
+    recipe: Callable[..., Recipe], analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def remarking(*arguments: object, progress: Progress, **options: Any) -> TrainResult:
+        progress.on_note("not captured")
+        return train(*arguments, progress=progress, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(steps, "train", remarking)
+    work, heard = analysis.work, []
+    settings = steps.training_settings(recipe(epochs=2), work)
+    steps.trained_by(
+        settings, work, copy.deepcopy(work.model), tmp_path / "train", lambda *event: heard.append(event[-1])
+    )
+    assert heard[0] == "epoch 1, not captured"
+    assert heard[-1].endswith("%, not captured")
 
 
 def test_a_network_whose_channels_are_all_protected_is_refused(recipe: Callable[..., Recipe]) -> None:
