@@ -54,10 +54,10 @@ def make_way(model: nn.Module, settings: TrainSettings, loss: Loss, device: torc
 
     - Plain: what a reader of the recipe would write.
     - On the CPU the fast way is the same with images and weights in channels-last order. Steps per second against the
-      plain way, float32 and in brackets bfloat16, batch 64, one core of an AMD EPYC (avx512_bf16), torch 2.15: VGG-19
-      1.05 (1.00) times, a tenth of its MACs 1.31 (1.34) with odd widths and 1.21 (1.27) with multiples of 8, ResNet-20
-      1.29 (1.22), ResNet-18 1.12 (1.05), MobileNetV2 1.55 (1.29), DenseNet-121 1.34 (1.30), U-Net 0.99 (1.04). Neither
-      the fused optimizer nor bfloat16 copies of the weights gained anything there.
+      plain way, float32 and in brackets bfloat16, batches of 8 to 64, one core of an AMD EPYC (avx512_bf16), torch
+      2.15: VGG-19 1.05 (1.00) times, a tenth of its MACs 1.31 (1.34) with odd widths and 1.21 (1.27) with multiples of
+      8, ResNet-20 1.29 (1.22), ResNet-18 1.12 (1.05), MobileNetV2 1.55 (1.29), DenseNet-121 1.34 (1.30), U-Net 0.99
+      (1.04). Neither the fused optimizer nor bfloat16 copies of the weights gained anything there.
     - On CUDA it is channels-last as well, with a fused optimizer and, under `amp`, with bfloat16 copies of the weights,
       and the whole step is recorded once as a CUDA graph. Test passes are recorded likewise.
 
