@@ -163,7 +163,8 @@ def test_the_fit_is_checked_in_the_first_call_only():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("options", OPTIONS)
-def test_captured_steps_are_those_of_the_plain_loop(options):
+def test_captured_steps_are_those_of_the_plain_loop(monkeypatch, options):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     expected = losses(plain, convolutional().cuda(), 50, options)
     assert torch.allclose(losses(captured, convolutional().cuda(), 50, options), expected, rtol=0, atol=1e-3)
     lowered = losses(captured, convolutional().cuda(), 50, options, amp=True)

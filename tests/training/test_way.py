@@ -153,7 +153,8 @@ def test_models_that_wait_for_the_device_are_trained_uncaptured_with_a_remark():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_networks_trained_side_by_side_are_captured_one_by_one():
+def test_networks_trained_side_by_side_are_captured_one_by_one(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     models = [convolutional(seed).cuda() for seed in range(4)]
     twins = [convolutional(seed) for seed in range(4)]
 
@@ -175,7 +176,8 @@ def test_a_model_without_anything_to_train_is_refused():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("amp", [False, True])
-def test_captured_training_agrees_with_the_plain_one_and_resumes(tmp_path, amp):
+def test_captured_training_agrees_with_the_plain_one_and_resumes(monkeypatch, tmp_path, amp):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     plain, fast, resumed = convolutional(), convolutional(), convolutional(seed=5)
     expected = fit(plain, False, device="cuda", amp=amp)
     found = fit(fast, True, device="cuda", amp=amp)
