@@ -22,7 +22,7 @@ def write_whole(file: Path, text: str) -> None:
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files of one run: `NAME.onnx` and, beside it, `NAME.slim/`, `NAME.report.json` and `NAME.report.md`.
+    """The files of one run: `NAME.onnx` and, beside it, `NAME.slim/`, `NAME.report.json`, `.md` and `.html`.
 
     Attributes:
         onnx: the ONNX file that was asked for.
@@ -47,6 +47,11 @@ class Outputs:
         """Where the Markdown report goes."""
         return self.onnx.with_suffix(".report.md")
 
+    @property
+    def page(self) -> Path:
+        """Where the report for a browser goes."""
+        return self.onnx.with_suffix(".report.html")
+
     def staged(self, target: Path) -> Path:
         """Where `target` is made before it is published."""
         return self.stage / target.name
@@ -65,7 +70,7 @@ class Outputs:
 
     def publish(self) -> None:
         """Moves everything that was staged into place, replacing what a former run left there."""
-        for target in (self.bundle, self.report, self.markdown, self.onnx):
+        for target in (self.bundle, self.report, self.markdown, self.page, self.onnx):
             if self.staged(target).is_dir():
                 _replace_folder(self.staged(target), target)
             elif self.staged(target).exists():
@@ -145,7 +150,7 @@ def growing_folder(folder: Path) -> Iterator[Path]:
 def _check_targets(outputs: Outputs) -> None:
     if outputs.onnx.suffix != ".onnx":
         raise UsageError(f"expected --out to end in .onnx, got {outputs.onnx}")
-    for file in (outputs.onnx, outputs.report, outputs.markdown):
+    for file in (outputs.onnx, outputs.report, outputs.markdown, outputs.page):
         if file.is_dir():
             raise UsageError(f"expected to write a file, got the folder {file}")
     if outputs.bundle.exists() and not (outputs.bundle / "slim.json").is_file():
