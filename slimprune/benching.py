@@ -1,7 +1,6 @@
 """The story of `bench`: a bundle's network beside the dense one or another bundle's, timed and written down."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,7 @@ from slimprune.measure import (
     pinned_threads,
     usable_cores,
 )
-from slimprune.outputs import write_whole
+from slimprune.outputs import check_writable, write_files
 from slimprune.report import latency_markdown, markdown, report_html
 from slimprune.speed import BenchSettings, Row, compare_speed
 from slimprune.steps import Listener, environment, ignore
@@ -156,20 +155,10 @@ def _check_out(out: Path | None, report: Path | None) -> None:
     if out is not None and report is not None and out.resolve() == report.resolve():
         raise UsageError(f"expected --out beside the report, got the report itself, {out}")
     wanted = [target.with_suffix(suffix) for target in (out, report) if target for suffix in (target.suffix, ".md")]
-    for file in (*wanted, *([report.with_suffix(".html")] if report else [])):
-        if file.is_dir():
-            raise UsageError(f"expected to write a file, got the folder {file}")
-        nearest = next(parent for parent in (file.parent, *file.parent.parents) if parent.exists())
-        if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
-            raise UsageError(f"cannot write {file}: {nearest} is no folder that can be written to")
+    check_writable([*wanted, *([report.with_suffix(".html")] if report else [])])
 
 
 def _write(target: Path, document: Mapping[str, Any], twins: Mapping[str, str]) -> None:
     """The JSON file and, by suffix, the texts of its twins."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, json.dumps(document, indent=1) + "\n")
-        for suffix, text in twins.items():
-            write_whole(target.with_suffix(suffix), text)
-    except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror}") from error
+    plain = json.dumps(document, indent=1) + "\n"
+    write_files({target: plain, **{target.with_suffix(suffix): text for suffix, text in twins.items()}})

@@ -1,9 +1,9 @@
 """The story of `inspect`: what a model consists of, before anything is scored or cut."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -13,12 +13,14 @@ from slimprune.data import load
 from slimprune.errors import UsageError
 from slimprune.graph import Example, find_groups, named_tensors, shapes_of, trace_flow
 from slimprune.models import InputSpec, build, task_of
-from slimprune.outputs import write_whole
+from slimprune.outputs import check_writable, write_files
 from slimprune.recipe import Recipe, make_recipe
 from slimprune.report import Inspection
 from slimprune.steps import Listener, ignore
 from slimprune.training import choose_device
 from slimprune.workload import seeded
+
+Form = Literal["json", "html", "svg"]
 
 
 def inspect(
@@ -61,20 +63,30 @@ def inspect(
 
 
 def inspect_named(
-    *, shape: str | None = None, classes: int = 10, listener: Listener = ignore, **settings: Any
+    *,
+    shape: str | None = None,
+    classes: int = 10,
+    files: Mapping[Form, Path] | None = None,
+    listener: Listener = ignore,
+    **settings: Any,
 ) -> Inspection:
-    """The inspection of a named architecture.
+    """The inspection of a named architecture, written to files in the forms that are asked for.
 
     Args:
         shape: `C,H,W` of the inputs, in place of the data set, which then is not looked at.
         classes: number of outputs, where there is a shape.
+        files: where to write which form; checked before anything is built.
         listener: called with ("prove", proofs done, in all, "").
         **settings: fields of `Recipe`; of them `arch`, `data`, `image_size`, `protect`, `device` and `seed` matter.
 
     Raises:
         SlimpruneError: one of its children, see `slimprune.errors`.
     """
+    files = files or {}
     recipe = make_recipe(settings)
+    if len({file.resolve() for file in files.values()}) < len(files):
+        raise UsageError(f"expected a file for every form, got {', '.join(map(str, files.values()))}")
+    check_writable(files.values())
     if recipe.arch is None:
         raise UsageError("expected an architecture (--arch), got none")
     inputs = _inputs_of_data(recipe) if shape is None else _parsed(shape, classes)
@@ -85,24 +97,10 @@ def inspect_named(
     found = inspect(
         model, example, protect=recipe.protect, progress=lambda done, total: listener("prove", done, total, "")
     )
-    return replace(found, name=recipe.arch)
-
-
-def write(inspection: Inspection, *, as_json: Path | None, as_html: Path | None, as_svg: Path | None) -> list[Path]:
-    """Writes the inspection in the forms that are asked for, each file as a whole; returns the files.
-
-    Raises:
-        UsageError: a file cannot be written.
-    """
-    forms = ((as_json, inspection.to_text), (as_html, inspection.to_html), (as_svg, inspection.to_svg))
-    wanted = [(target, form()) for target, form in forms if target is not None]
-    for target, text in wanted:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(target, text)
-        except OSError as error:
-            raise UsageError(f"cannot write {target}: {error.strerror}") from error
-    return [target for target, _ in wanted]
+    found = replace(found, name=recipe.arch)
+    forms = {"json": found.to_text, "html": found.to_html, "svg": found.to_svg}
+    write_files({file: forms[form]() for form, file in files.items()})
+    return found
 
 
 def _inputs_of_data(recipe: Recipe) -> InputSpec:

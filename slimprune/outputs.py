@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,34 @@ def write_whole(file: Path, text: str) -> None:
     partial = file.with_name(f".{file.name}.part")
     partial.write_text(text)
     os.replace(partial, file)
+
+
+def check_writable(files: Iterable[Path]) -> None:
+    """Refuses files that cannot be written, before any time is spent on what is to stand in them.
+
+    Raises:
+        UsageError: one of them is a folder, or its nearest folder cannot be written to.
+    """
+    for file in files:
+        if file.is_dir():
+            raise UsageError(f"expected to write a file, got the folder {file}")
+        nearest = next(parent for parent in (file.parent, *file.parent.parents) if parent.exists())
+        if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+            raise UsageError(f"cannot write {file}: {nearest} is no folder that can be written to")
+
+
+def write_files(texts: Mapping[Path, str]) -> None:
+    """Writes files, each as a whole, and makes their folders.
+
+    Raises:
+        UsageError: one of them cannot be written.
+    """
+    for file, text in texts.items():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, text)
+        except OSError as error:
+            raise UsageError(f"cannot write {file}: {error.strerror}") from error
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, redirect_stdout
 from importlib import metadata
 from pathlib import Path
@@ -173,12 +173,12 @@ def inspect_model(
 ) -> None:
     """Show which channels go together, what is at stake and what has to stay; nothing is scored or trained."""
     on_stdout = as_json == Path("-")
-    files = {"as_json": None if on_stdout else as_json, "as_html": html, "as_svg": svg}
-    options = _merged(config, settings)
+    wanted: dict[inspecting.Form, Path | None] = {"json": None if on_stdout else as_json, "html": html, "svg": svg}
+    files = {form: file for form, file in wanted.items() if file is not None}
+    options: dict[str, Any] = {"shape": shape, "classes": classes, "files": files, **_merged(config, settings)}
     with _own_stdout(), listening(quiet) as listener:
-        inspection = inspecting.inspect_named(shape=shape, classes=classes, listener=listener, **options)
-        written = inspecting.write(inspection, **files)
-    _show_inspection(inspection, written, on_stdout, quiet)
+        inspection = inspecting.inspect_named(listener=listener, **options)
+    _show_inspection(inspection, files.values(), on_stdout, quiet)
 
 
 @app.command()
@@ -299,7 +299,7 @@ def _show(report: Report, as_json: bool, quiet: bool) -> None:
         print(page(document, shutil.get_terminal_size().columns))
 
 
-def _show_inspection(inspection: Inspection, written: Sequence[Path], as_json: bool, quiet: bool) -> None:
+def _show_inspection(inspection: Inspection, written: Iterable[Path], as_json: bool, quiet: bool) -> None:
     if as_json:
         print(inspection.to_text(), end="")
     elif not quiet:

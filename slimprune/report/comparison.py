@@ -41,7 +41,7 @@ def comparison_page(document: Document, columns: int = 80) -> str:
     return "\n\n".join(parts)
 
 
-def comparison_columns(document: Document) -> list[Column]:
+def _columns(document: Document) -> list[Column]:
     """All columns but the first, the most telling first."""
     metric = METRIC_NAMES.get(document["metric"], document["metric"])
     return [
@@ -59,10 +59,14 @@ def comparison_columns(document: Document) -> list[Column]:
     ]
 
 
+def all_columns(document: Document) -> list[Column]:
+    """All columns but the first, and one of published figures where there are some."""
+    published = any(row["paper"] for table in document["tables"] for row in table["rows"])
+    return _columns(document) + ([("paper", _published)] if published else [])
+
+
 def _markdown_table(document: Document, table: Mapping[str, Any]) -> str:
-    columns = comparison_columns(document)
-    if any(row["paper"] for each in document["tables"] for row in each["rows"]):
-        columns.append(("paper", _published))
+    columns = all_columns(document)
     head = ["", *(name for name, _ in columns)]
     lines = [[_bold(row, row["row"]), *(_bold(row, cell(row)) for _, cell in columns)] for row in table["rows"]]
     rule = ["---", *["---:"] * len(columns)]
@@ -71,7 +75,7 @@ def _markdown_table(document: Document, table: Mapping[str, Any]) -> str:
 
 def _fitting(document: Document, table: Mapping[str, Any], width: int) -> str:
     short = {"vs uniform, equal params": "Δ params", "vs uniform, equal MACs": "Δ MACs"}
-    columns = comparison_columns(document)
+    columns = _columns(document)
     while True:
         lines = [["", *(short.get(name, name) for name, _ in columns)]]
         lines += [[f"{'*' if row['winner'] else ' '} {row['row']}", *(cell(row) for _, cell in columns)] for row in

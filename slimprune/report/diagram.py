@@ -1,6 +1,6 @@
 """An inspected model as a drawing: boxes in the order of the data, one colour for every group of channels."""
 
-import colorsys
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,7 +13,7 @@ Document = Mapping[str, Any]
 GREY = "#8a8f98"
 NAME_SIZE, TEXT_SIZE = 6.9, 6.1
 """Mean width of a character of a box's first and second line, in pixels."""
-LONGEST = 44
+LONGEST = 60
 """Characters of a line in a box; what is longer is told by the tooltip."""
 LAYER_HEIGHT, SMALL_HEIGHT = 42.0, 24.0
 
@@ -119,11 +119,25 @@ def group_colours(document: Document) -> list[str]:
         if group["protected_reason"] is not None:
             colours.append(GREY)
         else:
-            hue = (0.58 + free * 0.381966) % 1  # by the golden angle
-            red, green, blue = colorsys.hls_to_rgb(hue, (0.5, 0.42, 0.6)[free % 3], 0.62)
-            colours.append(f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}")
+            colours.append(oklch((0.6, 0.52, 0.68)[free % 3], 0.15, 250 + free * 137.508))  # by the golden angle
             free += 1
     return colours
+
+
+def oklch(lightness: float, chroma: float, hue: float) -> str:
+    """A colour of even lightness to the eye, `hue` in degrees, as #rrggbb (Ottosson, 2020: Oklab)."""
+    a, b = chroma * math.cos(math.radians(hue)), chroma * math.sin(math.radians(hue))
+    long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
+    middle = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
+    short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
+    linear = (
+        4.0767416621 * long - 3.3077115913 * middle + 0.2309699292 * short,
+        -1.2684380046 * long + 2.6097574011 * middle - 0.3413193965 * short,
+        -0.0041960863 * long - 0.7034186147 * middle + 1.7076147010 * short,
+    )
+    clipped = [min(max(value, 0.0), 1.0) for value in linear]
+    gamma = [12.92 * value if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055 for value in clipped]
+    return "#" + "".join(f"{round(255 * value):02x}" for value in gamma)
 
 
 def _fused(document: Document) -> tuple[list[_Block], list[tuple[int, int]]]:
@@ -189,15 +203,19 @@ def _carried(document: Document, blocks: Sequence[_Block], edges: Sequence[tuple
 
 
 def _lines(document: Document, block: _Block, groups: Sequence[int]) -> list[str]:
-    if block.kind in ("input", "output"):
+    if block.kind != "layer":
         return [block.names[0]]
-    width = sum(document["groups"][group]["width"] for group in groups)
-    channels = f"{width} channels" if groups else ""
-    if block.kind == "join":
-        return [" ".join(filter(None, (block.names[0], channels)))]
+    width = sum(_positions(document["groups"][group], block) for group in groups)
+    channels = f"{width} channel{'' if width == 1 else 's'}" if width else ""
     reasons = list(dict.fromkeys(filter(None, (_reason(document, group) for group in groups))))
     whole = f"whole: {'; '.join(reasons)}" if reasons else ""
     return [_name(block.names), ", ".join(filter(None, (block.types[0], channels, whole)))]
+
+
+def _positions(group: Mapping[str, Any], block: _Block) -> int:
+    """How many outputs of a layer are of the group."""
+    own = [s["entries"] for s in group["slots"] if s["tensor"] in block.tensors and s["role"] != "consumer"]
+    return int(group["width"] * max(own, default=0))
 
 
 def _name(names: Sequence[str]) -> str:

@@ -11,12 +11,12 @@ from itertools import pairwise
 Point = tuple[float, float]
 Edge = tuple[int, int]
 
-ORDERING_SWEEPS = 12
-PULLING_SWEEPS = 40
+ORDERING_SWEEPS, OUTWARD_SWEEPS, PULLING_SWEEPS = 12, 8, 40
 PASS_WIDTH = 6.0
 """Room for a line that passes a rank, in pixels."""
-STRAIGHT, BESIDE = 8.0, 0.02
-"""How much two places of one line want to be under each other, and a box under a line that passes other boxes."""
+FIXED, STRAIGHT, BESIDE = 1e9, 8.0, 1e-3
+"""How much a box of the spine wants to stay at 0, a line to go straight, and a box to be near a line that passes other
+boxes; two boxes want to be under each other by 1."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,7 @@ class _Ranked:
         return [first, *range(start, len(self.widths)), last]
 
     def _pull(self, upper: int, lower: int) -> float:
-        passing = (upper >= self.real) + (lower >= self.real)
-        return (1.0, BESIDE, STRAIGHT)[passing]
+        return 1.0 if max(upper, lower) < self.real else BESIDE
 
 
 def _ranks(count: int, edges: Sequence[Edge]) -> list[int]:
@@ -169,22 +168,51 @@ def _crossings(graph: _Ranked, ranks: Sequence[Sequence[int]]) -> int:
 
 
 def _pulled(graph: _Ranked, ranks: Sequence[Sequence[int]], across: float) -> list[float]:
-    """Coordinates of the vertices' middles: near the mean of what they are joined to, and never overlapping."""
-    xs = [0.0] * len(graph.widths)
+    """Coordinates of the vertices' middles: near the mean of what they are joined to, and never overlapping.
+
+    The spine, a longest way through the graph, stays at 0. Lines that pass ranks are laid out in the first sweeps, as
+    far out as the widest box beside them, and then only give way.
+    """
+    xs, spine = [0.0] * len(graph.widths), _spine(graph)
+    passing = {vertex: chain[1:-1] for chain in graph.chains for vertex in chain[1:-1]}
     spaces = [[(graph.widths[a] + graph.widths[b]) / 2 + across for a, b in pairwise(rank)] for rank in ranks]
-    ways = ((graph.above, False), (graph.below, True))
+
+    def wanted(vertex: int, near: Sequence[tuple[int, float]], sweep: int) -> tuple[float, float]:
+        """Where a vertex wants to be, and how much."""
+        if vertex in spine:
+            return 0.0, FIXED
+        if vertex in passing:
+            line = passing[vertex] if sweep < OUTWARD_SWEEPS else [vertex]
+            return max((xs[other] for other in line), key=abs), STRAIGHT
+        near = near or [(vertex, BESIDE)]
+        weight = sum(pull for _, pull in near)
+        return sum(xs[other] * pull for other, pull in near) / weight, weight
+
     for sweep in range(PULLING_SWEEPS):
-        neighbours, upwards = ways[sweep % 2]
+        upwards = sweep % 2 == 1
+        neighbours = graph.below if upwards else graph.above
         for number in reversed(range(len(ranks))) if upwards else range(len(ranks)):
-            wanted, weights = [], []
-            for vertex in ranks[number]:
-                near = neighbours[vertex] or [(vertex, BESIDE)]
-                weight = sum(pull for _, pull in near)
-                wanted.append(sum(xs[other] * pull for other, pull in near) / weight)
-                weights.append(weight)
-            for vertex, x in zip(ranks[number], spaced(wanted, weights, spaces[number]), strict=True):
+            wishes = [wanted(vertex, neighbours[vertex], sweep) for vertex in ranks[number]]
+            found = spaced([x for x, _ in wishes], [weight for _, weight in wishes], spaces[number])
+            for vertex, x in zip(ranks[number], found, strict=True):
                 xs[vertex] = x
     return xs
+
+
+def _spine(graph: _Ranked) -> set[int]:
+    """The boxes of one longest way through the graph; such a way passes no rank without a box."""
+    longest = [0] * graph.real
+    following: list[int | None] = [None] * graph.real
+    for vertex in reversed(range(graph.real)):
+        for other, _ in graph.below[vertex]:
+            if other < graph.real and longest[other] >= longest[vertex]:
+                longest[vertex], following[vertex] = longest[other] + 1, other
+    found: set[int] = set()
+    step = max(range(graph.real), key=longest.__getitem__, default=None)
+    while step is not None:
+        found.add(step)
+        step = following[step]
+    return found
 
 
 def spaced(wanted: Sequence[float], weights: Sequence[float], spaces: Sequence[float]) -> list[float]:

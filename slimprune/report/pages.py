@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from slimprune.report.comparison import NOTES, comparison_columns, shared_fields
+from slimprune.report.comparison import NOTES, all_columns, shared_fields
 from slimprune.report.curves import inline_svg, training_curves
 from slimprune.report.diagram import diagram, group_colours
 from slimprune.report.latency import FULL_HEAD, READING, full_row, latency_groups
@@ -65,12 +65,12 @@ def report_html(document: Document, folder: Path) -> str:
 def comparison_html(document: Document) -> str:
     """The document of `compare` as a page: the plot, and of every budget the findings and the rows, best first."""
     metric = METRIC_NAMES.get(document["metric"], document["metric"])
-    columns = comparison_columns(document)
+    columns = all_columns(document)
     return _rendered(
         "comparison.html",
         document=document,
         subtitle=f"{metric} under equal budgets, equal training and equal seeds",
-        plot=_markup(inline_svg(comparison_figure(document))),
+        plot=_markup(inline_svg(comparison_figure({**document, "title": ""}))),
         tables=[
             {
                 "budget": table["budget"],
