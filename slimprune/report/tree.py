@@ -2,13 +2,14 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from slimprune.report.tables import magnitude
 from slimprune.report.terminal import aligned
 
 Document = Mapping[str, Any]
 Group = Mapping[str, Any]
+Width = Literal["wide", "middle", "narrow"]
 
 ROLES = {
     "producer": "made by",
@@ -24,7 +25,7 @@ READING = (
     "Channels of one group go together. `conv.weight[1] x4` means: they lie along dimension 1 of that parameter, "
     "four positions a channel."
 )
-STAKES = "At stake: what the dense model loses with one channel of a group, and with all but one."
+STAKES = "At stake: what the dense model loses with one channel of a group, and with all but one of them."
 
 
 def inspection_page(document: Document, columns: int = 80) -> str:
@@ -70,8 +71,8 @@ def shape_text(shape: Sequence[int]) -> str:
 
 
 def percent(share: float) -> str:
-    """A share with two significant digits where it is small."""
-    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.1f} %" if share >= 0.0095 else "<1 %"
+    """A share with two significant digits, and no more than one place."""
+    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.1f} %"
 
 
 def _of_layer(layer: str, names: Sequence[str]) -> str:
@@ -81,7 +82,7 @@ def _of_layer(layer: str, names: Sequence[str]) -> str:
         return own + names[0]
     dims = {name.partition("[")[2] for name in names}
     bare = [name.partition("[")[0] for name in names]
-    return f"{own}{{{','.join(bare)}}}[{dims.pop()}" if len(dims) == 1 else f"{own}{{{','.join(names)}}}"
+    return f"{own}{{{', '.join(bare)}}}[{dims.pop()}" if len(dims) == 1 else f"{own}{{{', '.join(names)}}}"
 
 
 def _tree(group: Group, columns: int) -> str:
@@ -113,26 +114,31 @@ def _branches(title: str, rows: Sequence[tuple[str, Sequence[str]]], columns: in
 
 
 def _stakes(document: Document, columns: int) -> str:
-    """A line for every group; shares of the whole where `columns` take them."""
+    """A line for every group, with as many columns as there is room for."""
     table = ""
-    for shares in (True, False):
-        table = aligned([_stakes_head(shares), *(_stakes_row(document, group, shares) for group in document["groups"])])
+    for width in _STAKES_HEADS:
+        rows = [_stakes_row(document, group, width) for group in document["groups"]]
+        table = aligned([_STAKES_HEADS[width], *rows])
         if max(map(len, table.splitlines())) <= columns:
             break
     return table
 
 
-def _stakes_head(shares: bool) -> list[str]:
-    pairs = ["one: params", "MACs", "all but one: params", *[""] * shares, "MACs", *[""] * shares]
-    return ["group", "channels", *pairs] if shares else ["group", "channels", "params", "MACs", "all: params", "MACs"]
+_STAKES_HEADS: Mapping[Width, tuple[str, ...]] = {
+    "wide": ("group", "channels", "one: params", "MACs", "all but one: params", "", "MACs", ""),
+    "middle": ("group", "channels", "one: params", "MACs", "all but one: params", "MACs"),
+    "narrow": ("group", "channels", "all but one: params", "MACs"),
+}
 
 
-def _stakes_row(document: Document, group: Group, shares: bool) -> list[str]:
+def _stakes_row(document: Document, group: Group, width: Width) -> list[str]:
+    """Under the head of that width; only the wide one has shares of the whole."""
     model, stake = document["model"], group["at_stake"]
     row = [group["id"] + (" *" if group["protected_reason"] else ""), str(group["width"])]
-    row += [magnitude(stake["one_channel"][of]) for of in ("params", "macs")]
+    if width != "narrow":
+        row += [magnitude(stake["one_channel"][of]) for of in ("params", "macs")]
     for of in ("params", "macs"):
         row.append(magnitude(stake["all_but_one"][of]))
-        if shares:
+        if width == "wide":
             row.append(percent(stake["all_but_one"][of] / model[of]) if model[of] else "")
     return row
