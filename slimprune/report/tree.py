@@ -30,13 +30,13 @@ STAKES = "At stake: what the dense model loses with one channel of a group, and 
 
 def inspection_page(document: Document, columns: int = 80) -> str:
     """Figures of the model, a tree of every group, what no group touches, and what is at stake in each."""
-    parts = [*(textwrap.fill(line, columns) for line in headline(document)), textwrap.fill(READING, columns)]
+    parts = ["\n".join(textwrap.fill(line, columns) for line in headline(document)), textwrap.fill(READING, columns)]
     parts += [_tree(group, columns) for group in document["groups"]]
     if document["untouched"]:
         names = [f"{entry['parameter']} {shape_text(entry['shape'])}" for entry in document["untouched"]]
         parts.append(_branches("touched by no group", [("as is", names)], columns))
     if document["groups"]:
-        parts += [textwrap.fill(STAKES, columns) + "\n" + _stakes(document, columns)]
+        parts += [textwrap.fill(f"{STAKES} * stays whole.", columns) + "\n" + _stakes(document, columns)]
     return "\n\n".join(parts)
 
 
