@@ -8,11 +8,12 @@ from slimprune.data import load as load_data
 from slimprune.errors import SlimpruneError
 from slimprune.export import export_onnx, verify_onnx
 from slimprune.graph import ChannelGroup, find_groups
+from slimprune.inspecting import inspect
 from slimprune.measure import PeakMemory, Sampling, count_macs, device_name
 from slimprune.models import InputSpec, build
 from slimprune.pipeline import compress
 from slimprune.recipe import Recipe
-from slimprune.report import Report
+from slimprune.report import Inspection, Report
 from slimprune.saliency import Problem, Scores, score
 from slimprune.saliency.criteria.prospr import ProsPr
 from slimprune.speed import BenchSettings, compare_speed
@@ -25,6 +26,7 @@ __all__ = [
     "ChannelGroup",
     "CostModel",
     "InputSpec",
+    "Inspection",
     "Origin",
     "PeakMemory",
     "Plan",
@@ -49,6 +51,7 @@ __all__ = [
     "evaluate",
     "export_onnx",
     "find_groups",
+    "inspect",
     "load",
     "load_data",
     "mean_iou",

@@ -1,7 +1,6 @@
 """The story of `bench`: a bundle's network beside the dense one or another bundle's, timed and written down."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +20,8 @@ from slimprune.measure import (
     pinned_threads,
     usable_cores,
 )
-from slimprune.outputs import write_whole
-from slimprune.report import latency_markdown, markdown
+from slimprune.outputs import check_writable, write_files
+from slimprune.report import latency_markdown, markdown, report_html
 from slimprune.speed import BenchSettings, Row, compare_speed
 from slimprune.steps import Listener, environment, ignore
 from slimprune.surgery import Bundle, build_dense, read
@@ -52,7 +51,8 @@ def bench(
         against: `dense`, or the folder of another bundle for images of the same size.
         trust_code: allow the bundles to name the code that builds their dense models.
         out: JSON file to write, with a Markdown twin beside it.
-        report: report of the run that made the bundle; its `latency` gets the figures, and so does its Markdown twin.
+        report: report of the run that made the bundle; its `latency` gets the figures, and so do its Markdown and HTML
+            twins.
         listener: called with (engine and batch size, pairs done, pairs in all, verdict).
 
     Returns:
@@ -83,10 +83,10 @@ def bench(
     rows = compare_speed(reference, candidate, shape, settings, listener=listener)
     result |= {"macs": rows[0]["macs"], "latency": [{**row, "against": _name(against)} for row in rows]}
     if out is not None:
-        _write(out, result, latency_markdown(result))
+        _write(out, result, {".md": latency_markdown(result)})
     if report is not None and document is not None:
         document = with_latency(document, result["latency"])
-        _write(report, document, markdown(document))
+        _write(report, document, {".md": markdown(document), ".html": report_html(document, report.parent)})
     return result
 
 
@@ -140,7 +140,7 @@ def _read_report(path: Path, bundle: Bundle, against: str) -> dict[str, Any]:
         raise UsageError(f"expected a report NAME.report.json, got {path}")
     try:
         document: dict[str, Any] = json.loads(path.read_text())
-        recipe, _, _ = document["recipe"]["hash"], list(document["latency"]), markdown(document)
+        recipe, _, _ = document["recipe"]["hash"], list(document["latency"]), report_html(document, path.parent)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise VerificationError(f"report {path} cannot be read: {type(error).__name__}: {error}") from error
     if recipe != bundle.recipe["hash"]:
@@ -154,19 +154,11 @@ def _check_out(out: Path | None, report: Path | None) -> None:
         raise UsageError(f"expected --out to end in .json, got {out}")
     if out is not None and report is not None and out.resolve() == report.resolve():
         raise UsageError(f"expected --out beside the report, got the report itself, {out}")
-    for file in (path for target in (out, report) if target for path in (target, target.with_suffix(".md"))):
-        if file.is_dir():
-            raise UsageError(f"expected to write a file, got the folder {file}")
-        nearest = next(parent for parent in (file.parent, *file.parent.parents) if parent.exists())
-        if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
-            raise UsageError(f"cannot write {file}: {nearest} is no folder that can be written to")
+    wanted = [target.with_suffix(suffix) for target in (out, report) if target for suffix in (target.suffix, ".md")]
+    check_writable([*wanted, *([report.with_suffix(".html")] if report else [])])
 
 
-def _write(target: Path, document: Mapping[str, Any], text: str) -> None:
-    """The JSON file and its Markdown twin."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, json.dumps(document, indent=1) + "\n")
-        write_whole(target.with_suffix(".md"), text)
-    except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror}") from error
+def _write(target: Path, document: Mapping[str, Any], twins: Mapping[str, str]) -> None:
+    """The JSON file and, by suffix, the texts of its twins."""
+    plain = json.dumps(document, indent=1) + "\n"
+    write_files({target: plain, **{target.with_suffix(suffix): text for suffix, text in twins.items()}})

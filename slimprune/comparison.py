@@ -17,7 +17,7 @@ from slimprune.errors import UsageError
 from slimprune.grid import TWINS, UNIFORMS, Cell, Grid, make_grid
 from slimprune.outputs import growing_folder, write_whole
 from slimprune.recipe import read_recipe
-from slimprune.report import best_row, comparison_document, comparison_markdown, draw_comparison
+from slimprune.report import best_row, comparison_document, comparison_html, comparison_markdown, draw_comparison
 from slimprune.steps import Listener, check_names, ignore, needs_scores
 from slimprune.training import choose_device
 
@@ -29,8 +29,9 @@ def compare(
 ) -> dict[str, Any]:
     """Runs every cell of a grid that has not been run yet, and writes the tables.
 
-    `out` gets `compare.json`, `compare.md`, `compare.svg`, `compare.png` and `cells/HASH.json`, a file for every cell
-    that is done. The same call again goes on where an interrupted one stopped; a changed grid runs its new cells only.
+    `out` gets `compare.json`, `compare.md`, `compare.html`, `compare.svg`, `compare.png` and `cells/HASH.json`, a
+    file for every cell that is done. The same call again goes on where an interrupted one stopped; a changed grid
+    runs its new cells only.
 
     Args:
         recipe: YAML file of a grid, or its fields.
@@ -217,10 +218,11 @@ def _read(file: Path) -> Record:
 
 
 def _publish(document: Mapping[str, Any], out: Path, *, draw: bool) -> None:
-    """Writes the tables, and at the end the pictures, unless they are there and nothing has changed."""
+    """Writes the tables, and at the end the pictures and the page, unless they are there and nothing has changed."""
     text, file = json.dumps(document, indent=1) + "\n", out / "compare.json"
     same = file.exists() and file.read_text() == text
     write_whole(out / "compare.md", comparison_markdown(document))
     write_whole(file, text)
-    if draw and not (same and (out / "compare.svg").exists() and (out / "compare.png").exists()):
+    if draw and not (same and all((out / f"compare.{suffix}").exists() for suffix in ("svg", "png", "html"))):
         draw_comparison(document, out / "compare")
+        write_whole(out / "compare.html", comparison_html(document))

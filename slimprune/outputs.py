@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,37 @@ def write_whole(file: Path, text: str) -> None:
     os.replace(partial, file)
 
 
+def check_writable(files: Iterable[Path]) -> None:
+    """Refuses files that cannot be written, before any time is spent on what is to stand in them.
+
+    Raises:
+        UsageError: one of them is a folder, or its nearest folder cannot be written to.
+    """
+    for file in files:
+        if file.is_dir():
+            raise UsageError(f"expected to write a file, got the folder {file}")
+        nearest = next(parent for parent in (file.parent, *file.parent.parents) if parent.exists())
+        if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+            raise UsageError(f"cannot write {file}: {nearest} is no folder that can be written to")
+
+
+def write_files(texts: Mapping[Path, str]) -> None:
+    """Writes files, each as a whole, and makes their folders.
+
+    Raises:
+        UsageError: one of them cannot be written.
+    """
+    for file, text in texts.items():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, text)
+        except OSError as error:
+            raise UsageError(f"cannot write {file}: {error.strerror}") from error
+
+
 @dataclass(frozen=True)
 class Outputs:
-    """The files of one run: `NAME.onnx` and, beside it, `NAME.slim/`, `NAME.report.json` and `NAME.report.md`.
+    """The files of one run: `NAME.onnx` and, beside it, `NAME.slim/`, `NAME.report.json`, `.md` and `.html`.
 
     Attributes:
         onnx: the ONNX file that was asked for.
@@ -47,6 +75,11 @@ class Outputs:
         """Where the Markdown report goes."""
         return self.onnx.with_suffix(".report.md")
 
+    @property
+    def page(self) -> Path:
+        """Where the report for a browser goes."""
+        return self.onnx.with_suffix(".report.html")
+
     def staged(self, target: Path) -> Path:
         """Where `target` is made before it is published."""
         return self.stage / target.name
@@ -65,7 +98,7 @@ class Outputs:
 
     def publish(self) -> None:
         """Moves everything that was staged into place, replacing what a former run left there."""
-        for target in (self.bundle, self.report, self.markdown, self.onnx):
+        for target in (self.bundle, self.report, self.markdown, self.page, self.onnx):
             if self.staged(target).is_dir():
                 _replace_folder(self.staged(target), target)
             elif self.staged(target).exists():
@@ -145,7 +178,7 @@ def growing_folder(folder: Path) -> Iterator[Path]:
 def _check_targets(outputs: Outputs) -> None:
     if outputs.onnx.suffix != ".onnx":
         raise UsageError(f"expected --out to end in .onnx, got {outputs.onnx}")
-    for file in (outputs.onnx, outputs.report, outputs.markdown):
+    for file in (outputs.onnx, outputs.report, outputs.markdown, outputs.page):
         if file.is_dir():
             raise UsageError(f"expected to write a file, got the folder {file}")
     if outputs.bundle.exists() and not (outputs.bundle / "slim.json").is_file():

@@ -20,7 +20,7 @@ from slimprune.models import architectures
 from slimprune.outputs import Outputs, staged_outputs
 from slimprune.prospect import Choice, chosen, stored_choice
 from slimprune.recipe import Recipe, make_recipe
-from slimprune.report import Report, markdown
+from slimprune.report import Report, markdown, report_html
 from slimprune.saliency import criteria
 from slimprune.steps import (
     SEARCH,
@@ -229,6 +229,7 @@ def _delivered(report: Report, work: Workload, slimmed: SlimModel, outputs: Outp
 def _publish(document: Mapping[str, Any], outputs: Outputs) -> None:
     outputs.staged(outputs.report).write_text(json.dumps(document, indent=1) + "\n")
     outputs.staged(outputs.markdown).write_text(markdown(document))
+    outputs.staged(outputs.page).write_text(report_html(document, outputs.stage))
     outputs.publish()
 
 

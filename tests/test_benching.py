@@ -12,7 +12,7 @@ from slimprune import BenchSettings, InputSpec, Origin, Sampling, bench
 from slimprune.benching import with_latency
 from slimprune.errors import UsageError, VerificationError
 from slimprune.measure import sampling
-from slimprune.report import markdown
+from slimprune.report import markdown, report_html
 from slimprune.surgery import read, restore, save
 
 from .conftest import Compressed
@@ -75,7 +75,9 @@ def test_files(compressed: Compressed, tmp_path: Path) -> None:
     extended = json.loads(report.read_text())
     assert extended == {**compressed.document, "latency": document["latency"]}
     assert (tmp_path / "tiny.report.md").read_text() == markdown(extended)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "tiny.report.json", "tiny.report.md"]
+    assert (tmp_path / "tiny.report.html").read_text() == report_html(extended, tmp_path)
+    names = ["new", "tiny.report.html", "tiny.report.json", "tiny.report.md"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
     # A second time replaces its own figures only.
     again = bench(compressed.bundle, replace(QUICK, batches=(2, 3)), trust_code=True, report=report)
     rows = json.loads(report.read_text())["latency"]

@@ -139,12 +139,13 @@ def test_compress_by_a_recipe_with_flags_over_it(
     code, out, err = slimprune("compress", "--config", "mine.yaml", *over, "--out", "new/a.onnx")
     assert code == 0
     assert [line.partition(":")[0] for line in err.splitlines()] == ["prove", "score", "train", "export"]
-    assert out.startswith("new/a.onnx is written; a.slim, a.report.json and a.report.md lie beside it\n")
+    assert out.startswith("new/a.onnx is written; a.slim and a.report.html, .json and .md lie beside it\n")
     assert [line.split()[0] for line in out.splitlines()[-6:]] == [
         "channels", "parameters", "MACs", "weights", "ONNX", "top-1",
     ]  # fmt: skip
     assert max(map(len, out.splitlines())) <= 80
-    assert sorted(path.name for path in Path("new").iterdir()) == ["a.onnx", "a.report.json", "a.report.md", "a.slim"]
+    names = ["a.onnx", "a.report.html", "a.report.json", "a.report.md", "a.slim"]
+    assert sorted(path.name for path in Path("new").iterdir()) == names
 
     Path("b.yaml").write_text(json.dumps({**recipe, "ratio": 0.5, "train_dense": False, "epochs": 1}))
     code, out, err = slimprune("run", "b.yaml", "--quiet")
@@ -214,7 +215,7 @@ def test_json_is_the_only_thing_on_stdout_and_a_former_run_is_replaced(
     assert document == json.loads((tmp_path / "tiny.report.json").read_text())
     assert [line.partition(":")[0] for line in err.splitlines()] == ["prove", "score", "train", "export"]
     assert listing(tmp_path) == sorted(
-        ["tiny.onnx", "tiny.report.json", "tiny.report.md", "tiny.slim"]
+        ["tiny.onnx", "tiny.report.html", "tiny.report.json", "tiny.report.md", "tiny.slim"]
         + [f"tiny.slim/{name}" for name in ("README.md", "metrics.jsonl", "slim.json", "weights.safetensors")]
     )
     assert copied.read_bytes() != compressed.onnx.read_bytes()
@@ -264,7 +265,7 @@ def test_bench(folder: Path, slimprune: Callable[..., Run], compressed: Compress
     assert re.search(r"(no difference|times (faster|slower)) \(8 pairs\), \d+\.\d s$", err, re.MULTILINE)
     assert out.startswith("tiny.slim against dense, inputs synthetic")
     assert [line.split()[:2] for line in out.splitlines()[-2:]] == [["torch", "2"], ["torch", "4"]]
-    assert listing(folder) == ["b.json", "b.md", "tiny.report.json", "tiny.report.md"]
+    assert listing(folder) == ["b.json", "b.md", "tiny.report.html", "tiny.report.json", "tiny.report.md"]
     assert len(json.loads(report.read_text())["latency"]) == 2
 
     code, out, err = slimprune(*command, "--batch", "2", "--engine", "train", "--json", "--quiet")

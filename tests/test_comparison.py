@@ -129,7 +129,8 @@ def test_all_rows_start_from_the_same_network_and_batches(compared: Any, grid: d
 def test_the_folder_holds_the_tables_and_nothing_unfinished(compared: Any) -> None:
     document, out, _ = compared
     names = [f"cells/{name}.json" for name in {cell["hash"] for cell in document["cells"]}]
-    assert listing(out) == sorted(["cells", "compare.json", "compare.md", "compare.png", "compare.svg", *names])
+    names += [f"compare.{suffix}" for suffix in ("html", "json", "md", "png", "svg")]
+    assert listing(out) == sorted(["cells", *names])
     assert json.loads((out / "compare.json").read_text()) == json.loads(json.dumps(document))
     assert "# tiny" in (out / "compare.md").read_text()
 
@@ -320,7 +321,7 @@ def test_the_command(
     assert code == 0
     assert [line.split(":")[0] for line in err.splitlines()] == [f"cell {number}/4" for number in (1, 2, 3, 4)]
     assert " 3sp, params=0.5, seed 0: top1 " in err
-    assert out.startswith("mine holds compare.md (all columns), compare.json, compare.svg and compare.png\n")
+    assert out.startswith("mine holds compare.html and .md (all columns), .json, .svg and .png\n")
     assert "removed: params=0.5, 1 seed, * the winner, Δ to uniform at equal cost" in out
     assert max(map(len, out.splitlines())) <= 80
     code, out, err = slimprune("compare", "mine.yaml", "--json")

@@ -39,9 +39,10 @@ ALLOWED = {
     "comparison": {*ROOMS, "recipe", "grid", "outputs", "steps", "cells"},
     "speed": {"measure", "export", "surgery", "training", "steps"},
     "benching": {"measure", "report", "surgery", "outputs", "steps", "speed"},
-    "cli": {"pipeline", "recipe", "report", "steps", "comparison", "speed", "benching"},
+    "inspecting": {*ROOMS, "recipe", "outputs", "workload", "steps"},
+    "cli": {"inspecting", "pipeline", "recipe", "report", "steps", "comparison", "speed", "benching"},
     "__main__": {"cli"},
-    "__init__": {*ROOMS, "recipe", "pipeline", "comparison", "speed", "benching"},
+    "__init__": {*ROOMS, "recipe", "pipeline", "comparison", "speed", "benching", "inspecting"},
 }
 """Beside themselves and `errors`, which anyone may import."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from slimprune.errors import SlimpruneError, UsageError
-from slimprune.outputs import Outputs, growing_folder, staged_outputs
+from slimprune.outputs import Outputs, check_writable, growing_folder, staged_outputs, write_files
 
 from .commands import listing
 
@@ -15,7 +15,7 @@ def make_all(outputs: Outputs, text: str) -> None:
     outputs.staged(outputs.bundle).mkdir()
     for file in (outputs.staged(outputs.bundle) / "slim.json", outputs.staged(outputs.onnx)):
         file.write_text(text)
-    for target in (outputs.report, outputs.markdown):
+    for target in (outputs.report, outputs.markdown, outputs.page):
         outputs.staged(target).write_text(text)
 
 
@@ -32,7 +32,7 @@ def stop(onnx: Path, error: type[BaseException], *steps: Callable[[Outputs], obj
         raise error
 
 
-PUBLISHED = ["a.onnx", "a.report.json", "a.report.md", "a.slim", "a.slim/slim.json"]
+PUBLISHED = ["a.onnx", "a.report.html", "a.report.json", "a.report.md", "a.slim", "a.slim/slim.json"]
 
 
 def test_outputs_appear_at_once_and_beside_each_other(tmp_path: Path) -> None:
@@ -130,6 +130,7 @@ def in_the_way(name: str) -> Callable[[Path], None]:
     [
         (in_the_way("a.onnx"), "a.onnx", "expected to write a file, got the folder"),
         (in_the_way("a.report.json"), "a.onnx", "expected to write a file, got the folder"),
+        (in_the_way("a.report.html"), "a.onnx", "expected to write a file, got the folder"),
         (in_the_way("a.slim"), "a.onnx", "a.slim exists and is not a bundle"),
         (lambda folder: (folder / "a.slim").touch(), "a.onnx", "a.slim exists and is not a bundle"),
         (lambda folder: (folder / "file").touch(), "file/a.onnx", "a.onnx: Not a directory"),
@@ -210,3 +211,20 @@ def test_one_run_at_a_time_fills_a_folder(tmp_path: Path) -> None:
         pytest.raises(UsageError, match=r"only run that makes .*a, got another at work"),
     ):
         grow(tmp_path / "a", None)
+
+
+def test_files_are_written_whole_into_folders_that_are_made(tmp_path: Path) -> None:
+    write_files({tmp_path / "new" / "a.txt": "a", tmp_path / "b.txt": "b"})
+    assert listing(tmp_path) == ["b.txt", "new", "new/a.txt"]
+    with pytest.raises(UsageError, match=r"cannot write .*b\.txt/c: (Not a directory|File exists)"):
+        write_files({tmp_path / "b.txt" / "c": "c"})
+
+
+def test_files_that_cannot_be_written_are_known_beforehand(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    check_writable([tmp_path / "file", tmp_path / "new" / "er" / "a"])
+    with pytest.raises(UsageError, match="expected to write a file, got the folder"):
+        check_writable([tmp_path])
+    with pytest.raises(UsageError, match=r"cannot write .*: .*file is no folder that can be written to"):
+        check_writable([tmp_path / "file" / "new" / "a"])
+    assert listing(tmp_path) == ["file"]

@@ -32,8 +32,9 @@ def test_the_python_examples_run(tmp_path, monkeypatch, capsys):
     finally:
         torch.random.set_rng_state(state)
     assert {path.name for path in tmp_path.iterdir()} == {
-        "net.onnx", "net.slim", "net.report.json", "net.report.md", "step.onnx",
+        "net.onnx", "net.slim", "net.report.html", "net.report.json", "net.report.md", "step.onnx", "net.svg",
     }  # fmt: skip
+    assert (tmp_path / "net.svg").read_text() == (ROOT / "docs" / "net.svg").read_text()
     assert scope["check"].top1_agreement == 1.0
     assert 0.48 <= scope["report"].to_json()["params"]["removed"] <= 0.53
     assert "dense" in capsys.readouterr().out
@@ -46,8 +47,9 @@ def test_the_commands_are_understood(command, monkeypatch):
     for story in ("compress", "plan", "export", "verify"):
         monkeypatch.setattr(cli.pipeline, story, lambda *args, _story=story, **options: called.append(_story))
     monkeypatch.setattr(cli.comparison, "compare", lambda *args, **options: called.append("compare"))
+    monkeypatch.setattr(cli.inspecting, "inspect_named", lambda *args, **options: called.append("inspect"))
     monkeypatch.setattr(cli.benching, "bench", lambda *args, **options: called.append("bench"))
-    for shown in ("_show", "_show_check", "_show_comparison", "_show_bench"):
+    for shown in ("_show", "_show_check", "_show_comparison", "_show_bench", "_show_inspection"):
         monkeypatch.setattr(cli, shown, lambda *_: None, raising=False)
     monkeypatch.chdir(ROOT)
     arguments = shlex.split(command)[1:]

@@ -106,11 +106,12 @@ class CostModel:
     @cached_property
     def at_stake(self) -> list[Cost]:
         """What the dense model loses with one channel of each group, in the group's own layers and its consumers."""
-        dense, found = self.dense, []
-        for one in np.eye(len(self.widths), dtype=np.int64):
-            slim = self.cost(self.widths - one)
-            found.append(Cost(dense.params - slim.params, dense.macs - slim.macs, 1))
-        return found
+        return [self.saved(one) for one in np.eye(len(self.widths), dtype=np.int64)]
+
+    def saved(self, removed: Integers) -> Cost:
+        """What the dense model loses with `removed` channels of the groups, [G]."""
+        dense, slim = self.dense, self.cost(self.widths - removed)
+        return Cost(dense.params - slim.params, dense.macs - slim.macs, dense.channels - slim.channels)
 
 
 def _sizes(tensor: Tensor, dims: list[int]) -> list[int]:

@@ -5,7 +5,7 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, redirect_stdout
 from importlib import metadata
 from pathlib import Path
@@ -15,16 +15,18 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from slimprune import benching, comparison, pipeline, speed
-from slimprune.cli.flags import takes_recipe
+from slimprune import benching, comparison, inspecting, pipeline, speed
+from slimprune.cli.flags import takes_fields, takes_recipe
 from slimprune.cli.progress import listening
 from slimprune.errors import SlimpruneError, UsageError
 from slimprune.recipe import make_recipe, read_recipe
 from slimprune.report import (
+    Inspection,
     OnnxCheck,
     Report,
     check_to_json,
     comparison_page,
+    inspection_page,
     latency_page,
     named_lines,
     page,
@@ -152,6 +154,33 @@ def plan_only(
     _run(pipeline.plan, _merged(config, settings), as_json, quiet)
 
 
+@app.command("inspect")
+@takes_fields("arch", "data", "image_size", "protect", "device", "seed")
+def inspect_model(
+    settings: dict[str, Any],
+    config: Config = None,
+    shape: Annotated[
+        str | None, typer.Option("--shape", help="of the inputs, in place of a data set", metavar="C,H,W")
+    ] = None,
+    classes: Annotated[int, typer.Option("--classes", help="number of outputs, beside --shape", metavar="N")] = 10,
+    html: Annotated[Path | None, typer.Option("--html", help="page to write, with a drawing", metavar="FILE")] = None,
+    svg: Annotated[Path | None, typer.Option("--svg", help="drawing to write", metavar="FILE")] = None,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", help="JSON file to write; - prints it, and nothing else", metavar="FILE")
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Show which channels go together, what is at stake and what has to stay; nothing is scored or trained."""
+    on_stdout = as_json == Path("-")
+    wanted: dict[inspecting.Form, Path | None] = {"json": None if on_stdout else as_json, "html": html, "svg": svg}
+    files = {form: file for form, file in wanted.items() if file is not None}
+    options: dict[str, Any] = {"shape": shape, "classes": classes, "files": files, **_merged(config, settings)}
+    with _own_stdout(), listening(quiet) as listener:
+        inspection = inspecting.inspect_named(listener=listener, **options)
+    _show_inspection(inspection, files.values(), on_stdout, quiet)
+
+
 @app.command()
 def compare(
     recipe: Annotated[Path, typer.Argument(help="YAML file of a grid: rows, budgets and seeds")],
@@ -266,15 +295,24 @@ def _show(report: Report, as_json: bool, quiet: bool) -> None:
     elif not quiet:
         if report.onnx is not None:
             stem = report.onnx.path.stem
-            print(f"{report.onnx.path} is written; {stem}.slim, {stem}.report.json and {stem}.report.md lie beside it")
+            print(f"{report.onnx.path} is written; {stem}.slim and {stem}.report.html, .json and .md lie beside it")
         print(page(document, shutil.get_terminal_size().columns))
+
+
+def _show_inspection(inspection: Inspection, written: Iterable[Path], as_json: bool, quiet: bool) -> None:
+    if as_json:
+        print(inspection.to_text(), end="")
+    elif not quiet:
+        for file in written:
+            print(f"{file} is written")
+        print(inspection_page(inspection.to_json(), shutil.get_terminal_size().columns))
 
 
 def _show_comparison(document: Mapping[str, Any], folder: Path, as_json: bool, quiet: bool) -> None:
     if as_json:
         print(json.dumps(document))
     elif not quiet:
-        print(f"{folder} holds compare.md (all columns), compare.json, compare.svg and compare.png")
+        print(f"{folder} holds compare.html and .md (all columns), .json, .svg and .png")
         print(comparison_page(document, shutil.get_terminal_size().columns))
 
 

@@ -1,7 +1,7 @@
 """The fields of a recipe as flags of a command."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -10,16 +10,26 @@ from pydantic.fields import FieldInfo
 
 from slimprune.recipe import Recipe, default_text
 
+Command = Callable[..., None]
 
-def takes_recipe(command: Callable[..., None]) -> Callable[..., None]:
+
+def takes_recipe(command: Command) -> Command:
     """Adds a flag for every field of `Recipe`; the command receives those that were given as `settings`."""
+    return takes_fields(*Recipe.model_fields)(command)
 
+
+def takes_fields(*names: str) -> Callable[[Command], Command]:
+    """Adds flags for some fields of `Recipe`, as `takes_recipe` does for all."""
+    return lambda command: _with_flags(command, {name: Recipe.model_fields[name] for name in names})
+
+
+def _with_flags(command: Command, fields: Mapping[str, FieldInfo]) -> Command:
     def with_settings(**given: Any) -> None:
-        settings = {field.alias or name: given.pop(name) for name, field in Recipe.model_fields.items()}
+        settings = {field.alias or name: given.pop(name) for name, field in fields.items()}
         command(settings={name: value for name, value in settings.items() if value is not None}, **given)
 
     own = [parameter for name, parameter in inspect.signature(command).parameters.items() if name != "settings"]
-    flags = [_flag(name, field) for name, field in Recipe.model_fields.items()]
+    flags = [_flag(name, field) for name, field in fields.items()]
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*flags, *own)]
     with_settings.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     with_settings.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

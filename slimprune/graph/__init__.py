@@ -1,6 +1,7 @@
 """Model and example input to channel groups, each proven."""
 
-from slimprune.graph.example import FORWARD_ERRORS, Example, first_samples, inputs_of
+from slimprune.graph.dataflow import DataFlow, Node, trace_flow
+from slimprune.graph.example import FORWARD_ERRORS, Example, first_samples, inputs_of, shapes_of
 from slimprune.graph.find import find_groups
 from slimprune.graph.groups import ChannelGroup, Role, Slot, free_groups, named_tensors
 from slimprune.graph.proof import TOLERANCE, Proof, prove_removal
@@ -11,8 +12,10 @@ __all__ = [
     "FORWARD_ERRORS",
     "TOLERANCE",
     "ChannelGroup",
+    "DataFlow",
     "Example",
     "Kept",
+    "Node",
     "Proof",
     "Role",
     "Slot",
@@ -23,6 +26,8 @@ __all__ = [
     "keep_channels",
     "named_tensors",
     "prove_removal",
+    "shapes_of",
+    "trace_flow",
     "unfused_attention",
     "with_tensors",
     "with_values",

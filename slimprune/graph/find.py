@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from slimprune.errors import UnsupportedModelError, UsageError, first_line
 from slimprune.graph.assembly import assemble
-from slimprune.graph.example import FORWARD_ERRORS, Example, inputs_of, shapes_of
+from slimprune.graph.example import Example, inputs_of, shapes_of
 from slimprune.graph.groups import ChannelGroup, free_groups, named_tensors
 from slimprune.graph.proof import Proof, Trial, prove_in
 from slimprune.graph.removal import Kept, select, with_tensors
@@ -66,7 +66,7 @@ def _check_forward(model: nn.Module, example: Example) -> None:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             copy.deepcopy(model).eval()(*inputs)
-    except FORWARD_ERRORS as error:
+    except Exception as error:
         raise UnsupportedModelError(
             f"{type(model).__name__} fails on an input of shape {shapes_of(example)}: {first_line(error)}"
         ) from error

@@ -1,8 +1,9 @@
 """One forward of a model beside which channel identities flow; what meets in one place is united."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -54,7 +55,8 @@ def _follow(model: nn.Module, inputs: tuple[Any, ...], identities: Identities) -
     for leaf in tree_leaves(inputs):
         if isinstance(leaf, Tensor):
             flow.set_ids(leaf, obstacle)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), unfused_attention(), _Following(model, flow):
+    following = Following(model, partial(apply_rule, flow))
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), unfused_attention(), following:
         outputs = model(*inputs)
     for leaf in tree_leaves(outputs):
         if isinstance(leaf, Tensor):
@@ -70,12 +72,17 @@ def _protect_computed(model: nn.Module, flow: Flow) -> None:
                 flow.identities.protect(flow.identities.place(name, 0, len(tensor), "producer"), reason)
 
 
-class _Following(TorchDispatchMode):
-    """Applies the rule of every operator that the model calls, and knows the module that calls it."""
+class Following(TorchDispatchMode):
+    """Hands on every operator that a model calls, with the module that calls it; hooks stay on the model.
 
-    def __init__(self, model: nn.Module, flow: Flow) -> None:
+    Args:
+        model: the model that will run.
+        each: called with (the operator, its call) after every operator.
+    """
+
+    def __init__(self, model: nn.Module, each: Callable[[Any, Call], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._flow = flow
+        self._each = each
         self._layers: list[str] = []
         for name, module in model.named_modules():
             if not isinstance(module, torch.jit.ScriptModule):
@@ -97,7 +104,7 @@ class _Following(TorchDispatchMode):
             out=out,
             run=lambda change: func(*replaced(args, change), **replaced(kwargs, change)),
         )
-        apply_rule(self._flow, func, call)
+        self._each(func, call)
         return out
 
 

@@ -1,15 +1,19 @@
-"""Result objects to JSON, Markdown and text for the terminal."""
+"""Result objects to JSON, Markdown, HTML and text for the terminal."""
 
 from slimprune.export import OnnxCheck
 from slimprune.report.comparison import comparison_markdown, comparison_page
+from slimprune.report.inspection import Inspection
 from slimprune.report.latency import latency_markdown, latency_table
+from slimprune.report.pages import comparison_html, report_html
 from slimprune.report.plots import draw_comparison
 from slimprune.report.result import Measured, Report, Saliency, Search, Trial, check_to_json
 from slimprune.report.summary import best_row, comparison_document
 from slimprune.report.tables import facts, markdown, protected_rows, summary_rows, verification, width_rows
 from slimprune.report.terminal import latency_page, named_lines, page
+from slimprune.report.tree import inspection_page
 
 __all__ = [
+    "Inspection",
     "Measured",
     "OnnxCheck",
     "Report",
@@ -19,10 +23,12 @@ __all__ = [
     "best_row",
     "check_to_json",
     "comparison_document",
+    "comparison_html",
     "comparison_markdown",
     "comparison_page",
     "draw_comparison",
     "facts",
+    "inspection_page",
     "latency_markdown",
     "latency_page",
     "latency_table",
@@ -30,6 +36,7 @@ __all__ = [
     "named_lines",
     "page",
     "protected_rows",
+    "report_html",
     "summary_rows",
     "verification",
     "width_rows",

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from slimprune.report.tables import METRIC_NAMES, magnitude
 from slimprune.report.terminal import aligned, named_lines
 
 Document = Mapping[str, Any]
 Row = Mapping[str, Any]
 Column = tuple[str, Callable[[Row], str]]
 
-METRIC_NAMES = {"top1": "top-1", "miou": "mean IoU"}
 NOTES = (
     "Mean and standard deviation (n - 1) over n seeds, after the last epoch. **Bold**: the winner, the row with the "
     "best mean among methods that score the untrained network.",
@@ -27,7 +27,7 @@ def comparison_markdown(document: Document) -> str:
         parts += [f"## Removed: {table['budget']}", _markdown_table(document, table)]
         parts.append("\n".join(f"- {finding}" for finding in table["findings"]))
     parts += ["## Circumstances", *("\n".join(_facts(found)) for found in document["environments"])]
-    parts += ["## Shared by all rows", "\n".join(_facts(_shared(document)))]
+    parts += ["## Shared by all rows", "\n".join(_facts(shared_fields(document)))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -59,10 +59,14 @@ def _columns(document: Document) -> list[Column]:
     ]
 
 
+def all_columns(document: Document) -> list[Column]:
+    """All columns but the first, and one of published figures where there are some."""
+    published = any(row["paper"] for table in document["tables"] for row in table["rows"])
+    return _columns(document) + ([("paper", _published)] if published else [])
+
+
 def _markdown_table(document: Document, table: Mapping[str, Any]) -> str:
-    columns = _columns(document)
-    if any(row["paper"] for each in document["tables"] for row in each["rows"]):
-        columns.append(("paper", _published))
+    columns = all_columns(document)
     head = ["", *(name for name, _ in columns)]
     lines = [[_bold(row, row["row"]), *(_bold(row, cell(row)) for _, cell in columns)] for row in table["rows"]]
     rule = ["---", *["---:"] * len(columns)]
@@ -94,17 +98,6 @@ def _published(row: Row) -> str:
     return "; ".join(found)
 
 
-def magnitude(value: float | None) -> str:
-    """A count with three digits and a unit: 54.1k, 1.00M, 119M."""
-    if value is None:
-        return ""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= 0.9995 * size:
-            scaled = value / size
-            return f"{scaled:.{0 if scaled >= 99.95 else 1 if scaled >= 9.995 else 2}f}{unit}"
-    return f"{value:.0f}"
-
-
 def _signed(value: float | None) -> str:
     return "" if value is None else f"{value:+.2f}"
 
@@ -121,7 +114,7 @@ def _bytes(value: float | None) -> str:
     return "" if value is None else f"{value / 1e6:,.0f} MB"
 
 
-def _shared(document: Document) -> dict[str, Any]:
+def shared_fields(document: Document) -> dict[str, Any]:
     """Fields of the recipe that are the same in all rows, defaults filled in, and the seeds."""
     recipes = [cell["recipe"] for cell in document["cells"] if cell["kind"] == "row"]
     shared = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slimprune.report.comparison import METRIC_NAMES, magnitude
+from slimprune.report.tables import METRIC_NAMES, magnitude
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

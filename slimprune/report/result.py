@@ -212,4 +212,8 @@ def _trained(result: TrainResult) -> dict[str, Any]:
         "best": result.best,
         "final": result.final,
         "seconds": result.seconds,
+        "history": {
+            name: [getattr(record, name) for record in result.history]
+            for name in ("epoch", "lr", "train_loss", "test_metric")
+        },
     }

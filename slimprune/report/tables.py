@@ -10,7 +10,9 @@ Row = tuple[str, str, str, str]
 
 SUMMARY_HEAD: Row = ("", "dense", "slim", "change")
 
-_METRICS = {"top1": "top-1", "miou": "mean IoU"}
+METRIC_NAMES = {"top1": "top-1", "miou": "mean IoU"}
+NOISE, SETTLED = 0.3, 0.7
+"""Below the first correlation between halves of the draws a ranking is noise, above the second it is settled."""
 _QUANTITIES = (("channels", "channels"), ("parameters", "params"), ("MACs", "macs"))
 
 
@@ -81,9 +83,8 @@ def verification(onnx: Mapping[str, Any]) -> str:
 def markdown(document: Document) -> str:
     """The document as a Markdown page."""
     recipe, environment = document["recipe"], document["environment"]
-    title = f"# {recipe['arch'] or 'your model'}, {100 * recipe['ratio']:.4g} % of {recipe['of']} asked to go\n"
     parts = [
-        title,
+        f"# {page_title(document)}\n",
         _table(SUMMARY_HEAD, summary_rows(document)),
         "\n".join(f"- {what}: {sentence}" for what, sentence in facts(document)),
         *(f"> {warning}" for warning in document["warnings"]),
@@ -95,9 +96,66 @@ def markdown(document: Document) -> str:
         "## Circumstances\n",
         "\n".join(f"- {name}: {value}" for name, value in environment.items()),
         "## Recipe\n",
-        "\n".join(f"- {name}: {_plain(value)}" for name, value in recipe.items()),
+        "\n".join(f"- {name}: {plain_text(value)}" for name, value in recipe.items()),
     ]
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+
+
+def page_title(document: Document) -> str:
+    """The model, and what was asked for."""
+    recipe = document["recipe"]
+    return f"{recipe['arch'] or 'your model'}, {100 * recipe['ratio']:.4g} % of {recipe['of']} asked to go"
+
+
+def tiles(document: Document) -> list[tuple[str, str, str]]:
+    """What was asked for and what was got, in few figures: (what, figure, remark)."""
+    found = []
+    if document["training"] is not None:
+        name, dense, slim, change = _accuracy_row(document)
+        found.append((name, slim, f"dense {dense}{change and f', {change}'}"))
+    asked = {limit["quantity"]: limit["requested"] for limit in (document["budget"], *document["budget"]["also"])}
+    for name, of in (("parameters", "params"), ("MACs", "macs"), ("channels", "channels")):
+        compared = document[of]
+        wanted = f", {100 * asked[of]:.4g} % asked" if of in asked else ""
+        remark = f"of {magnitude(compared['dense'])}: {_percent(compared['removed'])} less{wanted}"
+        found.append((name, magnitude(compared["slim"]), remark))
+    if speedups := [row["speedup"] for row in document["latency"]]:
+        low, high = f"{min(speedups):.2f}", f"{max(speedups):.2f}"
+        of = f"dense over slim time, {_count(len(speedups), 'measurement')}"
+        found.append(("speed-up", low if low == high else f"{low} to {high}", of))
+    if (onnx := document["onnx"]) is not None:
+        difference = f"on {_count(onnx['samples'], 'sample')}, outputs within {onnx['max_abs_diff']:.1e}"
+        found.append(("ONNX agrees with torch", f"{100 * onnx['top1_agreement']:.4g} %", difference))
+    proof = document["proof"]
+    within = f"relative difference {proof['max_rel_diff']:.1e}, tolerance {proof['tolerance']:.0e}"
+    return [*found, ("removal", "proven" if proof["passed"] else "not proven", within)]
+
+
+def stability_sentence(document: Document) -> str | None:
+    """What the stability of the scores means; None where no scores were drawn, or only one."""
+    if document["saliency"] is None or (found := document["saliency"]["stability"]) is None:
+        return None
+    verdict = (
+        "is mostly noise: more draws or a larger scoring batch settle it"
+        if found < NOISE
+        else "is settled in part: single channels may well change places with other draws"
+        if found < SETTLED
+        else "is settled: other draws would give nearly the same"
+    )
+    return (
+        f"Two halves of the draws rank the channels with a Spearman correlation of {found:.2f}. The ranking {verdict}."
+    )
+
+
+def magnitude(value: float | None) -> str:
+    """A count with three digits and a unit: 54.1k, 1.00M, 119M."""
+    if value is None:
+        return ""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * size:
+            scaled = value / size
+            return f"{scaled:.{0 if scaled >= 99.95 else 1 if scaled >= 9.995 else 2}f}{unit}"
+    return f"{value:.0f}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -116,12 +174,12 @@ def _cost_row(name: str, compared: Mapping[str, float]) -> Row:
 
 def _accuracy_row(document: Document) -> Row:
     training = document["training"]
-    name = next(key for key in _METRICS if key in training)
+    name = next(key for key in METRIC_NAMES if key in training)
     slim = training["final"]
     dense = next((base["final"] for base in document["baselines"] if base["name"] == "dense"), None)
     if dense is None:
-        return _METRICS[name], "not trained", _percent(slim), ""
-    return _METRICS[name], _percent(dense), _percent(slim), f"{100 * (slim - dense):+.2f} points"
+        return METRIC_NAMES[name], "not trained", _percent(slim), ""
+    return METRIC_NAMES[name], _percent(dense), _percent(slim), f"{100 * (slim - dense):+.2f} points"
 
 
 def _less(share: float) -> str:
@@ -145,5 +203,6 @@ def _bytes(count: int) -> str:
     return f"{count / 1000**power:.1f} {' kMG'[power]}B"
 
 
-def _plain(value: object) -> object:
+def plain_text(value: object) -> object:
+    """A field of a recipe as a reader writes it."""
     return ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else value

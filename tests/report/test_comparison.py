@@ -1,7 +1,4 @@
-import pytest
-
 from slimprune.report import comparison_markdown, comparison_page
-from slimprune.report.comparison import magnitude
 
 from .comparisons import BUDGET, cells, document
 
@@ -59,12 +56,3 @@ def test_a_terminal_gets_the_columns_for_which_there_is_room():
     assert "\n  magnitude" in narrow
     assert "removed: params=0.9, 2 seeds, * the winner, Δ to uniform at equal cost" in narrow
     assert "prospr does not beat uniform at equal MACs" in narrow
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(54, "54"), (54_123, "54.1k"), (1_001_426, "1.00M"), (118_700_000, "119M"), (3.5e9, "3.50G"), (999_800, "1.00M"),
-     (0, "0"), (None, "")],
-)  # fmt: skip
-def test_magnitudes_have_three_digits(value, text):
-    assert magnitude(value) == text

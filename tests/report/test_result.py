@@ -26,7 +26,7 @@ def test_the_document_has_the_fields_of_the_design(report: Report) -> None:
     assert document["budget"].keys() == {"quantity", "requested", "achieved", "also"}
     assert document["proof"].keys() >= {"max_rel_diff", "tolerance", "passed"}
     assert document["saliency"].keys() == {"criterion", "steps", "draws", "stability", "seconds", "peak_bytes"}
-    assert document["training"].keys() == {"epochs", "top1", "best", "final", "seconds"}
+    assert document["training"].keys() == {"epochs", "top1", "best", "final", "seconds", "history"}
     assert document["onnx"].keys() == {
         "path", "opset", "max_abs_diff", "top1_agreement", "samples", "batches", "bytes",
     }  # fmt: skip

@@ -1,6 +1,7 @@
 import pytest
 
 from slimprune.report import facts, markdown, protected_rows, summary_rows, verification, width_rows
+from slimprune.report.tables import magnitude, stability_sentence, tiles
 
 from .documents import ONNX, SALIENCY, SEARCH, TRAINING, document
 
@@ -105,3 +106,50 @@ def test_the_page_leaves_out_what_is_empty() -> None:
     assert page.startswith("# your model, 75 % of params")
     assert "Protected" not in page
     assert "\n\n\n" not in page
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(54, "54"), (54_123, "54.1k"), (1_001_426, "1.00M"), (118_700_000, "119M"), (3.5e9, "3.50G"), (999_800, "1.00M"),
+     (0, "0"), (None, "")],
+)  # fmt: skip
+def test_magnitudes_have_three_digits(value: float | None, text: str) -> None:
+    assert magnitude(value) == text
+
+
+def test_tiles_tell_what_was_asked_and_what_was_got() -> None:
+    dense = {"name": "dense", **TRAINING, "final": 0.94}
+    asked = {"quantity": "params", "requested": 0.75, "achieved": 0.7505}
+    both = {**asked, "also": [{"quantity": "macs", "requested": 0.5, "achieved": 0.5}]}
+    times = [{"speedup": 1.014}, {"speedup": 3.2}]
+    found = tiles(document(training=TRAINING, baselines=[dense], budget=both, onnx=ONNX, latency=times))
+    assert found == [
+        ("top-1", "93.46 %", "dense 94.00 %, -0.54 points"),
+        ("parameters", "998k", "of 4.00M: 75.05 % less, 75 % asked"),
+        ("MACs", "1.00G", "of 1.00G: 0.00 % less, 50 % asked"),
+        ("channels", "300", "of 1.20k: 75.00 % less"),
+        ("speed-up", "1.01 to 3.20", "dense over slim time, 2 measurements"),
+        ("ONNX agrees with torch", "100 %", "on 64 samples, outputs within 1.5e-06"),
+        ("removal", "proven", "relative difference 1.2e-14, tolerance 1e-05"),
+    ]
+
+
+def test_tiles_leave_out_what_was_not_done() -> None:
+    assert [name for name, *_ in tiles(document())] == ["parameters", "MACs", "channels", "removal"]
+    assert tiles(document(latency=[{"speedup": 2.0}]))[3][1:] == ("2.00", "dense over slim time, 1 measurement")
+    assert tiles(document(training=TRAINING))[0][2] == "dense not trained"
+
+
+@pytest.mark.parametrize(
+    ("stability", "verdict"),
+    [(-0.1, "is mostly noise"), (0.29, "is mostly noise"), (0.3, "is settled in part"), (0.7, "is settled: other")],
+)
+def test_stability_is_put_into_words(stability: float, verdict: str) -> None:
+    sentence = stability_sentence(document(saliency={**SALIENCY, "stability": stability}))
+    assert sentence is not None
+    assert f"correlation of {stability:.2f}. The ranking {verdict}" in sentence
+
+
+def test_one_draw_has_no_stability() -> None:
+    assert stability_sentence(document(saliency=SALIENCY)) is None
+    assert stability_sentence(document()) is None

@@ -1,0 +1,73 @@
+"""The course of trainings as a picture, and pictures of matplotlib's as part of a page."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from slimprune.report.tables import METRIC_NAMES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Document = Mapping[str, Any]
+
+COLOURS = ("#2f8ade", "#d9822b")
+"""Slim and dense: readable on light and on dark paper."""
+OF_PAGE = {
+    "#000000": "var(--ink)", "#111111": "var(--ink)", "#ffffff": "var(--page)", "#eeeeee": "var(--line)",
+    "#dddddd": "var(--line)", "#b0b0b0": "var(--faint)", "#777777": "var(--faint)",
+    "#0072b2": "light-dark(#0072b2, #4fabe6)", "#882255": "light-dark(#882255, #df7fb1)",
+    "#117733": "light-dark(#117733, #57bf7c)", "#332288": "light-dark(#332288, #a196f2)",
+    "#661100": "light-dark(#661100, #df8068)",
+}  # fmt: skip
+"""Colour of a picture on white paper -> what it is on a page that may be dark."""
+
+
+def training_curves(document: Document) -> str | None:
+    """Test metric and training loss of every epoch, slim and dense, as inline SVG; None where nothing was trained."""
+    trainings = [("slim", document["training"]), *((base["name"], base) for base in document["baselines"])]
+    courses = [(name, training["history"]) for name, training in trainings if training and training.get("history")]
+    if not courses:
+        return None
+    metric = next((label for name, label in METRIC_NAMES.items() if name in document["training"]), "metric")
+    return inline_svg(_figure(courses, metric))
+
+
+def inline_svg(figure: "Figure") -> str:
+    """A figure as an SVG element in the colours of the page around it; equal figures give equal text."""
+    import matplotlib
+
+    target = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "slimprune", "svg.fonttype": "none"}):
+        figure.savefig(target, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = target.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = text.replace('xmlns:xlink="http://www.w3.org/1999/xlink"', "").replace("xlink:href", "href")
+    return re.sub("#[0-9a-f]{6}", lambda found: OF_PAGE.get(found[0], found[0]), text)
+
+
+def _figure(courses: Sequence[tuple[str, Mapping[str, Sequence[float]]]], metric: str) -> "Figure":
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    with matplotlib.rc_context({"font.size": 9}):
+        figure = Figure(figsize=(10, 3.2), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for (name, history), colour in zip(courses, COLOURS, strict=False):
+            marker = "o" if len(history["epoch"]) < 25 else ""
+            style = {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.6, "label": name}
+            left.plot(history["epoch"], [100 * value for value in history["test_metric"]], **style)
+            right.plot(history["epoch"], history["train_loss"], **style)
+        left.set_ylabel(f"{metric} on the test set, %")
+        right.set_ylabel("training loss")
+        for axes in (left, right):
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.grid(True, color="#eeeeee", linewidth=0.8)
+            axes.set_axisbelow(True)
+            for side in ("top", "right"):
+                axes.spines[side].set_visible(False)
+        left.legend(frameon=False)
+    return figure

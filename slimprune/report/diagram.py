@@ -1,0 +1,296 @@
+"""An inspected model as a drawing: boxes in the order of the data, one colour for every group of channels."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from slimprune.report.layout import Box, Layout, Point, layered
+
+Document = Mapping[str, Any]
+
+GREY = "#8a8f98"
+NAME_SIZE, TEXT_SIZE = 6.9, 6.1
+"""Mean width of a character of a box's first and second line, in pixels."""
+LONGEST = 60
+"""Characters of a line in a box; what is longer is told by the tooltip."""
+LAYER_HEIGHT, SMALL_HEIGHT = 42.0, 24.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a box's stripe: a group that the box hands on, from `start` over `length`, in shares of the stripe."""
+
+    group: int
+    colour: str
+    protected: bool
+    start: float
+    length: float
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A box as it is drawn.
+
+    Attributes:
+        kind: `layer`, `join`, `input` or `output`.
+        lines: the texts in it.
+        tip: the whole text, for the tooltip.
+        colour: of its border.
+        protected: whether all that it hands on stays whole.
+        parts: the groups that it hands on, by their widths.
+        groups: numbers of the groups that it touches in any way.
+        centre: where it stands.
+        box: its size.
+    """
+
+    kind: str
+    lines: tuple[str, ...]
+    tip: str
+    colour: str
+    protected: bool
+    parts: tuple[Part, ...]
+    groups: tuple[int, ...]
+    centre: Point
+    box: Box
+
+
+@dataclass(frozen=True)
+class Line:
+    """Data between two boxes: an SVG path, the colour of the one group that they are of, and all their groups."""
+
+    path: str
+    colour: str
+    protected: bool
+    groups: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """The whole drawing, in pixels."""
+
+    shapes: tuple[Shape, ...]
+    lines: tuple[Line, ...]
+    width: float
+    height: float
+
+
+@dataclass
+class _Block:
+    """A node of the flow, with the norm that follows it and nothing else."""
+
+    kind: str
+    names: list[str]
+    types: list[str]
+    tensors: list[str]
+
+
+def diagram(document: Document) -> Diagram:
+    """The drawing of a document that `Inspection.to_json` made."""
+    blocks, edges = _fused(document)
+    touched = [_touching(document, block) for block in blocks]
+    carried = _carried(document, blocks, edges)
+    colours = group_colours(document)
+    texts = [_lines(document, block, groups) for block, groups in zip(blocks, carried, strict=True)]
+    boxes = [_box(block, lines) for block, lines in zip(blocks, texts, strict=True)]
+    layout = layered(boxes, edges)
+    shapes = [
+        Shape(
+            kind=block.kind,
+            lines=tuple(_shortened(line) for line in lines),
+            tip=_tip(document, block, carried[number]),
+            colour=_colour(carried[number], colours),
+            protected=bool(carried[number]) and all(_reason(document, group) for group in carried[number]),
+            parts=_parts(document, carried[number], colours),
+            groups=tuple(sorted({*carried[number], *touched[number]})),
+            centre=layout.centres[number],
+            box=boxes[number],
+        )
+        for number, (block, lines) in enumerate(zip(blocks, texts, strict=True))
+    ]
+    return Diagram(tuple(shapes), _drawn(document, edges, layout, carried, colours), layout.width, layout.height)
+
+
+def group_colours(document: Document) -> list[str]:
+    """A colour for every group, unlike those of its neighbours, readable on light and on dark; grey for whole ones."""
+    colours, free = [], 0
+    for group in document["groups"]:
+        if group["protected_reason"] is not None:
+            colours.append(GREY)
+        else:
+            colours.append(oklch((0.6, 0.52, 0.68)[free % 3], 0.15, 250 + free * 137.508))  # by the golden angle
+            free += 1
+    return colours
+
+
+def oklch(lightness: float, chroma: float, hue: float) -> str:
+    """A colour of even lightness to the eye, `hue` in degrees, as #rrggbb (Ottosson, 2020: Oklab)."""
+    a, b = chroma * math.cos(math.radians(hue)), chroma * math.sin(math.radians(hue))
+    long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
+    middle = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
+    short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
+    linear = (
+        4.0767416621 * long - 3.3077115913 * middle + 0.2309699292 * short,
+        -1.2684380046 * long + 2.6097574011 * middle - 0.3413193965 * short,
+        -0.0041960863 * long - 0.7034186147 * middle + 1.7076147010 * short,
+    )
+    clipped = [min(max(value, 0.0), 1.0) for value in linear]
+    gamma = [12.92 * value if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055 for value in clipped]
+    return "#" + "".join(f"{round(255 * value):02x}" for value in gamma)
+
+
+def _fused(document: Document) -> tuple[list[_Block], list[tuple[int, int]]]:
+    """Blocks and the edges between them: a norm stands in the box of the layer that alone it follows."""
+    nodes, edges = document["flow"]["nodes"], _shortcut(document)
+    norms = {s["tensor"] for group in document["groups"] for s in group["slots"] if s["role"] in ("norm", "mixing")}
+    before: dict[int, list[int]] = {number: [] for number in range(len(nodes))}
+    after: dict[int, list[int]] = {number: [] for number in range(len(nodes))}
+    for first, last in edges:
+        before[last].append(first)
+        after[first].append(last)
+    blocks: list[_Block] = []
+    block_of: dict[int, int] = {}
+    for number, node in enumerate(nodes):
+        source = before[number][0] if len(before[number]) == 1 else None
+        is_norm = node["kind"] == "layer" and norms.issuperset(node["tensors"][:1])
+        if is_norm and source is not None and nodes[source]["kind"] == "layer" and len(after[source]) == 1:
+            block = blocks[block_of[source]]
+            block.names.append(node["name"])
+            block.types.append(node["type"])
+            block.tensors += node["tensors"]
+            block_of[number] = block_of[source]
+        else:
+            block_of[number] = len(blocks)
+            blocks.append(_Block(node["kind"], [node["name"]], [node["type"]], list(node["tensors"])))
+    joined = dict.fromkeys((block_of[first], block_of[last]) for first, last in edges)
+    return blocks, [edge for edge in joined if edge[0] != edge[1]]
+
+
+def _shortcut(document: Document) -> list[tuple[int, int]]:
+    """The edges; a concatenation of all that an earlier one reads, and more, is drawn as reading that one instead."""
+    nodes = document["flow"]["nodes"]
+    sources: dict[int, set[int]] = {}
+    for first, last in document["flow"]["edges"]:
+        sources.setdefault(last, set()).add(first)
+    read = dict(sources)
+    joins = [number for number, node in enumerate(nodes) if (node["kind"], node["name"]) == ("join", "cat")]
+    for position, join in enumerate(joins):
+        for earlier in reversed(joins[:position]):
+            if sources[earlier] < sources[join]:
+                read[join] = sources[join] - sources[earlier] | {earlier}
+                break
+    return sorted((first, last) for last, firsts in read.items() for first in firsts)
+
+
+def _touching(document: Document, block: _Block, *, made_only: bool = False) -> list[int]:
+    """Numbers of the groups that touch a block's tensors; only those whose channels it hands on where asked."""
+    tensors = set(block.tensors)
+    return [
+        number
+        for number, group in enumerate(document["groups"])
+        if any(s["tensor"] in tensors and not (made_only and s["role"] == "consumer") for s in group["slots"])
+    ]
+
+
+def _carried(document: Document, blocks: Sequence[_Block], edges: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """For every block the groups whose channels it hands on: its own, or those that it reads."""
+    carried: list[list[int]] = []
+    for number, block in enumerate(blocks):
+        read = {group for first, last in edges if last == number for group in carried[first]}
+        carried.append(_touching(document, block, made_only=True) or sorted(read))
+    return carried
+
+
+def _lines(document: Document, block: _Block, groups: Sequence[int]) -> list[str]:
+    if block.kind != "layer":
+        return [block.names[0]]
+    width = sum(_positions(document["groups"][group], block) for group in groups)
+    channels = f"{width} channel{'' if width == 1 else 's'}" if width else ""
+    reasons = list(dict.fromkeys(filter(None, (_reason(document, group) for group in groups))))
+    whole = f"whole: {'; '.join(reasons)}" if reasons else ""
+    return [_name(block.names), ", ".join(filter(None, (block.types[0], channels, whole)))]
+
+
+def _positions(group: Mapping[str, Any], block: _Block) -> int:
+    """How many outputs of a layer are of the group."""
+    own = [s["entries"] for s in group["slots"] if s["tensor"] in block.tensors and s["role"] != "consumer"]
+    return int(group["width"] * max(own, default=0))
+
+
+def _name(names: Sequence[str]) -> str:
+    """Names of one box: `layer1.0.conv1 + bn1`, with the common beginning once."""
+    first, *others = names
+    parent = first.rpartition(".")[0] + "."
+    return " + ".join([first, *(name.removeprefix(parent) for name in others)])
+
+
+def _tip(document: Document, block: _Block, groups: Sequence[int]) -> str:
+    kinds = [f"{name} ({kind})" if kind else name for name, kind in zip(block.names, block.types, strict=True)]
+    found = [document["groups"][group] for group in groups]
+    lines = [
+        f"group {group['id']}: {group['width']} channels"
+        + (f", whole: {group['protected_reason']}" if group["protected_reason"] else "")
+        for group in found
+    ]
+    return "\n".join([", ".join(kinds), *lines])
+
+
+def _box(block: _Block, lines: Sequence[str]) -> Box:
+    name, *others = map(_shortened, lines)
+    width = max([NAME_SIZE * len(name), *(TEXT_SIZE * len(line) for line in others)]) + 22
+    return Box(max(width, 60.0), LAYER_HEIGHT if others else SMALL_HEIGHT)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1].rstrip()}…"
+
+
+def _parts(document: Document, groups: Sequence[int], colours: Sequence[str]) -> tuple[Part, ...]:
+    widths = [document["groups"][group]["width"] for group in groups]
+    parts, start = [], 0.0
+    for group, width in zip(groups, widths, strict=True):
+        share = width / sum(widths)
+        parts.append(Part(group, colours[group], _reason(document, group) is not None, start, share))
+        start += share
+    return tuple(parts)
+
+
+def _drawn(
+    document: Document,
+    edges: Sequence[tuple[int, int]],
+    layout: Layout,
+    carried: Sequence[Sequence[int]],
+    colours: Sequence[str],
+) -> tuple[Line, ...]:
+    return tuple(
+        Line(
+            path=_path(route),
+            colour=_colour(carried[first], colours),
+            protected=any(_reason(document, group) for group in carried[first]),
+            groups=tuple(carried[first]),
+        )
+        for (first, _), route in zip(edges, layout.routes, strict=True)
+    )
+
+
+def _colour(groups: Sequence[int], colours: Sequence[str]) -> str:
+    """The colour of one group; grey for none, and for several together."""
+    return colours[groups[0]] if len(groups) == 1 else GREY
+
+
+def _path(points: Sequence[Point]) -> str:
+    """Curves that leave and arrive downwards."""
+    steps = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
+    for (x, y), (to_x, to_y) in pairwise(points):
+        if abs(to_x - x) < 0.5:
+            steps.append(f"L{to_x:.1f} {to_y:.1f}")
+        else:
+            middle = (y + to_y) / 2
+            steps.append(f"C{x:.1f} {middle:.1f} {to_x:.1f} {middle:.1f} {to_x:.1f} {to_y:.1f}")
+    return "".join(steps)
+
+
+def _reason(document: Document, group: int) -> str | None:
+    reason: str | None = document["groups"][group]["protected_reason"]
+    return reason

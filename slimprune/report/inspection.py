@@ -1,0 +1,107 @@
+"""What a model consists of, for people who wonder what can go together: groups, what is at stake, the flow of data."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slimprune.budget import CostModel
+from slimprune.graph import ChannelGroup, DataFlow, free_groups
+from slimprune.report.pages import inspection_html, inspection_svg
+from slimprune.report.tree import inspection_page
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """A dense model, understood; printed, it is a tree of its channel groups.
+
+    Attributes:
+        name: of the architecture, or of the model's class.
+        inputs: shapes of the inputs of one sample.
+        groups: all channel groups, see `find_groups`.
+        costs: what widths cost.
+        flow: the layers and how data flow between them.
+        types: class name of every module, by the module's name.
+        tensors: shape of every parameter and buffer, by name.
+    """
+
+    name: str
+    inputs: Sequence[Sequence[int]]
+    groups: Sequence[ChannelGroup]
+    costs: CostModel
+    flow: DataFlow
+    types: Mapping[str, str]
+    tensors: Mapping[str, tuple[int, ...]]
+
+    def __str__(self) -> str:
+        return inspection_page(self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """The plain form: `model`, `groups` with their slots and what is at stake, `untouched`, `flow`."""
+        dense = self.costs.dense
+        touched = {slot.name for group in self.groups for slot in group.slots}
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "model": {
+                "name": self.name,
+                "inputs": [list(shape) for shape in self.inputs],
+                **dense.to_json(),
+                "groups": len(self.groups),
+                "removable_groups": len(free_groups(self.groups)),
+            },
+            "groups": [self._group(number, group) for number, group in enumerate(self.groups)],
+            "untouched": [
+                {"parameter": name, "shape": list(shape)}
+                for name, shape in self.costs.shapes.items()
+                if name not in touched
+            ],
+            "flow": {
+                "nodes": [
+                    {"kind": node.kind, "name": node.name, "type": self._type(node.name), "tensors": list(node.tensors)}
+                    for node in self.flow.nodes
+                ],
+                "edges": [list(edge) for edge in self.flow.edges],
+            },
+        }
+
+    def to_text(self) -> str:
+        """`to_json` as the text of a file."""
+        return json.dumps(self.to_json(), indent=1) + "\n"
+
+    def to_html(self) -> str:
+        """A page without any outside resource: the graph, and a table of the groups beside it."""
+        return inspection_html(self.to_json())
+
+    def to_svg(self) -> str:
+        """The graph alone, with its legend."""
+        return inspection_svg(self.to_json())
+
+    def _group(self, number: int, group: ChannelGroup) -> dict[str, Any]:
+        all_but_one = 0 * self.costs.widths
+        all_but_one[number] = group.width - 1
+        stakes = {"one_channel": self.costs.at_stake[number], "all_but_one": self.costs.saved(all_but_one)}
+        return {
+            "id": group.id,
+            "width": group.width,
+            "protected_reason": group.protected_reason,
+            "exact": group.exact,
+            "layers": list(group.layers),
+            "at_stake": {name: {"params": cost.params, "macs": cost.macs} for name, cost in stakes.items()},
+            "slots": [
+                {
+                    "tensor": slot.name,
+                    "layer": slot.layer,
+                    "type": self._type(slot.layer),
+                    "role": slot.role,
+                    "dim": slot.dim,
+                    "entries": slot.entries,
+                    "shape": list(self.tensors[slot.name]),
+                }
+                for slot in group.slots
+            ],
+        }
+
+    def _type(self, layer: str) -> str:
+        return self.types.get(layer, "")

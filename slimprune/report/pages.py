@@ -1,0 +1,149 @@
+"""Pages for a browser that need nothing but themselves: reports, comparisons and inspected models."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from slimprune.report.comparison import NOTES, all_columns, shared_fields
+from slimprune.report.curves import inline_svg, training_curves
+from slimprune.report.diagram import diagram, group_colours
+from slimprune.report.latency import FULL_HEAD, READING, full_row, latency_groups
+from slimprune.report.plots import comparison_figure
+from slimprune.report.tables import (
+    METRIC_NAMES,
+    SUMMARY_HEAD,
+    facts,
+    magnitude,
+    page_title,
+    plain_text,
+    protected_rows,
+    stability_sentence,
+    summary_rows,
+    tiles,
+)
+from slimprune.report.tree import STAKES, headline, members
+
+Document = Mapping[str, Any]
+
+LEGEND = "One colour: one group of channels, which go together. Lines: data, in the colour of the channels they carry"
+
+
+def report_html(document: Document, folder: Path) -> str:
+    """The document of `compress` as a page.
+
+    Args:
+        document: what `Report.to_json` made; `pictures`, where there are some, lists {title, file}.
+        folder: where the files of the pictures lie.
+    """
+    protected = {entry["layer"] for entry in document["protected"]}
+    return _rendered(
+        "report.html",
+        document=document,
+        title=page_title(document),
+        subtitle=_report_subtitle(document),
+        tiles=tiles(document),
+        pictures=[(entry["title"], _embedded(folder / entry["file"])) for entry in document.get("pictures") or ()],
+        summary_head=SUMMARY_HEAD,
+        summary=summary_rows(document),
+        facts_rows=facts(document),
+        widths=[{**row, "whole": row["layer"] in protected} for row in document["widths"]],
+        widest=max((row["dense"] for row in document["widths"]), default=1),
+        curves=_markup(training_curves(document)),
+        reading=READING.replace("`", ""),
+        latency=[(where, list(map(full_row, rows))) for where, rows in latency_groups(document["latency"])],
+        latency_head=FULL_HEAD,
+        protected=protected_rows(document),
+        stability=stability_sentence(document),
+        recipe=[(name, plain_text(value)) for name, value in document["recipe"].items() if plain_text(value) != ""],
+    )
+
+
+def comparison_html(document: Document) -> str:
+    """The document of `compare` as a page: the plot, and of every budget the findings and the rows, best first."""
+    metric = METRIC_NAMES.get(document["metric"], document["metric"])
+    columns = all_columns(document)
+    return _rendered(
+        "comparison.html",
+        document=document,
+        subtitle=f"{metric} under equal budgets, equal training and equal seeds",
+        plot=_markup(inline_svg(comparison_figure({**document, "title": ""}))),
+        tables=[
+            {
+                "budget": table["budget"],
+                "findings": table["findings"],
+                "head": [name for name, _ in columns],
+                "rows": [(row, [cell(row) for _, cell in columns]) for row in _best_first(table["rows"])],
+            }
+            for table in document["tables"]
+        ],
+        notes=[note.replace("**", "").replace("`", "") for note in NOTES],
+        shared=shared_fields(document),
+    )
+
+
+def inspection_html(document: Document) -> str:
+    """The document of `inspect` as a page: the drawing, and the groups beside it."""
+    rows = zip(document["groups"], group_colours(document), strict=True)
+    return _rendered(
+        "inspection.html",
+        document=document,
+        drawing=diagram(document),
+        headline=headline(document),
+        legend=LEGEND,
+        stakes=STAKES,
+        groups=[(group, colour, _stakes(group), members(group)) for group, colour in rows],
+    )
+
+
+def inspection_svg(document: Document) -> str:
+    """The drawing alone, with its legend."""
+    lines = headline(document)
+    width = max(6.9 * len(lines[0]), 5.8 * len(LEGEND))
+    return _rendered(
+        "inspection.svg", drawing=diagram(document), headline=lines, legend=LEGEND, legend_width=width
+    ).lstrip()
+
+
+def _rendered(template: str, **values: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("slimprune.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(template).render(**values)
+
+
+def _markup(svg: str | None) -> Markup | None:
+    """A picture that was drawn here, to stand in a page as it is."""
+    return None if svg is None else Markup(svg)
+
+
+def _embedded(file: Path) -> str | None:
+    """A PNG as an address that holds it; None where there is none."""
+    if not file.is_file():
+        return None
+    return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
+
+
+def _report_subtitle(document: Document) -> str:
+    recipe, environment = document["recipe"], document["environment"]
+    data = f"{recipe['data']}, " if recipe.get("data") else ""
+    return f"{data}on {environment['device']}, in {document['seconds']:,.0f} s"
+
+
+def _best_first(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(rows, key=lambda row: -row["mean"] if row["mean"] is not None else float("inf"))
+
+
+def _stakes(group: Mapping[str, Any]) -> list[str]:
+    """Channels, then parameters and MACs of one channel and of all but one."""
+    stake = group["at_stake"]
+    figures = [magnitude(stake[of][cost]) for of in ("one_channel", "all_but_one") for cost in ("params", "macs")]
+    return [str(group["width"]), *figures]

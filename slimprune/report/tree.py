@@ -1,0 +1,144 @@
+"""The channel groups of an inspected model as a tree for a terminal."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from slimprune.report.tables import magnitude
+from slimprune.report.terminal import aligned
+
+Document = Mapping[str, Any]
+Group = Mapping[str, Any]
+Width = Literal["wide", "middle", "narrow"]
+
+ROLES = {
+    "producer": "made by",
+    "depthwise": "filtered by",
+    "norm": "normed by",
+    "mixing": "mixed by",
+    "scale": "scaled by",
+    "consumer": "read by",
+}
+"""Role of a slot -> how a reader is told, in the order in which channels meet them."""
+
+READING = (
+    "Channels of one group go together. `conv.weight[1] x4` means: they lie along dimension 1 of that parameter, "
+    "four positions a channel."
+)
+STAKES = "At stake: what the dense model loses with one channel of a group, and with all but one of them."
+
+
+def inspection_page(document: Document, columns: int = 80) -> str:
+    """Figures of the model, a tree of every group, what no group touches, and what is at stake in each."""
+    parts = ["\n".join(textwrap.fill(line, columns) for line in headline(document)), textwrap.fill(READING, columns)]
+    parts += [_tree(group, columns) for group in document["groups"]]
+    if document["untouched"]:
+        names = [f"{entry['parameter']} {shape_text(entry['shape'])}" for entry in document["untouched"]]
+        parts.append(_branches("touched by no group", [("as is", names)], columns))
+    if document["groups"]:
+        parts += [textwrap.fill(f"{STAKES} * stays whole.", columns) + "\n" + _stakes(document, columns)]
+    return "\n\n".join(parts)
+
+
+def headline(document: Document) -> list[str]:
+    """The model's figures, and how many of its groups may lose channels, as sentences."""
+    model = document["model"]
+    inputs = ", ".join(map(shape_text, model["inputs"]))
+    groups, free = model["groups"], model["removable_groups"]
+    figures = f"{model['params']:,} parameters, {model['macs']:,} MACs, {model['channels']:,} channels"
+    whole = f"; {groups - free} stay{'s' if groups - free == 1 else ''} whole" if groups > free else ""
+    first = f"{model['name']}, input {inputs}: {figures}"
+    return [first, f"{groups} group{'' if groups == 1 else 's'} of channels, {free} may be narrowed{whole}"]
+
+
+def members(group: Group) -> list[tuple[str, list[str]]]:
+    """The slots of a group by role: (how a reader is told, one text for every layer)."""
+    found: dict[str, dict[str, list[str]]] = {role: {} for role in ROLES}
+    for slot in group["slots"]:
+        entries = f" x{slot['entries']}" if slot["entries"] > 1 else ""
+        name = slot["tensor"].removeprefix(f"{slot['layer']}.") if slot["layer"] else slot["tensor"]
+        found[slot["role"]].setdefault(slot["layer"], []).append(f"{name}[{slot['dim']}]{entries}")
+    return [
+        (ROLES[role], [_of_layer(layer, names) for layer, names in layers.items()])
+        for role, layers in found.items()
+        if layers
+    ]
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape such as 3 x 32 x 32."""
+    return " x ".join(map(str, shape)) or "scalar"
+
+
+def percent(share: float) -> str:
+    """A share with two significant digits, and no more than one place."""
+    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.1f} %"
+
+
+def _of_layer(layer: str, names: Sequence[str]) -> str:
+    """`bn.weight[0]` for one parameter, `bn.{weight, bias}[0]` for several along the same dimension."""
+    own = f"{layer}." if layer else ""
+    if len(names) == 1:
+        return own + names[0]
+    dims = {name.partition("[")[2] for name in names}
+    bare = [name.partition("[")[0] for name in names]
+    return f"{own}{{{', '.join(bare)}}}[{dims.pop()}" if len(dims) == 1 else f"{own}{{{', '.join(names)}}}"
+
+
+def _tree(group: Group, columns: int) -> str:
+    width = group["width"]
+    title = f"{group['id']}: {width} channel{'' if width == 1 else 's'}"
+    rows = [*members(group)]
+    if group["protected_reason"] is not None:
+        rows.insert(0, ("stays whole", [group["protected_reason"]]))
+    elif not group["exact"]:
+        rows.insert(0, ("note", ["a norm mixes these channels: without some of them it computes something else"]))
+    return _branches(title, rows, columns)
+
+
+def _branches(title: str, rows: Sequence[tuple[str, Sequence[str]]], columns: int) -> str:
+    """A title, and below it one branch a row, whose items are wrapped under each other."""
+    margin = max(len(name) for name, _ in rows) + 2
+    lines = [title]
+    for number, (name, items) in enumerate(rows):
+        fork, trunk = ("└─ ", "   ") if number == len(rows) - 1 else ("├─ ", "│  ")
+        wrap = textwrap.TextWrapper(
+            columns,
+            initial_indent=f"{fork}{name:<{margin}}",
+            subsequent_indent=trunk + " " * margin,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        lines.append(wrap.fill(", ".join(item.replace(" x", "\N{NO-BREAK SPACE}x") for item in items)))
+    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _stakes(document: Document, columns: int) -> str:
+    """A line for every group, with as many columns as there is room for."""
+    table = ""
+    for width in _STAKES_HEADS:
+        rows = [_stakes_row(document, group, width) for group in document["groups"]]
+        table = aligned([_STAKES_HEADS[width], *rows])
+        if max(map(len, table.splitlines())) <= columns:
+            break
+    return table
+
+
+_STAKES_HEADS: Mapping[Width, tuple[str, ...]] = {
+    "wide": ("group", "channels", "one: params", "MACs", "all but one: params", "", "MACs", ""),
+    "middle": ("group", "channels", "one: params", "MACs", "all but one: params", "MACs"),
+    "narrow": ("group", "channels", "all but one: params", "MACs"),
+}
+
+
+def _stakes_row(document: Document, group: Group, width: Width) -> list[str]:
+    """Under the head of that width; only the wide one has shares of the whole."""
+    model, stake = document["model"], group["at_stake"]
+    row = [group["id"] + (" *" if group["protected_reason"] else ""), str(group["width"])]
+    if width != "narrow":
+        row += [magnitude(stake["one_channel"][of]) for of in ("params", "macs")]
+    for of in ("params", "macs"):
+        row.append(magnitude(stake["all_but_one"][of]))
+        if width == "wide":
+            row.append(percent(stake["all_but_one"][of] / model[of]) if model[of] else "")
+    return row
