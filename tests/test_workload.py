@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
 from slimprune.models import save_weights
 from slimprune.recipe import make_recipe
-from slimprune.training import mean_iou, top1
-from slimprune.workload import LOSSES, SAMPLES, Given, Workload, named_workload, own_workload, seeded
+from slimprune.training import LOSSES, mean_iou, top1
+from slimprune.workload import SAMPLES, Given, Workload, named_workload, own_workload, seeded
 
 
 def named(settings: dict[str, Any], **changes: Any) -> Workload:
@@ -70,7 +70,7 @@ def test_equal_seeds_give_equal_weights_and_leave_the_caller_s_generator(setting
 
 def test_masks_make_it_a_segmentation(masked_data: str) -> None:
     work = named({"arch": "unet:depth=2,width=4", "data": masked_data})
-    assert (work.loss, work.metric) == (LOSSES["segmentation"], mean_iou)
+    assert (work.loss, work.metric) == (LOSSES["segmentation"]["bce"], mean_iou)
     assert work.loss(torch.zeros(2, 1, 4, 4), torch.ones(2, 1, 4, 4)).item() == pytest.approx(0.6931, abs=1e-4)
 
 

@@ -3,6 +3,7 @@
 from slimprune.export import OnnxCheck
 from slimprune.report.comparison import comparison_markdown, comparison_page
 from slimprune.report.latency import latency_markdown, latency_table
+from slimprune.report.pictures import Picture, draw_masks
 from slimprune.report.plots import draw_comparison
 from slimprune.report.result import Measured, Report, Saliency, Search, Trial, check_to_json
 from slimprune.report.summary import best_row, comparison_document
@@ -12,6 +13,7 @@ from slimprune.report.terminal import latency_page, named_lines, page
 __all__ = [
     "Measured",
     "OnnxCheck",
+    "Picture",
     "Report",
     "Saliency",
     "Search",
@@ -22,6 +24,7 @@ __all__ = [
     "comparison_markdown",
     "comparison_page",
     "draw_comparison",
+    "draw_masks",
     "facts",
     "latency_markdown",
     "latency_page",
