@@ -20,9 +20,9 @@ class MainOutput(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, *inputs: Any) -> Tensor:
+    def forward(self, inputs: Any) -> Tensor:
         """What the model gives under "out"."""
-        output: Tensor = self.model(*inputs)[MAIN]
+        output: Tensor = self.model(inputs)[MAIN]
         return output
 
 

@@ -52,5 +52,5 @@ def test_a_part_is_not_copied_where_it_already_lies():
 
 def test_only_square_images_are_turned():
     images, masks = torch.zeros(2, 3, 4, 6, dtype=torch.uint8), torch.zeros(2, 1, 4, 6, dtype=torch.uint8)
-    with pytest.raises(UsageError, match="^expected square images to turn, got 4x6$"):
+    with pytest.raises(UsageError, match=r"^expected square images to turn, got 4x6$"):
         TensorData.from_arrays("it", images, masks, images, masks, augmentation=Augmentation(turn=True))

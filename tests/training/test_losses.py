@@ -93,7 +93,7 @@ def test_autocast_does_not_make_losses_coarse(name: str):
 @pytest.mark.parametrize("name", list(MASKS))
 @pytest.mark.parametrize("output", [torch.zeros(3, 3, 4, 5), torch.zeros(3, 1, 5, 4), torch.zeros(3, 2)])
 def test_shapes_that_do_not_fit_are_refused(name: str, output: torch.Tensor):
-    with pytest.raises(UnsupportedModelError, match="expected (logits|output and mask)"):
+    with pytest.raises(UnsupportedModelError, match=r"expected (logits|output and mask)"):
         MASKS[name](output, MASK)
 
 
