@@ -51,7 +51,11 @@ def draw_pictures(work: Workload, slim: nn.Module, dense: nn.Module | None, fold
 
 
 def chosen_images(iou: Sequence[float]) -> dict[int, str]:
-    """Which images are drawn: number -> what it is, the first two, the median and the two worst, each once."""
+    """Which images are drawn: number -> what it is; the first two, the median and the two worst, each once.
+
+    Args:
+        iou: mean IoU of every image.
+    """
     ranked = sorted(range(len(iou)), key=lambda number: iou[number])
     places = {"first": [*range(len(iou))][:1], "second": [*range(len(iou))][1:2], "median": ranked[len(iou) // 2 :][:1]}
     places |= {"worst": ranked[:1], "second worst": ranked[1:2]}
@@ -82,15 +86,11 @@ def _seen(work: Workload, networks: Mapping[str, nn.Module]) -> Seen:
 
 
 def _drawn(seen: Seen, number: int, roles: str, folder: Path) -> Picture:
-    scores = {name: f"{name}, IoU {100 * values[number]:.1f} %" for name, values in seen.iou.items()}
+    scores = {name: f"{100 * values[number]:.1f} %" for name, values in seen.iou.items()}
+    panels = {f"{name}, mean IoU {scores[name]}": masks[number] for name, masks in seen.masks.items()}
     file = folder / f"image-{number + 1}.png"
-    draw_masks(
-        seen.images[number],
-        seen.truth[number],
-        {scores[name]: masks[number] for name, masks in seen.masks.items()},
-        file,
-    )
+    draw_masks(seen.images[number], seen.truth[number], panels, file)
     absent = "" if "dense" in scores else "; the dense network was not trained (--train-dense)"
-    of = f"of {len(seen.images)} test images by the slim network's mean IoU"
-    title = f"Test image {number + 1}, {roles} {of}: {'; '.join(scores.values())}{absent}"
+    figures = ", ".join(f"{name} {score}" for name, score in scores.items())
+    title = f"Test image {number + 1}, {roles} of {len(seen.images)}: mean IoU {figures}{absent}"
     return Picture(title, f"{folder.name}/{file.name}")

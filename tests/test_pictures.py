@@ -54,7 +54,7 @@ def test_pictures_lie_in_the_folder_with_the_figures_in_their_titles(tmp_path: P
     images, masks = next(iter(work.test_batches))
     iou = 100 * mean_iou.value(*mean_iou(slim(images[:1]), masks[:1]))
     assert pictures[0].title.startswith("Test image 1, first")
-    assert pictures[0].title.endswith(f"mean IoU: dense, IoU 100.0 %; slim, IoU {iou:.1f} %")
+    assert pictures[0].title.endswith(f" of 6: mean IoU dense 100.0 %, slim {iou:.1f} %")
     for picture in pictures:
         with Image.open(tmp_path / picture.file) as found:
             assert found.width > 3 * found.height  # four panels
@@ -65,7 +65,7 @@ def test_without_a_trained_dense_network_the_title_says_so(tmp_path: Path) -> No
     pictures = draw_pictures(workload(), Bright(0.7), None, tmp_path / "a.pictures")
     for picture in pictures:
         assert picture.title.endswith("; the dense network was not trained (--train-dense)")
-        assert "dense, IoU" not in picture.title
+        assert "IoU dense" not in picture.title
         with Image.open(tmp_path / picture.file) as found:
             assert 2 * found.height < found.width < 3 * found.height
 
