@@ -147,8 +147,8 @@ def test_segmentation(masked_data: str, tmp_path: Path) -> None:
 @pytest.mark.skipif(not (SHARED_DATA / "nuclei").is_dir(), reason="the nuclei images are not at hand")
 def test_a_u_net_on_real_nuclei(tmp_path: Path) -> None:
     document = slimprune.compress(
-        "unet:depth=2,width=6", data=f"hf:{SHARED_DATA / 'nuclei'}", image_size=31, train_size=128, ratio=0.3, epochs=10,
-        draws=1, score_batch=8, batch_size=8, out=tmp_path / "n.onnx",
+        "unet:depth=2,width=6", data=f"hf:{SHARED_DATA / 'nuclei'}", image_size=31, train_size=128, ratio=0.3,
+        epochs=10, draws=1, score_batch=8, batch_size=8, out=tmp_path / "n.onnx",
     ).to_json()  # fmt: skip
     # Nothing but background would be a mean IoU of 43 %.
     assert document["training"]["best"] > 0.5
