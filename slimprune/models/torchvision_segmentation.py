@@ -50,7 +50,7 @@ def build(name: str, options: str, inputs: InputSpec) -> nn.Module:
 
 FAMILY = Family(
     tuple(
-        Architecture(name, SEGMENTATION, f"torchvision's {name}")
+        Architecture(name, SEGMENTATION, "torchvision, segmentation")
         for name in torchvision.models.list_models(module=torchvision.models.segmentation)
     ),
     build,
