@@ -42,7 +42,7 @@ from slimprune.workload import Workload, named_workload, seeded
 
 Record = dict[str, Any]
 
-_MODEL = ("arch", "data", "image_size", "train_size", "weights", "batch_size", "score_batch", "seed")
+_MODEL = ("arch", "data", "image_size", "train_size", "weights", "loss", "batch_size", "score_batch", "seed")
 _AFTER_SCORES = ("init", "twin")
 _OF_BUDGET = ("ratio", "of", "also", "rule", "floor", "round_to")
 

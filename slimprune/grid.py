@@ -30,6 +30,7 @@ TRAINING = (
     "data",
     "image_size",
     "train_size",
+    "loss",
     "epochs",
     "batch_size",
     "lr",

@@ -52,6 +52,8 @@ def write_files(texts: Mapping[Path, str]) -> None:
 class Outputs:
     """The files of one run: `NAME.onnx` and, beside it, `NAME.slim/`, `NAME.report.json`, `.md` and `.html`.
 
+    A segmentation leaves `NAME.pictures/` as well.
+
     Attributes:
         onnx: the ONNX file that was asked for.
         stage: hidden folder in which everything is made.
@@ -80,6 +82,11 @@ class Outputs:
         """Where the report for a browser goes."""
         return self.onnx.with_suffix(".report.html")
 
+    @property
+    def pictures(self) -> Path:
+        """Where the folder of pictures goes."""
+        return self.onnx.with_suffix(".pictures")
+
     def staged(self, target: Path) -> Path:
         """Where `target` is made before it is published."""
         return self.stage / target.name
@@ -98,7 +105,7 @@ class Outputs:
 
     def publish(self) -> None:
         """Moves everything that was staged into place, replacing what a former run left there."""
-        for target in (self.bundle, self.report, self.markdown, self.page, self.onnx):
+        for target in (self.bundle, self.pictures, self.report, self.markdown, self.page, self.onnx):
             if self.staged(target).is_dir():
                 _replace_folder(self.staged(target), target)
             elif self.staged(target).exists():
@@ -183,6 +190,9 @@ def _check_targets(outputs: Outputs) -> None:
             raise UsageError(f"expected to write a file, got the folder {file}")
     if outputs.bundle.exists() and not (outputs.bundle / "slim.json").is_file():
         raise UsageError(f"cannot write the bundle: {outputs.bundle} exists and is not a bundle")
+    pictures = outputs.pictures
+    if pictures.exists() and not (pictures.is_dir() and all(file.suffix == ".png" for file in pictures.iterdir())):
+        raise UsageError(f"cannot write the pictures: {pictures} exists and is not a folder of pictures")
 
 
 def _make(folder: Path) -> list[Path]:

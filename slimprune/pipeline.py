@@ -18,6 +18,7 @@ from slimprune.graph import Proof
 from slimprune.measure import ENGINES
 from slimprune.models import architectures
 from slimprune.outputs import Outputs, staged_outputs
+from slimprune.pictures import draw_pictures
 from slimprune.prospect import Choice, chosen, stored_choice
 from slimprune.recipe import Recipe, make_recipe
 from slimprune.report import Report, markdown, report_html
@@ -41,8 +42,8 @@ from slimprune.steps import (
     training_settings,
 )
 from slimprune.surgery import Bundle, SlimModel, read, restore, save, versions
-from slimprune.training import choose_device
-from slimprune.workload import SAMPLES, Given, Loss, Task, Workload, named_workload, own_workload
+from slimprune.training import AUTO, Loss, Task, choose_device
+from slimprune.workload import SAMPLES, Given, Workload, named_workload, own_workload
 
 PLAN_FILE = "plan.json"
 
@@ -53,7 +54,7 @@ def compress(
     train_batches: Iterable[Batch] | None = None,
     test_batches: Iterable[Batch] | None = None,
     task: Task = "classification",
-    loss: Loss | None = None,
+    loss: Loss | str = AUTO,
     listener: Listener = ignore,
     **settings: Any,
 ) -> Report:
@@ -64,7 +65,7 @@ def compress(
         train_batches: re-iterable (inputs [N, ...], targets), such as a `DataLoader`.
         test_batches: the same, for testing and for verifying the export (at least 32 samples are sensible).
         task: of a module: `classification` (cross-entropy, top-1) or `segmentation` (binary cross-entropy, mean IoU).
-        loss: (output, targets) -> scalar, in place of the task's; for a module only.
+        loss: its name as in `Recipe`, or for a module (output, targets) -> scalar.
         listener: called while the run goes on.
         **settings: fields of `Recipe`; `out` is required.
 
@@ -76,7 +77,7 @@ def compress(
     """
     began = time.perf_counter()
     given = Given(train_batches, test_batches, task, loss)
-    recipe, own = _recipe(model, given, settings)
+    recipe, own = _recipe(model, given, {**settings, "loss": loss} if isinstance(loss, str) else settings)
     with staged_outputs(recipe.out, recipe.hash if own is None else None) as outputs:
         work = _workload(recipe, own, given)
         outputs.resume_from(work.fingerprint)
@@ -95,7 +96,9 @@ def compress(
             training = dense_settings(recipe, work)
             dense = trained_by(training, work, work.model, outputs.stage / "train dense", listener)
             report = replace(report, dense_training=dense)
-        report = _delivered(report, work, slimmed, outputs, listener)
+        dense_network = start.scored if start.dense_training else work.model if recipe.train_dense else None
+        pictures = draw_pictures(work, slimmed.module, dense_network, outputs.staged(outputs.pictures))
+        report = _delivered(replace(report, pictures=pictures), work, slimmed, outputs, listener)
         report = replace(report, seconds=time.perf_counter() - began)
         _publish(report.to_json(), outputs)
     return report
@@ -176,7 +179,7 @@ def _recipe(model: object, given: Given, settings: Mapping[str, Any]) -> tuple[R
     own = None if model is None or isinstance(model, str) else cast(nn.Module, model)
     if own is not None:
         recipe = _own_recipe(settings)
-    elif any(part is not None for part in (given.train_batches, given.test_batches, given.loss)):
+    elif any(part is not None for part in (given.train_batches, given.test_batches)) or callable(given.loss):
         raise UsageError(f"expected a model object beside batches or a loss, got {model!r}")
     else:
         recipe = make_recipe(settings if model is None else {**settings, "arch": model}).with_defaults()

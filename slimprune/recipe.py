@@ -42,8 +42,8 @@ Description = TypeVar("Description", bound=BaseModel)
 class Recipe(BaseModel):
     """Settings of one `compress` run; every field is a flag of the same name.
 
-    A field that is None takes the default of its data set or budget, see `with_defaults`; options of a criterion that
-    are None take the criterion's own default.
+    A field that is None takes the default of its architecture, data set or budget, see `with_defaults`; options of a
+    criterion that are None take the criterion's own default.
     """
 
     model_config = ConfigDict(
@@ -88,6 +88,9 @@ class Recipe(BaseModel):
     protect: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
         (), description="layers, by name or pattern, whose channels all stay"
     )
+    loss: Literal["auto", "cross-entropy", "bce", "dice", "bce+dice"] = Field(
+        "auto", description="what scoring and training minimise; auto is cross-entropy, for masks binary"
+    )
     epochs: int | None = Field(None, ge=1, description="training epochs")
     batch_size: int | None = Field(None, ge=1, description="training batch size")
     lr: float | None = Field(None, gt=0, description="training learning rate")
@@ -121,14 +124,20 @@ class Recipe(BaseModel):
         return {name: value for name, value in options.items() if value is not None}
 
     def with_defaults(self) -> "Recipe":
-        """The same recipe with the defaults of its data set and budget filled in."""
-        defaults = {**_PAPER, **_BY_DATA.get(self.data, {}), "rule": DEFAULT_RULES[self.of]}
+        """The same recipe with the defaults of its architecture, data set and budget filled in."""
+        of_task = _SEGMENTATION if (self.arch or "").startswith(SEGMENTATION_ARCHS) else {}
+        defaults = {**_PAPER, **of_task, **_BY_DATA.get(self.data, {}), "rule": DEFAULT_RULES[self.of]}
         return self.model_copy(update={name: value for name, value in defaults.items() if getattr(self, name) is None})
 
 
 _PAPER: Mapping[str, Any] = {
     "epochs": 200, "batch_size": 256, "lr": 0.1, "schedule": "step", "draws": 8, "score_batch": 128,
 }  # fmt: skip
+_SEGMENTATION: Mapping[str, Any] = {
+    "epochs": 100, "batch_size": 16, "lr": 0.1, "schedule": "cosine", "draws": 8, "score_batch": 16,
+}  # fmt: skip
+SEGMENTATION_ARCHS = ("unet", "deeplabv3_", "fcn_", "lraspp_")
+"""How the named architectures for segmentation begin."""
 _BY_DATA: Mapping[str, Mapping[str, Any]] = {
     "digits": {
         "epochs": 12, "batch_size": 64, "lr": 0.05, "schedule": "cosine", "draws": 2, "score_batch": 64,
@@ -212,7 +221,8 @@ def default_text(name: str) -> str:
     if name in CRITERION_OPTIONS:
         return "the criterion's own"
     if name in _PAPER:
-        exceptions = [f", {defaults[name]} for {data}" for data, defaults in _BY_DATA.items()]
+        others = {"segmentation": _SEGMENTATION, **_BY_DATA}
+        exceptions = [f", {defaults[name]} for {what}" for what, defaults in others.items()]
         return f"{_PAPER[name]}{''.join(exceptions)}"
     default = Recipe.model_fields[name].default
     return "" if default is None or default is False or default in ((), {}) else str(default)

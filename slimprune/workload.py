@@ -2,25 +2,21 @@
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal, cast
+from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slimprune.data import Batch, load
+from slimprune.data import Batch, ImageData, load
 from slimprune.errors import DataError, UnsupportedModelError, UsageError, first_line
-from slimprune.models import InputSpec, build, load_weights, task_of
+from slimprune.models import MAIN, InputSpec, MainOutput, build, has_main_output, load_weights, task_of
 from slimprune.recipe import Recipe
 from slimprune.surgery import Origin
-from slimprune.training import Metric, mean_iou, top1
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-Task = Literal["classification", "segmentation"]
+from slimprune.training import AUTO, LOSSES, Loss, Metric, Task, find_loss, mean_iou, top1
 
 SAMPLES = 64
 """Real images on which an exported model is compared with its source; the least is 32."""
@@ -38,7 +34,8 @@ class Workload:
         scoring_batches: as many batches as scoring asks for.
         samples: test inputs on the CPU, [N, ...], at most `SAMPLES`.
         loss: (output, targets) -> scalar.
-        metric: what tested networks are judged by.
+        task: classification, or segmentation with one mask.
+        pixels: inputs [N, C, H, W] -> what people would see, uint8 [N, C, H, W].
         without_weights: parameters that a file of initial weights did not have.
     """
 
@@ -49,8 +46,14 @@ class Workload:
     scoring_batches: Iterable[Batch]
     samples: Tensor
     loss: Loss
-    metric: Metric
+    task: Task
+    pixels: Callable[[Tensor], Tensor]
     without_weights: tuple[str, ...] = ()
+
+    @property
+    def metric(self) -> Metric:
+        """What tested networks are judged by."""
+        return METRICS[self.task]
 
     @property
     def example(self) -> Tensor:
@@ -75,21 +78,15 @@ class Given:
         train_batches: re-iterable (inputs [N, ...], targets).
         test_batches: the same for testing.
         task: what the default loss and the metric follow from.
-        loss: (output, targets) -> scalar, in place of the task's.
+        loss: (output, targets) -> scalar, or the name of one of the task's.
     """
 
     train_batches: Iterable[Batch] | None = None
     test_batches: Iterable[Batch] | None = None
     task: Task = "classification"
-    loss: Loss | None = None
+    loss: Loss | str = AUTO
 
 
-def binary_cross_entropy(output: Tensor, target: Tensor) -> Tensor:
-    """Mean binary cross-entropy of logits [N, 1, H, W] and masks [N, 1, H, W] in [0, 1]."""
-    return F.binary_cross_entropy_with_logits(output, target)
-
-
-LOSSES: dict[Task, Loss] = {"classification": F.cross_entropy, "segmentation": binary_cross_entropy}
 METRICS: dict[Task, Metric] = {"classification": top1, "segmentation": mean_iou}
 
 
@@ -105,7 +102,7 @@ def named_workload(recipe: Recipe, device: str) -> Workload:
     """The workload of a recipe that names architecture and data.
 
     Raises:
-        UsageError: an unknown name, or an architecture that does not fit the task of the data.
+        UsageError: an unknown name, or an architecture or a loss that does not fit the task of the data.
         UnsupportedModelError: the model fails, or its output does not fit the data.
         DataError: the data is missing, empty or unreadable.
     """
@@ -117,21 +114,24 @@ def named_workload(recipe: Recipe, device: str) -> Workload:
         data = data.with_fewer(recipe.train_size)
     if task not in (None, data.task):
         raise UsageError(f"expected an architecture for {data.task} (the task of {data.name}), got {recipe.arch}")
+    loss = find_loss(recipe.loss, data.task)
     inputs = InputSpec(data.channels, data.height, data.width, data.classes)
     with seeded(recipe.seed):
-        model = build(recipe.arch, inputs).to(device)
-        _check_shape(model, data.samples(2).to(device), data.task, data.classes)
-    missing = load_weights(model, recipe.weights) if recipe.weights is not None else ()
+        built = build(recipe.arch, inputs).to(device)
+        model, output = _with_one_output(built, data.samples(2).to(device))
+        _check_shape(model, output, data)
+    missing = load_weights(built, recipe.weights) if recipe.weights is not None else ()
     batch_size, score_batch = cast(int, recipe.batch_size), cast(int, recipe.score_batch)
     return Workload(
         model=model,
-        origin=Origin(recipe.arch, inputs),
+        origin=Origin(recipe.arch, inputs, main_output=model is not built),
         train_batches=data.train_batches(batch_size, seed=recipe.seed, device=device),
         test_batches=data.test_batches(batch_size, device=device),
         scoring_batches=data.scoring_batches(score_batch, seed=recipe.seed, device=device),
         samples=data.samples(SAMPLES),
-        loss=LOSSES[data.task],
-        metric=METRICS[data.task],
+        loss=loss,
+        task=data.task,
+        pixels=data.pixels,
         without_weights=tuple(missing),
     )
 
@@ -150,20 +150,23 @@ def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Work
         raise UsageError(f"expected a task ({', '.join(LOSSES)}), got {given.task!r}")
     train_batches = _repeatable(given.train_batches, "train_batches")
     test_batches = _repeatable(given.test_batches, "test_batches")
-    loss = given.loss or LOSSES[given.task]
+    loss = find_loss(given.loss, given.task) if isinstance(given.loss, str) else given.loss
     twin = _copied(model).to(device)
     with seeded(seed):
-        _check_loss(twin, _first(test_batches), loss, device)
+        inputs, targets = (part.to(device) for part in _first(test_batches))
+        whole, output = _with_one_output(twin, inputs)
+        _check_loss(output, targets, loss)
         samples = _first_inputs(test_batches)
     return Workload(
-        model=twin,
-        origin=Origin(None),
+        model=whole,
+        origin=Origin(None, main_output=whole is not twin),
         train_batches=train_batches,
         test_batches=test_batches,
         scoring_batches=_Cycle(train_batches),
         samples=samples,
         loss=loss,
-        metric=METRICS[given.task],
+        task=given.task,
+        pixels=_stretched,
     )
 
 
@@ -215,19 +218,24 @@ def _first_inputs(batches: Iterable[Batch]) -> Tensor:
     return torch.cat(inputs)[:SAMPLES]
 
 
-def _check_shape(model: nn.Module, samples: Tensor, task: str, classes: int) -> None:
-    size = samples.shape[2:] if task == "segmentation" else ()
-    expected = (len(samples), classes, *size)
-    found = tuple(_output(model, samples).shape)
-    if found != expected:
-        raise UnsupportedModelError(
-            f"expected {type(model).__name__} to give an output of shape {expected}, got {found}"
-        )
+def _stretched(inputs: Tensor) -> Tensor:
+    """Inputs of unknown scale as pixels: each from its smallest value to its largest."""
+    low, high = inputs.amin((1, 2, 3), keepdim=True), inputs.amax((1, 2, 3), keepdim=True)
+    return (255 * (inputs - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny)).round().to(torch.uint8)
 
 
-def _check_loss(model: nn.Module, batch: Batch, loss: Loss, device: str) -> None:
-    inputs, targets = (part.to(device) for part in batch)
-    output = _output(model, inputs)
+def _check_shape(model: nn.Module, output: Tensor, data: ImageData) -> None:
+    segmentation = data.task == "segmentation"
+    size = (data.height, data.width) if segmentation else ()
+    expected = (len(output), data.classes, *size)
+    # One logit of the foreground, or two logits of background and foreground.
+    allowed = [expected, (len(output), 2, *size)] if segmentation else [expected]
+    if tuple(output.shape) not in allowed:
+        found = f"expected {type(model).__name__} to give an output of shape {expected}, got {tuple(output.shape)}"
+        raise UnsupportedModelError(found)
+
+
+def _check_loss(output: Tensor, targets: Tensor, loss: Loss) -> None:
     shapes = f"outputs {tuple(output.shape)} and targets {tuple(targets.shape)}"
     try:
         value = loss(output, targets)
@@ -238,23 +246,34 @@ def _check_loss(model: nn.Module, batch: Batch, loss: Loss, device: str) -> None
         raise UnsupportedModelError(f"expected the loss of {shapes} to be a scalar tensor, got {found}")
 
 
-def _output(model: nn.Module, inputs: Tensor) -> Tensor:
-    """What the model gives in eval mode; it must work in training mode as well."""
+def _with_one_output(model: nn.Module, inputs: Tensor) -> tuple[nn.Module, Tensor]:
+    """A model that gives one tensor, and what it gives in eval mode; it must work in training mode as well."""
     training = model.training
     output = _forward(model.eval(), inputs)
+    if has_main_output(output):
+        model, output = MainOutput(model), cast(Mapping[str, Tensor], output)[MAIN]
+    _check_tensor(model, output)
     model.train(training)
     # On a copy, for the sake of running statistics; a batch of one is too small for some norms.
-    _forward(_copied(model).train(), torch.cat([inputs[:1], inputs[:1]]))
-    return output
+    twin = _copied(model).train()
+    _check_tensor(twin, _forward(twin, torch.cat([inputs[:1], inputs[:1]])))
+    return model, cast(Tensor, output)
 
 
-def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
-    name = f"{type(model).__name__}{' in training mode' if model.training else ''}"
+def _check_tensor(model: nn.Module, output: object) -> None:
+    if not isinstance(output, Tensor):
+        found = type(output).__name__
+        raise UnsupportedModelError(f"expected {_in_mode(model)} to give one tensor, got {found}")
+
+
+def _forward(model: nn.Module, inputs: Tensor) -> object:
     try:
         with torch.no_grad():
-            output = model(inputs)
+            return model(inputs)
     except Exception as error:
-        raise UnsupportedModelError(f"{name} fails on inputs {tuple(inputs.shape)}: {first_line(error)}") from error
-    if not isinstance(output, Tensor):
-        raise UnsupportedModelError(f"expected {name} to give one tensor, got {type(output).__name__}")
-    return output
+        message = f"{_in_mode(model)} fails on inputs {tuple(inputs.shape)}: {first_line(error)}"
+        raise UnsupportedModelError(message) from error
+
+
+def _in_mode(model: nn.Module) -> str:
+    return f"{type(model).__name__}{' in training mode' if model.training else ''}"

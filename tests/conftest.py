@@ -56,6 +56,19 @@ def talkative(num_classes, in_channels):
     return net(num_classes, in_channels)
 
 
+class Mapped(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, num_classes, 1)
+
+    def forward(self, images):
+        return {"out": self.head(self.body(images).relu())}
+
+
+def mapped(num_classes):
+    return Mapped(num_classes)
+
+
 class Picky(nn.Module):
     def forward(self, images):
         raise OSError("no images of this kind, please")

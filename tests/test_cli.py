@@ -63,7 +63,7 @@ def test_every_field_of_the_recipe_is_a_flag(
     assert "--also" not in out
     assert "{}" not in out
     assert "what the ratio counts: params, macs, channels (default params)" in out
-    assert "training epochs (default 200, 12 for digits)" in out
+    assert "training epochs (default 200, 100 for segmentation, 12 for digits)" in out
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,9 @@ def test_export_and_verify(folder: Path, slimprune: Callable[..., Run], compress
     assert listing(folder) == ["new", "new/x.onnx"]
     code, out, err = slimprune("verify", compressed.bundle, "new/x.onnx", "--trust-code", "--json")
     assert (code, err) == (0, "")
-    assert json.loads(out).keys() == {"path", "opset", "max_abs_diff", "top1_agreement", "samples", "batches"}
+    assert json.loads(out).keys() == {
+        "path", "opset", "max_abs_diff", "top1_agreement", "samples", "batches", "size_step", "sizes",
+    }  # fmt: skip
     assert slimprune("verify", compressed.bundle, compressed.onnx, "--trust-code", "--quiet") == (0, "", "")
 
 

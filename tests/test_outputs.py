@@ -53,6 +53,16 @@ def test_a_second_run_replaces_the_first(tmp_path: Path) -> None:
     assert {(tmp_path / name).read_text() for name in PUBLISHED if name != "a.slim"} == {"second"}
 
 
+def test_pictures_are_replaced_as_a_whole_and_stay_where_a_run_has_none(tmp_path: Path) -> None:
+    for text in ("first", "second", None):
+        with staged_outputs(tmp_path / "a.onnx", text or "third") as outputs:
+            if text:
+                outputs.staged(outputs.pictures).mkdir()
+                (outputs.staged(outputs.pictures) / f"{text}.png").touch()
+            outputs.publish()
+        assert listing(tmp_path) == ["a.pictures", f"a.pictures/{text or 'second'}.png"]
+
+
 def test_what_was_not_staged_is_not_published(tmp_path: Path) -> None:
     with staged_outputs(tmp_path / "a.onnx", "run") as outputs:
         outputs.staged(outputs.onnx).touch()
@@ -122,7 +132,7 @@ def test_the_same_run_twice_at_once_is_refused_and_the_first_goes_on(tmp_path: P
 
 
 def in_the_way(name: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).mkdir()
+    return lambda folder: (folder / name).mkdir(parents=True)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +143,8 @@ def in_the_way(name: str) -> Callable[[Path], None]:
         (in_the_way("a.report.html"), "a.onnx", "expected to write a file, got the folder"),
         (in_the_way("a.slim"), "a.onnx", "a.slim exists and is not a bundle"),
         (lambda folder: (folder / "a.slim").touch(), "a.onnx", "a.slim exists and is not a bundle"),
+        (lambda folder: (folder / "a.pictures").touch(), "a.onnx", "a.pictures exists and is not a folder of pictures"),
+        (in_the_way("a.pictures/holiday"), "a.onnx", "a.pictures exists and is not a folder of pictures"),
         (lambda folder: (folder / "file").touch(), "file/a.onnx", "a.onnx: Not a directory"),
         (lambda folder: (folder / "file").touch(), "file/new/a.onnx", "a.onnx: Not a directory"),
         (lambda folder: None, "a.pt", "expected --out to end in .onnx, got"),

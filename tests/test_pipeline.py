@@ -25,6 +25,7 @@ from slimprune.workload import named_workload
 
 from .commands import listing
 from .conftest import Compressed, tiny_images
+from .data.asserts import SHARED_DATA
 
 Event = tuple[str, int, int, str]
 
@@ -123,15 +124,77 @@ def test_the_listener_hears_every_stage_from_start_to_end(compressed: Compressed
 
 def test_segmentation(masked_data: str, tmp_path: Path) -> None:
     out = tmp_path / "unet.onnx"
-    report = slimprune.compress(
-        "unet:depth=2,width=4", data=masked_data, ratio=0.5, of="macs", epochs=1, draws=1, batch_size=8, out=out
-    )
+    settings = {"data": masked_data, "ratio": 0.5, "of": "macs", "epochs": 1, "draws": 1, "batch_size": 8, "out": out}
+    report = slimprune.compress("unet:depth=2,width=4", loss="bce+dice", train_dense=True, **settings)
     document = report.to_json()
     assert document["training"]["miou"] == document["training"]["final"]
     assert document["budget"]["achieved"] == document["macs"]["removed"] >= 0.5
-    assert document["rule"] == "uniform"
+    assert (document["rule"], document["recipe"]["loss"]) == ("uniform", "bce+dice")
     assert "slimprune.miou" in {entry.key for entry in onnx.load(out).metadata_props}
-    assert pipeline.verify(out.with_suffix(".slim"), out).samples == 17
+    assert document["onnx"]["size_step"] == 1
+    assert document["onnx"]["sizes"] == [[17, 19], [8, 17], [16, 12]]
+    check = pipeline.verify(out.with_suffix(".slim"), out)
+    assert (check.samples, check.sizes) == (17, ((17, 19), (8, 17), (16, 12)))
+    pictures = document["pictures"]
+    assert listing(tmp_path / "unet.pictures") == sorted(entry["file"].split("/")[1] for entry in pictures)
+    assert 3 <= len(pictures) <= 5
+    assert all("mean IoU dense" in entry["title"] for entry in pictures)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "unet.onnx", "unet.pictures", "unet.report.json", "unet.report.md", "unet.slim",
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(not (SHARED_DATA / "nuclei").is_dir(), reason="the nuclei images are not at hand")
+def test_a_u_net_on_real_nuclei(tmp_path: Path) -> None:
+    document = slimprune.compress(
+        "unet:depth=2,width=6", data=f"hf:{SHARED_DATA / 'nuclei'}", image_size=31, train_size=128, ratio=0.3,
+        epochs=10, draws=1, score_batch=8, batch_size=8, out=tmp_path / "n.onnx",
+    ).to_json()  # fmt: skip
+    # Nothing but background would be a mean IoU of 43 %.
+    assert document["training"]["best"] > 0.5
+    assert document["onnx"]["sizes"] == [[32, 34], [16, 32], [31, 24]]
+    assert {picture["file"] for picture in document["pictures"]} >= {"n.pictures/image-1.png", "n.pictures/image-2.png"}
+    assert listing(tmp_path)[0] == "n.onnx"
+
+
+class Mapped(nn.Module):
+    """A segmentation as torchvision's, which give their output by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1))
+        self.head, self.aux = nn.Conv2d(8, 2, 1), nn.Conv2d(8, 2, 1)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        features = self.body(images)
+        return {"out": self.head(features), "aux": self.aux(features)}
+
+
+def test_a_model_object_with_outputs_by_name(tmp_path: Path) -> None:
+    images = tiny_images(20).float() / 255
+    batches = DataLoader(TensorDataset(images, (images[:, :1] > 0.5).float()), batch_size=8, shuffle=True)
+    model, state = Mapped(), torch.get_rng_state()
+    report = compress_own(
+        model, tmp_path / "a.onnx", train_batches=batches, test_batches=batches, task="segmentation", loss="dice"
+    )
+    assert torch.equal(torch.get_rng_state(), state)
+    assert report.recipe.loss == "dice"
+    slim = slimprune.load(tmp_path / "a.slim", model=model)
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
+    larger = torch.rand(3, 3, 21, 30)
+    with torch.no_grad():
+        expected = slim(larger)
+    torch.testing.assert_close(
+        torch.from_numpy(session.run(None, {"input": larger.numpy()})[0]), expected, rtol=1e-4, atol=1e-5
+    )
+    assert expected.shape == (3, 2, 21, 30)
+    assert listing(tmp_path / "a.pictures")
+
+
+def test_a_loss_of_another_task_is_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"expected a loss for classification \(auto, cross-entropy\), got 'dice'"):
+        slimprune.compress(**settings, loss="dice", out=tmp_path / "a.onnx")
+    assert listing(tmp_path) == []
 
 
 # Objects instead of names --------------------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ from slimprune.recipe import DEFAULT_RULES, Recipe, default_text, make_recipe, r
         ({"rewind_step": -1}, "rewind_step: expected greater than or equal to 0, got -1"),
         ({"dense_epochs": 0}, "dense_epochs: expected greater than or equal to 1, got 0"),
         ({"init": "random"}, "init: expected 'keep', 'reinit' or 'rescale', got 'random'"),
+        ({"loss": "iou"}, "loss: expected 'auto', 'cross-entropy', 'bce', 'dice' or 'bce+dice', got 'iou'"),
         ({"twin": "reinit"}, "twin: expected 'shuffle' or 'invert', got 'reinit'"),
         ({"rounds": 0}, "rounds: expected greater than or equal to 1, got 0"),
         ({"weights": 3}, "weights: expected a path, got 3"),
@@ -76,14 +77,17 @@ def test_defaults_of_data_and_budget_fill_what_was_left_open(of: str) -> None:
     assert (recipe.epochs, recipe.batch_size, recipe.schedule, recipe.draws) == (12, 64, "cosine", 2)
     assert (recipe.lr, recipe.rule) == (0.3, DEFAULT_RULES[of])
     assert make_recipe({"data": "cifar10"}).with_defaults().epochs == 200
+    for arch in ("unet", "unet:depth=3", "fcn_resnet50", "lraspp_mobilenet_v3_large"):
+        masks = make_recipe({"arch": arch, "data": "hf:nuclei"}).with_defaults()
+        assert (masks.epochs, masks.batch_size, masks.score_batch, masks.schedule) == (100, 16, 16, "cosine")
 
 
 def test_defaults_are_what_the_help_says() -> None:
-    for data, position in (("cifar10", 0), ("digits", -1)):
-        recipe = make_recipe({"data": data}).with_defaults()
+    for settings, position in (({"data": "cifar10"}, 0), ({"data": "hf:x", "arch": "unet"}, 1), ({}, -1)):
+        recipe = make_recipe(settings).with_defaults()
         for name in ("epochs", "batch_size", "lr", "schedule", "draws", "score_batch"):
-            said = default_text(name).removesuffix(" for digits").split(", ")
-            assert said[position] == str(getattr(recipe, name))
+            said = default_text(name).split(", ")[position]
+            assert said.partition(" for ")[0] == str(getattr(recipe, name))
     assert default_text("ratio") == str(make_recipe({}).ratio)
     assert default_text("seed") == "0"
     assert default_text("arch") == default_text("protect") == default_text("amp") == default_text("also") == ""
@@ -97,10 +101,10 @@ def test_the_hash_names_what_decides_the_result() -> None:
         for settings in (
             {}, {"ratio": 0.5}, {"seed": 1}, {"arch": "vgg19"}, {"protect": "a"}, {"amp": True}, {"and": "macs=0.5"},
             {"when": "rewind"}, {"rewind_step": 3}, {"dense_epochs": 3}, {"weights": "w.safetensors"},
-            {"init": "reinit"}, {"twin": "shuffle"}, {"rounds": 3},
+            {"init": "reinit"}, {"twin": "shuffle"}, {"rounds": 3}, {"loss": "dice"},
         )
     }  # fmt: skip
-    assert len(hashes) == 14
+    assert len(hashes) == 15
     elsewhere = make_recipe({"out": "b.onnx", "device": "cpu", "fast": False})
     assert elsewhere.hash == make_recipe({"out": "a.onnx"}).hash == make_recipe({}).hash
     assert len(elsewhere.hash) == 64

@@ -12,8 +12,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
 from slimprune.models import save_weights
 from slimprune.recipe import make_recipe
-from slimprune.training import mean_iou, top1
-from slimprune.workload import LOSSES, SAMPLES, Given, Workload, named_workload, own_workload, seeded
+from slimprune.training import LOSSES, mean_iou, top1
+from slimprune.workload import SAMPLES, Given, Workload, named_workload, own_workload, seeded
+
+from .conftest import tiny_images
 
 
 def named(settings: dict[str, Any], **changes: Any) -> Workload:
@@ -70,13 +72,43 @@ def test_equal_seeds_give_equal_weights_and_leave_the_caller_s_generator(setting
 
 def test_masks_make_it_a_segmentation(masked_data: str) -> None:
     work = named({"arch": "unet:depth=2,width=4", "data": masked_data})
-    assert (work.loss, work.metric) == (LOSSES["segmentation"], mean_iou)
+    assert (work.loss, work.metric) == (LOSSES["segmentation"]["bce"], mean_iou)
     assert work.loss(torch.zeros(2, 1, 4, 4), torch.ones(2, 1, 4, 4)).item() == pytest.approx(0.6931, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["bce", "dice", "bce+dice"])
+def test_losses_go_by_name(masked_data: str, name: str) -> None:
+    work = named({"arch": "unet:depth=2,width=4", "data": masked_data, "loss": name})
+    assert work.loss is LOSSES["segmentation"][name]
+    given = Given(loader(), loader(), "classification", "cross-entropy")
+    assert own_workload(network(), given, "cpu", seed=0).loss is F.cross_entropy
+
+
+def test_a_factory_s_outputs_by_name_are_brought_to_one(masked_data: str, arch: str, tmp_path: Path) -> None:
+    arch = f"{arch.removesuffix(':net')}:mapped"
+    plain = named({"arch": arch, "data": masked_data})
+    assert plain.model(plain.example).shape == (2, 1, 16, 16)
+    assert plain.origin.main_output
+    assert plain.model.training
+    # Weights go by the factory's own names.
+    save_file({"head.bias": torch.tensor([7.0])}, tmp_path / "weights.safetensors")
+    filled = named({"arch": arch, "data": masked_data, "weights": tmp_path / "weights.safetensors"})
+    assert filled.model.state_dict()["model.head.bias"].item() == 7.0
+
+
+def test_pixels_of_named_data_are_those_that_were_stored_and_others_are_stretched(masked_data: str) -> None:
+    work = named({"arch": "unet:depth=2,width=4", "data": masked_data})
+    assert torch.equal(work.pixels(work.samples), tiny_images(17))
+    images = torch.linspace(-3, 5, 24).view(2, 3, 2, 2)
+    pixels = own(network(), test_batches=loader()).pixels(images)
+    assert [(int(image.min()), int(image.max())) for image in pixels] == [(0, 255)] * 2
+    assert int(own(network()).pixels(torch.full((1, 3, 2, 2), 4.0)).max()) == 0
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
+        ({"loss": "bce"}, UsageError, "expected a loss for classification (auto, cross-entropy), got 'bce'"),
         ({"arch": None}, UsageError, "expected an architecture (--arch), got none"),
         ({"arch": "unet:depth=2"}, UsageError, "expected an architecture for classification (the task of tensors:"),
         ({"arch": "{file}:one_class"}, UnsupportedModelError, "give an output of shape (2, 2), got (2, 1)"),

@@ -1,4 +1,4 @@
-"""Random crops and flips, drawn for many images at once and applied to a batch without a loop over images."""
+"""Random crops, flips and turns, drawn for many images at once and applied to a batch without a loop over images."""
 
 from dataclasses import dataclass
 
@@ -19,10 +19,13 @@ class Augmentation:
             crop of the image padded on all sides. What moves in is zero after normalisation, that is the mean colour
             of the training images.
         flip: Mirror left and right with probability 1/2; for segmentation also top and bottom.
+        turn: Exchange rows and columns of square images with probability 1/2, before they are moved and mirrored. With
+            both flips, each of the eight symmetric positions of a square is as likely as any other.
     """
 
     crop_padding: int = 0
     flip: bool = False
+    turn: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,14 @@ class Draws:
         right: Columns by which it lies to the right, int64.
         mirrored: Whether left and right are exchanged, bool.
         upended: Whether top and bottom are exchanged, bool.
+        turned: Whether rows and columns are exchanged before all that, bool.
     """
 
     down: Tensor
     right: Tensor
     mirrored: Tensor
     upended: Tensor
+    turned: Tensor
 
     def to(self, device: torch.device) -> "Draws":
         """Return the same choices on a device."""
@@ -49,18 +54,18 @@ class Draws:
         """Return the choices for consecutive batches of `size` images."""
         return [Draws(*parts) for parts in zip(*(torch.split(part, size) for part in self._parts()), strict=True)]
 
-    def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.down, self.right, self.mirrored, self.upended
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        return self.down, self.right, self.mirrored, self.upended, self.turned
 
 
 def default_augmentation(height: int, width: int, segmentation: bool) -> Augmentation:
     """Return what suits photographs: flips, and for classification a crop.
 
     Small images (up to 64 pixels) are padded by 4, the usual choice for CIFAR. Larger ones are padded by an eighth of
-    their shorter side, the same share as 4 of 32. Images with masks are only flipped.
+    their shorter side, the same share as 4 of 32. Images with masks are flipped, and turned if they are square.
     """
     if segmentation:
-        return Augmentation(crop_padding=0, flip=True)
+        return Augmentation(crop_padding=0, flip=True, turn=height == width)
     small = max(height, width) <= SMALL_IMAGE
     return Augmentation(crop_padding=4 if small else min(height, width) // 8, flip=True)
 
@@ -82,7 +87,22 @@ def draw(generator: torch.Generator, count: int, augmentation: Augmentation, seg
     reach = augmentation.crop_padding
     down, right = torch.randint(-reach, reach + 1, (2, count), generator=generator)
     mirrored, upended = torch.rand((2, count), generator=generator) < 0.5
-    return Draws(down, right, mirrored & augmentation.flip, upended & (augmentation.flip and segmentation))
+    turned = torch.rand(count, generator=generator) < 0.5
+    upside = augmentation.flip and segmentation
+    return Draws(down, right, mirrored & augmentation.flip, upended & upside, turned & augmentation.turn)
+
+
+def turn(images: Tensor, draws: Draws) -> Tensor:
+    """Exchange rows and columns of those images of a batch that are to be turned.
+
+    Args:
+        images: [B, C, S, S], any dtype.
+        draws: For B images, on the images' device.
+
+    Returns:
+        [B, C, S, S].
+    """
+    return torch.where(draws.turned[:, None, None, None], images.mT, images)
 
 
 def move(images: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from slimprune.data.augmentation import Augmentation, Draws, draw, move, seeded_generator
+from slimprune.data.augmentation import Augmentation, Draws, draw, move, seeded_generator, turn
 from slimprune.errors import UsageError
 
 Batch = tuple[Tensor, Tensor]
@@ -58,6 +58,9 @@ class Preparation:
         """Turn stored images and targets into a batch; not augmented without draws."""
         if draws is None:
             return self._normalise(images), self._targets(targets)
+        if self.augmentation.turn:
+            images = turn(images, draws)
+            targets = turn(targets, draws) if self.segmentation else targets
         moved, inside = move(images, draws)
         if self.segmentation:
             targets, _ = move(targets, draws)

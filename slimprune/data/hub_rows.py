@@ -43,12 +43,14 @@ class RowSamples:
         split: Its name, for messages.
         columns: Which columns to read.
         size: Side in pixels that images are brought to; None leaves them as they are.
+        zero_one: Whether masks hold 0 and 1, in place of 0 and 255.
     """
 
     rows: Any
     split: str
     columns: Columns
     size: int | None = None
+    zero_one: bool = False
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -77,13 +79,15 @@ class RowSamples:
             yield image_size(_encoded(row[self.columns.image], where), where)
 
     def brightest_mask_value(self, count: int) -> int:
-        """Return the largest value, 0..255, in the first `count` masks."""
-        values = [0]
-        for index in range(min(count, len(self))):
+        """Return the largest value, 0..255, in the first `count` masks, or in more while all of them are empty."""
+        brightest = 0
+        for index in range(len(self)):
+            if index >= count and brightest > 0:
+                break
             where = self._where(index, self.columns.target)
             mask = read_grey(_encoded(self.rows[index][self.columns.target], where), where)
-            values.append(int(to_tensor(mask).max()))
-        return max(values)
+            brightest = max(brightest, int(to_tensor(mask).max()))
+        return brightest
 
     def _label(self, value: int, index: int) -> Tensor:
         if value not in self.columns.labels:
@@ -97,7 +101,11 @@ class RowSamples:
             found = f"{mask.width}x{mask.height} and {image[0]}x{image[1]}"
             raise DataError(f"expected mask and image of one size (width x height) in {where}, got {found}")
         pixels = to_tensor(framed(mask, self.size, Image.Resampling.NEAREST))
-        return (pixels > MASK_THRESHOLD).to(torch.uint8)
+        if not self.zero_one:
+            return (pixels > MASK_THRESHOLD).to(torch.uint8)
+        if int(pixels.max()) > 1:
+            raise DataError(f"expected a mask of 0 and 1, as others of its set, in {where}, got {int(pixels.max())}")
+        return pixels
 
     def _where(self, index: int, column: str) -> str:
         return f"row {index} of {self.split}, column {column!r}"

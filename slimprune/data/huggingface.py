@@ -26,12 +26,12 @@ def load_huggingface(
 
     The training part is the split "train", the test part "test" or else "validation". A label column is a
     `ClassLabel` (the one called "label" if there are several), or without one the only integer column with at most
-    1,000 distinct values and half as many as rows. A mask column is an image column with "mask" in its name; a pixel
-    above 127 belongs to the mask.
+    1,000 distinct values and half as many as rows. A mask column is an image column with "mask" in its name; its masks
+    hold 0 and 1, or 0 and 255, where a pixel above 127 belongs to the mask.
 
     Images of one size keep it if they have masks or are small (up to 64 pixels); others become squares of 224 pixels.
     Small images are moved by up to 4 pixels and mirrored in training, larger ones moved by up to an eighth of their
-    shorter side and mirrored, images with masks only mirrored.
+    shorter side and mirrored, images with masks mirrored and, if square, turned.
 
     The `datasets` library keeps its converted copy in slimprune's cache folder. A folder is read without network.
 
@@ -50,10 +50,9 @@ def load_huggingface(
         raise DataError(f"expected splits train and test (or validation) in {source!r}, got {', '.join(splits)}")
     columns = _find_columns(splits["train"], source)
     train, test = (_rows(splits[split], split, columns, source) for split in ("train", test_split))
-    if columns.masks:
-        _check_masks(train, source)
+    zero_one = columns.masks and _holds_zero_one(train, source)
     size = choose_size(chain(train.sizes(), test.sizes()), image_size, keep_large=columns.masks)
-    train, test = (RowSamples(part.rows, part.split, columns, size) for part in (train, test))
+    train, test = (RowSamples(part.rows, part.split, columns, size, zero_one) for part in (train, test))
     return hold_or_stream(name, train, test, columns.class_names, stream_above)
 
 
@@ -152,8 +151,9 @@ def _rows(rows: Any, split: str, columns: Columns, source: str) -> RowSamples:
     return RowSamples(rows, f"{split} in {source!r}", columns)
 
 
-def _check_masks(train: RowSamples, source: str) -> None:
-    """Refuse masks that number their classes 0, 1, ...: every pixel of theirs would count as background."""
+def _holds_zero_one(train: RowSamples, source: str) -> bool:
+    """Whether masks hold 0 and 1 in place of 0 and 255; those that number more classes are refused."""
     brightest = train.brightest_mask_value(CHECKED_MASKS)
-    if 0 < brightest <= MASK_THRESHOLD:
-        raise DataError(f"expected masks of 0 and 255 in {source!r}, got a largest value of {brightest}")
+    if 1 < brightest <= MASK_THRESHOLD:
+        raise DataError(f"expected masks of 0 and 1 or of 0 and 255 in {source!r}, got a largest value of {brightest}")
+    return brightest == 1

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from slimprune.data.augmentation import Augmentation, seeded_generator
-from slimprune.data.batches import Preparation, ScoringBatches, Store, TestBatches, TrainBatches
+from slimprune.data.batches import FULL_SCALE, Preparation, ScoringBatches, Store, TestBatches, TrainBatches
 from slimprune.errors import UsageError
 
 Task = Literal["classification", "segmentation"]
@@ -111,6 +111,11 @@ class ImageData(ABC):
         """
         images, _ = next(iter(self.test_batches(count)))
         return images
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Undo the normalisation: float32 [N, C, H, W] to uint8 [N, C, H, W]."""
+        mean, std = (torch.tensor(values, device=images.device).view(-1, 1, 1) for values in (self.mean, self.std))
+        return (FULL_SCALE * (images * std + mean)).round().clamp(0, FULL_SCALE).to(torch.uint8)
 
     def _open(self, part: Part, device: str | torch.device) -> Store:
         return self.store(part, torch.device(device))

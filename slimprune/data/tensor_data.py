@@ -88,7 +88,7 @@ class TensorData(ImageData):
 
         Raises:
             DataError: If a shape, type or value is not as described.
-            UsageError: If a crop is asked for with masks.
+            UsageError: If a crop is asked for with masks, or turns of images that are not square.
         """
         train, test = (train_images, train_targets), (test_images, test_targets)
         check_part(*train, where=f"{name} (train)")
@@ -102,14 +102,17 @@ class TensorData(ImageData):
         augmentation = augmentation or Augmentation()
         if masks and augmentation.crop_padding:
             raise UsageError(f"expected no crop for images with masks, got crop_padding {augmentation.crop_padding}")
+        height, width = train_images.shape[2:]
+        if augmentation.turn and height != width:
+            raise UsageError(f"expected square images to turn, got {height}x{width}")
         mean, std = channel_statistics(torch.split(train_images, STATISTICS_CHUNK))
         return cls(
             name=name,
             task="segmentation" if masks else "classification",
             class_names=class_names,
             channels=train_images.shape[1],
-            height=train_images.shape[2],
-            width=train_images.shape[3],
+            height=height,
+            width=width,
             mean=mean,
             std=std,
             augmentation=augmentation,

@@ -8,19 +8,25 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
+import onnxruntime
 import torch
 from torch import Tensor, nn
 from torch.onnx import OnnxExporterError
 
-from slimprune.errors import UnsupportedModelError, UsageError
+from slimprune.errors import UnsupportedModelError, UsageError, VerificationError
 from slimprune.export.onnx_file import PREFIX, SEAL, first_line, serialise, write_bytes
+from slimprune.export.runtime import open_session, outputs_of
+from slimprune.export.sizes import other_sizes, resized, size_step
 
 OPSET = 18
 """The operator set that torch's exporter writes without conversion, in every version since 2.5."""
 
-INPUT, OUTPUT, BATCH = "input", "output", "batch"
+INPUT, OUTPUT, BATCH, HEIGHT, WIDTH = "input", "output", "batch", "height", "width"
+
+_CLOSE = 1e-4
 
 _EXPORTABLE = "expected a model that torch's ONNX exporter accepts with a free batch dimension"
 
@@ -36,11 +42,13 @@ class OnnxFile:
         path: Where it lies.
         opset: Version of the ONNX operator set.
         bytes: Its size, weights included.
+        size_step: What height and width of the images may be multiples of; None where they are fixed.
     """
 
     path: Path
     opset: int
     bytes: int
+    size_step: int | None = None
 
 
 def export_onnx(
@@ -49,6 +57,8 @@ def export_onnx(
     """Writes the model, as it computes in eval mode and float32, to one ONNX file.
 
     The file has one input "input" and one output "output", both with a free batch dimension, and holds the weights.
+    Height and width are free as well where the output follows them, as in a fully convolutional network for
+    segmentation, and the file computes the same as the model at other sizes.
     Equal models give equal bytes with equal versions of torch and onnxscript. A digest over the bytes is written as
     the last metadata property, `slimprune.sha256`.
 
@@ -72,10 +82,14 @@ def export_onnx(
     for rows in (2, 3):
         _check_output(plain, _repeat(sample, rows))
     # A batch of one would be taken for a constant.
-    proto = _translate(plain, _repeat(sample, 2))
+    pair = _repeat(sample, 2)
+    step = size_step(plain, sample)
+    proto = None if step is None else _with_free_size(plain, pair, step)
+    if proto is None:
+        proto, step = _translate(plain, pair, {0: torch.export.Dim(BATCH)}), None
     data = serialise(proto, metadata)
     write_bytes(path, data)
-    return OnnxFile(path, opset_version(proto), len(data))
+    return OnnxFile(path, opset_version(proto), len(data), step)
 
 
 def cpu_copy(model: nn.Module) -> nn.Module:
@@ -120,7 +134,26 @@ def _check_output(model: nn.Module, inputs: Tensor) -> None:
         raise UnsupportedModelError(f"{rule}, got {list(output.shape)}")
 
 
-def _translate(model: nn.Module, pair: Tensor) -> onnx.ModelProto:
+def _with_free_size(model: nn.Module, pair: Tensor, step: int) -> onnx.ModelProto | None:
+    """A translation that takes other heights and widths too; None where there is none, or a wrong one."""
+    rows, columns = (torch.export.Dim(name) for name in (HEIGHT, WIDTH))
+    free = {2: rows, 3: columns} if step == 1 else {2: step * rows, 3: step * columns}
+    try:
+        proto = _translate(model, pair, {0: torch.export.Dim(BATCH), **free})
+        session = open_session(proto.SerializeToString(), Path("a file of free height and width"))
+        right = all(_computes(session, model, resized(pair, size)) for size in other_sizes(pair, step))
+    except (UnsupportedModelError, VerificationError):
+        return None
+    return proto if right else None
+
+
+def _computes(session: onnxruntime.InferenceSession, model: nn.Module, inputs: Tensor) -> bool:
+    with torch.no_grad():
+        expected = model(inputs)
+    return torch.allclose(outputs_of(session, [inputs], expected), expected, rtol=_CLOSE, atol=_CLOSE)
+
+
+def _translate(model: nn.Module, pair: Tensor, free: Mapping[int, Any]) -> onnx.ModelProto:
     try:
         with _silence():
             program = torch.onnx.export(
@@ -131,7 +164,7 @@ def _translate(model: nn.Module, pair: Tensor) -> onnx.ModelProto:
                 opset_version=OPSET,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
-                dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+                dynamic_shapes=(dict(free),),
                 external_data=False,
             )
     except OnnxExporterError as error:
@@ -139,8 +172,11 @@ def _translate(model: nn.Module, pair: Tensor) -> onnx.ModelProto:
         raise UnsupportedModelError(f"{_EXPORTABLE}, got {first_line(cause)}") from error
     assert program is not None
     proto = program.model_proto
-    if not proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
+    dimensions = proto.graph.input[0].type.tensor_type.shape.dim
+    if not dimensions[0].dim_param:
         raise UnsupportedModelError(f"{_EXPORTABLE}, got one that depends on the batch size")
+    if not all(dimensions[dim].dim_param for dim in free):
+        raise UnsupportedModelError(f"{_EXPORTABLE}, got one that depends on the size of the images")
     return proto
 
 

@@ -1,32 +1,21 @@
 """Proving an ONNX file against the torch model that it was written from."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
 import onnxruntime
 import torch
-from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 from torch import Tensor, nn
 
 from slimprune.errors import DataError, UsageError, VerificationError
 from slimprune.export.exporter import cpu_copy, opset_version
-from slimprune.export.onnx_file import first_line, read_onnx
+from slimprune.export.onnx_file import read_onnx
+from slimprune.export.runtime import open_session, outputs_of
+from slimprune.export.sizes import Size, other_sizes, resized, size_step
 
-# onnxruntime's errors have no common parent, and newer versions add to them.
-_RUNTIME_ERRORS: tuple[type[Exception], ...] = (
-    RuntimeError,
-    *(kind for kind in vars(runtime).values() if isinstance(kind, type) and issubclass(kind, Exception)),
-)
-
-_INVALID: tuple[type[Exception], ...] = (
-    onnx.checker.ValidationError,
-    onnx.shape_inference.InferenceError,
-    *_RUNTIME_ERRORS,
-)
-
-_FATAL = 4
+_RESIZED_SAMPLES = 4
+_RESIZED_BATCHES = (1, 3)
 
 
 @dataclass(frozen=True)
@@ -36,10 +25,12 @@ class OnnxCheck:
     Attributes:
         path: The file.
         opset: Version of the ONNX operator set.
-        max_abs_diff: Largest absolute difference of any output entry, over all samples and batch sizes.
+        max_abs_diff: Largest absolute difference of any output entry, over all samples, batch and image sizes.
         top1_agreement: Share of equal predictions, in [0, 1]; see `verify_onnx`.
         samples: Inputs compared at every batch size.
         batches: The batch sizes.
+        size_step: What height and width of the images may be multiples of; None where the file fixes them.
+        sizes: Further heights and widths, in pixels, that were compared.
     """
 
     path: Path
@@ -48,6 +39,8 @@ class OnnxCheck:
     top1_agreement: float
     samples: int
     batches: tuple[int, ...]
+    size_step: int | None = None
+    sizes: tuple[Size, ...] = ()
 
 
 def verify_onnx(
@@ -65,6 +58,8 @@ def verify_onnx(
     what follows; that of other outputs is the sign, at every entry. Predictions that differ count as equal where they
     are a tie: where torch's two logits, or its logit and 0, lie less than the tolerance apart.
 
+    Where the file leaves height and width free, a few of the samples are compared at three further sizes as well.
+
     Args:
         model: What the file must compute; untouched.
         path: The ONNX file.
@@ -81,22 +76,40 @@ def verify_onnx(
     path = Path(path)
     _check_arguments(samples, batches, tolerance)
     proto, data = read_onnx(path)
-    session = _open(data, path)
+    session = open_session(data, path)
     _check_signature(session, samples)
     plain, samples = cpu_copy(model), samples.detach().to("cpu", torch.float32).contiguous()
-    with torch.no_grad():
-        expected = torch.cat([plain(part) for part in samples.split(max(batches))])
-    if not expected.isfinite().all():
-        raise VerificationError(f"expected finite outputs of {type(model).__name__} on real samples, got nan or inf")
-    actual = torch.stack([_run(session, samples.split(size), expected) for size in batches])
-    difference = float((actual - expected).abs().max())
-    agreement = float(torch.stack([_agrees(expected, one, tolerance) for one in actual]).double().mean())
+    step = size_step(plain, samples[:1]) if _leaves_size_free(session) else None
+    sizes = () if step is None else other_sizes(samples, step)
+    found = [_compared(session, plain, samples, batches, tolerance)]
+    for size in sizes:
+        found.append(_compared(session, plain, resized(samples[:_RESIZED_SAMPLES], size), _RESIZED_BATCHES, tolerance))
+    # A difference that is not a number is the largest.
+    difference = float(torch.tensor([one for one, _ in found]).max())
+    agreement = min(one for _, one in found)
     # Written so that a difference that is not a number is refused as well.
     if not difference <= tolerance:
         raise VerificationError(f"expected outputs within {tolerance:g} of torch's from {path}, got {difference:.3g}")
     if agreement < 1:
         raise VerificationError(f"expected the predictions of torch from {path}, got {agreement:.6f} of them")
-    return OnnxCheck(path, opset_version(proto), difference, agreement, len(samples), tuple(batches))
+    return OnnxCheck(path, opset_version(proto), difference, agreement, len(samples), tuple(batches), step, sizes)
+
+
+def _compared(
+    session: onnxruntime.InferenceSession, model: nn.Module, samples: Tensor, batches: Sequence[int], tolerance: float
+) -> tuple[float, float]:
+    """Largest difference and share of equal predictions, over the samples at every batch size."""
+    with torch.no_grad():
+        expected = torch.cat([model(part) for part in samples.split(max(batches))])
+    if not expected.isfinite().all():
+        raise VerificationError(f"expected finite outputs of {type(model).__name__} on real samples, got nan or inf")
+    actual = torch.stack([outputs_of(session, samples.split(size), expected) for size in batches])
+    agreement = torch.stack([_agrees(expected, one, tolerance) for one in actual]).double().mean()
+    return float((actual - expected).abs().max()), float(agreement)
+
+
+def _leaves_size_free(session: onnxruntime.InferenceSession) -> bool:
+    return not any(isinstance(side, int) for side in session.get_inputs()[0].shape[2:])
 
 
 def _check_arguments(samples: Tensor, batches: Sequence[int], tolerance: float) -> None:
@@ -106,16 +119,6 @@ def _check_arguments(samples: Tensor, batches: Sequence[int], tolerance: float) 
         raise UsageError(f"expected batch sizes of at least 1, got {list(batches)}")
     if not tolerance > 0:
         raise UsageError(f"expected a tolerance above 0, got {tolerance}")
-
-
-def _open(data: bytes, path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _FATAL
-    try:
-        onnx.checker.check_model(data, full_check=True)
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except _INVALID as error:
-        raise VerificationError(f"expected a valid ONNX model in {path}, got {first_line(error)}") from error
 
 
 def _check_signature(session: onnxruntime.InferenceSession, samples: Tensor) -> None:
@@ -131,20 +134,6 @@ def _check_signature(session: onnxruntime.InferenceSession, samples: Tensor) -> 
     )
     if not fits:
         raise VerificationError(f"expected an input for samples {list(samples.shape)}, got {inputs[0].shape}")
-
-
-def _run(session: onnxruntime.InferenceSession, parts: Iterable[Tensor], expected: Tensor) -> Tensor:
-    """The outputs of all parts in one tensor, of the expected shape."""
-    name = session.get_inputs()[0].name
-    try:
-        rows = [torch.from_numpy(session.run(None, {name: part.numpy()})[0]) for part in parts]
-    except _RUNTIME_ERRORS as error:
-        raise VerificationError(f"expected a model that onnxruntime can run, got {first_line(error)}") from error
-    shapes = {row.shape[1:] for row in rows}
-    if shapes != {expected.shape[1:]} or sum(map(len, rows)) != len(expected):
-        found = [list(row.shape) for row in rows]
-        raise VerificationError(f"expected outputs {list(expected.shape)} in all, got batches of {found}")
-    return torch.cat(rows)
 
 
 def _agrees(expected: Tensor, actual: Tensor, tolerance: float) -> Tensor:

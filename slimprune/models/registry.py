@@ -5,10 +5,25 @@ import difflib
 from torch import nn
 
 from slimprune.errors import UsageError
-from slimprune.models import cifar_resnet, resnet, torchvision_models, unet, user_code, vgg
+from slimprune.models import (
+    cifar_resnet,
+    resnet,
+    torchvision_models,
+    torchvision_segmentation,
+    unet,
+    user_code,
+    vgg,
+)
 from slimprune.models.architecture import Architecture, Family, InputSpec, Task
 
-FAMILIES = (vgg.FAMILY, resnet.FAMILY, cifar_resnet.FAMILY, unet.FAMILY, torchvision_models.FAMILY)
+FAMILIES = (
+    vgg.FAMILY,
+    resnet.FAMILY,
+    cifar_resnet.FAMILY,
+    unet.FAMILY,
+    torchvision_models.FAMILY,
+    torchvision_segmentation.FAMILY,
+)
 """In order of precedence: our own `vgg19` (with batch norm) stands before torchvision's (without)."""
 
 REGISTRY: dict[str, tuple[Architecture, Family]] = {

@@ -63,15 +63,17 @@ class Up(nn.Module):
         self.conv = double_convolution(channels, half)
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
-        """Join coarse [B, C, H, W] with skip [B, C/2, 2H, 2W] into [B, C/2, 2H, 2W]."""
-        joined: Tensor = self.conv(torch.cat([skip, self.up(coarse)], dim=1))
+        """Join coarse [B, C, ceil(H / 2), ceil(W / 2)] with skip [B, C/2, H, W] into [B, C/2, H, W]."""
+        height, width = skip.shape[-2:]
+        fine = self.up(coarse)[..., :height, :width]
+        joined: Tensor = self.conv(torch.cat([skip, fine], dim=1))
         return joined
 
 
 class UNet(nn.Module):
-    """Encoder and decoder with skip connections: [B, channels, H, W] -> logits [B, classes, H, W].
+    """Encoder and decoder with skip connections: [B, channels, H, W] -> logits [B, classes, H, W], for any H and W.
 
-    H and W must be divisible by 2**depth.
+    An odd side is halved upwards: the last row or column is pooled alone, and cut off again on the way up.
 
     Args:
         channels: Channels of the input images.
@@ -83,7 +85,7 @@ class UNet(nn.Module):
         super().__init__()
         widths = [options.width * 2**level for level in range(options.depth + 1)]
         self.stem = double_convolution(channels, widths[0])
-        self.pool = nn.MaxPool2d(kernel_size=2)
+        self.pool = nn.MaxPool2d(kernel_size=2, ceil_mode=True)
         self.down = nn.ModuleList(double_convolution(fine, coarse) for fine, coarse in pairwise(widths))
         self.up = nn.ModuleList(Up(coarse, options.upsampling) for coarse in reversed(widths[1:]))
         self.head = nn.Conv2d(widths[0], classes, kernel_size=1)
@@ -133,19 +135,12 @@ def _upsampling(value: str) -> Upsampling:
 
 
 def build(name: str, options: str, inputs: InputSpec) -> nn.Module:
-    """Build a U-Net that fits the input.
+    """Build a U-Net.
 
     Raises:
-        UsageError: If an option is not understood, or a side of the image is not divisible by 2**depth.
+        UsageError: If an option is not understood.
     """
-    parsed = parse_options(options)
-    multiple = 2**parsed.depth
-    if inputs.height % multiple or inputs.width % multiple:
-        size = f"{inputs.height}x{inputs.width}"
-        raise UsageError(
-            f"expected height and width divisible by {multiple} for {name} depth {parsed.depth}, got {size}"
-        )
-    return UNet(inputs.channels, inputs.classes, parsed)
+    return UNet(inputs.channels, inputs.classes, parse_options(options))
 
 
 FAMILY = Family(

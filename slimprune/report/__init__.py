@@ -5,6 +5,7 @@ from slimprune.report.comparison import comparison_markdown, comparison_page
 from slimprune.report.inspection import Inspection
 from slimprune.report.latency import latency_markdown, latency_table
 from slimprune.report.pages import comparison_html, report_html
+from slimprune.report.pictures import Picture, draw_masks
 from slimprune.report.plots import draw_comparison
 from slimprune.report.result import Measured, Report, Saliency, Search, Trial, check_to_json
 from slimprune.report.summary import best_row, comparison_document
@@ -16,6 +17,7 @@ __all__ = [
     "Inspection",
     "Measured",
     "OnnxCheck",
+    "Picture",
     "Report",
     "Saliency",
     "Search",
@@ -27,6 +29,7 @@ __all__ = [
     "comparison_markdown",
     "comparison_page",
     "draw_comparison",
+    "draw_masks",
     "facts",
     "inspection_page",
     "latency_markdown",

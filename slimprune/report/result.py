@@ -8,6 +8,7 @@ from slimprune.budget import Cost, Plan
 from slimprune.export import OnnxCheck
 from slimprune.graph import Proof
 from slimprune.recipe import Recipe
+from slimprune.report.pictures import Picture
 from slimprune.training import TrainResult
 
 SCHEMA_VERSION = 1
@@ -105,6 +106,7 @@ class Report:
         onnx: the verification of the ONNX file.
         onnx_bytes: its size.
         without_weights: parameters that a file of initial weights did not have.
+        pictures: of what the networks make of test images.
         seconds: wall-clock of the run.
     """
 
@@ -122,6 +124,7 @@ class Report:
     onnx: OnnxCheck | None = None
     onnx_bytes: int | None = None
     without_weights: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = ()
     seconds: float = 0.0
 
     @property
@@ -173,6 +176,7 @@ class Report:
             "onnx": self._onnx(),
             "latency": [],
             "baselines": [{"name": "dense", **_trained(self.dense_training)}] if self.dense_training else [],
+            "pictures": [asdict(picture) for picture in self.pictures],
             "warnings": self.warnings,
             "seconds": self.seconds,
         }
@@ -202,7 +206,8 @@ class Report:
 
 def check_to_json(check: OnnxCheck) -> dict[str, Any]:
     """The plain form of a verification."""
-    return {**asdict(check), "path": str(check.path), "batches": list(check.batches)}
+    sizes = [list(size) for size in check.sizes]
+    return {**asdict(check), "path": str(check.path), "batches": list(check.batches), "sizes": sizes}
 
 
 def _trained(result: TrainResult) -> dict[str, Any]:

@@ -74,9 +74,12 @@ def facts(document: Document) -> list[tuple[str, str]]:
 def verification(onnx: Mapping[str, Any]) -> str:
     """What was found when an ONNX file was compared with its source, as a sentence."""
     batches = ", ".join(map(str, onnx["batches"]))
+    sizes = ", ".join(f"{height}x{width}" for height, width in onnx.get("sizes", ()))
+    step = onnx.get("size_step")
+    any_size = "" if step is None else f", any height and width{'' if step == 1 else f' in steps of {step}'} ({sizes})"
     return (
         f"differs by at most {onnx['max_abs_diff']:.1e} on {_count(onnx['samples'], 'sample')}, "
-        f"predictions agree to {100 * onnx['top1_agreement']:.4g} %, batches of {batches}"
+        f"predictions agree to {100 * onnx['top1_agreement']:.4g} %, batches of {batches}{any_size}"
     )
 
 
@@ -89,6 +92,8 @@ def markdown(document: Document) -> str:
         "\n".join(f"- {what}: {sentence}" for what, sentence in facts(document)),
         *(f"> {warning}" for warning in document["warnings"]),
         *(["## Speed\n", READING, *latency_sections(document["latency"])] if document["latency"] else []),
+        "## Pictures\n" if document.get("pictures") else "",
+        *(f"{entry['title']}\n\n![{entry['title']}]({entry['file']})" for entry in document.get("pictures", ())),
         "## Widths\n",
         _table(("layer", "dense", "slim"), [(f"`{layer}`", *widths) for layer, *widths in width_rows(document)]),
         "## Protected layers (*)\n" if document["protected"] else "",

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from slimprune.budget import Plan
 from slimprune.errors import UsageError, VerificationError
 from slimprune.graph import named_tensors, with_tensors
-from slimprune.models import InputSpec, build, task_of
+from slimprune.models import InputSpec, MainOutput, build, task_of
 
 SCHEMA_VERSION = 1
 _WEIGHTS, _DESCRIPTION = "weights.safetensors", "slim.json"
@@ -37,10 +37,12 @@ class Origin:
     Attributes:
         arch: what `models.build` takes; None for a model that was handed over as an object.
         inputs: the images and classes that it was built for; None where `arch` is.
+        main_output: whether only the output "out" of several is taken, see `models.MainOutput`.
     """
 
     arch: str | None
     inputs: InputSpec | None = None
+    main_output: bool = False
 
     @property
     def is_user_code(self) -> bool:
@@ -165,7 +167,9 @@ def load(folder: str | Path, *, model: nn.Module | None = None, trust_code: bool
 
 def restore(bundle: Bundle, *, model: nn.Module | None = None, trust_code: bool = False) -> nn.Module:
     """The slim module of a bundle that was read already; see `load`."""
-    return bundle.rebuild(build_dense(bundle, trust_code=trust_code) if model is None else model)
+    if model is None:
+        return bundle.rebuild(build_dense(bundle, trust_code=trust_code))
+    return bundle.rebuild(MainOutput(model) if bundle.origin.main_output else model)
 
 
 def build_dense(bundle: Bundle, *, trust_code: bool = False) -> nn.Module:
@@ -180,7 +184,8 @@ def build_dense(bundle: Bundle, *, trust_code: bool = False) -> nn.Module:
     if bundle.origin.is_user_code and not trust_code:
         raise UsageError(f"bundle {bundle.folder} is built by the code {arch}: allow it with --trust-code")
     with torch.random.fork_rng(devices=[]):
-        return build(arch, inputs)
+        model = build(arch, inputs)
+    return MainOutput(model) if bundle.origin.main_output else model
 
 
 def module_widths(module: nn.Module) -> dict[str, dict[str, int]]:
@@ -207,8 +212,8 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _origin(arch: str | None, inputs: Mapping[str, int] | None) -> Origin:
-    return Origin(arch, InputSpec(**inputs) if inputs is not None else None)
+def _origin(arch: str | None, inputs: Mapping[str, int] | None, main_output: bool = False) -> Origin:
+    return Origin(arch, InputSpec(**inputs) if inputs is not None else None, main_output)
 
 
 def _check_fit(folder: Path, dense: Mapping[str, Tensor], slim: Mapping[str, Tensor]) -> None:

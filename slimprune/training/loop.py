@@ -14,11 +14,12 @@ from slimprune.errors import DataError, SlimpruneError
 from slimprune.training.batches import Batches, count_batches, on_device, set_epoch
 from slimprune.training.checkpoint import Checkpoint
 from slimprune.training.evaluation import tested
+from slimprune.training.losses import Loss
 from slimprune.training.metrics import Metric
 from slimprune.training.replicas import rank
 from slimprune.training.result import EpochRecord, Progress, TrainResult
 from slimprune.training.settings import TrainSettings, find_device, learning_rate
-from slimprune.training.step import Loss, Step
+from slimprune.training.step import Step
 from slimprune.training.way import open_way
 
 SILENT = Progress()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from slimprune.errors import DataError, UnsupportedModelError
+from slimprune.training.masks import foreground_logits, plain_mask
 
 
 @dataclass(frozen=True)
@@ -47,27 +48,12 @@ def _count_top1(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return correct, correct.new_full((1,), target.numel())
 
 
-def _foreground(output: Tensor) -> Tensor:
-    """Logits [N, 1, H, W] or [N, H, W] (above 0), or [N, 2, H, W] (second above first) -> mask [N, H, W]."""
-    if output.ndim == 3:
-        return output > 0
-    if output.ndim == 4 and output.shape[1] == 1:
-        return output[:, 0] > 0
-    if output.ndim == 4 and output.shape[1] == 2:
-        return output[:, 1] > output[:, 0]
-    raise UnsupportedModelError(f"expected logits [N, 1 or 2, H, W] or [N, H, W] for miou, got {list(output.shape)}")
-
-
 def _count_iou(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits and masks of 0 and 1 ([N, 1, H, W] or [N, H, W]) -> pixels in the intersection and in the union.
+    """Logits (see `foreground_logits`) and masks of 0 and 1 -> pixels in the intersection and in the union.
 
     The first entry of each is the background's, the second the foreground's.
     """
-    predicted = _foreground(output)
-    true = (target[:, 0] if target.ndim == 4 else target) > 0.5
-    if true.shape != predicted.shape:
-        found = f"{list(predicted.shape)} and {list(true.shape)}"
-        raise UnsupportedModelError(f"expected output and mask of one size for miou, got {found}")
+    predicted, true = foreground_logits(output, target) > 0, plain_mask(target) > 0.5
     both, either = (predicted & true).sum(), (predicted | true).sum()
     pixels = true.numel()
     return torch.stack([pixels - either, both]), torch.stack([pixels - both, either])

@@ -13,10 +13,9 @@ from torch.optim import SGD
 
 from slimprune.errors import UnsupportedModelError
 from slimprune.training.evaluation import as_tensor
+from slimprune.training.losses import Loss
 from slimprune.training.recording import Note, Recorded
 from slimprune.training.state import fill_state, state_tensors
-
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Step(Protocol):

@@ -12,10 +12,11 @@ from torch.optim import SGD
 from slimprune.errors import UnsupportedModelError
 from slimprune.training.evaluation import Forward, eager_forward
 from slimprune.training.layout import channels_last, channels_last_weights
+from slimprune.training.losses import Loss
 from slimprune.training.lowering import LoweredWeights
 from slimprune.training.recording import Note, Recorded
 from slimprune.training.settings import TrainSettings
-from slimprune.training.step import CapturedStep, EagerStep, FittingLoss, Loss, Step
+from slimprune.training.step import CapturedStep, EagerStep, FittingLoss, Step
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,9 @@ def labelled(count: int = 23, size: int = 8, augmentation: Augmentation | None =
 def masked(count: int = 9, size: int = 8) -> TensorData:
     """Random black and white images; each image's mask is the image itself."""
     masks = torch.randint(0, 2, (count, 1, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return TensorData.from_arrays("masks", masks * 255, masks, masks * 255, masks, augmentation=Augmentation(flip=True))
+    return TensorData.from_arrays(
+        "masks", masks * 255, masks, masks * 255, masks, augmentation=Augmentation(flip=True, turn=True)
+    )
 
 
 def write_image(path: Path, colour: object = (10, 20, 30), size: tuple[int, int] = (8, 8), mode: str = "RGB") -> Path:

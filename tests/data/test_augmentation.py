@@ -9,13 +9,14 @@ from slimprune.data.augmentation import (
     draw,
     move,
     seeded_generator,
+    turn,
 )
 
 IMAGE = torch.arange(1, 13, dtype=torch.uint8).view(1, 1, 3, 4)
 
 
-def draws(down: int = 0, right: int = 0, mirrored: bool = False, upended: bool = False) -> Draws:
-    return Draws(torch.tensor([down]), torch.tensor([right]), torch.tensor([mirrored]), torch.tensor([upended]))
+def draws(down: int = 0, right: int = 0, mirrored: bool = False, upended: bool = False, turned: bool = False) -> Draws:
+    return Draws(*(torch.tensor([choice]) for choice in (down, right, mirrored, upended, turned)))
 
 
 def moved(image: Tensor, choice: Draws) -> list[list[int]]:
@@ -70,7 +71,38 @@ def test_draws_reach_all_offsets_evenly():
 def test_only_masks_are_upended_and_nothing_happens_without_augmentation():
     assert draw(seeded_generator(0, 0, 0), 99, Augmentation(flip=True), segmentation=True).upended.any()
     still = draw(seeded_generator(0, 0, 0), 99, Augmentation(), segmentation=True)
-    assert not any(part.any() for part in (still.down, still.right, still.mirrored, still.upended))
+    assert not any(part.any() for part in (still.down, still.right, still.mirrored, still.upended, still.turned))
+
+
+def test_turning_comes_after_all_other_draws():
+    plain, turning = (
+        draw(seeded_generator(3, 0, 0), 50, Augmentation(2, flip=True, turn=turn), segmentation=True)
+        for turn in (False, True)
+    )
+    for name in ("down", "right", "mirrored", "upended"):
+        assert torch.equal(getattr(plain, name), getattr(turning, name))
+    assert not plain.turned.any()
+    assert 10 < int(turning.turned.sum()) < 40
+
+
+SQUARE = torch.tensor([[1, 2], [3, 4]], dtype=torch.uint8).view(1, 1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (draws(), [[1, 2], [3, 4]]),
+        (draws(mirrored=True), [[2, 1], [4, 3]]),
+        (draws(upended=True), [[3, 4], [1, 2]]),
+        (draws(mirrored=True, upended=True), [[4, 3], [2, 1]]),  # half a turn
+        (draws(turned=True), [[1, 3], [2, 4]]),  # exchanged rows and columns
+        (draws(turned=True, mirrored=True), [[3, 1], [4, 2]]),  # a quarter turn clockwise
+        (draws(turned=True, upended=True), [[2, 4], [1, 3]]),  # a quarter turn the other way
+        (draws(turned=True, mirrored=True, upended=True), [[4, 2], [3, 1]]),
+    ],
+)
+def test_the_eight_positions_of_a_square(choice: Draws, expected: list[list[int]]):
+    assert moved(turn(SQUARE, choice), choice) == expected
 
 
 def test_generators_depend_on_every_number_of_the_triple():
@@ -89,7 +121,8 @@ def test_generators_depend_on_every_number_of_the_triple():
         (64, 64, False, Augmentation(4, True)),
         (224, 224, False, Augmentation(28, True)),
         (96, 80, False, Augmentation(10, True)),
-        (256, 256, True, Augmentation(0, True)),
+        (256, 256, True, Augmentation(0, True, turn=True)),
+        (256, 192, True, Augmentation(0, True)),
     ],
 )
 def test_default_augmentation(height: int, width: int, segmentation: bool, expected: Augmentation):

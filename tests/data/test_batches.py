@@ -1,10 +1,12 @@
 import sys
-from itertools import islice
+from itertools import islice, product
 
 import pytest
 import torch
 
 from slimprune.data import Augmentation
+from slimprune.data.augmentation import Draws
+from slimprune.data.batches import Preparation
 from slimprune.errors import UsageError
 
 from .asserts import assert_equal_batches, labelled, masked, stored
@@ -95,6 +97,26 @@ def test_masks_move_along_with_their_images():
     assert not torch.equal(moved, still)
     for images, masks in (*data.train_batches(3), *islice(data.scoring_batches(3), 4)):
         torch.testing.assert_close(stored(data, images), masks * 255, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("choices", list(product([False, True], repeat=3)))
+def test_a_marked_pixel_and_its_mask_move_to_one_place(choices: tuple[bool, bool, bool]):
+    mirrored, upended, turned = choices
+    images = torch.zeros(1, 2, 5, 5, dtype=torch.uint8)
+    images[0, :, 1, 3] = 255
+    preparation = Preparation(torch.zeros(2, 1, 1), torch.ones(2, 1, 1), Augmentation(flip=True, turn=True), True)
+    draws = Draws(*(torch.tensor([choice]) for choice in (0, 0, mirrored, upended, turned)))
+    moved, mask = preparation(images, images[:, :1] // 255, draws)
+    row, column = (3, 1) if turned else (1, 3)
+    place = (4 - row if upended else row, 4 - column if mirrored else column)
+    assert mask[0].nonzero().tolist() == [[0, *place]]
+    assert moved[0].nonzero().tolist() == [[0, *place], [1, *place]]
+    assert float(moved.max()) == 1.0
+
+
+def test_a_square_comes_in_all_eight_positions():
+    masks = [mask for _, mask in islice(masked(count=1).scoring_batches(1), 200)]
+    assert len({tuple(mask.flatten().tolist()) for mask in masks}) == 8
 
 
 def test_a_scoring_batch_is_the_same_whenever_it_is_asked_for():

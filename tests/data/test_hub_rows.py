@@ -63,6 +63,24 @@ def test_a_pixel_above_127_belongs_to_the_mask():
     assert samples.brightest_mask_value(100) == 255
 
 
+def masks_of(*values: int) -> Rows:
+    return Rows([{"image": cell(Image.new("L", (2, 2))), "mask": cell(Image.new("L", (2, 2), v))} for v in values])
+
+
+def test_masks_of_zero_and_one_keep_their_values_and_take_no_other():
+    samples = RowSamples(masks_of(0, 1, 2), "train", MASKED, zero_one=True)
+    assert [int(samples[index][1].max()) for index in (0, 1)] == [0, 1]
+    message = "expected a mask of 0 and 1, as others of its set, in row 2 of train, column 'mask', got 2"
+    with pytest.raises(DataError, match=message):
+        samples[2]
+
+
+def test_the_brightest_value_is_looked_for_until_a_mask_is_not_empty():
+    assert RowSamples(masks_of(0, 0, 1, 2), "train", MASKED).brightest_mask_value(1) == 1
+    assert RowSamples(masks_of(1, 0, 2), "train", MASKED).brightest_mask_value(3) == 2
+    assert RowSamples(masks_of(0, 0), "train", MASKED).brightest_mask_value(1) == 0
+
+
 def test_masks_are_framed_like_their_images():
     image = random_image(0, 30, 10)
     bright = image.convert("L").point(lambda value: 255 * (value > 127))

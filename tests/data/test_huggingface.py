@@ -54,6 +54,16 @@ def test_masks(tmp_path: Path):
     assert data.parts["train"][1].flatten(1).float().mean(dim=1).tolist() == [0, 1, 0, 1, 0, 1]
 
 
+@pytest.mark.parametrize("bright", [1, 255])
+def test_masks_of_zero_and_one_and_of_black_and_white_are_alike(tmp_path: Path, bright: int):
+    masks = [Image.new("L", (8, 8), bright * (seed % 2)) for seed in range(6)]
+    features = {"image": datasets.Image(), "mask": datasets.Image()}
+    grey = [image.convert("L") for image in IMAGES]
+    data = load_huggingface("it", write(tmp_path / "a", {"image": grey, "mask": masks}, features))
+    assert_describes_itself(data)
+    assert data.parts["test"][1].flatten(1).float().mean(dim=1).tolist() == [0, 1, 0, 1, 0, 1]
+
+
 def test_large_data_is_streamed_alike(tmp_path: Path):
     folder = pets(tmp_path / "pets")
     held, streamed = load_huggingface("it", folder), load_huggingface("it", folder, stream_above=0)
@@ -107,9 +117,9 @@ REFUSED = [
     ({"a": IMAGES, "x": LABELS, "y": LABELS}, {"a": IMAGE, "x": CLASSES, "y": CLASSES}, "got x, y of a, x, y"),
     ({"a": IMAGES, "label": [-1] * 6}, {"a": IMAGE, "label": CLASSES}, "a known label in row 0 of train in .* got -1"),
     (
-        {"a": IMAGES, "mask": [Image.new("L", (8, 8), 1)] * 6},
+        {"a": IMAGES, "mask": [Image.new("L", (8, 8), 2)] * 6},
         {"a": IMAGE, "mask": IMAGE},
-        "expected masks of 0 and 255 in .* got a largest value of 1",
+        "expected masks of 0 and 1 or of 0 and 255 in .* got a largest value of 2",
     ),
 ]
 

@@ -1,10 +1,11 @@
 import dataclasses
 
 import pytest
+import torch
 
 from slimprune.data import ImageData
 
-from .asserts import assert_equal_batches, labelled
+from .asserts import assert_equal_batches, labelled, masked
 
 
 def test_image_data_is_abstract_and_frozen():
@@ -24,3 +25,8 @@ def test_means_are_in_units_of_the_full_scale():
     data = labelled(50)
     expected = data.parts["train"][0].double().mean(dim=(0, 2, 3)) / 255
     assert data.mean == pytest.approx(expected.tolist())
+
+
+@pytest.mark.parametrize("data", [labelled(), masked()], ids=["colour", "grey"])
+def test_pixels_are_those_that_were_stored(data: ImageData):
+    assert torch.equal(data.pixels(data.samples(5)), data.parts["test"][0][:5])

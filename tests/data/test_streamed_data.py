@@ -67,7 +67,7 @@ def test_size_decides_where_data_lies():
 def test_both_ways_are_augmented_alike():
     parts = [Stored(*masked().parts[part]) for part in ("train", "test")]
     for limit in (0, 10**9):
-        assert hold_or_stream("it", *parts, ("mask",), limit).augmentation == Augmentation(0, True)
+        assert hold_or_stream("it", *parts, ("mask",), limit).augmentation == Augmentation(0, True, turn=True)
 
 
 def test_fewer_samples_are_the_same_ones_in_memory_and_streamed():

@@ -48,3 +48,9 @@ def test_not_augmented_unless_asked():
 def test_a_part_is_not_copied_where_it_already_lies():
     data = labelled()
     assert data.store("train", torch.device("cpu")).images.data_ptr() == data.parts["train"][0].data_ptr()
+
+
+def test_only_square_images_are_turned():
+    images, masks = torch.zeros(2, 3, 4, 6, dtype=torch.uint8), torch.zeros(2, 1, 4, 6, dtype=torch.uint8)
+    with pytest.raises(UsageError, match=r"^expected square images to turn, got 4x6$"):
+        TensorData.from_arrays("it", images, masks, images, masks, augmentation=Augmentation(turn=True))

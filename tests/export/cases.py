@@ -31,6 +31,30 @@ class Segmenter(nn.Module):
         return self.out(torch.cat([high, self.up(low), wide], dim=1))
 
 
+class InSteps(nn.Module):
+    """Takes heights and widths that are multiples of a number, as a U-Net without padding does."""
+
+    def __init__(self, step, outputs=1):
+        super().__init__()
+        self.step = step
+        self.down, self.up = nn.Conv2d(3, 4, step, stride=step), nn.ConvTranspose2d(4, outputs, step, stride=step)
+        self.skip = nn.Conv2d(3, outputs, 1)
+
+    def forward(self, x):
+        return self.up(self.down(x)) + self.skip(x)
+
+
+class OneSize(nn.Module):
+    """Adds a map that was learned for one size."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.position = nn.Conv2d(3, 2, 1), nn.Parameter(torch.randn(2, 8, 8))
+
+    def forward(self, x):
+        return self.conv(x) + self.position
+
+
 def seeded(make, *arguments):
     """A network with batch-norm statistics of its own, in training mode."""
     with torch.random.fork_rng():

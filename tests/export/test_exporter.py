@@ -4,6 +4,7 @@ import sys
 import warnings
 
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -11,7 +12,7 @@ from torch import nn
 from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.export import export_onnx, read_metadata
 
-from .cases import Classifier, Segmenter, images, seeded
+from .cases import Classifier, InSteps, OneSize, Segmenter, images, seeded
 
 
 def test_the_file_is_described_and_its_graph_has_a_free_batch(classifier, tmp_path):
@@ -25,6 +26,59 @@ def test_the_file_is_described_and_its_graph_has_a_free_batch(classifier, tmp_pa
     assert (source.name, target.name) == ("input", "output")
     shapes = [[dim.dim_param or dim.dim_value for dim in end.type.tensor_type.shape.dim] for end in (source, target)]
     assert shapes == [["batch", 3, 8, 8], ["batch", 5]]
+
+
+def run(path, inputs):
+    session = onnxruntime.InferenceSession(path)
+    return torch.from_numpy(session.run(None, {"input": inputs.numpy()})[0])
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "bilinear"])
+def test_a_u_net_takes_any_batch_height_and_width(upsampling, tmp_path):
+    from slimprune.models import InputSpec, build
+
+    model = build(f"unet:depth=3,width=4,upsampling={upsampling}", InputSpec(3, 16, 24, 1))
+    model(torch.randn(4, 3, 16, 24))
+    file = export_onnx(model, torch.randn(1, 3, 16, 24), tmp_path / "model.onnx")
+    [source] = onnx.load(file.path).graph.input
+    assert [dim.dim_param or dim.dim_value for dim in source.type.tensor_type.shape.dim] == [
+        "batch", 3, "height", "width",
+    ]  # fmt: skip
+    assert file.size_step == 1
+    for batch, height, width in ((1, 16, 24), (3, 32, 48), (2, 13, 7), (1, 1, 1), (5, 19, 40)):
+        inputs = torch.randn(batch, 3, height, width)
+        with torch.no_grad():
+            torch.testing.assert_close(run(file.path, inputs), model.eval()(inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_steps_of_height_and_width_stand_in_the_file(tmp_path):
+    model = InSteps(4).eval()
+    file = export_onnx(model, images(1), tmp_path / "model.onnx")
+    assert file.size_step == 4
+    for height, width in ((8, 8), (4, 12), (40, 8)):
+        inputs = torch.randn(2, 3, height, width)
+        with torch.no_grad():
+            torch.testing.assert_close(run(file.path, inputs), model(inputs), rtol=1e-4, atol=1e-5)
+
+
+class Halves(nn.Module):
+    """Follows any size in torch; for an exporter, what it does depends on the height."""
+
+    def __init__(self):
+        super().__init__()
+        self.small, self.large = nn.Conv2d(3, 1, 1), nn.Conv2d(3, 1, 1)
+
+    def forward(self, x):
+        return self.small(x) if x.shape[2] < 9 else self.large(x)
+
+
+@pytest.mark.parametrize("model", [OneSize(), Halves()])
+def test_other_models_keep_their_size_and_a_free_batch(model, tmp_path):
+    file = export_onnx(model, images(1), tmp_path / "model.onnx")
+    assert file.size_step is None
+    [source] = onnx.load(file.path).graph.input
+    assert [dim.dim_param or dim.dim_value for dim in source.type.tensor_type.shape.dim] == ["batch", 3, 8, 8]
+    torch.testing.assert_close(run(file.path, images(5)), model.eval()(images(5)).detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_equal_models_give_equal_bytes_and_metadata_is_part_of_them(tmp_path):

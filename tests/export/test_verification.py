@@ -11,7 +11,7 @@ from slimprune.errors import DataError, UsageError, VerificationError
 from slimprune.export import OnnxCheck, export_onnx, verify_onnx
 from slimprune.export.verification import _agrees
 
-from .cases import Segmenter, images, seeded
+from .cases import InSteps, Segmenter, images, seeded
 
 
 def test_a_right_file_passes_and_the_model_is_left_as_it_was(classifier, written):
@@ -30,6 +30,33 @@ def test_a_segmentation_network_passes_at_every_batch_size(outputs, tmp_path):
     check = verify_onnx(model, tmp_path / "model.onnx", images(9), batches=(1, 4, 9, 64))
     assert check.max_abs_diff < 1e-5
     assert check.batches == (1, 4, 9, 64)
+
+
+def test_a_file_of_free_size_is_compared_at_other_sizes(tmp_path):
+    model = seeded(InSteps, 1)
+    export_onnx(model, images(3), tmp_path / "model.onnx")
+    check = verify_onnx(model, tmp_path / "model.onnx", images(9))
+    assert (check.size_step, check.sizes) == (1, ((9, 11), (4, 9), (8, 6)))
+    assert check.max_abs_diff < 1e-5
+
+
+class Edge(nn.Module):
+    """Differs from `InSteps` only where there is a ninth row."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        y = self.inner(x)
+        return torch.cat([y[:, :, :8], y[:, :, 8:] + 1], dim=2)
+
+
+def test_a_file_that_is_wrong_at_other_sizes_only_is_refused(tmp_path):
+    model = seeded(InSteps, 1)
+    export_onnx(model, images(3), tmp_path / "model.onnx")
+    with pytest.raises(VerificationError, match=r"within 0\.0001 of torch's from .*, got 1"):
+        verify_onnx(Edge(model), tmp_path / "model.onnx", images(9))
 
 
 def test_channels_last_samples_and_double_models_are_compared_in_float32(classifier, written):

@@ -45,11 +45,11 @@ def test_exports(upsampling: str):
     assert_exports_with_any_batch(build("unet", f"depth=2,width=4,upsampling={upsampling}", SMALL), SMALL)
 
 
-@pytest.mark.parametrize(("height", "width"), [(16, 20), (20, 16)])
-def test_sides_must_be_divisible(height: int, width: int):
-    message = f"expected height and width divisible by 8 for unet depth 3, got {height}x{width}"
-    with pytest.raises(UsageError, match=message):
-        build("unet", "depth=3", InputSpec(3, height, width, 1))
+@pytest.mark.parametrize("upsampling", ["transposed", "bilinear"])
+@pytest.mark.parametrize(("height", "width"), [(16, 20), (20, 16), (13, 7), (1, 1), (9, 32)])
+def test_any_size_will_do(upsampling: str, height: int, width: int):
+    inputs = InputSpec(3, height, width, 1)
+    assert_maps(build("unet", f"depth=3,width=2,upsampling={upsampling}", inputs), inputs, 1, height, width)
 
 
 def test_options_have_defaults():

@@ -28,8 +28,9 @@ def test_the_document_has_the_fields_of_the_design(report: Report) -> None:
     assert document["saliency"].keys() == {"criterion", "steps", "draws", "stability", "seconds", "peak_bytes"}
     assert document["training"].keys() == {"epochs", "top1", "best", "final", "seconds", "history"}
     assert document["onnx"].keys() == {
-        "path", "opset", "max_abs_diff", "top1_agreement", "samples", "batches", "bytes",
+        "path", "opset", "max_abs_diff", "top1_agreement", "samples", "batches", "size_step", "sizes", "bytes",
     }  # fmt: skip
+    assert document["pictures"] == []
     assert document["widths"][0].keys() == {"group", "layer", "dense", "slim"}
     assert document["protected"] == [{"layer": "8", "reason": "model output"}]
 

@@ -44,6 +44,20 @@ def test_protected_layers_are_marked_and_explained_once_per_reason() -> None:
     assert protected_rows(changed) == [("x", "a, b"), ("y", "head")]
 
 
+def test_pictures_are_shown_with_their_titles() -> None:
+    entry = {"title": "Test image 1, worst of 9", "file": "a.pictures/image-1.png"}
+    page = markdown(document(pictures=[entry]))
+    assert "## Pictures\n\nTest image 1, worst of 9\n\n![Test image 1, worst of 9](a.pictures/image-1.png)" in page
+    assert "## Pictures" not in markdown(document(pictures=[]))
+
+
+@pytest.mark.parametrize(("step", "said"), [(1, ""), (16, " in steps of 16")])
+def test_free_sizes_are_said(step: int, said: str) -> None:
+    onnx = {**ONNX, "size_step": step, "sizes": [[17, 19], [8, 17]]}
+    assert verification(onnx) == f"{verification(ONNX)}, any height and width{said} (17x19, 8x17)"
+    assert verification({**ONNX, "size_step": None, "sizes": []}) == verification(ONNX)
+
+
 def test_facts_without_scoring_and_training() -> None:
     assert facts(document()) == [
         ("budget", "75.05 % of params removed (75 % asked), rule global"),

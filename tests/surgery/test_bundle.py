@@ -8,7 +8,7 @@ import torch
 from slimprune.budget import Budget, CostModel, allocate
 from slimprune.errors import UsageError, VerificationError
 from slimprune.graph import find_groups
-from slimprune.models import InputSpec, build
+from slimprune.models import InputSpec, MainOutput, build
 from slimprune.surgery import Origin, load, read, save, slim
 from tests.networks import EXAMPLE, Depthwise, toy
 
@@ -50,6 +50,27 @@ def test_it_reloads_bit_equal(made):
         assert torch.equal(load(folder)(inputs), found.module.eval()(inputs))
 
 
+class Mapped(torch.nn.Module):
+    """Gives a mapping."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv2d(8, 1, 1)
+
+    def forward(self, x):
+        return {"out": self.head(self.body(x).relu())}
+
+
+def test_the_main_output_of_a_model_that_was_handed_over_reloads(tmp_path):
+    dense, inputs = Mapped(), torch.randn(2, 3, 8, 8)
+    found = slimmed(MainOutput(dense), inputs)
+    origin = Origin(None, main_output=True)
+    save(found.module, found.plan, tmp_path / "net.slim", origin=origin, recipe={}, results={})
+    assert read(tmp_path / "net.slim").origin == origin
+    with torch.no_grad():
+        assert torch.equal(load(tmp_path / "net.slim", model=dense)(inputs), found.module.eval()(inputs))
+
+
 def test_it_reloads_in_another_process(made, tmp_path):
     folder, found = made
     inputs = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -70,6 +91,7 @@ def test_what_it_says_of_itself(made):
     assert description["architecture"] == {
         "arch": "resnet20",
         "inputs": {"channels": 3, "height": 16, "width": 16, "classes": 4},
+        "main_output": False,
     }
     stem = description["widths"]["conv1"]
     assert stem["out_channels"] == found.plan.widths["conv1"]

@@ -1,0 +1,69 @@
+"""ONNX models in onnxruntime, on the CPU and without a word."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import torch
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+from torch import Tensor
+
+from slimprune.errors import VerificationError
+from slimprune.export.onnx_file import first_line
+
+# onnxruntime's errors have no common parent, and newer versions add to them.
+_RUNTIME_ERRORS: tuple[type[Exception], ...] = (
+    RuntimeError,
+    *(kind for kind in vars(runtime).values() if isinstance(kind, type) and issubclass(kind, Exception)),
+)
+
+_INVALID: tuple[type[Exception], ...] = (
+    onnx.checker.ValidationError,
+    onnx.shape_inference.InferenceError,
+    *_RUNTIME_ERRORS,
+)
+
+_FATAL = 4
+
+
+def open_session(data: bytes, path: Path) -> onnxruntime.InferenceSession:
+    """A session of a model that is valid ONNX.
+
+    Args:
+        data: The serialised model.
+        path: What the message names.
+
+    Raises:
+        VerificationError: If the model is not valid.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL
+    try:
+        onnx.checker.check_model(data, full_check=True)
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except _INVALID as error:
+        raise VerificationError(f"expected a valid ONNX model in {path}, got {first_line(error)}") from error
+
+
+def outputs_of(session: onnxruntime.InferenceSession, parts: Iterable[Tensor], expected: Tensor) -> Tensor:
+    """The outputs of all parts in one tensor.
+
+    Args:
+        session: Of a model with one input and one output.
+        parts: Batches of inputs.
+        expected: Gives the shape.
+
+    Raises:
+        VerificationError: If the model cannot be run, or its outputs have another shape.
+    """
+    name = session.get_inputs()[0].name
+    try:
+        rows = [torch.from_numpy(session.run(None, {name: part.numpy()})[0]) for part in parts]
+    except _RUNTIME_ERRORS as error:
+        raise VerificationError(f"expected a model that onnxruntime can run, got {first_line(error)}") from error
+    shapes = {row.shape[1:] for row in rows}
+    if shapes != {expected.shape[1:]} or sum(map(len, rows)) != len(expected):
+        found = [list(row.shape) for row in rows]
+        raise VerificationError(f"expected outputs {list(expected.shape)} in all, got batches of {found}")
+    return torch.cat(rows)

@@ -1,0 +1,85 @@
+"""What training minimises, by name: losses of labels and of masks."""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from slimprune.errors import UsageError
+from slimprune.training.masks import foreground_logits, plain_mask
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(output, target) of a batch -> mean loss, a scalar."""
+
+Task = Literal["classification", "segmentation"]
+
+AUTO = "auto"
+SMOOTHING = 1.0
+"""Pixels added to both sides of dice's ratio, so that images without foreground have a loss and a gradient."""
+
+
+def binary_cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    """Mean over all pixels of -(t log p + (1 - t) log(1 - p)), with p = sigmoid(logit).
+
+    Args:
+        output: Logits [N, 1, H, W] or [N, H, W], or [N, 2, H, W] of background and foreground.
+        target: Masks [N, 1, H, W] or [N, H, W] in [0, 1].
+
+    Raises:
+        UnsupportedModelError: If the shapes do not fit.
+    """
+    return F.binary_cross_entropy_with_logits(*_logits_and_mask(output, target))
+
+
+def soft_dice(output: Tensor, target: Tensor) -> Tensor:
+    """Mean over images of 1 - (2 sum p t + 1) / (sum p + sum t + 1), with p = sigmoid(logit), sums over pixels.
+
+    0 where a prediction is certain and right, an empty one of an empty mask included. After Milletari, Navab and Ahmadi
+    (V-Net, 3DV 2016, section 3), with plain in place of squared sums.
+
+    Args:
+        output: As in `binary_cross_entropy`.
+        target: Likewise.
+
+    Raises:
+        UnsupportedModelError: If the shapes do not fit.
+    """
+    logits, mask = _logits_and_mask(output, target)
+    share = logits.sigmoid()
+    overlap, sizes = (share * mask).sum((1, 2)), (share + mask).sum((1, 2))
+    return (1 - (2 * overlap + SMOOTHING) / (sizes + SMOOTHING)).mean()
+
+
+def cross_entropy_and_dice(output: Tensor, target: Tensor) -> Tensor:
+    """The sum of `binary_cross_entropy` and `soft_dice`."""
+    return binary_cross_entropy(output, target) + soft_dice(output, target)
+
+
+def _logits_and_mask(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Both [N, H, W], at least in single precision: bfloat16 cannot count the pixels of an image."""
+    logits = foreground_logits(output, target)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits, plain_mask(target).to(logits.dtype)
+
+
+LOSSES: Mapping[Task, Mapping[str, Loss]] = {
+    "classification": {"cross-entropy": F.cross_entropy},
+    "segmentation": {"bce": binary_cross_entropy, "dice": soft_dice, "bce+dice": cross_entropy_and_dice},
+}
+"""By task and name; the first of a task is what `auto` stands for."""
+
+
+def find_loss(name: str, task: Task) -> Loss:
+    """The loss of that name, or the task's own for `auto`.
+
+    Raises:
+        UsageError: If the task has no such loss.
+    """
+    losses = LOSSES[task]
+    if name == AUTO:
+        return next(iter(losses.values()))
+    if name not in losses:
+        raise UsageError(f"expected a loss for {task} ({', '.join([AUTO, *losses])}), got {name!r}")
+    return losses[name]
