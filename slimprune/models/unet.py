@@ -144,10 +144,6 @@ def build(name: str, options: str, inputs: InputSpec) -> nn.Module:
 
 
 FAMILY = Family(
-    (
-        Architecture(
-            "unet", SEGMENTATION, "U-Net with batch norm; unet:depth=4,width=64,upsampling=transposed|bilinear"
-        ),
-    ),
+    (Architecture("unet", SEGMENTATION, "U-Net with batch norm; unet:depth=4,width=64,upsampling=bilinear"),),
     build,
 )
