@@ -140,7 +140,7 @@ def test_segmentation(masked_data: str, tmp_path: Path) -> None:
     assert 3 <= len(pictures) <= 5
     assert all("mean IoU dense" in entry["title"] for entry in pictures)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "unet.onnx", "unet.pictures", "unet.report.json", "unet.report.md", "unet.slim",
+        "unet.onnx", "unet.pictures", "unet.report.html", "unet.report.json", "unet.report.md", "unet.slim",
     ]  # fmt: skip
 
 
