@@ -123,7 +123,7 @@ BAD_INPUT = [
     ("bench no.slim", 2, "expected the folder of a bundle, got no.slim"),
     ("bench is.onnx", 5, "bundle is.onnx cannot be read"),
     ("bench {bundle}", 2, "allow it with --trust-code"),
-    ("{bench} --engine tensorrt", 2, "expected an engine (torch, torch-captured, onnxruntime, "),
+    ("{bench} --engine tensorrt", 2, "expected an engine (torch, torch-nhwc, torch-captured, onnxruntime, "),
     ("{bench} --engine torch,tensorrt", 2, "), got 'tensorrt'"),
     ("{bench} --engine torch-captured --device cpu", 2, "engine torch-captured needs a CUDA device, got cpu"),
     ("{bench} --engine onnxruntime-cuda --device cpu", 2, "engine onnxruntime-cuda needs a CUDA device, got cpu"),
