@@ -1,14 +1,16 @@
 """Slim vision models: prune channels before training by meta-gradients, prove the surgery, train, export."""
 
 from slimprune.benching import bench
-from slimprune.budget import Budget, CostModel, Plan, allocate
+from slimprune.budget import Budget, CostModel, LatencyModel, Plan, allocate
 from slimprune.comparison import compare
 from slimprune.data import TensorData
 from slimprune.data import load as load_data
+from slimprune.deployment import Deployment, NetworkClock
 from slimprune.errors import SlimpruneError
 from slimprune.export import export_onnx, verify_onnx
 from slimprune.graph import ChannelGroup, find_groups
 from slimprune.inspecting import inspect
+from slimprune.latency import latency_model
 from slimprune.measure import PeakMemory, Sampling, count_macs, device_name
 from slimprune.models import InputSpec, build
 from slimprune.pipeline import compress
@@ -25,8 +27,11 @@ __all__ = [
     "Budget",
     "ChannelGroup",
     "CostModel",
+    "Deployment",
     "InputSpec",
     "Inspection",
+    "LatencyModel",
+    "NetworkClock",
     "Origin",
     "PeakMemory",
     "Plan",
@@ -52,6 +57,7 @@ __all__ = [
     "export_onnx",
     "find_groups",
     "inspect",
+    "latency_model",
     "load",
     "load_data",
     "mean_iou",

@@ -242,7 +242,7 @@ def _outcome(result: TrainResult, cost: Cost, work: Workload) -> Record:
         "final": result.final,
         "best": result.best,
         "train_loss": result.history[-1].train_loss,
-        **asdict(cost),
+        **cost.to_json(),
         "training_seconds": result.seconds,
         "environment": environment(work.example.device),
     }

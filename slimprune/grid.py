@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from slimprune.errors import UsageError
-from slimprune.recipe import CRITERION_OPTIONS, SCORED_RULES, Recipe, make_recipe, validated
+from slimprune.recipe import AUTO, CRITERION_OPTIONS, SCORED_RULES, Recipe, make_recipe, validated
 from slimprune.saliency.registry import criteria
 
 Kind = Literal["dense", "row", "uniform", "twin"]
@@ -41,6 +41,7 @@ TRAINING = (
     "device",
 )
 """Fields that all rows share: rows that are trained differently cannot be compared."""
+TIMED = ("engine", "bench_batch", "bench_threads")
 PER_CELL = ("ratio", "of", "and", "also", "seed", "out", "train_dense")
 """Fields that the grid fills in."""
 
@@ -181,6 +182,7 @@ def make_grid(settings: Mapping[str, Any]) -> Grid:
     _check_fields("base", grid.base, PER_CELL)
     for name, fields in grid.rows.items():
         _check_fields(f"row {name!r}", fields, (*PER_CELL, *TRAINING))
+    _check_untimed(grid)
     _check_names(grid)
     _check_base_options(grid)
     for budget in grid.budgets:
@@ -234,6 +236,20 @@ def _check_fields(where: str, fields: Mapping[str, Any], refused: Sequence[str])
             raise UsageError(f"{where}: expected {name} in base, since all rows are trained alike, got it here")
         if name in refused:
             raise UsageError(f"{where}: expected no {name}, which differs from cell to cell, got {fields[name]!r}")
+
+
+def _check_untimed(grid: Grid) -> None:
+    """Measured widths differ from machine to machine and from run to run: no twin could have those of the winner."""
+    for budget in grid.budgets:
+        limits = parsed_budget(budget)
+        if "latency" in (limits["of"], *limits["and"]):
+            raise UsageError(f"budgets: expected what can be counted (params, macs, channels), got {budget!r}")
+    for fields in (grid.base, *grid.rows.values()):
+        if fields.get("round_to") == AUTO:
+            raise UsageError("expected round_to as a number in a comparison, got auto, which depends on measured times")
+        for name in TIMED:
+            if name in fields:
+                raise UsageError(f"expected no {name} in a comparison, whose plans are not timed, got {fields[name]!r}")
 
 
 def _check_names(grid: Grid) -> None:

@@ -15,6 +15,7 @@ from slimprune.data import Batch, data_sets, load
 from slimprune.errors import UsageError, VerificationError
 from slimprune.export import OnnxCheck, export_onnx, read_metadata, verify_onnx
 from slimprune.graph import Proof
+from slimprune.latency import check_timing, timed
 from slimprune.measure import ENGINES
 from slimprune.models import architectures
 from slimprune.outputs import Outputs, staged_outputs
@@ -82,7 +83,6 @@ def compress(
         work = _workload(recipe, own, given)
         outputs.resume_from(work.fingerprint)
         analysis = _analysed(recipe, work, outputs.stage, listener)
-        check_budget(recipe, analysis)
         start = started(recipe, work, outputs.stage / "train dense", listener)
         choice = chosen(recipe, analysis, start, listener, folder=outputs.stage)
         slimmed = proven(analysis, start.inherited, choice.plan)
@@ -115,8 +115,7 @@ def plan(*, listener: Listener = ignore, **settings: Any) -> Report:
     if recipe.when != "before-training":
         raise UsageError(f"expected when: before-training to plan without training, got {recipe.when}")
     work = _workload(recipe, None, Given())
-    analysis = analysed(recipe, work, listener)
-    check_budget(recipe, analysis)
+    analysis = _analysed(recipe, work, None, listener)
     choice = chosen(recipe, analysis, Start(work.model, work.model), listener)
     report = _reported(recipe, analysis, proven(analysis, work.model, choice.plan), choice)
     return replace(report, seconds=time.perf_counter() - began)
@@ -184,6 +183,7 @@ def _recipe(model: object, given: Given, settings: Mapping[str, Any]) -> tuple[R
     else:
         recipe = make_recipe(settings if model is None else {**settings, "arch": model}).with_defaults()
     check_names(recipe)
+    check_timing(recipe)
     return recipe, own
 
 
@@ -203,11 +203,16 @@ def _workload(recipe: Recipe, own: nn.Module | None, given: Given) -> Workload:
     return named_workload(recipe, device) if own is None else own_workload(own, given, device, recipe.seed)
 
 
-def _analysed(recipe: Recipe, work: Workload, stage: Path, listener: Listener) -> Analysis:
-    """Channel groups and costs; groups that an interrupted run left in `stage` with its plan are proven already."""
-    found = stored_choice(stage)
+def _analysed(recipe: Recipe, work: Workload, stage: Path | None, listener: Listener) -> Analysis:
+    """Channel groups and costs, for a budget that can be met.
+
+    What an interrupted run left in `stage` with its plan is proven, checked and timed already.
+    """
+    found = None if stage is None else stored_choice(stage)
     if found is None:
-        return analysed(recipe, work, listener)
+        analysis = timed(recipe, analysed(recipe, work, listener), listener)
+        check_budget(recipe, analysis)
+        return analysis
     return Analysis(work, found.plan.groups, CostModel.of(work.model, found.plan.groups, work.example))
 
 

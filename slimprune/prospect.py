@@ -12,6 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from slimprune.budget import Plan, profile
+from slimprune.latency import TimedAnalysis, settled
 from slimprune.outputs import write_whole
 from slimprune.recipe import Recipe
 from slimprune.report import Saliency, Search, Trial
@@ -98,12 +99,16 @@ def chosen(
     if found is not None:
         return found
     scores, saliency = scorer(recipe, analysis, start.scored, listener) if needs_scores(recipe) else (None, None)
+    search = None
     if recipe.rule == SEARCH:
         trials = folder / "search.json" if folder is not None else None
         plan, search = searched(recipe, analysis, start.inherited, scores, listener, store=trials)
-        choice = Choice(plan, saliency, search)
-    else:
-        choice = Choice(allocated(recipe, analysis, scores), saliency)
+        recipe = _with_rule(recipe, search.rule)
+    if isinstance(analysis, TimedAnalysis):
+        plan = settled(recipe, analysis, scores, listener)
+    elif search is None:
+        plan = allocated(recipe, analysis, scores)
+    choice = Choice(plan, saliency, search)
     if folder is not None:
         write_whole(folder / PLAN_FILE, choice.to_json())
     return choice

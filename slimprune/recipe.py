@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+)
 
 from slimprune.errors import UsageError
 
@@ -34,7 +43,16 @@ def _in_range(share: float) -> float:
     return share
 
 
-Quantity = Literal["params", "macs", "channels"]
+def _as_rounding(value: object) -> object:
+    if value is None or value == AUTO:
+        return value
+    if isinstance(value, int | str) and not isinstance(value, bool) and str(value).isdecimal() and int(value) > 0:
+        return int(value)
+    raise ValueError(f"Input should be a whole number of at least 1, or {AUTO}")
+
+
+AUTO = "auto"
+Quantity = Literal["params", "macs", "channels", "latency"]
 Share = Annotated[float, AfterValidator(_in_range)]
 Description = TypeVar("Description", bound=BaseModel)
 
@@ -84,7 +102,14 @@ class Recipe(BaseModel):
     rounds: int | None = Field(None, ge=1, description="narrowing steps of criteria that prune little by little")
     score_batch: int | None = Field(None, ge=1, description="batch size of the scoring")
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of the scoring")
-    round_to: int = Field(1, ge=1, description="widths become multiples of this")
+    round_to: Annotated[int | Literal["auto"] | None, PlainValidator(_as_rounding)] = Field(
+        None, description="widths become multiples of this; auto: of what pays by measured times"
+    )
+    engine: str | None = Field(
+        None, description="what latency is measured with (`slimprune list engines`); -cpu or -cuda behind it says where"
+    )
+    bench_batch: int | None = Field(None, ge=1, description="samples at once when latency is measured")
+    bench_threads: int | None = Field(None, ge=1, description="threads on the CPU when latency is measured")
     protect: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
         (), description="layers, by name or pattern, whose channels all stay"
     )
@@ -127,6 +152,7 @@ class Recipe(BaseModel):
         """The same recipe with the defaults of its architecture, data set and budget filled in."""
         of_task = _SEGMENTATION if (self.arch or "").startswith(SEGMENTATION_ARCHS) else {}
         defaults = {**_PAPER, **of_task, **_BY_DATA.get(self.data, {}), "rule": DEFAULT_RULES[self.of]}
+        defaults["round_to"] = AUTO if "latency" in (self.of, *self.also) else 1
         return self.model_copy(update={name: value for name, value in defaults.items() if getattr(self, name) is None})
 
 
@@ -143,11 +169,20 @@ _BY_DATA: Mapping[str, Mapping[str, Any]] = {
         "epochs": 12, "batch_size": 64, "lr": 0.05, "schedule": "cosine", "draws": 2, "score_batch": 64,
     },
 }  # fmt: skip
+BENCH_BATCH = 8
+_BY_MACHINE: Mapping[str, str] = {
+    "round_to": f"{AUTO} for latency, 1 otherwise",
+    "engine": "onnxruntime on the CPU, torch on CUDA",
+    "bench_batch": str(BENCH_BATCH),
+    "bench_threads": "all cores",
+}
 CRITERION_OPTIONS: Mapping[str, str] = {
     "steps": "steps", "inner_lr": "lr", "inner_momentum": "momentum", "rounds": "rounds",
 }  # fmt: skip
 """Field of the recipe -> name of the criterion's option."""
-DEFAULT_RULES: Mapping[str, str] = {"params": "global", "macs": "uniform", "channels": "global"}
+DEFAULT_RULES: Mapping[str, str] = {
+    "params": "global", "macs": "uniform", "channels": "global", "latency": "uniform",
+}  # fmt: skip
 """By measurement (README, "Rules, measured"); top-1 in %, short trainings on CIFAR-10:
 
     removed                     global   tempered   uses ** 0.2   uniform
@@ -158,7 +193,7 @@ DEFAULT_RULES: Mapping[str, str] = {"params": "global", "macs": "uniform", "chan
 """
 
 
-SCORED_RULES: Mapping[str, str] = {**DEFAULT_RULES, "macs": "tempered"}
+SCORED_RULES: Mapping[str, str] = {**DEFAULT_RULES, "macs": "tempered", "latency": "tempered"}
 """The best of the rules that look at scores, for comparisons of criteria."""
 
 
@@ -218,6 +253,8 @@ def default_text(name: str) -> str:
     """The default of a field in words; "" where there is nothing to say."""
     if name == "rule":
         return ", ".join(f"{rule} for {of}" for of, rule in DEFAULT_RULES.items())
+    if name in _BY_MACHINE:
+        return _BY_MACHINE[name]
     if name in CRITERION_OPTIONS:
         return "the criterion's own"
     if name in _PAPER:

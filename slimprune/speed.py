@@ -1,7 +1,7 @@
 """Two networks timed side by side, by every engine and batch size that is asked for."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -139,17 +139,17 @@ def compare_speed(
     """
     settings = settings or BenchSettings()
     comparisons, place = settings.comparisons(), settings.place
-    networks, example = [copy.deepcopy(one).cpu() for one in (reference, candidate)], _noise(2, shape)
-    macs = _macs(*(count_macs(network, example) for network in networks))
+    networks, example = [copy.deepcopy(one).cpu() for one in (reference, candidate)], noise(2, shape)
+    macs = [count_macs(network, example) for network in networks]
     rows = []
     with pinned_threads(place.threads), TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         subjects = [Subject(network) for network in networks]
         if any(engine.runs_onnx for engine, _ in comparisons):
-            subjects = [_exported(network, example, Path(folder, f"{i}.onnx")) for i, network in enumerate(networks)]
+            subjects = [exported(network, example, Path(folder, f"{i}.onnx")) for i, network in enumerate(networks)]
         for engine, batch in comparisons:
             where = engine.place(place.device, place.threads)
-            timing, measured = _compared(engine, subjects, _noise(batch, shape), where, settings.sampling, listener)
-            rows.append({**_row(engine, batch, where, timing), **measured, **_realised(timing, macs)})
+            timing, measured = _compared(engine, subjects, noise(batch, shape), where, settings.sampling, listener)
+            rows.append(timing_row(engine, batch, where, timing, measured, macs))
     return rows
 
 
@@ -181,14 +181,16 @@ def _loaded(engine: Engine, subject: Subject, inputs: Tensor, place: Place) -> t
     return call, {"peak_bytes": memory.peak_bytes - before, "kernels": count_kernels(call, place.device)}
 
 
-def _row(engine: Engine, batch: int, place: Place, timing: Timing) -> Row:
-    package = "onnxruntime" if engine.runs_onnx else "torch"
+def timing_row(engine: Engine, batch: int, place: Place, timing: Timing, measured: Row, macs: Sequence[int]) -> Row:
+    """One comparison in the form that `compare_speed` states; `measured` beside the times, `macs` dense and slim."""
+    dense, slim = macs
+    reduction = dense / max(slim, 1)
     return {
         "engine": engine.name,
         "device": device_name(place.device),
         "batch": batch,
         "threads": place.threads,
-        "version": f"{package} {versions()[package]}",
+        "version": engine_version(engine),
         "dense_ms": 1e3 * timing.first.median,
         "slim_ms": 1e3 * timing.second.median,
         "speedup": timing.speedup,
@@ -200,21 +202,24 @@ def _row(engine: Engine, batch: int, place: Place, timing: Timing) -> Row:
         "confidence": timing.confidence,
         "pairs": timing.pairs,
         "verdict": timing.verdict,
+        **measured,
+        "macs": {"dense": dense, "slim": slim, "reduction": reduction},
+        "realised_share": timing.speedup / reduction,
     }
 
 
-def _macs(dense: int, slim: int) -> dict[str, float]:
-    return {"dense": dense, "slim": slim, "reduction": dense / max(slim, 1)}
+def engine_version(engine: Engine) -> str:
+    """The package that runs the networks, and its version."""
+    package = "onnxruntime" if engine.runs_onnx else "torch"
+    return f"{package} {versions()[package]}"
 
 
-def _realised(timing: Timing, macs: Mapping[str, float]) -> Row:
-    return {"macs": dict(macs), "realised_share": timing.speedup / macs["reduction"]}
-
-
-def _exported(network: nn.Module, example: Tensor, path: Path) -> Subject:
+def exported(network: nn.Module, example: Tensor, path: Path) -> Subject:
+    """A network on the CPU with its ONNX file, written to `path`."""
     export_onnx(network, example, path)
     return Subject(network, path)
 
 
-def _noise(batch: int, shape: Sequence[int]) -> Tensor:
+def noise(batch: int, shape: Sequence[int]) -> Tensor:
+    """Synthetic inputs [N, *shape]: standard normal."""
     return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from slimprune.budget import Budget, Cost, CostModel, Plan, allocate, find_rule, target, twin
+from slimprune.budget import Budget, Cost, CostModel, Costs, Plan, allocate, find_rule, target, twin
 from slimprune.errors import BudgetError, UnsupportedModelError, UsageError
 from slimprune.graph import ChannelGroup, find_groups, free_groups
 from slimprune.measure import PeakMemory, count_macs, count_params, device_name, weight_bytes
@@ -43,12 +43,12 @@ class Analysis:
     Attributes:
         work: the workload.
         groups: all channel groups of its model.
-        costs: widths to parameters and MACs.
+        costs: widths to parameters and MACs, and to latency where that was measured.
     """
 
     work: Workload
     groups: Sequence[ChannelGroup]
-    costs: CostModel
+    costs: Costs
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +159,7 @@ def scored(recipe: Recipe, analysis: Analysis, network: nn.Module, listener: Lis
         analysis.costs,
         rule="global" if recipe.rule == SEARCH else cast(str, recipe.rule),
         floor=recipe.floor,
-        round_to=recipe.round_to,
+        round_to=multiple(recipe),
     )
     with PeakMemory(work.example.device) as memory, seeded(recipe.seed):
         scores = score(
@@ -179,6 +179,11 @@ def scored(recipe: Recipe, analysis: Analysis, network: nn.Module, listener: Lis
     return scores, Saliency(recipe.criterion, scores.steps, scores.draws, scores.stability, seconds, memory.peak_bytes)
 
 
+def multiple(recipe: Recipe) -> int:
+    """What widths are multiples of; 1 as long as that is to be chosen by measurement."""
+    return recipe.round_to if isinstance(recipe.round_to, int) else 1
+
+
 def allocated(recipe: Recipe, analysis: Analysis, scores: Scores | None) -> Plan:
     """The plan for the recipe's budget."""
     plan = allocate(
@@ -188,7 +193,7 @@ def allocated(recipe: Recipe, analysis: Analysis, scores: Scores | None) -> Plan
         analysis.costs,
         rule=cast(str, recipe.rule),
         floor=recipe.floor,
-        round_to=recipe.round_to,
+        round_to=multiple(recipe),
     )
     return plan if recipe.twin is None else twin(plan, recipe.twin, scores, seed=recipe.seed)
 

@@ -16,7 +16,7 @@ def error_line(result: Run) -> str:
     """The one line on stderr, after those of stages that were done; nothing on stdout."""
     _, out, err = result
     assert out == ""
-    lines = [line for line in err.splitlines() if not re.match(r"(prove|score|train): ", line)]
+    lines = [line for line in err.splitlines() if not re.match(r"(prove|score|latency|train): ", line)]
     assert len(lines) == 1, err
     assert lines[0].startswith("error: ")
     return lines[0]

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -90,3 +92,32 @@ def test_train_speed_has_the_shape_of_the_papers_table_and_goes_on_where_it_stop
     assert head in page
     seconds = cells[0]["dense_ms"] / 1000 * 50_000 / 4
     assert f"| resnet20 | 16 | 3sp/global | 1 | train | 4 | {seconds:.1f} |" in page
+    assert "| arch | method | round to | engine | batch | dense | params=0.8 | params=0.9 |" in page
+    assert "| resnet20 | 3sp/global | 1 | train | 4 |" in page
+
+
+def test_latency_budget_goes_on_from_what_it_has_and_says_what_follows(tmp_path):
+    out = tmp_path / "latency.json"
+    about = {"arch": "resnet20", "batch": 1, "ratio": 0.5}
+    again = {"removed": 0.51, "interval": [1.9, 2.2], "dense_ms": 4.0, "slim_ms": 1.96, "threads": 1}
+    again |= {"engine": "onnxruntime", "device": "cpu (a)", "version": "onnxruntime 1"}
+    latency = {"method": "latency", "macs_kept": 0.4, "round_to": 16, "planned": {"achieved": 0.5}, "again": again}
+    latency |= {"widths": {}, "plans_timed": 2, "command": "slimprune plan"}
+    rows = [{**about, **latency}, {**about, "method": "macs, round to 8", "macs_kept": 0.32}]
+    out.write_text(json.dumps({"rows": rows}))
+    small = ["--archs", "resnet20", "--batches", 1, "--round-to", 8, "--threads", 1, "--out", out]
+    run("latency_budget.py", *small)
+    assert json.loads(out.read_text())["rows"] == rows
+    page = out.with_suffix(".md").read_text()
+    row = "| resnet20 | 1 | 50.0 % | 50.0 % | 51.0 % (47.4-54.5) | 4.00 | 1.96 | 16 | 2 | 40.0 % | 32.0 % |"
+    assert row in page
+    assert "met within 5 % on re-measurement (-2.0 % latency); 25.0 % more MACs than macs, round to 8." in page
+
+
+def test_macs_at_equal_latency_lie_between_the_nearest_networks(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from latency_budget import at_equal_latency
+
+    tried = [{"relative": one, "macs_kept": kept} for one, kept in ((1.2, 0.5), (0.9, 0.4), (0.5, 0.1), (1.1, 0.44))]
+    assert at_equal_latency(tried) == pytest.approx(0.42)
+    assert at_equal_latency(tried[:1]) == 0.5

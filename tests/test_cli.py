@@ -62,7 +62,7 @@ def test_every_field_of_the_recipe_is_a_flag(
         assert re.search(rf"--{(field.alias or name).replace('_', '-')}\b", out), name
     assert "--also" not in out
     assert "{}" not in out
-    assert "what the ratio counts: params, macs, channels (default params)" in out
+    assert "what the ratio counts: params, macs, channels, latency (default params)" in out
     assert "training epochs (default 200, 100 for segmentation, 12 for digits)" in out
 
 

@@ -1,14 +1,14 @@
 """Allocation: scores and a budget to a plan."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from slimprune.budget.cost import Cost, CostModel, Integers
+from slimprune.budget.cost import Cost, Costs, Integers
 from slimprune.budget.plan import Budget, Plan
 from slimprune.budget.rules import Priorities, channel_priorities, find_rule
 from slimprune.errors import BudgetError, UsageError
@@ -16,13 +16,22 @@ from slimprune.graph import ChannelGroup, free_groups
 from slimprune.saliency import Scores, Target
 
 DEFAULT_FLOOR = 0.05
+LATENCY = "latency"
+
+REACH = 1.125
+"""How many times the channels of a plan another one may have and still be quicker, as its widths suit the kernels."""
+
+BLOCKS = (4, 8, 16, 32)
+"""Numbers of channels that kernels like to have multiples of."""
+
+_TRIES = 32
 
 
 def allocate(
     scores: Scores | None,
     groups: Sequence[ChannelGroup],
     budget: Budget,
-    costs: CostModel,
+    costs: Costs,
     *,
     rule: str = "global",
     floor: float = DEFAULT_FLOOR,
@@ -33,6 +42,10 @@ def allocate(
     Channels are granted one by one in the order of the rule's priorities, on top of the floor. The plan is the longest
     such sequence whose cost (after rounding each width to the nearest multiple of `round_to`) fits: a tighter budget
     never gives a wider layer. Equal priorities go to the earlier group, equal scores to the lower channel.
+
+    Latency is not monotone in the widths: of some sequences with up to `REACH` times the channels of the one that
+    bisection finds, the longest that fits is taken. Then the groups in turns, in the same order, become as wide as
+    takes no more time, up to the next block of `BLOCKS`, or else as little wider as fits.
 
     Args:
         scores: saliency by group; None for rules without scores, which keep the first channels.
@@ -58,13 +71,21 @@ def allocate(
             raise UsageError(f"expected scores of these groups, got none for the {group.width} channels of {group.id}")
     limits = _Limits.of(groups, floor, round_to)
     grants = _grants(channel_priorities(chosen, groups, costs, scores), limits.low)
+    dense = costs.dense
+
+    def fits(widths: Integers) -> bool:
+        return budget.allows(costs.cost(widths), dense)
 
     def widths(count: int) -> Integers:
         return limits.rounded(limits.low + np.bincount(grants[:count], minlength=len(groups)))
 
-    dense = costs.dense
     _check_floor(costs.cost(widths(0)), dense, budget, _describe(groups, floor, round_to))
-    final = widths(_last(len(grants), lambda count: budget.allows(costs.cost(widths(count)), dense)))
+    count = _last(len(grants), lambda count: fits(widths(count)))
+    final = widths(count)
+    if LATENCY in budget.ratios:
+        longest = _last(len(grants), lambda longer: widths(longer).sum() <= REACH * widths(count).sum())
+        count = next((longer for longer in _between(count, longest) if fits(widths(longer))), count)
+        final = _filled(widths(count), limits, list(dict.fromkeys(grants[count:].tolist())), costs, fits)
     kept = {group.id: _best(group, int(width), scores) for group, width in zip(groups, final, strict=True)}
     return Plan(tuple(groups), kept, budget, rule, dense, costs.cost(final))
 
@@ -72,13 +93,15 @@ def allocate(
 def target(
     groups: Sequence[ChannelGroup],
     budget: Budget,
-    costs: CostModel,
+    costs: Costs,
     *,
     rule: str = "global",
     floor: float = DEFAULT_FLOOR,
     round_to: int = 1,
 ) -> Target:
     """Where criteria that narrow step by step are heading: on the way, what `allocate` leaves of ever tighter budgets.
+
+    On the way the same share of MACs stands for one of latency.
 
     Args:
         groups: all groups of the model.
@@ -92,10 +115,10 @@ def target(
         BudgetError: the floor alone is above the budget.
         UsageError: an unknown rule, a bad floor or round_to.
     """
-    density = 1 - budget.ratio
+    density, counted = 1 - budget.ratio, budget.counted()
 
     def narrow(scores: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-        tighter = budget.on_the_way(math.log(share) / math.log(density))
+        tighter = counted.on_the_way(math.log(share) / math.log(density))
         found = {group: values.detach().cpu().double() for group, values in scores.items()}
         plan = allocate(Scores(found, "", 1, None), groups, tighter, costs, rule=rule, floor=floor)
         return {group: torch.isin(torch.arange(len(values)), plan.kept[group]) for group, values in found.items()}
@@ -111,8 +134,18 @@ def _check_floor(least: Cost, dense: Cost, budget: Budget, floor: str) -> None:
             share = math.floor(1e4 * (1 - least.of(of) / dense.of(of))) / 1e4
             raise BudgetError(
                 f"cannot remove {ratio:.4g} of {of}: the floor ({floor}) leaves {least.of(of):,} of "
-                f"{dense.of(of):,}, a ratio of {share:.4f} at most"
+                f"{dense.of(of):,}{' ns' if of == LATENCY else ''}, a ratio of {share:.4f} at most"
             )
+
+
+def least_widths(groups: Sequence[ChannelGroup], floor: float, round_to: int) -> Integers:
+    """The widths below which no plan goes, [G].
+
+    Raises:
+        UsageError: a bad floor or round_to.
+    """
+    limits = _Limits.of(groups, floor, round_to)
+    return limits.rounded(limits.low)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +191,38 @@ def _last(count: int, fits: Callable[[int], bool]) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle) else (low, middle - 1)
     return low
+
+
+def _between(count: int, longest: int) -> list[int]:
+    """Some lengths above `count`, evenly spread, the longest first."""
+    lengths = np.linspace(longest, count, _TRIES, endpoint=False).astype(int)
+    return sorted(set(lengths.tolist()) - {count}, reverse=True)
+
+
+def _filled(
+    widths: Integers, limits: "_Limits", order: Sequence[int], costs: Costs, fits: Callable[[Integers], bool]
+) -> Integers:
+    """The groups in turns a little wider, in the order, until nothing fits any more."""
+    before = None
+    while before is None or not np.array_equal(before, widths):
+        before = widths
+        for group in order:
+            fitting = [wider for wider in _wider(widths, limits, group) if fits(wider)]
+            time = costs.cost(widths).of(LATENCY)
+            free = [wider for wider in fitting if costs.cost(wider).of(LATENCY) <= time]
+            widths = free[-1] if free else fitting[0] if fitting else widths
+    return widths
+
+
+def _wider(widths: Integers, limits: "_Limits", group: int) -> Iterator[Integers]:
+    """The widths with a group one multiple wider or at the next multiple of a block, the narrowest first."""
+    width, step = int(widths[group]), int(limits.step[group])
+    blocks = (block * (width // block + 1) for block in BLOCKS if block % step == 0)
+    for candidate in sorted({width + step, *blocks}):
+        if candidate <= limits.full[group]:
+            changed = widths.copy()
+            changed[group] = candidate
+            yield changed
 
 
 def _best(group: ChannelGroup, width: int, scores: Scores | None) -> Tensor:

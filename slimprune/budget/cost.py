@@ -1,10 +1,10 @@
-"""Analytic cost of a model as a function of its group widths: parameters, MACs, channels."""
+"""Cost of a model as a function of its group widths: parameters, MACs and channels, which can be counted."""
 
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from slimprune.errors import UsageError
 from slimprune.graph import ChannelGroup, Example, first_samples, named_tensors, unfused_attention
 
 Integers = NDArray[np.int64]
-Quantity = Literal["params", "macs", "channels"]
-QUANTITIES: tuple[str, ...] = ("params", "macs", "channels")
+Quantity = Literal["params", "macs", "channels", "latency"]
+QUANTITIES: tuple[str, ...] = ("params", "macs", "channels", "latency")
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,47 @@ class Cost:
         params: number of parameters.
         macs: multiply-accumulates of convolutions and matrix products for one sample.
         channels: sum of the widths of all groups, output layers included.
+        latency: nanoseconds that one batch takes, see `LatencyModel`; None where no time is known.
     """
 
     params: int
     macs: int
     channels: int
+    latency: int | None = None
 
     def of(self, quantity: str) -> int:
-        """The quantity called `quantity`."""
-        return int(asdict(self)[quantity])
+        """The quantity called `quantity`.
+
+        Raises:
+            UsageError: latency is asked for and not known.
+        """
+        amount: int | None = asdict(self)[quantity]
+        if amount is None:
+            raise UsageError(f"expected a cost model of measured times to know {quantity}, got one without")
+        return amount
 
     def to_json(self) -> dict[str, int]:
-        """Plain form for JSON."""
-        return asdict(self)
+        """Plain form for JSON; what is not known is left out."""
+        return {quantity: amount for quantity, amount in asdict(self).items() if amount is not None}
+
+
+class Costs(Protocol):
+    """What allocation asks of a cost model of G groups."""
+
+    @property
+    def dense(self) -> Cost:
+        """Cost of the dense model."""
+
+    @property
+    def at_stake(self) -> list[Cost]:
+        """What the dense model loses with one channel of each group."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Dense shape of every parameter, by name."""
+
+    def cost(self, widths: Integers) -> Cost:
+        """Cost at the given group widths, [G]."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from slimprune.budget.cost import QUANTITIES, Cost
+from slimprune.budget.timing import Timing
 from slimprune.errors import UsageError
 from slimprune.graph import ChannelGroup
 
@@ -20,7 +21,7 @@ class Budget:
 
     Attributes:
         ratio: removed share, in (0, 1); 0.9 leaves a tenth.
-        of: `params`, `macs` or `channels`.
+        of: `params`, `macs`, `channels` or `latency`.
         also: further quantities with the share of each that has to go at least.
 
     Raises:
@@ -50,6 +51,14 @@ class Budget:
         ratios = {of: 1 - (1 - ratio) ** progress for of, ratio in self.ratios.items()}
         return Budget(ratios.pop(self.of), self.of, ratios)
 
+    def counted(self) -> "Budget":
+        """The same limits with as much of the MACs in place of latency, where there is no time to measure it."""
+        ratios = {of: ratio for of, ratio in self.ratios.items() if of != "latency"}
+        if "latency" in self.ratios:
+            ratios["macs"] = max(self.ratios["latency"], ratios.get("macs", 0.0))
+        of = "macs" if self.of == "latency" else self.of
+        return Budget(ratios.pop(of), of, ratios)
+
     def allows(self, cost: Cost, dense: Cost) -> bool:
         """Whether no more is left of any limited quantity than may be."""
         return all(cost.of(of) <= self.allowed(of, dense) for of in self.ratios)
@@ -69,7 +78,8 @@ class Plan:
         budget: what was asked for.
         rule: name of the allocation rule.
         dense: cost of the dense model.
-        slim: predicted cost of the slim model.
+        slim: predicted cost of the slim model; its latency is that of the whole network where that was measured.
+        timing: what was measured on which machine, where the plan depends on it; see `Timing`.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -78,6 +88,7 @@ class Plan:
     rule: str
     dense: Cost
     slim: Cost
+    timing: Timing | None = None
 
     @property
     def achieved(self) -> float:
@@ -98,6 +109,7 @@ class Plan:
             "slim": self.slim.to_json(),
             "kept": {group: channels.tolist() for group, channels in self.kept.items()},
             "groups": [group.to_json() for group in self.groups],
+            "timing": None if self.timing is None else asdict(self.timing),
         }
         return json.dumps(plain)
 
@@ -112,6 +124,7 @@ class Plan:
             rule=plain["rule"],
             dense=Cost(**plain["dense"]),
             slim=Cost(**plain["slim"]),
+            timing=Timing.from_json(plain["timing"]) if plain.get("timing") else None,
         )
 
 

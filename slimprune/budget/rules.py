@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from slimprune.budget.cost import CostModel
+from slimprune.budget.cost import Costs
 from slimprune.errors import UsageError
 from slimprune.graph import ChannelGroup
 from slimprune.saliency import Scores
@@ -144,7 +144,7 @@ def profile(score: float, reuse: float) -> Rule:
 
 
 def channel_priorities(
-    rule: Rule, groups: Sequence[ChannelGroup], costs: CostModel, scores: Scores | None
+    rule: Rule, groups: Sequence[ChannelGroup], costs: Costs, scores: Scores | None
 ) -> list[Priorities]:
     """Priorities of the channels of every group, protected groups empty."""
     return [
@@ -153,7 +153,7 @@ def channel_priorities(
     ]
 
 
-def stakes(groups: Sequence[ChannelGroup], costs: CostModel, scores: Scores | None) -> list[Stake]:
+def stakes(groups: Sequence[ChannelGroup], costs: Costs, scores: Scores | None) -> list[Stake]:
     """What the rules see of every group."""
     found = []
     for group, saved in zip(groups, costs.at_stake, strict=True):

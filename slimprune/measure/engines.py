@@ -122,6 +122,27 @@ def find_engines(names: tuple[str, ...], device: torch.device) -> list[Engine]:
     return found
 
 
+def engine_at(name: str, device: torch.device) -> tuple[Engine, torch.device]:
+    """An engine and the device that it runs on when `device` is asked for.
+
+    Args:
+        name: of the engine; with `-cpu` or `-cuda` behind it, it runs there whatever `device` is.
+        device: of everything else.
+
+    Raises:
+        UsageError: an unknown name, or an engine that cannot run there.
+    """
+    base, _, where = name.rpartition("-")
+    if name not in ENGINES and base in ENGINES and where in ("cpu", "cuda"):
+        name, device = base, device if device.type == where else torch.device(where)
+        if ENGINES[name].needs not in ("any", where):
+            raise UsageError(f"engine {name} runs on {ENGINES[name].needs} only, got {where}")
+        if where == "cuda" and not torch.cuda.is_available():
+            raise UsageError(f"engine {name}-{where} needs a CUDA device, which is not present")
+    (engine,) = find_engines((name,), device)
+    return engine, engine.place(device, 1).device
+
+
 def _inference(subject: Subject, inputs: Tensor, place: Place) -> Call:
     """Forward pass in eval mode, operator by operator."""
     module, inputs = _copied(subject.module, place).eval(), inputs.to(place.device)

@@ -1,10 +1,11 @@
-"""Paired wall-clock samples of two calls, interleaved so that whatever drifts hits both."""
+"""Wall-clock samples of two or more calls, interleaved so that whatever drifts hits all of them."""
 
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from slimprune.errors import UsageError
 from slimprune.measure.pairs import MIN_PAIRS
@@ -14,6 +15,12 @@ Call = Callable[[], object]
 SAMPLE_SECONDS = 0.02
 """Least length of a sample; shorter calls are repeated inside it, and as long as one of the slower calls takes: what
 interrupts often misses a short sample and never a long one, which would flatter the faster network."""
+
+ROUNDS = 5
+"""Samples of each of many calls."""
+
+SHORT_SECONDS = 0.004
+"""Least length of a sample where there are many calls, most of them short."""
 
 WARM_UP_SECONDS = 2.0
 """Most time that warming one call up takes, unless its first three calls take longer."""
@@ -120,6 +127,30 @@ def paired_times(
         progress(len(times[0]))
     counted = sum(repeats[which] * sum(times[which]) for which in (0, 1))
     return PairedTimes(*times, disturbed=max(0.0, 1 - counted / spent))
+
+
+def interleaved_times(calls: Sequence[Call], *, stopwatch: Stopwatch | None = None, seed: int = 0) -> list[float]:
+    """Times many calls in turns, in an order that is drawn anew for every round, after each was made three times.
+
+    Args:
+        calls: what to time.
+        stopwatch: wall-clock by default.
+        seed: of the order.
+
+    Returns:
+        Seconds per call, for each the median of its samples.
+    """
+    stopwatch = stopwatch or Stopwatch()
+    fastest = [min(stopwatch.seconds(call, 1) for _ in range(3)) for call in calls]
+    repeats = [max(1, math.ceil(SHORT_SECONDS / seconds)) for seconds in fastest]
+    order, coin = list(range(len(calls))), random.Random(seed)
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(ROUNDS):
+        coin.shuffle(order)
+        for which in order:
+            _refill_caches(calls[which], repeats[which], stopwatch)
+            times[which].append(stopwatch.seconds(calls[which], repeats[which]))
+    return [median(samples) for samples in times]
 
 
 def warm_up(call: Call, stopwatch: Stopwatch) -> float:

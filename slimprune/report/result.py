@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from slimprune.budget import Cost, Plan
+from slimprune.budget import LATENCY, Cost, Plan
 from slimprune.export import OnnxCheck
 from slimprune.graph import Proof
 from slimprune.recipe import Recipe
@@ -12,6 +12,8 @@ from slimprune.report.pictures import Picture
 from slimprune.training import TrainResult
 
 SCHEMA_VERSION = 1
+NEAR = 0.05
+"""Share by which a measured latency may miss the request and still be called met."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ class Report:
             )
         if self.without_weights:
             found.append(f"not in {self.recipe.weights}, so drawn at random: {', '.join(self.without_weights)}")
+        found += self._latency_warnings()
         predicted, counted = self.plan.slim.macs, self.slim.cost.macs
         if abs(predicted - counted) > 0.001 * counted:
             found.append(f"the plan predicts {predicted:,} MACs, fvcore counts {counted:,}")
@@ -157,6 +160,7 @@ class Report:
                 "also": [self._budgeted(quantity) for quantity in budget.also],
             },
             "rule": self.plan.rule,
+            "timing": None if self.plan.timing is None else asdict(self.plan.timing),
             "widths": self._widths(),
             "protected": [
                 {"layer": layer, "reason": group.protected_reason}
@@ -174,16 +178,39 @@ class Report:
             "search": None if self.search is None else {**asdict(self.search), "epochs": self.search.epochs},
             "training": None if self.training is None else _trained(self.training),
             "onnx": self._onnx(),
-            "latency": [],
+            "latency": self._latency_rows(),
             "baselines": [{"name": "dense", **_trained(self.dense_training)}] if self.dense_training else [],
             "pictures": [asdict(picture) for picture in self.pictures],
             "warnings": self.warnings,
             "seconds": self.seconds,
         }
 
+    def _latency_warnings(self) -> list[str]:
+        timing, budget = self.plan.timing, self.plan.budget
+        if timing is None or timing.trial is None:
+            return []
+        asked, reached = budget.ratios[LATENCY], timing.trial.removed
+        missed = (1 - reached) / (1 - asked) - 1
+        if abs(missed) <= NEAR or (missed < 0 and len(budget.ratios) > 1):
+            return []
+        return [
+            f"{asked:.1%} of latency was asked to go, {reached:.1%} went by measurement: the closest of "
+            f"{len(timing.trials)} plans that were timed as a whole"
+        ]
+
     def _budgeted(self, quantity: str) -> dict[str, Any]:
         achieved = 1 - self.plan.slim.of(quantity) / self.plan.dense.of(quantity)
-        return {"quantity": quantity, "requested": self.plan.budget.ratios[quantity], "achieved": achieved}
+        limit = {"quantity": quantity, "requested": self.plan.budget.ratios[quantity], "achieved": achieved}
+        timing = self.plan.timing
+        if quantity != LATENCY or timing is None or timing.trial is None:
+            return limit
+        circumstances = {name: getattr(timing, name) for name in ("engine", "version", "device", "threads", "batch")}
+        times = {name: timing.trial.row[name] for name in ("dense_ms", "slim_ms", "pairs")}
+        return {**limit, "interval": list(timing.trial.interval), **times, **circumstances}
+
+    def _latency_rows(self) -> list[dict[str, Any]]:
+        trial = None if self.plan.timing is None else self.plan.timing.trial
+        return [] if trial is None else [{**trial.row, "against": "dense"}]
 
     def _compared(self, quantity: str) -> dict[str, float]:
         dense, slim = self.dense.cost.of(quantity), self.slim.cost.of(quantity)

@@ -56,6 +56,7 @@ def facts(document: Document) -> list[tuple[str, str]]:
         ("budget", f"{removed}, rule {document['rule']}"),
         ("proof", f"relative difference {proof['max_rel_diff']:.1e} (tolerance {proof['tolerance']:.0e})"),
     ]
+    lines[1:1] = _timing_facts(document)
     if (saliency := document["saliency"]) is not None:
         stability = "" if saliency["stability"] is None else f", stability {saliency['stability']:.2f}"
         draws = f"{_count(saliency['draws'], 'draw')} of {_count(saliency['steps'], 'step')}"
@@ -69,6 +70,23 @@ def facts(document: Document) -> list[tuple[str, str]]:
     if (onnx := document["onnx"]) is not None:
         lines.append(("ONNX", verification(onnx)))
     return lines
+
+
+def _timing_facts(document: Document) -> list[tuple[str, str]]:
+    """What was measured for the plan: the latency of the whole network, and the rounding that pays."""
+    timing, facts = document.get("timing"), []
+    if timing is None:
+        return []
+    where = f"{timing['engine']}, batch {timing['batch']}, {_count(timing['threads'], 'thread')} on {timing['device']}"
+    for limit in (document["budget"], *document["budget"]["also"]):
+        if "interval" in limit:
+            low, high = limit["interval"]
+            times = f"{limit['dense_ms']:.4g} -> {limit['slim_ms']:.4g} ms, {100 * low:.1f} to {100 * high:.1f} % less"
+            plans = f"the best of {_count(len(timing['trials']), 'plan')} timed as a whole"
+            facts.append(("latency", f"{times} ({where}; {plans})"))
+    if (rounding := timing["rounding"]) is not None:
+        facts.append(("rounding", f"widths in multiples of {rounding['round_to']}, which {rounding['reason']}"))
+    return facts
 
 
 def verification(onnx: Mapping[str, Any]) -> str:

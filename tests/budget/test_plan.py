@@ -20,7 +20,7 @@ def test_ratios_outside_the_open_interval_are_refused(ratio):
 
 def test_unknown_quantities_are_refused():
     for budget in ({"of": "watts"}, {"also": {"watts": 0.5}}):
-        with pytest.raises(UsageError, match=r"expected a quantity .params, macs, channels., got 'watts'"):
+        with pytest.raises(UsageError, match=r"expected a quantity .params, macs, channels, latency., got 'watts'"):
             Budget(0.5, **budget)
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.export import export_onnx
-from slimprune.measure import ENGINES, Place, Subject, engines, find_engines
+from slimprune.measure import ENGINES, Place, Subject, engine_at, engines, find_engines
 
 CPU = torch.device("cpu")
 INPUTS = torch.randn(4, 3, 8, 8)
@@ -139,3 +139,31 @@ def test_a_network_that_cannot_be_captured_is_refused(name):
         ENGINES[name].prepared(
             Subject(network(Waiting(), nn.Linear(216, 5))), INPUTS, Place(torch.device("cuda", 0), 1)
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "engine", "where"),
+    [
+        ("onnxruntime", "cpu", "onnxruntime", "cpu"),
+        ("onnxruntime-cpu", "cpu", "onnxruntime", "cpu"),
+        ("torch-cpu", "cuda", "torch", "cpu"),
+        ("torch", "cuda", "torch", "cuda"),
+    ],
+)
+def test_a_name_may_say_where_it_runs(name, device, engine, where):
+    found, place = engine_at(name, torch.device(device))
+    assert (found.name, place.type) == (engine, where)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("torch-cuda", "engine torch-cuda needs a CUDA device, which is not present"),
+        ("torch-captured-cpu", "engine torch-captured runs on cuda only, got cpu"),
+        ("tensorrt-cpu", r"expected an engine \(torch, .*\), got 'tensorrt-cpu'"),
+    ],
+)
+def test_a_place_where_it_cannot_run_is_refused(monkeypatch, name, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match=message):
+        engine_at(name, CPU)

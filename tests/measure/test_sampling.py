@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from slimprune.errors import UsageError
-from slimprune.measure import Sampling, Stopwatch, paired_times, sampling, timing_of
-from slimprune.measure.sampling import WARM_UP_SECONDS, warm_up
+from slimprune.measure import Sampling, Stopwatch, interleaved_times, paired_times, sampling, timing_of
+from slimprune.measure.sampling import ROUNDS, SHORT_SECONDS, WARM_UP_SECONDS, warm_up
 
 
 class Clock:
@@ -153,3 +153,27 @@ def test_progress_tells_the_pairs_that_are_done(clock):
 def test_impossible_sampling_is_refused(pairs, seconds, message):
     with pytest.raises(UsageError, match=message):
         Sampling(pairs, seconds)
+
+
+# Many calls ----------------------------------------------------------------------------------------------------------
+
+
+def test_many_calls_in_turns_in_changing_order(clock):
+    calls = [clock.call(name, seconds) for name, seconds in (("A", 0.010), ("B", 0.005), ("C", 0.020))]
+    assert interleaved_times(calls, stopwatch=clock.watch()) == pytest.approx([0.010, 0.005, 0.020])
+    rounds = ["".join(clock.log[9:])[at : at + 3] for at in range(0, 3 * ROUNDS, 3)]
+    assert all(sorted(one) == ["A", "B", "C"] for one in rounds)
+    assert len(set(rounds)) > 1
+
+
+def test_a_disturbed_round_does_not_count(clock):
+    slow = iter([True] * 3 + [False, True, False, False, False])
+    calls = [clock.call("A", lambda now: 0.5 if next(slow) else 0.01), clock.call("B", 0.01)]
+    assert interleaved_times(calls, stopwatch=clock.watch()) == pytest.approx([0.01, 0.01])
+
+
+def test_short_calls_are_repeated(clock):
+    calls = [clock.call("A", SHORT_SECONDS / 3.5), clock.call("B", 1.5 * SHORT_SECONDS)]
+    interleaved_times(calls, stopwatch=clock.watch())
+    assert clock.log.count("B") == 3 + ROUNDS
+    assert clock.log.count("A") == 3 + ROUNDS * (4 + 1)  # one more, untimed, refills the caches

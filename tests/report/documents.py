@@ -45,6 +45,15 @@ SEARCH = {
     "epochs": 4,
     "seconds": 61.4,
 }
+LATENCY = {
+    "quantity": "latency", "requested": 0.5, "achieved": 0.506, "interval": [0.49, 0.52], "dense_ms": 3.149,
+    "slim_ms": 1.555, "pairs": 48, "engine": "onnxruntime", "version": "onnxruntime 1.20", "device": "cpu (a)",
+    "threads": 2, "batch": 8, "also": [],
+}  # fmt: skip
+TIMING = {
+    "engine": "onnxruntime", "version": "onnxruntime 1.20", "device": "cpu (a)", "threads": 2, "batch": 8,
+    "rounding": {"round_to": 16, "reason": "keeps most MACs", "candidates": []}, "trials": [{}, {}], "chosen": 1,
+}  # fmt: skip
 TRAINING = {"epochs": 12, "top1": 0.93456, "best": 0.94, "final": 0.93456, "seconds": 1234.5}
 ONNX = {
     "path": "a.onnx", "opset": 18, "max_abs_diff": 1.5e-6, "top1_agreement": 1.0, "samples": 64, "batches": [1, 2, 5],

@@ -3,7 +3,7 @@ import pytest
 from slimprune.report import facts, markdown, protected_rows, summary_rows, verification, width_rows
 from slimprune.report.tables import magnitude, stability_sentence, tiles
 
-from .documents import ONNX, SALIENCY, SEARCH, TRAINING, document
+from .documents import LATENCY, ONNX, SALIENCY, SEARCH, TIMING, TRAINING, document
 
 
 def test_dense_against_slim() -> None:
@@ -167,3 +167,14 @@ def test_stability_is_put_into_words(stability: float, verdict: str) -> None:
 def test_one_draw_has_no_stability() -> None:
     assert stability_sentence(document(saliency=SALIENCY)) is None
     assert stability_sentence(document()) is None
+
+
+def test_a_latency_budget_says_what_was_measured_and_where() -> None:
+    lines = dict(facts(document(budget=LATENCY, timing=TIMING)))
+    assert lines["budget"] == "50.60 % of latency removed (50 % asked), rule global"
+    assert lines["latency"] == (
+        "3.149 -> 1.555 ms, 49.0 to 52.0 % less (onnxruntime, batch 8, 2 threads on cpu (a); "
+        "the best of 2 plans timed as a whole)"
+    )
+    assert lines["rounding"] == "widths in multiples of 16, which keeps most MACs"
+    assert "latency" not in dict(facts(document(timing={**TIMING, "trials": [], "chosen": None})))
