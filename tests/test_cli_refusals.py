@@ -71,7 +71,7 @@ BAD_INPUT = [
     ("{base} --bench-threads 1 --round-to 8", 2, "expected bench-threads beside a latency budget or round-to auto"),
     ("{base} --of latency --bench-batch 0", 2, "bench_batch: expected greater than or equal to 1, got '0'"),
     ("{base} --of latency --bench-threads 0", 2, "bench_threads: expected greater than or equal to 1, got '0'"),
-    ("{base} --of latency --engine tensorrt", 2, "expected an engine (torch, torch-captured, onnxruntime, "),
+    ("{base} --of latency --engine tensorrt", 2, "expected an engine (torch, torch-nhwc, "),
     ("{base} --and latency=0.5 --engine torch-captured --device cpu", 2, "torch-captured needs a CUDA device, got cpu"),
     ("{base} --of latency --engine onnxruntime-cuda --device cpu", 2, "onnxruntime-cuda needs a CUDA device, got cpu"),
     ("{base} --round-to auto --engine train --bench-batch 1", 2, "a batch of at least 2 for engine train, got 1"),
