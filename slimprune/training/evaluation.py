@@ -65,7 +65,7 @@ def tested(
     batches: Batches,
     metric: Metric,
     device: torch.device,
-    forward_fn: ForwardFn | None = None,
+    forward_fn: ForwardFn | None,
 ) -> float:
     """The metric over all batches, as `evaluate`, of a model on the device by a forward pass of choice.
 
