@@ -207,6 +207,19 @@ def test_frozen_weights_stay_frozen_and_as_they_are():
     assert torch.equal(slim.inner.weight, before)
 
 
+def test_compress_takes_wrappers_off_and_says_what_is_frozen(tmp_path):
+    model = toy(Residual)
+    model.inner.requires_grad_(False)
+    pairs = [(torch.randn(16, 3, 8, 8), torch.randint(0, 4, (16,)))] * 2
+    settings = {"ratio": 0.3, "epochs": 1, "draws": 1, "criterion": "magnitude", "out": tmp_path / "net.onnx"}
+    report = slimprune.compress(nn.DataParallel(model), train_batches=pairs, test_batches=pairs, **settings)
+    assert "frozen, so slimmed but not trained: inner.weight" in report.warnings
+    loaded = slimprune.load(tmp_path / "net.slim", model=nn.DataParallel(model))
+    assert type(loaded) is Residual
+    width = len(report.plan.kept["inner"])
+    assert loaded.inner.weight.shape[0] == width < 5
+
+
 class InPlace(Residual):
     """In-place operators, dropout and a buffer that is not saved."""
 
