@@ -110,11 +110,12 @@ def _gain_and_offset_of_images(
     input: Tensor,  # noqa: A002 the name under which torch's modules may pass it
     num_groups: object,
     weight: Tensor,
-    bias: Tensor,
+    bias: Tensor | None = None,
     eps: float = 0.0,
 ) -> Tensor:
     shape = (-1, *[1] * (input.ndim - 2))
-    return input * weight.view(shape) + bias.view(shape)
+    scaled = input * weight.view(shape)
+    return scaled if bias is None else scaled + bias.view(shape)
 
 
 def outputs(model: nn.Module, inputs: tuple[Any, ...], mixing: frozenset[str]) -> list[Tensor] | str:

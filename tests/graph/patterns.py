@@ -211,6 +211,14 @@ class CoarseGroupNorm(nn.Module):
         return self.head(F.relu(self.norm(self.conv(x))).mean((2, 3)))
 
 
+class UnbiasedGroupNorm(CoarseGroupNorm):
+    """A group norm with a gain alone (PoolFormer)."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm.bias = None
+
+
 class NormsInOrder(nn.Module):
     """Instance norm, a slope per channel, layer norm over channels that lie last, layer scale (ConvNeXt)."""
 
@@ -394,6 +402,7 @@ PATTERNS = {
     OneChannel: {"conv": 8, "spread": 6},
     FineGroupNorm: {"conv": 6},
     CoarseGroupNorm: {"conv": 6},
+    UnbiasedGroupNorm: {"conv": 6},
     NormsInOrder: {"stem": 6, "wide": 12},
     Transformer: {"patches": 8, "wide": 16},
     EncoderLayer: {"block.linear1": 16},
