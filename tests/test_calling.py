@@ -83,7 +83,7 @@ def test_a_forward_of_ones_own_gives_the_scores_and_weights_of_the_plain_one():
         groups = slimprune.find_groups(model, example, **options)
         scores = slimprune.score(model, groups, pairs, loss, draws=1, **options)
         trained = copy.deepcopy(model)
-        settings = slimprune.TrainSettings(epochs=1, device="cpu")
+        settings = slimprune.TrainSettings(epochs=1, device="cpu", fast=False)
         counted = slimprune.top1 if not options else slimprune.Metric("top1", lambda o, b: slimprune.top1(o, b[1]))
         slimprune.train(trained, pairs[:3], pairs[3:], settings, loss=loss, metric=counted, **options)
         return {**scores.by_group, **dict(trained.named_parameters())}
