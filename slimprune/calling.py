@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slimprune.errors import DataError, UnsupportedModelError
+from slimprune.errors import DataError, UnsupportedModelError, first_line
 
 ForwardFn = Callable[[nn.Module, Any], Any]
 """(model, batch) -> what the model makes of the batch, for models that do not simply take the inputs."""
@@ -89,17 +89,17 @@ def parts_of(batch: Any, forward_fn: ForwardFn | None) -> tuple[tuple[Any, ...],
     return tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,), targets
 
 
-def output_of(model: nn.Module, arguments: tuple[Any, ...], forward_fn: ForwardFn | None) -> Any:
-    """What the model makes of the arguments that `parts_of` found."""
-    return model(*arguments) if forward_fn is None else forward_fn(model, *arguments)
-
-
-def scalar(value: object) -> Tensor:
-    """The value of a loss.
+def loss_of(loss: Callable[[Any, Any], Any], output: Any, target: Any) -> Tensor:
+    """The loss of an output, a scalar tensor.
 
     Raises:
-        UnsupportedModelError: it is no tensor, or has more than one entry.
+        UnsupportedModelError: it is no scalar, or the loss cannot take an output of this kind.
     """
+    try:
+        value = loss(output, target)
+    except (TypeError, AttributeError, LookupError) as error:
+        kinds = f"an output and a target of kind {type(output).__name__} and {type(target).__name__}"
+        raise UnsupportedModelError(f"the loss fails on {kinds}: {first_line(error)}") from error
     if not isinstance(value, Tensor):
         raise UnsupportedModelError(f"expected the loss to be a scalar tensor, got a {type(value).__name__}")
     if value.numel() != 1:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import prune as masks
 
 import slimprune
-from slimprune.calling import Called, parts_of, scalar, unwrapped
+from slimprune.calling import Called, loss_of, parts_of, unwrapped
 from slimprune.errors import DataError, UnsupportedModelError
 from slimprune.graph import keep_channels, named_tensors, prove_removal
 from tests.networks import EXAMPLE, Residual, halves, toy
@@ -144,7 +144,11 @@ def test_losses_that_are_no_scalar_are_one_line():
     with pytest.raises(UnsupportedModelError, match=r"scalar tensor, got one of shape \[4\]"):
         slimprune.train(model, [pair], [pair], settings, loss=each, metric=slimprune.top1)
     with pytest.raises(UnsupportedModelError, match="scalar tensor, got a float"):
-        scalar(1.0)
+        loss_of(lambda output, target: 1.0, None, None)
+    with pytest.raises(
+        UnsupportedModelError, match="the loss fails on an output and a target of kind dict and Tensor: "
+    ):
+        loss_of(F.cross_entropy, {"logits": torch.zeros(2, 3)}, torch.zeros(2, dtype=torch.int64))
 
 
 def test_wrappers_are_taken_off_at_every_step():

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map_only
 
-from slimprune.calling import ForwardFn, bound, parts_of, scalar
+from slimprune.calling import ForwardFn, bound, loss_of, parts_of
 from slimprune.errors import UnsupportedModelError
 from slimprune.graph import ChannelGroup, Role, Slot
 from slimprune.saliency.convolution import LeanConvolutions
@@ -132,7 +132,7 @@ class Problem:
         with torch.random.fork_rng(devices=_cuda_devices(weights)):
             torch.manual_seed((self.seed * 1_000_003 + step) % 2**63)
             output = functional_call(self.network, {**self.named(weights), **buffers}, arguments)
-            return scalar(self.loss(output, target))
+            return loss_of(self.loss, output, target)
 
     def gate_gradient(self, adjoint: Tensor) -> dict[str, Tensor]:
         """Derivative of the loss with respect to every gate: sum of adjoint * initial weight over what it multiplies.

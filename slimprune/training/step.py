@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from slimprune.calling import scalar
+from slimprune.calling import loss_of
 from slimprune.errors import UnsupportedModelError
 from slimprune.training.batches import first_tensor
 from slimprune.training.losses import Loss
@@ -118,12 +118,12 @@ class FittingLoss:
 
         Raises:
             UnsupportedModelError: the output is a tensor of another number of samples or too few classes, or the loss
-                is no scalar.
+                fails on what it gets or is no scalar.
         """
         if not self._checked and isinstance(output, Tensor) and isinstance(targets, Tensor):
             _check_fit(output, targets)
         self._checked = True
-        return scalar(self.loss(output, targets))
+        return loss_of(self.loss, output, targets)
 
 
 def _check_fit(output: Tensor, targets: Tensor) -> None:
