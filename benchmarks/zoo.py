@@ -1,25 +1,28 @@
-"""Slims every torchvision classification and segmentation model by half of its channels, and says what came of it.
+"""Slims every torchvision model and one model of every timm family by half of its channels, and says what came of it.
 
     python benchmarks/zoo.py --out benchmarks/results/zoo.json
-    python benchmarks/zoo.py --against torch-pruning --out benchmarks/results/zoo-torch-pruning.json
+    python benchmarks/zoo.py --out benchmarks/results/zoo.json --against torch-pruning
 
 Every model runs in a process of its own, with random weights, on the smallest square input of `SIDES` on which it runs
 in eval and in training mode. Half of the channels of every group that may be slimmed are removed (the first half
 stays), the removal is proven, and the slim model does one forward and backward pass in training mode. With
-`--against torch-pruning` that library removes half of the channels of every layer it can instead, and its result is
-compared with the silenced dense model as well. NAME.json and NAME.md are written after every model; one that is there
-already is not run again.
+`--against torch-pruning` that library removes half of the channels of every layer it can instead, within 60 seconds of
+processor time, and its result is compared with the silenced dense model as well. NAME.json and the tables of NAME.md
+are written after every model; one that is there already is not run again. `zoo_timm.txt` names the models of timm.
 """
 
 import argparse
 import copy
 import json
+import multiprocessing
 import platform
-import subprocess
-import sys
+import re
+import signal
 import time
 import warnings
+from collections import Counter
 from importlib import metadata
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +33,22 @@ from torch.utils._pytree import tree_leaves
 
 import slimprune
 
-SIDES = (32, 64, 96, 128, 224, 256, 288, 299)
-TRANSFORMERS = ("vit", "swin", "maxvit")
+SIDES = (32, 64, 96, 128, 224, 240, 256, 288, 299)
+TIMM = Path(__file__).with_name("zoo_timm.txt")
 
 
 def main() -> None:
     """Runs the models that are not there yet."""
     options = parse()
-    if options.one:
-        print(json.dumps(one(options.one, options.against)))
-        return
-    rows = json.loads(options.out.read_text())["models"] if options.out.exists() else []
+    found = json.loads(options.out.read_text()) if options.out.exists() else {}
+    rows = found.setdefault(options.against or "models", [])
     done = {row["model"] for row in rows}
     for name in [name for name in options.models or every_model() if name not in done]:
         rows.append(in_a_process(name, options))
-        print(" ".join(f"{key}={value}" for key, value in rows[-1].items() if key not in ("circumstances", "reasons")))
-        write(options, rows)
-    write(options, rows)
+        hidden = ("circumstances", "reasons")
+        print(" ".join(f"{key}={value}" for key, value in rows[-1].items() if key not in hidden), flush=True)
+        write(options.out, found)
+    write(options.out, found)
 
 
 def parse() -> argparse.Namespace:
@@ -57,39 +59,51 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=600, help="seconds per model")
     parser.add_argument("--out", type=Path, default=Path("zoo.json"))
-    parser.add_argument("--one", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def every_model() -> list[str]:
-    """Names of torchvision's classification and segmentation models."""
+    """Names of torchvision's classification and segmentation models, and of one model for each family of timm."""
     models = torchvision.models
-    return [name for part in (models, models.segmentation) for name in models.list_models(module=part)]
+    names = [name for part in (models, models.segmentation) for name in models.list_models(module=part)]
+    return [*names, *(f"timm:{name}" for name in TIMM.read_text().split())]
 
 
 def in_a_process(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """The row of one model; a process that dies or takes too long is a row as well."""
-    command = [sys.executable, __file__, "--one", name, "--threads", str(options.threads)]
-    command += ["--against", options.against] if options.against else []
+    receiver, sender = multiprocessing.Pipe(duplex=False)
     started = time.perf_counter()
+    # Forked before torch has computed anything: libraries are imported once.
+    process = multiprocessing.get_context("fork").Process(target=answer, args=(sender, name, options))
+    process.start()
+    sender.close()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=options.timeout, check=True)
-        found = json.loads(done.stdout.splitlines()[-1])
-    except subprocess.TimeoutExpired:
-        found = {"outcome": "timeout", "reason": f"more than {options.timeout:.0f} s"}
-    except subprocess.CalledProcessError as error:
-        found = {
-            "outcome": "crashed",
-            "reason": (error.stderr.strip().splitlines() or [f"exit {error.returncode}"])[-1],
-        }
+        found = receiver.recv() if receiver.poll(options.timeout) else None
+    except EOFError:
+        process.join()
+        found = {"outcome": "crashed", "reason": f"exit code {process.exitcode}"}
+        if process.exitcode == -signal.SIGXCPU:
+            found = {"outcome": "past 60 s", "reason": "more than 60 s of processor time"}
+    process.kill()
+    process.join()
+    found = found or {"outcome": "timeout", "reason": f"more than {options.timeout:.0f} s"}
     seconds = round(time.perf_counter() - started, 1)
     return {"model": name, **found, "process_seconds": seconds, "circumstances": circumstances(name, options)}
+
+
+def answer(sender: Connection, name: str, options: argparse.Namespace) -> None:
+    """Sends the row of one model, or what went wrong before anything was slimmed."""
+    try:
+        sender.send(one(name, options))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 whatever it is, it is the result
+        sender.send({"outcome": "crashed", "reason": f"{type(error).__name__} {error}"[:200]})
 
 
 def circumstances(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """What the figures of one model depend on."""
     against = f" --against {options.against}" if options.against else ""
-    packages = {options.against: metadata.version(options.against)} if options.against else {}
+    others = [*([options.against] if options.against else []), *(["timm"] if name.startswith("timm:") else [])]
+    packages = {package: metadata.version(package) for package in others}
     return {
         "command": f"python benchmarks/zoo.py --models {name} --threads {options.threads}{against}",
         "device": f"CPU {platform.machine()}",
@@ -99,15 +113,15 @@ def circumstances(name: str, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def one(name: str, against: str | None) -> dict[str, Any]:
+def one(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Slims one model in this process."""
     warnings.simplefilter("ignore")
-    torch.set_num_threads(parse().threads)
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     model, side = built(name)
     example = torch.zeros(1, 3, side, side)
     started = time.process_time()
-    if against:
+    if options.against:
         from zoo_torch_pruning import slimmed
     else:
         slimmed = slimmed_by_us
@@ -122,7 +136,9 @@ def one(name: str, against: str | None) -> dict[str, Any]:
 
 
 def built(name: str) -> tuple[nn.Module, int]:
-    """A torchvision model with its auxiliary heads, and the side of the smallest input that it takes in both modes."""
+    """A model, torchvision's with auxiliary heads, and the side of the smallest input that it takes in both modes."""
+    if name.startswith("timm:"):
+        return built_by_timm(name)
     settings: dict[str, Any] = {"weights": None}
     if "segmentation" in torchvision.models.get_model_builder(name).__module__:
         settings.update(weights_backbone=None, **({} if name.startswith("lraspp") else {"aux_loss": True}))
@@ -138,6 +154,18 @@ def built(name: str) -> tuple[nn.Module, int]:
     raise RuntimeError(f"{name} runs on none of {SIDES}")
 
 
+def built_by_timm(name: str) -> tuple[nn.Module, int]:
+    """A model of timm and the side of the smallest input that it can be built for and takes in both modes."""
+    for side in SIDES:
+        try:
+            model = slimprune.build(name, slimprune.InputSpec(3, side, side, 1000))
+        except slimprune.SlimpruneError:
+            continue
+        if trains(copy.deepcopy(model), side, backward=False) is True:
+            return model, side
+    raise RuntimeError(f"{name} runs on none of {SIDES}")
+
+
 def slimmed_by_us(model: nn.Module, example: Tensor) -> tuple[nn.Module | None, dict[str, Any]]:
     """Half of the channels of every free group, by the package's own steps."""
     try:
@@ -145,6 +173,9 @@ def slimmed_by_us(model: nn.Module, example: Tensor) -> tuple[nn.Module | None, 
         costs = slimprune.CostModel.of(model, groups, example)
         free = sum(group.width for group in groups if group.protected_reason is None)
         whole = sum(group.width for group in groups)
+        if free == 0:
+            counts = Counter(generic(group.protected_reason or "") for group in groups)
+            return None, {"outcome": "refused", "reason": "; ".join(reason for reason, _ in counts.most_common(3))}
         plan = slimprune.allocate(None, groups, slimprune.Budget(0.5 * free / whole, "channels"), costs, rule="uniform")
         slim = slimprune.slim(model, plan)
         proof = slimprune.prove(model, slim, example)
@@ -172,7 +203,7 @@ def trains(model: nn.Module, side: int, backward: bool = True) -> bool | str:
         with torch.no_grad():
             leaves += [leaf for leaf in tree_leaves(model.eval()(images)) if isinstance(leaf, Tensor)]
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, AttributeError) as error:
-        return str(error).splitlines()[0]
+        return next(iter(str(error).splitlines()), type(error).__name__)
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     finite = all(bool(tensor.isfinite().all()) for tensor in [*leaves, *gradients])
     return finite or "values that are not finite"
@@ -183,44 +214,99 @@ def count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def write(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    """NAME.json and the table of NAME.md."""
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({"models": rows}, indent=1) + "\n")
-    options.out.with_suffix(".md").write_text(table(rows))
+def write(out: Path, found: dict[str, list[dict[str, Any]]]) -> None:
+    """NAME.json and the tables of NAME.md."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(found, indent=1) + "\n")
+    out.with_suffix(".md").write_text(page(found))
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: the sums first, then every model, then the circumstances."""
-    outcomes = [row["outcome"] for row in rows]
-    sums = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(sorted(outcomes)))
-    lines = [
-        f"{len(rows)} models: {sums}.",
-        "",
-        "| model | side | params | outcome | removed | protected channels | train step | CPU s |",
-        "|---|---:|---:|---|---:|---:|---|---:|",
-        *(line(row) for row in sorted(rows, key=lambda row: row["model"])),
-        "",
+def page(found: dict[str, list[dict[str, Any]]]) -> str:
+    """Markdown: a table each for torchvision and timm, what stayed whole and why, and the circumstances."""
+    ours, theirs = ({row["model"]: row for row in found.get(key, [])} for key in ("models", "torch-pruning"))
+    names = sorted(ours.keys() | theirs.keys())
+    parts = {
+        "torchvision": [name for name in names if not name.startswith("timm:")],
+        "timm, one small model for each family": [name for name in names if name.startswith("timm:")],
+    }
+    lines = ["# Half of the channels removed", ""]
+    for title, members in parts.items():
+        if members:
+            lines += section(title, members, ours, theirs)
+    lines += [
         "Removed: share of the parameters. Protected channels: share of all, output layers left out. CPU s: finding, "
-        "proving and slimming, seconds of processor time.",
+        "proving and slimming, seconds of processor time. torch-pruning: what that library makes of the model on its "
+        "own; a norm that a model writes out itself (mobilenetv5's mean of squares over channels) differs with fewer "
+        "channels by nature, which that check cannot tell from a wrong index.",
+        "",
+        *whole(ours),
+    ]
+    last = {key: value for rows in found.values() for row in rows[-1:] for key, value in row["circumstances"].items()}
+    command = {"command": "python benchmarks/zoo.py"}
+    return "\n".join([*lines, *(f"- {name}: {value}" for name, value in {**last, **command}.items())]) + "\n"
+
+
+def section(title: str, names: list[str], ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """The sums, then a line for every model."""
+    counted = {"slimprune": ours, "torch-pruning": theirs}
+    found = {by: [rows[name]["outcome"] for name in names if name in rows] for by, rows in counted.items()}
+    return [
+        f"## {title}",
+        "",
+        *(f"- {by}: {sum_of(outcomes)}" for by, outcomes in found.items()),
+        "",
+        "| model | side | params | outcome | removed | protected channels | train step | CPU s | torch-pruning |",
+        "|---|---:|---:|---|---:|---:|---|---:|---|",
+        *(line(name, ours.get(name, {}), theirs.get(name, {})) for name in names),
         "",
     ]
-    last = {**rows[-1]["circumstances"], "command": "python benchmarks/zoo.py"} if rows else {}
-    return "\n".join([*lines, *(f"- {name}: {value}" for name, value in last.items())]) + "\n"
 
 
-def line(row: dict[str, Any]) -> str:
-    """One row of the table."""
+def sum_of(outcomes: list[str]) -> str:
+    """How many of each, in a phrase."""
+    counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes)))
+    return f"{len(outcomes)} models: {counts}" if outcomes else "not run"
+
+
+def line(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> str:
+    """One row of a table."""
 
     def percent(key: str) -> str:
-        return f"{row[key]:.1%}" if key in row else ""
+        return f"{ours[key]:.1%}" if key in ours else ""
 
-    outcome = row["outcome"] if not row.get("reason") else f"{row['outcome']}: {row['reason'][:100]}".replace("|", "/")
-    step = {True: "ok", None: ""}.get(row.get("trains"), str(row.get("trains"))[:60])
-    return (
-        f"| {row['model']} | {row.get('side', '')} | {row.get('params', 0):,} | {outcome} | {percent('removed')} "
-        f"| {percent('protected_channels')} | {step} | {row.get('seconds', row['process_seconds'])} |"
-    )
+    step = {True: "ok", None: ""}.get(ours.get("trains"), str(ours.get("trains"))[:60])
+    cells = [
+        name,
+        ours.get("side", theirs.get("side", "")),
+        f"{ours.get('params', theirs.get('params', 0)):,}",
+        outcome(ours),
+        percent("removed"),
+        percent("protected_channels"),
+        step,
+        ours.get("seconds", ""),
+        theirs.get("outcome", ""),
+    ]
+    return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
+
+
+def outcome(row: dict[str, Any]) -> str:
+    """With its reason, cut short."""
+    return row.get("outcome", "") + (f": {row['reason'][:100]}" if row.get("reason") else "")
+
+
+def whole(ours: dict[str, Any]) -> list[str]:
+    """For every model of which groups stay whole, how many and why."""
+    lines = []
+    for name, row in sorted(ours.items()):
+        counts = Counter(generic(reason) for reason in row.get("reasons", {}).values())
+        if counts:
+            lines.append(f"- {name}: {'; '.join(f'{count} x {reason}' for reason, count in counts.most_common())}")
+    return ["## Groups that stay whole, by reason", "", *lines, "", "## Circumstances", ""] if lines else []
+
+
+def generic(reason: str) -> str:
+    """A reason without the name of the layer that it speaks of."""
+    return re.sub(r" in (?!training mode)[\w.]+", "", reason)[:80].strip()
 
 
 if __name__ == "__main__":

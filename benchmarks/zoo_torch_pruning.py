@@ -1,6 +1,10 @@
 """What torch-pruning makes of a model on its own: half of the channels of every layer but those of the output."""
 
 import copy
+import inspect
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +15,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 TOLERANCE = 1e-5
+SECONDS = 60
+"""Of processor time for building the graph and pruning; a process that takes more is ended by the system."""
 
 
 def slimmed(model: nn.Module, example: Tensor) -> tuple[nn.Module | None, dict[str, Any]]:
@@ -18,18 +24,31 @@ def slimmed(model: nn.Module, example: Tensor) -> tuple[nn.Module | None, dict[s
     dense = lively(model, example)
     slim = copy.deepcopy(dense)
     try:
-        removed = prune(slim, example.double())
+        with at_most(SECONDS):
+            removed = prune(slim, example.double())
     except Exception as error:  # noqa: BLE001 whatever it raises is the result
-        return None, {"outcome": "crashed", "reason": f"while pruning: {type(error).__name__} {error}"[:200]}
+        return None, {"outcome": "crashes while pruning", "reason": f"{type(error).__name__} {error}"[:200]}
     try:
         found = run(slim, example)
     except Exception as error:  # noqa: BLE001
-        return None, {"outcome": "crashed", "reason": f"in forward: {type(error).__name__} {error}"[:200]}
+        return None, {"outcome": "crashes in forward", "reason": f"{type(error).__name__} {error}"[:200]}
     silence(dense, removed)
     difference = max(relative(a, b) for a, b in zip(run(dense, example), found, strict=True))
-    outcome = "proven" if difference <= TOLERANCE else "wrong"
-    reason = None if outcome == "proven" else f"relative difference {difference:.1e}"
+    outcome = "right" if difference <= TOLERANCE else "silently wrong"
+    reason = None if outcome == "right" else f"relative difference {difference:.1e}"
     return slim.float(), {"outcome": outcome, "reason": reason, "max_rel_diff": difference}
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Ends the process by SIGXCPU once the work inside takes more processor time."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + seconds), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
 
 
 def lively(model: nn.Module, example: Tensor) -> nn.Module:
@@ -41,6 +60,8 @@ def lively(model: nn.Module, example: Tensor) -> nn.Module:
             if tensor.ndim <= 1:
                 low, high = (0.5, 1.5) if "Norm" in type(module).__name__ and name == "weight" else (-0.3, 0.3)
                 tensor.data.uniform_(low, high, generator=generator)
+            if tensor.numel() == 1 and name == "bias":
+                tensor.data.zero_()  # added to every channel, it would keep a removed one from being silent
         if isinstance(module, nn.modules.batchnorm._NormBase):
             module.momentum = 1.0
     with torch.no_grad():
@@ -49,7 +70,7 @@ def lively(model: nn.Module, example: Tensor) -> nn.Module:
 
 
 def prune(model: nn.Module, example: Tensor) -> dict[str, list[int]]:
-    """Prunes `model` in place; the removed output channels by module, numbered as before."""
+    """Prunes `model` in place; the channels that stay by module and by parameter of its own, numbered as before."""
     outputs = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == 1000]
     outputs += [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.out_channels in (21, 1000)]
     pruner = torch_pruning.pruner.BasePruner(
@@ -62,18 +83,26 @@ def prune(model: nn.Module, example: Tensor) -> dict[str, list[int]]:
     names = {module: name for name, module in model.named_modules()}
     alive: dict[str, list[int]] = {}
     for group in pruner.step(interactive=True):
-        made = [(dep.target.module, indices) for dep, indices in group if "out" in dep.handler.__name__]
-        for module, indices in made:
-            if module in names and rows(module):
-                left = alive.setdefault(names[module], list(range(rows(module))))
+        for dep, indices in group:
+            module = dep.target.module
+            name = pruner.DG._param_to_name[module] if isinstance(module, nn.Parameter) else names.get(module)
+            if "out" in dep.handler.__name__ and name is not None and rows(module):
+                left = alive.setdefault(name, list(range(rows(module))))
                 gone = set(indices)
-                alive[names[module]] = [channel for at, channel in enumerate(left) if at not in gone]
+                alive[name] = [channel for at, channel in enumerate(left) if at not in gone]
         group.prune()
     return alive
 
 
-def rows(module: nn.Module) -> int:
-    """Number of channels that a layer makes or normalises; 0 for others."""
+def channel_dim(parameter: Tensor) -> int:
+    """The dimension of a module's own parameter that torch-pruning prunes: the last that is longer than 1."""
+    return max((dim for dim, size in enumerate(parameter.shape) if size > 1), default=0)
+
+
+def rows(module: nn.Module | nn.Parameter) -> int:
+    """Number of channels that a layer makes or normalises, or that a parameter holds; 0 for others."""
+    if isinstance(module, nn.Parameter):
+        return module.shape[channel_dim(module)] if module.ndim else 0
     if isinstance(module, nn.modules.conv._ConvNd):
         return module.out_channels
     if isinstance(module, nn.Linear):
@@ -84,6 +113,11 @@ def rows(module: nn.Module) -> int:
 
 def silence(model: nn.Module, alive: dict[str, list[int]]) -> None:
     """Zeros where removed channels are made."""
+    for name, parameter in model.named_parameters():
+        if name in alive:
+            gone = torch.ones(rows(parameter), dtype=torch.bool)
+            gone[alive[name]] = False
+            parameter.data.movedim(channel_dim(parameter), 0)[gone] = 0
     for name, module in model.named_modules():
         if name in alive:
             gone = torch.ones(rows(module), dtype=torch.bool)
@@ -96,13 +130,16 @@ def silence(model: nn.Module, alive: dict[str, list[int]]) -> None:
 
 
 class _WithoutStatistics(TorchFunctionMode):
-    """Layer norms keep their gain and offset only, as in the package's own proof."""
+    """Norms over several channels keep their gain and offset only, as in the package's own proof."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is F.layer_norm:
-            scaled = args[0] if args[2] is None else args[0] * args[2]
-            return scaled if args[3] is None else scaled + args[3]
-        return func(*args, **(kwargs or {}))
+        if func not in (F.layer_norm, F.group_norm, F.rms_norm):
+            return func(*args, **(kwargs or {}))
+        given = inspect.signature(func).bind(*args, **(kwargs or {})).arguments
+        values, weight, bias = (given.get(name) for name in ("input", "weight", "bias"))
+        behind = [1] * (values.ndim - 2) if func is F.group_norm else []
+        scaled = values if weight is None else values * weight.view(-1, *behind)
+        return scaled if bias is None else scaled + bias.view(-1, *behind)
 
 
 def run(model: nn.Module, example: Tensor) -> list[Tensor]:

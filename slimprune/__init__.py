@@ -20,7 +20,7 @@ from slimprune.saliency import Problem, Scores, score
 from slimprune.saliency.criteria.prospr import ProsPr
 from slimprune.speed import BenchSettings, compare_speed
 from slimprune.surgery import Origin, SlimModel, load, prove, save, slim, versions
-from slimprune.training import TrainSettings, evaluate, mean_iou, top1, train
+from slimprune.training import Metric, TrainSettings, evaluate, mean_iou, top1, train
 
 __all__ = [
     "BenchSettings",
@@ -31,6 +31,7 @@ __all__ = [
     "InputSpec",
     "Inspection",
     "LatencyModel",
+    "Metric",
     "NetworkClock",
     "Origin",
     "PeakMemory",

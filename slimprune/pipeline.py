@@ -278,4 +278,5 @@ def _reported(recipe: Recipe, analysis: Analysis, slimmed: SlimModel, choice: Ch
         saliency=choice.saliency,
         search=choice.search,
         without_weights=work.without_weights,
+        frozen=tuple(name for name, tensor in slimmed.module.named_parameters() if not tensor.requires_grad),
     )

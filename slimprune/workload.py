@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from slimprune.calling import unwrapped
 from slimprune.data import Batch, ImageData, load
 from slimprune.errors import DataError, UnsupportedModelError, UsageError, first_line
 from slimprune.models import MAIN, InputSpec, MainOutput, build, has_main_output, load_weights, task_of
@@ -151,7 +152,7 @@ def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Work
     train_batches = _repeatable(given.train_batches, "train_batches")
     test_batches = _repeatable(given.test_batches, "test_batches")
     loss = find_loss(given.loss, given.task) if isinstance(given.loss, str) else given.loss
-    twin = _copied(model).to(device)
+    twin = _copied(unwrapped(model)).to(device)
     with seeded(seed):
         inputs, targets = (part.to(device) for part in _first(test_batches))
         whole, output = _with_one_output(twin, inputs)

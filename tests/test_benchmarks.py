@@ -49,7 +49,13 @@ def test_zoo_runs_each_model_once(tmp_path):
     assert rows[0] == first[0]
     assert all(row["outcome"] == "proven" and row["trains"] is True and row["removed"] > 0.4 for row in rows)
     assert {"command", "device", "threads", "torch"} <= rows[0]["circumstances"].keys()
-    assert out.with_suffix(".md").read_text().startswith("2 models: 2 proven.")
+    run("zoo.py", "--models", "squeezenet1_1", "timm:test_resnet", "--against", "torch-pruning", "--out", out)
+    found = json.loads(out.read_text())
+    assert found["models"] == rows
+    assert [row["outcome"] for row in found["torch-pruning"]] == ["right", "right"]
+    page = out.with_suffix(".md").read_text()
+    assert "## torchvision\n\n- slimprune: 2 models: 2 proven\n- torch-pruning: 1 models: 1 right" in page
+    assert "## timm, one small model for each family\n\n- slimprune: not run\n- torch-pruning: 1 models" in page
 
 
 TINY = ["--archs", "resnet20", "--threads", 1, "--device", "cpu", "--samples", 8, "--seconds", 0.01]

@@ -227,7 +227,7 @@ def test_refuses_own_objects_that_do_not_fit(
 def test_refuses_a_model_that_cannot_be_copied() -> None:
     model = network()
     model.cache = model[0].weight * 2  # type: ignore[assignment]
-    with pytest.raises(UnsupportedModelError, match="expected a model that can be copied, got Only Tensors created"):
+    with pytest.raises(UnsupportedModelError, match="expected tensors that can be copied, got cache of Sequential"):
         own(model)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from slimprune.calling import ForwardFn, bound
 from slimprune.errors import UsageError
 from slimprune.graph import ChannelGroup, Example, first_samples, named_tensors, unfused_attention
 
@@ -97,8 +98,23 @@ class CostModel:
     shapes: Mapping[str, tuple[int, ...]]
 
     @classmethod
-    def of(cls, model: nn.Module, groups: Sequence[ChannelGroup], example: Example) -> "CostModel":
-        """The cost model of `model`; runs it once on the first sample of `example`."""
+    def of(
+        cls,
+        model: nn.Module,
+        groups: Sequence[ChannelGroup],
+        example: Example,
+        *,
+        forward_fn: ForwardFn | None = None,
+    ) -> "CostModel":
+        """The cost model of `model`; runs it once on the first sample of `example`.
+
+        Args:
+            model: the dense model; left untouched.
+            groups: its channel groups.
+            example: one input batch.
+            forward_fn: (model, batch) -> outputs, as for `find_groups`.
+        """
+        model, example = bound(model, example, forward_fn)
         parameters = dict(model.named_parameters())
         row_of = {name: row for row, name in enumerate(parameters)}
         touched: list[list[int]] = [[] for _ in parameters]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.onnx import OnnxExporterError
 
+from slimprune.calling import ForwardFn, bound
 from slimprune.errors import UnsupportedModelError, UsageError, VerificationError
 from slimprune.export.onnx_file import PREFIX, SEAL, first_line, serialise, write_bytes
 from slimprune.export.runtime import open_session, outputs_of
@@ -52,7 +53,12 @@ class OnnxFile:
 
 
 def export_onnx(
-    model: nn.Module, example: Tensor, path: str | Path, *, metadata: Mapping[str, str] | None = None
+    model: nn.Module,
+    example: Tensor,
+    path: str | Path,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    forward_fn: ForwardFn | None = None,
 ) -> OnnxFile:
     """Writes the model, as it computes in eval mode and float32, to one ONNX file.
 
@@ -67,6 +73,7 @@ def export_onnx(
         example: An input [N, ...].
         path: The file, replaced in one move if it exists.
         metadata: Written as properties `slimprune.<key>`.
+        forward_fn: (model, inputs) -> the one output to export, for models that return several.
 
     Raises:
         UnsupportedModelError: If the model does not return one tensor with a sample per row, holds 2 GiB or more, or
@@ -76,7 +83,7 @@ def export_onnx(
     path, metadata = Path(path), dict(metadata or {})
     if SEAL in {PREFIX + key for key in metadata}:
         raise UsageError(f"expected metadata that leaves {SEAL} free, got {SEAL.removeprefix(PREFIX)}")
-    plain = cpu_copy(model)
+    plain = cpu_copy(bound(model, example, forward_fn)[0])
     sample = example[:1].detach().to("cpu", torch.float32)
     _check_size(plain)
     for rows in (2, 3):

@@ -8,6 +8,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from slimprune.calling import ForwardFn, bound
 from slimprune.errors import DataError, UsageError, VerificationError
 from slimprune.export.exporter import cpu_copy, opset_version
 from slimprune.export.onnx_file import read_onnx
@@ -50,6 +51,7 @@ def verify_onnx(
     *,
     batches: Sequence[int] = (1, 2, 5),
     tolerance: float = 1e-4,
+    forward_fn: ForwardFn | None = None,
 ) -> OnnxCheck:
     """Checks the file as ONNX, its digest where it has one, and its outputs in onnxruntime on the CPU.
 
@@ -66,6 +68,7 @@ def verify_onnx(
         samples: Inputs [N, ...], N >= 1.
         batches: Batch sizes, each at least 1.
         tolerance: Largest allowed absolute difference, in the outputs' own unit.
+        forward_fn: (model, inputs) -> output, as for `export_onnx`.
 
     Raises:
         VerificationError: If the file is unreadable, altered, no valid ONNX, has other inputs or outputs than the
@@ -78,7 +81,8 @@ def verify_onnx(
     proto, data = read_onnx(path)
     session = open_session(data, path)
     _check_signature(session, samples)
-    plain, samples = cpu_copy(model), samples.detach().to("cpu", torch.float32).contiguous()
+    plain = cpu_copy(bound(model, samples, forward_fn)[0])
+    samples = samples.detach().to("cpu", torch.float32).contiguous()
     step = size_step(plain, samples[:1]) if _leaves_size_free(session) else None
     sizes = () if step is None else other_sizes(samples, step)
     found = [_compared(session, plain, samples, batches, tolerance)]

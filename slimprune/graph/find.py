@@ -8,6 +8,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor, nn
 
+from slimprune.calling import ForwardFn, bound
 from slimprune.errors import UnsupportedModelError, UsageError, first_line
 from slimprune.graph.assembly import assemble
 from slimprune.graph.example import Example, inputs_of, shapes_of
@@ -25,6 +26,7 @@ def find_groups(
     *,
     protect: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
+    forward_fn: ForwardFn | None = None,
 ) -> list[ChannelGroup]:
     """Channel groups of `model`; a group whose removal cannot be proven is protected, with the reason.
 
@@ -33,6 +35,8 @@ def find_groups(
         example: one input batch, a tensor [N, ...], a tuple of arguments, or a list or dict of tensors as one argument.
         protect: names or patterns (`layer1.*`) of layers whose channels all stay.
         progress: called with (proofs of groups done, in all) while they are proven, each of them twice.
+        forward_fn: (model, batch) -> outputs, for models that are not called with their inputs; then `example` is a
+            batch as it takes.
 
     Returns:
         Groups in the order of their first producing layers. Output layers are protected.
@@ -46,6 +50,7 @@ def find_groups(
         >>> [(g.id, g.width, g.protected_reason) for g in find_groups(net, torch.zeros(1, 3, 8, 8))]
         [('0', 8, None), ('2', 4, 'model output')]
     """
+    model, example = bound(model, example, forward_fn)
     _check_forward(model, example)
     order = {name: position for position, name in enumerate(named_tensors(model))}
     groups = _protect_named(assemble(trace(model, example), order), protect)

@@ -38,7 +38,9 @@ def random_state(model: nn.Module, inputs: tuple[Any, ...], seed: int, mixing: f
     for mean, variance in _calibrated_statistics(twin, inputs, mixing):
         mean += variance.sqrt() * draw(mean, -0.3, 0.3)
         variance *= draw(variance, 0.5, 1.5)
-    return {name: tensor.detach() for name, tensor in named_tensors(twin).items()}
+    # A buffer that forward makes anew for the size of its input is left to forward.
+    found = {name: tensor.detach() for name, tensor in named_tensors(twin).items()}
+    return {name: found[name] if found[name].shape == drawn.shape else drawn for name, drawn in state.items()}
 
 
 def _calibrated_statistics(
@@ -81,7 +83,7 @@ class _WithoutStatistics(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is F.layer_norm:
+        if func in (F.layer_norm, F.rms_norm):
             return _gain_and_offset(*args, **kwargs)
         if func is F.group_norm and id(kwargs.get("weight", args[2] if len(args) > 2 else None)) in self._mixing:
             return _gain_and_offset_of_images(*args, **kwargs)
@@ -108,11 +110,12 @@ def _gain_and_offset_of_images(
     input: Tensor,  # noqa: A002 the name under which torch's modules may pass it
     num_groups: object,
     weight: Tensor,
-    bias: Tensor,
+    bias: Tensor | None = None,
     eps: float = 0.0,
 ) -> Tensor:
     shape = (-1, *[1] * (input.ndim - 2))
-    return input * weight.view(shape) + bias.view(shape)
+    scaled = input * weight.view(shape)
+    return scaled if bias is None else scaled + bias.view(shape)
 
 
 def outputs(model: nn.Module, inputs: tuple[Any, ...], mixing: frozenset[str]) -> list[Tensor] | str:

@@ -115,7 +115,7 @@ def _fit_embedding(embedding: nn.Embedding) -> None:
     embedding.num_embeddings, embedding.embedding_dim = embedding.weight.shape
 
 
-def _fit_layer_norm(norm: nn.LayerNorm) -> None:
+def _fit_layer_norm(norm: nn.LayerNorm | nn.RMSNorm) -> None:
     norm.normalized_shape = tuple(norm.weight.shape)
 
 
@@ -128,6 +128,7 @@ _FITS: tuple[tuple[type, Callable[[Any], None]], ...] = (
     (nn.Linear, _fit_linear),
     (_NormBase, _fit_norm),
     (nn.LayerNorm, _fit_layer_norm),
+    (nn.RMSNorm, _fit_layer_norm),
     (nn.GroupNorm, _fit_group_norm),
     (nn.Embedding, _fit_embedding),
     (nn.PReLU, _fit_prelu),

@@ -7,7 +7,9 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -56,7 +58,7 @@ def _follow(model: nn.Module, inputs: tuple[Any, ...], identities: Identities) -
         if isinstance(leaf, Tensor):
             flow.set_ids(leaf, obstacle)
     following = Following(model, partial(apply_rule, flow))
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), unfused_attention(), following:
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), unfused_attention(), following, _WholeNorms():
         outputs = model(*inputs)
     for leaf in tree_leaves(outputs):
         if isinstance(leaf, Tensor):
@@ -106,6 +108,22 @@ class Following(TorchDispatchMode):
         )
         self._each(func, call)
         return out
+
+
+class _WholeNorms(TorchFunctionMode):
+    """RMS norms, which torch takes apart, as layer norms: the same to channels, and values do not matter here."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return (_as_layer_norm if func is F.rms_norm else func)(*args, **(kwargs or {}))
+
+
+def _as_layer_norm(
+    input: Tensor,  # noqa: A002 the name under which torch's modules may pass it
+    normalized_shape: list[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    return F.layer_norm(input, normalized_shape, weight)
 
 
 @contextmanager

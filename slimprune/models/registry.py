@@ -8,6 +8,7 @@ from slimprune.errors import UsageError
 from slimprune.models import (
     cifar_resnet,
     resnet,
+    timm_models,
     torchvision_models,
     torchvision_segmentation,
     unet,
@@ -23,26 +24,29 @@ FAMILIES = (
     unet.FAMILY,
     torchvision_models.FAMILY,
     torchvision_segmentation.FAMILY,
+    timm_models.FAMILY,
 )
 """In order of precedence: our own `vgg19` (with batch norm) stands before torchvision's (without)."""
 
 REGISTRY: dict[str, tuple[Architecture, Family]] = {
-    architecture.name: (architecture, family) for family in reversed(FAMILIES) for architecture in family.architectures
+    architecture.name.partition(":")[0]: (architecture, family)
+    for family in reversed(FAMILIES)
+    for architecture in family.architectures
 }
 
 
 def architectures() -> list[Architecture]:
     """List every named architecture once, slimprune's own families first."""
-    names = dict.fromkeys(architecture.name for family in FAMILIES for architecture in family.architectures)
-    return [REGISTRY[name][0] for name in names]
+    listed = (architecture for family in FAMILIES for architecture in family.architectures)
+    return [REGISTRY[name][0] for name in dict.fromkeys(entry.name.partition(":")[0] for entry in listed)]
 
 
 def build(arch: str, inputs: InputSpec) -> nn.Module:
     """Build a model with fresh weights from torch's global random generator; nothing is downloaded.
 
     Args:
-        arch: A name of `architectures()`, for some with options ("unet:depth=3,width=32"), or the user's own
-            "package.module:factory" or "path/to/file.py:factory".
+        arch: A name of `architectures()`, for some with options ("unet:depth=3,width=32"), "timm:NAME", or the user's
+            own "package.module:factory" or "path/to/file.py:factory".
         inputs: Image channels and size, and the number of outputs.
 
     Returns:
@@ -71,7 +75,7 @@ def task_of(arch: str) -> Task | None:
 def _is_user_code(arch: str) -> bool:
     """Options hold "=", a factory's name never does."""
     location, _, attribute = arch.rpartition(":")
-    return bool(location) and attribute.isidentifier()
+    return bool(location) and attribute.isidentifier() and location != timm_models.PREFIX
 
 
 def _entry(arch: str) -> tuple[Architecture, Family]:

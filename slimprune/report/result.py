@@ -108,6 +108,7 @@ class Report:
         onnx: the verification of the ONNX file.
         onnx_bytes: its size.
         without_weights: parameters that a file of initial weights did not have.
+        frozen: parameters of the slim network that are not trained.
         pictures: of what the networks make of test images.
         seconds: wall-clock of the run.
     """
@@ -126,6 +127,7 @@ class Report:
     onnx: OnnxCheck | None = None
     onnx_bytes: int | None = None
     without_weights: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     seconds: float = 0.0
 
@@ -140,6 +142,8 @@ class Report:
             )
         if self.without_weights:
             found.append(f"not in {self.recipe.weights}, so drawn at random: {', '.join(self.without_weights)}")
+        if self.frozen:
+            found.append(f"frozen, so slimmed but not trained: {', '.join(self.frozen)}")
         found += self._latency_warnings()
         predicted, counted = self.plan.slim.macs, self.slim.cost.macs
         if abs(predicted - counted) > 0.001 * counted:

@@ -5,21 +5,23 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map_only
 
+from slimprune.calling import ForwardFn, bound, loss_of, parts_of
 from slimprune.errors import UnsupportedModelError
 from slimprune.graph import ChannelGroup, Role, Slot
 from slimprune.saliency.convolution import LeanConvolutions
 from slimprune.saliency.target import Target
 
-Batch = tuple[Tensor | Sequence[Tensor], Tensor]
-"""Inputs (several for a model that takes several) and targets."""
-Loss = Callable[[Tensor, Tensor], Tensor]
+Batch = Any
+"""(inputs, targets), several inputs in a tuple or list; with a `forward_fn` whatever that takes."""
+Loss = Callable[[Any, Any], Tensor]
 Gate = Literal["consumer", "norm", "producer"]
 
 _GATED_ROLES: Mapping[str, tuple[Role, ...]] = {
@@ -38,10 +40,11 @@ class Problem:
         network: private copy of the model in training mode and in the dtype of the scoring.
         groups: the groups to score.
         batches: `batches[t]` is the batch of step t, the same each time it is asked for.
-        loss: (output, target) -> scalar.
+        loss: (output, target) -> scalar; (output, batch) with a `forward_fn`.
         gate: where the gates sit (`gate_gradient`).
         seed: of dropout and of criteria that draw at random.
         target: where criteria that narrow step by step are heading.
+        forward_fn: (model, batch) -> output, where the network is not called with its inputs.
     """
 
     network: nn.Module
@@ -51,10 +54,17 @@ class Problem:
     gate: Gate
     seed: int
     target: Target | None = None
+    forward_fn: ForwardFn | None = None
 
     @classmethod
     def prepare(
-        cls, model: nn.Module, groups: Sequence[ChannelGroup], loss: Loss, gate: Gate, dtype: torch.dtype
+        cls,
+        model: nn.Module,
+        groups: Sequence[ChannelGroup],
+        loss: Loss,
+        gate: Gate,
+        dtype: torch.dtype,
+        forward_fn: ForwardFn | None = None,
     ) -> "Problem":
         """A problem without batches on a copy of `model`.
 
@@ -63,7 +73,8 @@ class Problem:
         """
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise UnsupportedModelError("expected at least one trainable parameter, got a fully frozen model")
-        return cls(copy.deepcopy(model).to(dtype).train(), groups, (), loss, gate, 0)
+        network, _ = bound(model, None, forward_fn)
+        return cls(copy.deepcopy(network).to(dtype).train(), groups, (), loss, gate, 0, forward_fn=forward_fn)
 
     @cached_property
     def initial(self) -> Tensor:
@@ -116,14 +127,12 @@ class Problem:
 
     def loss_at(self, weights: Tensor, step: int) -> Tensor:
         """Loss of the network with `weights` on batch `step`; equal arguments give equal values, dropout included."""
-        inputs, target = self.batches[step]
-        several = (inputs,) if isinstance(inputs, Tensor) else inputs
-        placed, target = tuple(self._placed(tensor) for tensor in several), self._placed(target)
+        arguments, target = tree_map_only(Tensor, self._placed, parts_of(self.batches[step], self.forward_fn))
         buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         with torch.random.fork_rng(devices=_cuda_devices(weights)):
             torch.manual_seed((self.seed * 1_000_003 + step) % 2**63)
-            output = functional_call(self.network, {**self.named(weights), **buffers}, placed)
-            return self.loss(output, target)
+            output = functional_call(self.network, {**self.named(weights), **buffers}, arguments)
+            return loss_of(self.loss, output, target)
 
     def gate_gradient(self, adjoint: Tensor) -> dict[str, Tensor]:
         """Derivative of the loss with respect to every gate: sum of adjoint * initial weight over what it multiplies.

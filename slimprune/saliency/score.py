@@ -7,6 +7,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
+from slimprune.calling import ForwardFn
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
 from slimprune.graph import ChannelGroup, free_groups
 from slimprune.saliency.problem import GATES, Batch, Gate, Loss, Problem, precise_arithmetic
@@ -28,6 +29,7 @@ def score(
     seed: int = 0,
     target: Target | None = None,
     progress: Callable[[int, int], None] | None = None,
+    forward_fn: ForwardFn | None = None,
 ) -> Scores:
     """Saliency of every channel of the unprotected groups.
 
@@ -37,8 +39,9 @@ def score(
     Args:
         model: the network to score, on the device where scoring is to run.
         groups: its channel groups; protected ones are left out.
-        batches: (inputs, targets) batches, as many as `draws` times what the criterion asks for. A sequence is indexed
-            and may make a batch anew each time, equal each time; any other iterable is read draw by draw.
+        batches: (inputs, targets), several inputs in a tuple or list; as many batches as `draws` times what the
+            criterion asks for. A sequence is indexed and may make a batch anew each time, equal each time; any other
+            iterable is read draw by draw.
         loss: (output, target) -> scalar tensor.
         criterion: a name from the registry, or a criterion with options.
         gate: where the gates sit, see `Problem.gate_gradient`.
@@ -47,14 +50,17 @@ def score(
         seed: of dropout and of random criteria.
         target: where criteria that narrow step by step are heading; the others take no notice.
         progress: called with (draws done, draws in all).
+        forward_fn: (model, batch) -> output, for models that are not called with their inputs. Batches are whatever it
+            takes then, and the loss is (output, batch) -> scalar tensor.
 
     Returns:
         The averaged scores.
 
     Raises:
         UsageError: an unknown criterion or gate, draws < 1, or no target for a criterion that narrows step by step.
-        DataError: fewer batches than needed.
-        UnsupportedModelError: nothing to score, a fully frozen model, or one that the criterion cannot score.
+        DataError: fewer batches than needed, or batches that are no pairs without a `forward_fn`.
+        UnsupportedModelError: nothing to score, a loss that is no scalar, a fully frozen model, or one that the
+            criterion cannot score.
         SlimpruneError: scores that are not finite.
     """
     chosen = make_criterion(criterion) if isinstance(criterion, str) else criterion
@@ -67,7 +73,7 @@ def score(
     if not free:
         raise UnsupportedModelError(_nothing_to_score(groups))
     draws = 1 if chosen.deterministic else draws
-    problem = replace(Problem.prepare(model, free, loss, gate, dtype), seed=seed, target=target)
+    problem = replace(Problem.prepare(model, free, loss, gate, dtype, forward_fn), seed=seed, target=target)
     parts = _parts(batches, draws, chosen.batches_per_draw)
     results = list(_drawn(chosen, problem, parts, draws, progress))
     by_group, stability = average(results)

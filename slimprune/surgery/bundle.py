@@ -16,6 +16,7 @@ from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
 from slimprune.budget import Plan
+from slimprune.calling import unwrapped
 from slimprune.errors import UsageError, VerificationError
 from slimprune.graph import named_tensors, with_tensors
 from slimprune.models import InputSpec, MainOutput, build, task_of
@@ -169,6 +170,7 @@ def restore(bundle: Bundle, *, model: nn.Module | None = None, trust_code: bool 
     """The slim module of a bundle that was read already; see `load`."""
     if model is None:
         return bundle.rebuild(build_dense(bundle, trust_code=trust_code))
+    model = unwrapped(model)
     return bundle.rebuild(MainOutput(model) if bundle.origin.main_output else model)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from slimprune.budget import Plan
+from slimprune.calling import ForwardFn, bound, unwrapped
 from slimprune.errors import VerificationError
 from slimprune.graph import Example, Proof, keep_channels, named_tensors, prove_removal
 
@@ -43,12 +44,19 @@ def slim(model: nn.Module, plan: Plan) -> SlimModel:
         plan: made for the channel groups of this model.
 
     Returns:
-        The slim model, not proven yet.
+        The slim model, not proven yet; without `torch.compile` or `DataParallel` around it.
     """
-    return SlimModel(keep_channels(model, plan.groups, plan.kept), plan)
+    return SlimModel(keep_channels(unwrapped(model), plan.groups, plan.kept), plan)
 
 
-def prove(dense: nn.Module, slim_model: SlimModel, example: Example, *, trained: bool = False) -> Proof:
+def prove(
+    dense: nn.Module,
+    slim_model: SlimModel,
+    example: Example,
+    *,
+    trained: bool = False,
+    forward_fn: ForwardFn | None = None,
+) -> Proof:
     """Proof that the slim model equals the dense one with the removed channels silenced; see `graph.prove_removal`.
 
     Args:
@@ -56,16 +64,20 @@ def prove(dense: nn.Module, slim_model: SlimModel, example: Example, *, trained:
         slim_model: what `slim` made of it; its structure and plan are tested under random weights.
         example: one input batch.
         trained: whether its weights were trained since; otherwise they must be those of the kept channels.
+        forward_fn: (model, batch) -> outputs, as for `find_groups`.
 
     Returns:
         The proof; ask `proof.passed`, or call `slim_model.proven(proof)` which raises.
     """
+    dense = unwrapped(dense)
     wrong = None if trained else _foreign_weights(dense, slim_model)
     if wrong is not None:
         return Proof(float("inf"), problem=f"{wrong} does not hold the weights of the kept channels")
     plan = slim_model.plan
     shrunk = {group.id: plan.kept[group.id] for group in plan.groups if len(plan.kept[group.id]) < group.width}
-    return prove_removal(dense, slim_model.module, plan.groups, shrunk, example)
+    module, _ = bound(slim_model.module, example, forward_fn)
+    dense, example = bound(dense, example, forward_fn)
+    return prove_removal(dense, module, plan.groups, shrunk, example)
 
 
 def _foreign_weights(dense: nn.Module, slim_model: SlimModel) -> str | None:

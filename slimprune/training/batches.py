@@ -1,13 +1,17 @@
 """Any re-iterable of (inputs, targets): its length, its epoch number, its way to the device."""
 
 from collections.abc import Iterable, Iterator, Sized
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
 
+from slimprune.calling import ForwardFn, parts_of
 from slimprune.errors import DataError, UsageError
 
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batches = Iterable[Any]
+"""(inputs, targets) pairs; with a `forward_fn` whatever that takes."""
 
 
 def count_batches(batches: Batches) -> int:
@@ -40,7 +44,31 @@ def set_epoch(batches: Batches, epoch: int) -> None:
             announce(epoch)
 
 
-def on_device(batches: Batches, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same batches, on the device; copies from pinned memory overlap with computation."""
-    for inputs, targets in batches:
-        yield inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+def on_device(batches: Batches, device: torch.device) -> Iterator[Any]:
+    """The same batches, all their tensors on the device; copies from pinned memory overlap with computation."""
+    for batch in batches:
+        yield tree_map_only(Tensor, lambda tensor: tensor.to(device, non_blocking=True), batch)
+
+
+def pair_of(batch: Any, forward_fn: ForwardFn | None) -> tuple[Any, Any]:
+    """What the model takes as its only argument, and what the loss gets beside its output.
+
+    Raises:
+        DataError: If the batch is no pair of one input and targets, and no `forward_fn` takes it as it is.
+    """
+    arguments, targets = parts_of(batch, forward_fn)
+    if len(arguments) != 1:
+        raise DataError(f"expected batches of one input and targets, or a forward_fn, got {len(arguments)} inputs")
+    return arguments[0], targets
+
+
+def first_tensor(batch: Any) -> Tensor:
+    """The first tensor of a batch, whose length is the number of samples.
+
+    Raises:
+        DataError: If it holds none.
+    """
+    found = next((leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)), None)
+    if found is None:
+        raise DataError(f"expected a batch with tensors, got a {type(batch).__name__} without")
+    return found

@@ -2,20 +2,29 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from slimprune.errors import DataError, UnsupportedModelError
-from slimprune.training.batches import Batches, on_device
+from slimprune.calling import ForwardFn
+from slimprune.errors import DataError
+from slimprune.training.batches import Batches, first_tensor, on_device, pair_of
 from slimprune.training.metrics import Metric
 from slimprune.training.replicas import sum_over_replicas, unwrap
 
-Forward = Callable[[Tensor], Tensor]
+Forward = Callable[[Any], Any]
 
 
 def evaluate(
-    model: nn.Module, batches: Batches, metric: Metric, *, device: str | torch.device, amp: bool = False
+    model: nn.Module,
+    batches: Batches,
+    metric: Metric,
+    *,
+    device: str | torch.device,
+    amp: bool = False,
+    forward_fn: ForwardFn | None = None,
 ) -> float:
     """The metric over all batches, with the model in eval mode and without gradients.
 
@@ -25,59 +34,63 @@ def evaluate(
         metric: What is counted.
         device: Where it runs.
         amp: Forward passes under autocast in bfloat16.
+        forward_fn: (model, batch) -> output, as for `train`; the metric gets (output, batch) then.
 
     Returns:
         The metric's value, in [0, 1].
 
     Raises:
-        DataError: If there is no batch.
-        UnsupportedModelError: If the model does not return one tensor that the metric can read.
+        DataError: If there is no batch, or batches are no pairs without a `forward_fn`.
+        UnsupportedModelError: If the model does not return what the metric can read.
     """
     device = torch.device(device)
-    return tested(model.to(device), eager_forward(model, amp), batches, metric, device)
+    return tested(model.to(device), eager_forward(model, amp, forward_fn), batches, metric, device, forward_fn)
 
 
-def eager_forward(model: nn.Module, amp: bool) -> Forward:
-    """The model's own forward pass, with `amp` under autocast in bfloat16; no wrapper's.
+def eager_forward(model: nn.Module, amp: bool, forward_fn: ForwardFn | None = None) -> Forward:
+    """The model's own forward pass, no wrapper's, or `forward_fn`'s; with `amp` under autocast in bfloat16."""
+    plain = unwrap(model)
+    call = plain if forward_fn is None else partial(forward_fn, plain)
 
-    Raises:
-        UnsupportedModelError: When called, if the model does not return one tensor.
-    """
-
-    def forward(inputs: Tensor) -> Tensor:
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=amp):
-            return as_tensor(unwrap(model)(inputs))
+    def forward(inputs: Any) -> Any:
+        with torch.autocast(first_tensor(inputs).device.type, dtype=torch.bfloat16, enabled=amp):
+            return call(inputs)
 
     return forward
 
 
-def tested(model: nn.Module, forward: Forward, batches: Batches, metric: Metric, device: torch.device) -> float:
+def tested(
+    model: nn.Module,
+    forward: Forward,
+    batches: Batches,
+    metric: Metric,
+    device: torch.device,
+    forward_fn: ForwardFn | None,
+) -> float:
     """The metric over all batches, as `evaluate`, of a model on the device by a forward pass of choice.
 
+    Args:
+        model: On the device.
+        forward: Inputs, or a batch where there is a `forward_fn`, to output.
+        batches: As for `evaluate`.
+        metric: What is counted.
+        device: Where it runs.
+        forward_fn: As for `evaluate`.
+
     Raises:
-        DataError: If there is no batch.
+        DataError: If there is no batch, or batches are no pairs without a `forward_fn`.
         UnsupportedModelError: If the metric cannot read the output.
     """
     totals: tuple[Tensor, Tensor] | None = None
     # Not inference_mode: a tensor that a model caches there could not be trained with afterwards.
     with _eval_mode(model), torch.no_grad():
-        for inputs, targets in on_device(batches, device):
+        for batch in on_device(batches, device):
+            inputs, targets = pair_of(batch, forward_fn)
             counts = metric(forward(inputs), targets)
             totals = counts if totals is None else (totals[0] + counts[0], totals[1] + counts[1])
     if totals is None:
         raise DataError("expected at least one test batch, got none")
     return metric.value(sum_over_replicas(model, totals[0]), sum_over_replicas(model, totals[1]))
-
-
-def as_tensor(output: object) -> Tensor:
-    """The model's output if it is one tensor.
-
-    Raises:
-        UnsupportedModelError: If it is anything else.
-    """
-    if not isinstance(output, Tensor):
-        raise UnsupportedModelError(f"expected the model to return one tensor, got {type(output).__name__}")
-    return output
 
 
 @contextmanager

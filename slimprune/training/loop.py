@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from slimprune.calling import ForwardFn
 from slimprune.errors import DataError, SlimpruneError
-from slimprune.training.batches import Batches, count_batches, on_device, set_epoch
+from slimprune.training.batches import Batches, count_batches, first_tensor, on_device, pair_of, set_epoch
 from slimprune.training.checkpoint import Checkpoint
 from slimprune.training.evaluation import tested
 from slimprune.training.losses import Loss
@@ -35,6 +36,7 @@ def train(
     metric: Metric,
     progress: Progress = SILENT,
     checkpoint: Path | None = None,
+    forward_fn: ForwardFn | None = None,
 ) -> TrainResult:
     """Trains the model in place with SGD, testing it after every epoch.
 
@@ -50,17 +52,19 @@ def train(
         metric: What the test batches are judged by.
         progress: Called after steps and epochs.
         checkpoint: Folder for checkpoints and `metrics.jsonl`; if it holds a checkpoint, training goes on from there.
+        forward_fn: (model, batch) -> output, for models that are not called with their inputs. Batches are whatever it
+            takes then, loss and metric get (output, batch), and steps are made the plain way.
 
     Raises:
         UsageError: If the device is absent, the batches cannot be repeated or the folder cannot be written to.
-        DataError: If there are no batches.
-        UnsupportedModelError: If nothing can be trained, or the output does not fit the targets.
+        DataError: If there are no batches, or they are no pairs without a `forward_fn`.
+        UnsupportedModelError: If nothing can be trained, the output does not fit the targets, or the loss is no scalar.
         VerificationError: If the folder's checkpoint is damaged or of other settings.
         SlimpruneError: If the loss stops being finite.
     """
     device = find_device(settings.device)
-    run = _Run(model.to(device), settings, count_batches(train_batches), progress)
-    with open_way(model, settings, loss, device, progress.on_note) as way:
+    run = _Run(model.to(device), settings, count_batches(train_batches), progress, forward_fn)
+    with open_way(model, settings, loss, device, progress.on_note, forward_fn) as way:
         store = _open_store(run, metric, checkpoint)
         history = store.restore(model, way.optimizer) if store else []
         if store and rank() == 0:
@@ -69,7 +73,7 @@ def train(
             started = time.perf_counter()
             with _epoch_randomness(settings.seed, epoch, device):
                 lr, train_loss = _train_epoch(run, way.step, train_batches, epoch, device)
-                value = tested(model, way.forward, test_batches, metric, device)
+                value = tested(model, way.forward, test_batches, metric, device, forward_fn)
             history.append(EpochRecord(epoch, lr, train_loss, value, time.perf_counter() - started))
             if store and rank() == 0:
                 store.save(model, way.optimizer, history)
@@ -86,6 +90,7 @@ class _Run:
     settings: TrainSettings
     steps_per_epoch: int
     progress: Progress
+    forward_fn: ForwardFn | None = None
 
 
 def _open_store(run: _Run, metric: Metric, folder: Path | None) -> Checkpoint | None:
@@ -116,13 +121,14 @@ def _train_epoch(run: _Run, make_step: Step, batches: Batches, epoch: int, devic
     set_epoch(batches, epoch)
     losses: list[Tensor] = []
     sizes: list[int] = []
-    for step, (inputs, targets) in enumerate(on_device(batches, device), start=1):
+    for step, batch in enumerate(on_device(batches, device), start=1):
+        inputs, targets = pair_of(batch, run.forward_fn)
         lr = learning_rate(run.settings, (epoch - 1) * run.steps_per_epoch + step - 1, run.steps_per_epoch)
         loss = make_step(inputs, targets, lr)
         if device.type == "cpu":
             _check_finite([loss.item()], run, epoch, step)
         losses.append(loss)
-        sizes.append(len(inputs))
+        sizes.append(len(first_tensor(inputs)))
         run.progress.on_step(epoch, step, run.steps_per_epoch)
     if not losses:
         raise DataError(f"expected training batches in epoch {epoch}, got none")

@@ -1,7 +1,7 @@
 """What training minimises, by name: losses of labels and of masks."""
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from torch import Tensor
 from slimprune.errors import UsageError
 from slimprune.training.masks import foreground_logits, plain_mask
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Any, Any], Tensor]
 """(output, target) of a batch -> mean loss, a scalar."""
 
 Task = Literal["classification", "segmentation"]

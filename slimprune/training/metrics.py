@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,9 +21,9 @@ class Metric:
     """
 
     name: str
-    count: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    count: Callable[[Any, Any], tuple[Tensor, Tensor]]
 
-    def __call__(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, output: Any, target: Any) -> tuple[Tensor, Tensor]:
         """Numerators and denominators of one batch."""
         return self.count(output, target)
 
@@ -38,8 +39,15 @@ class Metric:
         return float((numerators[seen].double() / denominators[seen].double()).mean())
 
 
-def _count_top1(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _one_tensor(output: object) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise UnsupportedModelError(f"expected the model to return one tensor, got {type(output).__name__}")
+    return output
+
+
+def _count_top1(output: Any, target: Tensor) -> tuple[Tensor, Tensor]:
     """Logits [N, K] and class numbers [N] -> ([correct], [N])."""
+    output = _one_tensor(output)
     if output.ndim != 2 or target.shape != output.shape[:1]:
         shapes = f"{list(output.shape)} and {list(target.shape)}"
         raise UnsupportedModelError(f"expected an output [N, K] and targets [N] for top1, got {shapes}")
@@ -48,12 +56,12 @@ def _count_top1(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return correct, correct.new_full((1,), target.numel())
 
 
-def _count_iou(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _count_iou(output: Any, target: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (see `foreground_logits`) and masks of 0 and 1 -> pixels in the intersection and in the union.
 
     The first entry of each is the background's, the second the foreground's.
     """
-    predicted, true = foreground_logits(output, target) > 0, plain_mask(target) > 0.5
+    predicted, true = foreground_logits(_one_tensor(output), target) > 0, plain_mask(target) > 0.5
     both, either = (predicted & true).sum(), (predicted | true).sum()
     pixels = true.numel()
     return torch.stack([pixels - either, both]), torch.stack([pixels - both, either])

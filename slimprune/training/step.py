@@ -5,14 +5,15 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
+from slimprune.calling import loss_of
 from slimprune.errors import UnsupportedModelError
-from slimprune.training.evaluation import as_tensor
+from slimprune.training.batches import first_tensor
 from slimprune.training.losses import Loss
 from slimprune.training.recording import Note, Recorded
 from slimprune.training.state import fill_state, state_tensors
@@ -21,7 +22,7 @@ from slimprune.training.state import fill_state, state_tensors
 class Step(Protocol):
     """One way to make a training step."""
 
-    def __call__(self, inputs: Tensor, targets: Tensor, lr: float) -> Tensor:
+    def __call__(self, inputs: Any, targets: Any, lr: float) -> Tensor:
         """Makes one step and returns the loss before it, a scalar on the device.
 
         On the CPU a loss that is not finite leaves the weights as they were.
@@ -45,19 +46,20 @@ class EagerStep:
     optimizer: SGD
     loss: Loss
     amp: bool = False
-    arrange: Callable[[Tensor], Tensor] = lambda inputs: inputs
+    arrange: Callable[[Any], Any] = lambda inputs: inputs
     weights: Callable[[], AbstractContextManager[None]] = nullcontext
 
-    def __call__(self, inputs: Tensor, targets: Tensor, lr: float) -> Tensor:
+    def __call__(self, inputs: Any, targets: Any, lr: float) -> Tensor:
         """Makes one step, see `Step`."""
         set_learning_rate(self.optimizer, lr)
         return self.work(self.arrange(inputs), targets)
 
-    def work(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def work(self, inputs: Any, targets: Any) -> Tensor:
         """The step on arranged inputs with the optimizer's present learning rate."""
+        device = first_tensor(inputs).device.type
         with self.weights():
             # The cache of casts would outlive the pass that made it in a recording.
-            with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.amp, cache_enabled=inputs.is_cpu):
+            with torch.autocast(device, torch.bfloat16, enabled=self.amp, cache_enabled=device == "cpu"):
                 loss = self.loss(self.model(inputs), targets)
             if loss.is_cpu and not math.isfinite(loss.item()):
                 return loss.detach()
@@ -106,21 +108,22 @@ def set_learning_rate(optimizer: SGD, lr: float) -> None:
 
 @dataclass(eq=False)
 class FittingLoss:
-    """A loss that refuses, in its first call, an output that cannot be that of the targets."""
+    """A loss that must be a scalar, and refuses in its first call an output that cannot be that of the targets."""
 
     loss: Loss
     _checked: bool = False
 
-    def __call__(self, output: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, output: Any, targets: Any) -> Tensor:
         """The loss of a batch.
 
         Raises:
-            UnsupportedModelError: the output is no tensor, or has another number of samples or too few classes.
+            UnsupportedModelError: the output is a tensor of another number of samples or too few classes, or the loss
+                fails on what it gets or is no scalar.
         """
-        if not self._checked:
-            _check_fit(as_tensor(output), targets)
-            self._checked = True
-        return self.loss(output, targets)
+        if not self._checked and isinstance(output, Tensor) and isinstance(targets, Tensor):
+            _check_fit(output, targets)
+        self._checked = True
+        return loss_of(self.loss, output, targets)
 
 
 def _check_fit(output: Tensor, targets: Tensor) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 
+from slimprune.calling import Called, ForwardFn
 from slimprune.errors import UnsupportedModelError
 from slimprune.training.evaluation import Forward, eager_forward
 from slimprune.training.layout import channels_last, channels_last_weights
@@ -35,10 +36,22 @@ class Way:
 
 
 @contextmanager
-def open_way(model: nn.Module, settings: TrainSettings, loss: Loss, device: torch.device, note: Note) -> Iterator[Way]:
-    """The way of one training, see `make_way`; the weights are in its memory order meanwhile."""
+def open_way(
+    model: nn.Module,
+    settings: TrainSettings,
+    loss: Loss,
+    device: torch.device,
+    note: Note,
+    forward_fn: ForwardFn | None = None,
+) -> Iterator[Way]:
+    """The way of one training, see `make_way`; the weights are in its memory order meanwhile.
+
+    With a `forward_fn`, whose batches need not be images, it is the plain one.
+    """
+    if forward_fn is not None:
+        settings = replace(settings, fast=False)
     with channels_last_weights(model) if goes_fast(model, settings) else nullcontext():
-        way = make_way(model, settings, loss, device, note)
+        way = make_way(model, settings, loss, device, note, forward_fn)
         try:
             yield way
         finally:
@@ -50,7 +63,14 @@ def goes_fast(model: nn.Module, settings: TrainSettings) -> bool:
     return settings.fast is not False and not isinstance(model, DistributedDataParallel)
 
 
-def make_way(model: nn.Module, settings: TrainSettings, loss: Loss, device: torch.device, note: Note) -> Way:
+def make_way(
+    model: nn.Module,
+    settings: TrainSettings,
+    loss: Loss,
+    device: torch.device,
+    note: Note,
+    forward_fn: ForwardFn | None = None,
+) -> Way:
     """The way that the settings choose; all of them lead to the same results within rounding.
 
     - Plain: what a reader of the recipe would write.
@@ -68,13 +88,16 @@ def make_way(model: nn.Module, settings: TrainSettings, loss: Loss, device: torc
         loss: (output, targets) -> mean loss, a scalar.
         device: where everything runs.
         note: hears why there is no recording.
+        forward_fn: (model, batch) -> output, where the model is not called with its inputs; for the plain way.
 
     Raises:
         UnsupportedModelError: nothing can be trained.
     """
     fast, on_cuda = goes_fast(model, settings), device.type == "cuda"
-    optimizer, forward = _optimizer(model, settings, fused=fast and on_cuda), eager_forward(model, settings.amp)
-    plain = EagerStep(model, optimizer, FittingLoss(loss), settings.amp)
+    optimizer = _optimizer(model, settings, fused=fast and on_cuda)
+    forward = eager_forward(model, settings.amp, forward_fn)
+    called = model if forward_fn is None else Called(model, forward_fn)
+    plain = EagerStep(called, optimizer, FittingLoss(loss), settings.amp)
     if not fast:
         return Way(optimizer, plain, forward)
     arranged = replace(plain, arrange=channels_last)

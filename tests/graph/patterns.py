@@ -211,6 +211,14 @@ class CoarseGroupNorm(nn.Module):
         return self.head(F.relu(self.norm(self.conv(x))).mean((2, 3)))
 
 
+class UnbiasedGroupNorm(CoarseGroupNorm):
+    """A group norm with a gain alone (PoolFormer)."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm.bias = None
+
+
 class NormsInOrder(nn.Module):
     """Instance norm, a slope per channel, layer norm over channels that lie last, layer scale (ConvNeXt)."""
 
@@ -263,6 +271,48 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x):
         return self.head(self.block(x.mean(1)).mean(1))
+
+
+class RootMeanSquare(nn.Module):
+    """RMS norm over channels that lie last, with a residual sum."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 6, 3), nn.RMSNorm(6)
+        self.wide, self.narrow, self.head = nn.Linear(6, 10), nn.Linear(10, 6), nn.Linear(6, 4)
+
+    def forward(self, x):
+        x = self.conv(x).permute(0, 2, 3, 1)
+        return self.head((x + self.narrow(F.gelu(self.wide(self.norm(x))))).mean((1, 2)))
+
+
+class SelectiveKernel(nn.Module):
+    """Two branches, weighed channel by channel by a softmax over the branches (SKNet, ResNeSt)."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(3, 6, 5, padding=2)
+        self.down, self.up, self.head = nn.Linear(6, 5), nn.Linear(5, 12), nn.Linear(6, 4)
+
+    def forward(self, x):
+        x = torch.stack([F.relu(self.left(x)), F.relu(self.right(x))], 1)
+        weights = self.up(F.relu(self.down(x.sum(1).mean((2, 3))))).view(x.shape[0], 2, -1).softmax(1)
+        return self.head((x * weights[..., None, None]).sum(1).mean((2, 3)))
+
+
+class Recomputed(nn.Module):
+    """A buffer that forward makes anew when the input has another size (ConViT)."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.mix, self.head = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 8, 1), nn.Linear(8, 4)
+        self.register_buffer("ramp", torch.zeros(1, 1), persistent=False)
+
+    def forward(self, x):
+        x = F.relu(self.conv(x))
+        if self.ramp.shape != x.shape[2:]:
+            self.ramp = torch.linspace(0, 1, x.shape[2:].numel(), dtype=x.dtype).view(x.shape[2:])
+        return self.head(F.relu(self.mix(x * self.ramp)).mean((2, 3)))
 
 
 class Gated(nn.Module):
@@ -352,9 +402,13 @@ PATTERNS = {
     OneChannel: {"conv": 8, "spread": 6},
     FineGroupNorm: {"conv": 6},
     CoarseGroupNorm: {"conv": 6},
+    UnbiasedGroupNorm: {"conv": 6},
     NormsInOrder: {"stem": 6, "wide": 12},
     Transformer: {"patches": 8, "wide": 16},
     EncoderLayer: {"block.linear1": 16},
+    RootMeanSquare: {"conv": 6, "wide": 10},
+    SelectiveKernel: {"left": 6, "down": 5},
+    Recomputed: {"conv": 6, "mix": 8},
     Gated: {"conv": 6, "draw": 5},
     PatchMerging: {"conv": 6, "merge": 5},
     Queries: {"conv": 6, "table": 5},

@@ -64,6 +64,12 @@ def test_layers_that_a_file_of_weights_did_not_have_are_named(report: Report) ->
     assert any("drawn at random: 8.weight, 8.bias" in warning for warning in found)
 
 
+def test_frozen_parameters_are_named(report: Report) -> None:
+    assert not any("frozen" in warning for warning in report.warnings)
+    found = replace(report, frozen=("0.weight", "1.bias")).warnings
+    assert "frozen, so slimmed but not trained: 0.weight, 1.bias" in found
+
+
 @pytest.mark.parametrize(("stability", "noisy"), [(None, False), (0.29, True), (0.3, False), (-0.2, True)])
 def test_a_ranking_that_is_noise_is_said(report: Report, stability: float | None, noisy: bool) -> None:
     saliency = Saliency("prospr", 3, 4, stability, 1.0, 0)

@@ -155,10 +155,13 @@ def test_the_fit_is_checked_in_the_first_call_only():
     loss = FittingLoss(lambda output, targets: output.sum())
     with pytest.raises(UnsupportedModelError, match="got 3 outputs for class 3"):
         loss(torch.rand(2, 3), torch.tensor([0, 3]))
-    with pytest.raises(UnsupportedModelError, match="one tensor, got list"):
-        loss([], torch.tensor([0, 3]))
     loss(torch.rand(2, 3), torch.tensor([0, 2]))
     loss(torch.rand(2, 3), torch.tensor([0, 3]))
+
+
+def test_outputs_other_than_one_tensor_are_left_to_the_loss():
+    loss = FittingLoss(lambda output, targets: output["logits"].sum())
+    assert loss({"logits": torch.ones(2, 3)}, torch.tensor([0, 3])) == 6
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -15,10 +15,7 @@ def reduce(flow: Flow, call: Call) -> None:
     if flow.source(values) is not None:
         return  # what is computed from a parameter alone is not a channel
     dims = _dims(call["dim"], values.ndim)
-    ids = flow.ids(values)
-    if varying(ids) - set(dims):
-        # A sum over branches or parts: what is joined in one channel of the output lives and dies together.
-        flow.identities.unite(ids, core(ids).amax(dims, keepdim=True))
+    _unite_branches(flow, values, dims)
     ids = joined(flow, flow.ids(values), dims, call.where)
     for out in call.outputs:
         flow.set_ids(out, ids if call["keepdim"] else _without(ids, dims))
@@ -27,10 +24,18 @@ def reduce(flow: Flow, call: Call) -> None:
 def along(flow: Flow, call: Call) -> None:
     """Softmax, sorting and running sums along one dimension; the shape stays."""
     values = call["self"]
-    dim = call["dim"]
-    ids = joined(flow, flow.ids(values), _dims(dim, values.ndim), call.where)
+    dims = _dims(call["dim"], values.ndim)
+    _unite_branches(flow, values, dims)
+    ids = joined(flow, flow.ids(values), dims, call.where)
     for out in call.outputs:
         flow.set_ids(out, ids)
+
+
+def _unite_branches(flow: Flow, values: Tensor, dims: Sequence[int]) -> None:
+    """Where branches or parts are joined, what meets in one channel of the output lives and dies together."""
+    ids = flow.ids(values)
+    if varying(ids) - set(dims):
+        flow.identities.unite(ids, core(ids).amax(tuple(dims), keepdim=True))
 
 
 def window(rank: int) -> "_Window":
