@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import slimprune
-from slimprune.grid import make_grid
+from slimprune.comparison.grid import make_grid
 from slimprune.recipe import SEGMENTATION_ARCHS, make_recipe, read_recipe
 from slimprune.steps import check_names
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from slimprune.cells import Record, Sketch, Workshop, own_stream, start_key
+from slimprune.comparison.cells import Record, Sketch, Workshop, own_stream, start_key
+from slimprune.comparison.grid import TWINS, UNIFORMS, Cell, Grid, make_grid
 from slimprune.errors import UsageError
-from slimprune.grid import TWINS, UNIFORMS, Cell, Grid, make_grid
 from slimprune.outputs import growing_folder, write_whole
 from slimprune.recipe import read_recipe
 from slimprune.report import best_row, comparison_document, comparison_html, comparison_markdown, draw_comparison

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from slimprune.comparison.grid import Cell, Grid, make_grid, parsed_budget
 from slimprune.errors import UsageError
-from slimprune.grid import Cell, Grid, make_grid, parsed_budget
 
 BASE = {"arch": "vgg11", "data": "digits", "epochs": 3}
 

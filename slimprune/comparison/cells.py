@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from slimprune.budget import Cost
+from slimprune.comparison.grid import TRAINING, Cell
 from slimprune.errors import BudgetError
-from slimprune.grid import TRAINING, Cell
 from slimprune.prospect import Choice, chosen
 from slimprune.recipe import Recipe
 from slimprune.report import Saliency

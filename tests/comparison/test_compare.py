@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import slimprune
-from slimprune import cells, steps
+from slimprune import steps
+from slimprune.comparison import cells
 from slimprune.errors import UsageError
 from slimprune.outputs import growing_folder
 

@@ -1,0 +1,6 @@
+"""Methods under equal budgets: a grid of recipes (`grid`), its cells (`cells`), and their tables (`compare`)."""
+
+from slimprune.comparison.compare import compare
+from slimprune.comparison.grid import Grid, make_grid
+
+__all__ = ["Grid", "compare", "make_grid"]
