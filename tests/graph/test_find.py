@@ -185,8 +185,10 @@ def test_channels_of_a_head_that_only_runs_in_training_are_proven_there():
 
 
 def test_a_norm_over_channels_does_not_hide_a_wrong_mapping():
-    model = nn.Sequential(
-        nn.Conv2d(3, 16, 3), nn.ReLU(), Permuted(), nn.LayerNorm(16 * 36), nn.ReLU(), nn.Linear(16 * 36, 4)
+    model = toy(
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 16, 3), nn.ReLU(), Permuted(), nn.LayerNorm(16 * 36), nn.ReLU(), nn.Linear(16 * 36, 4)
+        )
     )
     (group, *_) = find_groups(model, EXAMPLE)
     assert group.protected_reason is None
