@@ -30,11 +30,9 @@ def test_rules_writes_each_cell_once(tmp_path):
 
 def test_saliency_cost_measures_each_number_of_steps_by_both_methods(tmp_path):
     out = tmp_path / "cost"
-    run("saliency_cost.py", "--arch", "resnet20", "--batch", 4, "--steps", 0, 1, "--rounds", 1, "--out", out)
+    run("saliency_cost.py", "--arch", "resnet20", "--batch", 4, "--steps", 1, "--rounds", 1, "--out", out)
     rows = json.loads(out.with_suffix(".json").read_text())["rows"]
-    assert [(row["steps"], row["method"]) for row in rows] == [
-        (steps, method) for steps in (0, 1) for method in ("adjoint", "unrolled")
-    ]
+    assert [(row["steps"], row["method"]) for row in rows] == [(1, method) for method in ("adjoint", "unrolled")]
     assert all(row["seconds"] > 0 for row in rows)
     assert "| 1 | adjoint |" in out.with_suffix(".md").read_text()
 
@@ -98,8 +96,6 @@ def test_train_speed_has_the_shape_of_the_papers_table_and_goes_on_where_it_stop
     assert head in page
     seconds = cells[0]["dense_ms"] / 1000 * 50_000 / 4
     assert f"| resnet20 | 16 | 3sp/global | 1 | train | 4 | {seconds:.1f} |" in page
-    assert "| arch | method | round to | engine | batch | dense | params=0.8 | params=0.9 |" in page
-    assert "| resnet20 | 3sp/global | 1 | train | 4 |" in page
 
 
 def test_latency_budget_goes_on_from_what_it_has_and_says_what_follows(tmp_path):
