@@ -1,6 +1,7 @@
 """Models with other signatures, in wrappers, with hooks, frozen or half precise: every step takes or refuses them."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -149,6 +150,15 @@ def test_losses_that_are_no_scalar_are_one_line():
         UnsupportedModelError, match="the loss fails on an output and a target of kind dict and Tensor: "
     ):
         loss_of(F.cross_entropy, {"logits": torch.zeros(2, 3)}, torch.zeros(2, dtype=torch.int64))
+
+
+def test_operators_without_second_derivatives_are_one_line():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Hardsigmoid(), nn.Conv2d(8, 4, 6), nn.Flatten())
+    groups, pairs = slimprune.find_groups(model, EXAMPLE), [(torch.randn(4, 3, 8, 8), torch.randint(0, 4, (4,)))] * 4
+    groups = [replace(group, protected_reason=None) if group.id == "0" else group for group in groups]
+    with pytest.raises(UnsupportedModelError, match=r"second derivatives, got .*hardsigmoid.*prospr-first-order"):
+        slimprune.score(model, groups, pairs, F.cross_entropy, draws=1)
+    assert slimprune.score(model, groups, pairs, F.cross_entropy, criterion="snip", draws=1).by_group["0"].any()
 
 
 def test_wrappers_are_taken_off_at_every_step():

@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map_only
 
 from slimprune.calling import ForwardFn, bound, loss_of, parts_of
-from slimprune.errors import UnsupportedModelError
+from slimprune.errors import UnsupportedModelError, first_line
 from slimprune.graph import ChannelGroup, Role, Slot
 from slimprune.saliency.convolution import LeanConvolutions
 from slimprune.saliency.target import Target
@@ -121,7 +121,8 @@ class Problem:
         (gradient,) = torch.autograd.grad(loss, weights, create_graph=True)
 
         def product(direction: Tensor) -> Tensor:
-            return torch.autograd.grad(gradient, weights, direction, materialize_grads=True)[0]
+            with _twice_differentiable():
+                return torch.autograd.grad(gradient, weights, direction, materialize_grads=True)[0]
 
         return gradient.detach(), product
 
@@ -194,6 +195,20 @@ def _gathered(products: Mapping[str, Tensor], group: ChannelGroup, gate: str) ->
         per_position = product.sum(others) if others else product
         total += per_position[slot.index.to(product.device)].sum(1)
     return total
+
+
+@contextmanager
+def _twice_differentiable() -> Iterator[None]:
+    """Says what to do where torch has an operator's first derivative only, such as that of hardsigmoid."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "derivative for" not in str(error):
+            raise
+        raise UnsupportedModelError(
+            f"expected operators with second derivatives, got {first_line(error)}: a criterion of first order, such as "
+            "prospr-first-order or snip, needs none"
+        ) from error
 
 
 @contextmanager
