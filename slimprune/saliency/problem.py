@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map_only
 from slimprune.calling import ForwardFn, bound, loss_of, parts_of
 from slimprune.errors import UnsupportedModelError, first_line
 from slimprune.graph import ChannelGroup, Role, Slot
-from slimprune.saliency.convolution import LeanConvolutions
+from slimprune.saliency.second_order import SecondOrder
 from slimprune.saliency.target import Target
 
 Batch = Any
@@ -116,7 +116,7 @@ class Problem:
         self, weights: Tensor, step: int, *, gradient_read: bool
     ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         weights = weights.detach().requires_grad_()
-        with LeanConvolutions(weights, gradient_read=gradient_read):
+        with SecondOrder(weights, gradient_read=gradient_read):
             loss = self.loss_at(weights, step)
         (gradient,) = torch.autograd.grad(loss, weights, create_graph=True)
 
@@ -199,7 +199,7 @@ def _gathered(products: Mapping[str, Tensor], group: ChannelGroup, gate: str) ->
 
 @contextmanager
 def _twice_differentiable() -> Iterator[None]:
-    """Says what to do where torch has an operator's first derivative only, such as that of hardsigmoid."""
+    """Says what to do where torch has an operator's first derivative only, such as that of multi_margin_loss."""
     try:
         yield
     except RuntimeError as error:

@@ -1,22 +1,27 @@
-"""Convolutions that are differentiated twice at the cost of the products that this takes, and no more."""
+"""Operators made for Hessian products: convolutions that cost what they must, and hard sigmoids derived twice."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 _DIMENSIONS: Mapping[Any, int] = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
+_HARD_SIGMOIDS = (F.hardsigmoid, torch._C._nn.hardsigmoid)
 _ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 
 Geometry = tuple[list[int], list[int], list[int], bool, list[int], int]
 """Stride, padding, dilation, transposed, output padding and groups, as `aten.convolution` takes them."""
 
 
-class LeanConvolutions(TorchFunctionMode):
-    """While active, convolutions are taken by `_Convolution`, whose second derivatives are single convolutions.
+class SecondOrder(TorchFunctionMode):
+    """While active, operators are taken by such as are made for second derivatives.
+
+    Convolutions are taken by `_Convolution`, whose second derivatives are single convolutions, and hard sigmoids, which
+    torch can derive once only, are made of operators that it can derive twice.
 
     Of the nine products of a convolution's size in a Hessian product by double backward, one is the gradient with
     respect to the kernel, whose value is never read where the kernel is a piece of the vector of weights; it is left
@@ -35,6 +40,8 @@ class LeanConvolutions(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if func in _HARD_SIGMOIDS:
+            return F.relu6(args[0] + 3) / 6
         given = {**dict(zip(_ARGUMENTS, args, strict=False)), **(kwargs or {})}
         if func not in _DIMENSIONS or not _is_plain(given, _DIMENSIONS[func]):
             return func(*args, **(kwargs or {}))

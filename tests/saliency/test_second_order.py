@@ -1,4 +1,4 @@
-"""Hessian products through the lean convolutions against torch's own double backward, in float64."""
+"""Hessian products against torch's own double backward, in float64."""
 
 from dataclasses import replace
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from slimprune.saliency.convolution import LeanConvolutions
 from slimprune.saliency.problem import Problem
+from slimprune.saliency.second_order import SecondOrder
 
 
 class Standardised(nn.Conv2d):
@@ -92,7 +92,7 @@ def products_of(graph):
 def test_plain_convolutions_are_taken_over(name):
     problem = two_layers(name)
     weights = problem.initial.clone().requires_grad_()
-    with LeanConvolutions(weights, gradient_read=True):
+    with SecondOrder(weights, gradient_read=True):
         names = products_of(problem.loss_at(weights, 0).grad_fn)
     assert "_ConvolutionBackward" in names
     assert "ConvolutionBackward0" not in names
@@ -101,6 +101,36 @@ def test_plain_convolutions_are_taken_over(name):
 def test_an_image_without_a_batch_is_left_to_torch():
     weights = torch.randn(1 * 3 * 2 * 2, requires_grad=True)
     image = torch.randn(3, 5, 5)
-    with LeanConvolutions(weights, gradient_read=True):
+    with SecondOrder(weights, gradient_read=True):
         output = nn.functional.conv2d(image, weights.view(1, 3, 2, 2))
     assert torch.equal(output, nn.functional.conv2d(image, weights.view(1, 3, 2, 2)))
+
+
+@pytest.mark.parametrize("hard", [nn.Hardsigmoid(), nn.Hardsigmoid(inplace=True), nn.functional.hardsigmoid])
+def test_hard_sigmoids_are_derived_twice(hard):
+    """Against the same network with the hard sigmoid written out."""
+
+    class Squeezed(nn.Module):
+        def __init__(self, gate):
+            super().__init__()
+            self.conv, self.gate = nn.Conv2d(3, 4, 3), gate
+
+        def forward(self, x):
+            x = self.conv(x)
+            return x * self.gate(4 * x.mean((2, 3), keepdim=True))
+
+    torch.manual_seed(0)
+    model = Squeezed(hard)
+    written_out = Squeezed(lambda x: (x + 3).clamp(0, 6) / 6)
+    written_out.load_state_dict(model.state_dict())
+    batches = [(torch.randn(8, 3, 6, 6), torch.zeros(8))]
+    found, expected = (
+        replace(
+            Problem.prepare(network, (), lambda output, _: output.square().sum(), "consumer", torch.float64),
+            batches=batches,
+        )
+        for network in (model, written_out)
+    )
+    direction = torch.randn_like(found.initial)
+    _, product = by_torch(expected, direction)
+    torch.testing.assert_close(found.hessian_product(found.initial, 0, direction), product, rtol=1e-11, atol=1e-11)
