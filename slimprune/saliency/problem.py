@@ -83,10 +83,9 @@ class Problem:
 
     @cached_property
     def trainable(self) -> Tensor:
-        """1 where a weight is trained, 0 where it is frozen, [P]."""
-        return torch.cat(
-            [torch.full_like(parameter, parameter.requires_grad).flatten() for parameter in self.network.parameters()]
-        ).detach()
+        """Where a weight is trained and not frozen, bool [P]."""
+        masks = [torch.full_like(p, p.requires_grad, dtype=torch.bool).flatten() for p in self.network.parameters()]
+        return torch.cat(masks)
 
     def named(self, weights: Tensor) -> dict[str, Tensor]:
         """The vector [P] cut into the network's parameters."""
