@@ -14,8 +14,7 @@ from slimprune import steps
 from slimprune.comparison import cells
 from slimprune.errors import UsageError
 from slimprune.outputs import growing_folder
-
-from .commands import Run, error_line, listing
+from tests.commands import Run, error_line, listing
 
 Document = dict[str, Any]
 Event = tuple[str, int, int, str]
