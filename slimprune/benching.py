@@ -15,7 +15,6 @@ from slimprune.measure import (
     SAMPLE_SECONDS,
     Place,
     Sampling,
-    device_name,
     load_average,
     pinned_threads,
     usable_cores,
@@ -125,7 +124,7 @@ def _circumstances(place: Place) -> dict[str, Any]:
     """Device, threads, versions, and how busy the machine was before."""
     with pinned_threads(place.threads):
         plain = environment(place.device)
-    return {**plain, "device": device_name(place.device), "cores": usable_cores(), "load_average": load_average()}
+    return {**plain, "cores": usable_cores(), "load_average": load_average()}
 
 
 def _name(against: str) -> str:
