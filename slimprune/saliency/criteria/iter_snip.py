@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -29,6 +30,8 @@ class IterSnip(Narrowing):
     rounds: int = 60
     steps = 0
     deterministic = False
+    called: ClassVar[str] = "iter-snip"
+    may_return: ClassVar[bool] = False
 
     @property
     def batches_per_draw(self) -> int:
@@ -37,5 +40,5 @@ class IterSnip(Narrowing):
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
         """Saliency [width] of every group; `UsageError` where the problem has no target."""
-        target = target_of(problem, "iter-snip")
-        return self.narrowed(problem, target, partial(connection_sensitivity, problem), may_return=False)
+        sensitivity = partial(connection_sensitivity, problem)
+        return self.narrowed(problem, target_of(problem, self.called), sensitivity, may_return=self.may_return)
