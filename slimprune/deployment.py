@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from slimprune.budget import Timing
 from slimprune.data.cache import cache_folder
 from slimprune.errors import UsageError
+from slimprune.files import write_whole
 from slimprune.measure import (
     Engine,
     Layer,
@@ -31,7 +32,6 @@ from slimprune.measure import (
     timing_of,
     usable_cores,
 )
-from slimprune.outputs import write_whole
 from slimprune.recipe import BENCH_BATCH
 from slimprune.speed import Row, engine_version, exported, noise, timing_row
 from slimprune.training import choose_device

@@ -37,7 +37,13 @@ class DataError(SlimpruneError):
     exit_code = 6
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of what an error says, for a message of one line; its kind where it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def kind_and_line(error: BaseException) -> str:
+    """The same with the kind before it, for errors whose words alone may say little (`KeyError: 'epoch'`)."""
+    kind, said = type(error).__name__, first_line(error)
+    return kind if said == kind else f"{kind}: {said}"

@@ -9,15 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slimprune.errors import SlimpruneError, UsageError
+from slimprune.files import write_whole
 
 _LOCK, _MARKER = "lock", "fingerprint"
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Writes a file that is there either as it was or as a whole, whatever happens meanwhile."""
-    partial = file.with_name(f".{file.name}.part")
-    partial.write_text(text)
-    os.replace(partial, file)
 
 
 def check_writable(files: Iterable[Path]) -> None:

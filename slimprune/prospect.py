@@ -12,8 +12,8 @@ from pathlib import Path
 from torch import nn
 
 from slimprune.budget import Plan, profile
+from slimprune.files import write_whole
 from slimprune.latency import TimedAnalysis, settled
-from slimprune.outputs import write_whole
 from slimprune.recipe import Recipe
 from slimprune.report import Saliency, Search, Trial
 from slimprune.saliency import Scores

@@ -27,3 +27,4 @@ def test_no_two_errors_share_an_exit_code():
 @pytest.mark.parametrize(("text", "line"), [("one\ntwo", "one"), ("\n one ", "one"), ("", "ValueError")])
 def test_an_error_in_one_line(text, line):
     assert errors.first_line(ValueError(text)) == line
+    assert errors.kind_and_line(ValueError(text)) == ("ValueError" if line == "ValueError" else f"ValueError: {line}")

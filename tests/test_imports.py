@@ -28,6 +28,7 @@ ALLOWED = {
     "export": set(),
     "report": {"graph", "budget", "training", "export", "recipe"},
     "errors": set(),
+    "files": set(),
     "calling": set(),
     "recipe": set(),
     "outputs": set(),
@@ -56,7 +57,9 @@ ALLOWED = {
         "inspecting",
     },
 }
-"""Beside themselves, `errors` and `calling`, which anyone may import."""
+"""Beside themselves and the ground, which anyone may import."""
+
+GROUND = ("errors", "files", "calling")
 
 
 def part(file: Path) -> str:
@@ -83,7 +86,7 @@ def imports_of(file: Path) -> list[str]:
 def refused(owner: str, names: list[str]) -> list[str]:
     """Those of the imported names that a file of `owner` may not import."""
     targets = {name: name.split(".")[1] for name in names if name.startswith("slimprune.")}
-    return [name for name, target in targets.items() if target not in ALLOWED[owner] | {owner, "errors", "calling"}]
+    return [name for name, target in targets.items() if target not in ALLOWED[owner] | {owner, *GROUND}]
 
 
 def test_the_plan_names_every_file_and_goes_one_way() -> None:

@@ -15,7 +15,8 @@ import torch
 from slimprune.comparison.cells import Record, Sketch, Workshop, own_stream, start_key
 from slimprune.comparison.grid import TWINS, UNIFORMS, Cell, Grid, make_grid
 from slimprune.errors import UsageError
-from slimprune.outputs import growing_folder, write_whole
+from slimprune.files import write_whole
+from slimprune.outputs import growing_folder
 from slimprune.recipe import read_recipe
 from slimprune.report import best_row, comparison_document, comparison_html, comparison_markdown, draw_comparison
 from slimprune.steps import Listener, check_names, ignore, needs_scores

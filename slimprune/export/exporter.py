@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.onnx import OnnxExporterError
 
 from slimprune.calling import ForwardFn, bound
-from slimprune.errors import UnsupportedModelError, UsageError, VerificationError
-from slimprune.export.onnx_file import PREFIX, SEAL, first_line, serialise, write_bytes
+from slimprune.errors import UnsupportedModelError, UsageError, VerificationError, kind_and_line
+from slimprune.export.onnx_file import PREFIX, SEAL, serialise, write_bytes
 from slimprune.export.runtime import open_session, outputs_of
 from slimprune.export.sizes import other_sizes, resized, size_step
 
@@ -108,7 +108,7 @@ def cpu_copy(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model).to("cpu", torch.float32).eval()
     except (RuntimeError, TypeError) as error:
-        raise UnsupportedModelError(f"expected a model that can be copied, got {first_line(error)}") from error
+        raise UnsupportedModelError(f"expected a model that can be copied, got {kind_and_line(error)}") from error
 
 
 def opset_version(model: onnx.ModelProto) -> int:
@@ -133,7 +133,7 @@ def _check_output(model: nn.Module, inputs: Tensor) -> None:
             output = model(inputs)
     except RuntimeError as error:
         rule = f"expected a model that takes inputs {list(inputs.shape)}"
-        raise UnsupportedModelError(f"{rule}, got {first_line(error)}") from error
+        raise UnsupportedModelError(f"{rule}, got {kind_and_line(error)}") from error
     if not isinstance(output, Tensor):
         raise UnsupportedModelError(f"expected the model to return one tensor, got {type(output).__name__}")
     if output.shape[:1] != inputs.shape[:1]:
@@ -176,7 +176,7 @@ def _translate(model: nn.Module, pair: Tensor, free: Mapping[int, Any]) -> onnx.
             )
     except OnnxExporterError as error:
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-        raise UnsupportedModelError(f"{_EXPORTABLE}, got {first_line(cause)}") from error
+        raise UnsupportedModelError(f"{_EXPORTABLE}, got {kind_and_line(cause)}") from error
     assert program is not None
     proto = program.model_proto
     dimensions = proto.graph.input[0].type.tensor_type.shape.dim

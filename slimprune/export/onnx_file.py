@@ -6,7 +6,6 @@ digest is that of every byte before the second piece.
 """
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from slimprune.errors import UsageError, VerificationError
+from slimprune.errors import UsageError, VerificationError, kind_and_line
+from slimprune.files import write_whole
 
 PREFIX = "slimprune."
 SEAL = PREFIX + "sha256"
@@ -38,19 +38,15 @@ def serialise(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bytes:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a neighbour of the file first and moves it into place, so that no half-written file is ever seen.
+    """Writes the file as a whole.
 
     Raises:
         UsageError: If the path cannot be written to.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        write_whole(path, data)
     except OSError as error:
-        raise UsageError(f"expected a writable {path}, got {first_line(error)}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise UsageError(f"expected a writable {path}, got {kind_and_line(error)}") from error
 
 
 def read_onnx(path: Path) -> tuple[onnx.ModelProto, bytes]:
@@ -63,7 +59,7 @@ def read_onnx(path: Path) -> tuple[onnx.ModelProto, bytes]:
         data = path.read_bytes()
         model = onnx.load_from_string(data)
     except (OSError, DecodeError) as error:
-        raise VerificationError(f"expected a readable ONNX file {path}, got {first_line(error)}") from error
+        raise VerificationError(f"expected a readable ONNX file {path}, got {kind_and_line(error)}") from error
     marked = any(entry.key.startswith(PREFIX) for entry in model.metadata_props)
     if marked and not _is_sealed(data):
         raise VerificationError(f"expected {path} to have the bytes that its SHA-256 was taken of, got others")
@@ -79,12 +75,6 @@ def read_metadata(path: Path) -> dict[str, str]:
     model, _ = read_onnx(path)
     entries = {entry.key: entry.value for entry in model.metadata_props if entry.key != SEAL}
     return {key.removeprefix(PREFIX): value for key, value in entries.items() if key.startswith(PREFIX)}
-
-
-def first_line(error: Exception) -> str:
-    """Kind and first line of an error, for a message of one line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _seal(data: bytes) -> bytes:

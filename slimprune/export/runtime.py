@@ -9,8 +9,7 @@ import torch
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 from torch import Tensor
 
-from slimprune.errors import VerificationError
-from slimprune.export.onnx_file import first_line
+from slimprune.errors import VerificationError, kind_and_line
 
 # onnxruntime's errors have no common parent, and newer versions add to them.
 _RUNTIME_ERRORS: tuple[type[Exception], ...] = (
@@ -43,7 +42,7 @@ def open_session(data: bytes, path: Path) -> onnxruntime.InferenceSession:
         onnx.checker.check_model(data, full_check=True)
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except _INVALID as error:
-        raise VerificationError(f"expected a valid ONNX model in {path}, got {first_line(error)}") from error
+        raise VerificationError(f"expected a valid ONNX model in {path}, got {kind_and_line(error)}") from error
 
 
 def outputs_of(session: onnxruntime.InferenceSession, parts: Iterable[Tensor], expected: Tensor) -> Tensor:
@@ -61,7 +60,7 @@ def outputs_of(session: onnxruntime.InferenceSession, parts: Iterable[Tensor], e
     try:
         rows = [torch.from_numpy(session.run(None, {name: part.numpy()})[0]) for part in parts]
     except _RUNTIME_ERRORS as error:
-        raise VerificationError(f"expected a model that onnxruntime can run, got {first_line(error)}") from error
+        raise VerificationError(f"expected a model that onnxruntime can run, got {kind_and_line(error)}") from error
     shapes = {row.shape[1:] for row in rows}
     if shapes != {expected.shape[1:]} or sum(map(len, rows)) != len(expected):
         found = [list(row.shape) for row in rows]

@@ -10,16 +10,15 @@ from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
 from slimprune.errors import DataError, first_line
+from slimprune.files import write_whole
 
 
 def save_weights(model: nn.Module, file: Path) -> None:
     """Writes parameters and buffers; the file appears only when it is whole."""
     own = chain(model.named_parameters(), model.named_buffers())
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in own}
-    partial = file.with_name(f".{file.name}.part")
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_bytes(as_safetensors(tensors))
-    partial.replace(file)
+    write_whole(file, as_safetensors(tensors))
 
 
 def load_weights(model: nn.Module, file: Path) -> list[str]:

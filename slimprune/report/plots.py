@@ -1,11 +1,11 @@
 """Plots of a comparison: accuracy against MACs and against parameters."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slimprune.files import whole
 from slimprune.report.tables import METRIC_NAMES, magnitude
 
 if TYPE_CHECKING:
@@ -40,10 +40,9 @@ def draw_comparison(document: Mapping[str, Any], stem: Path) -> None:
     with matplotlib.rc_context({"svg.hashsalt": "slimprune", "font.size": 9, "svg.fonttype": "none"}):
         figure = comparison_figure(document)
         for suffix in ("svg", "png"):
-            target, partial = stem.with_suffix(f".{suffix}"), stem.with_name(f".{stem.name}.part")
             metadata = {"Date": None} if suffix == "svg" else {"Software": None}
-            figure.savefig(partial, format=suffix, dpi=160, metadata=metadata)
-            os.replace(partial, target)
+            with whole(stem.with_suffix(f".{suffix}")) as partial:
+                figure.savefig(partial, format=suffix, dpi=160, metadata=metadata)
 
 
 def comparison_figure(document: Mapping[str, Any]) -> "Figure":

@@ -7,7 +7,6 @@ The JSON is replaced last, and is what counts: a crash at any moment leaves the 
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,7 +17,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from slimprune.errors import UsageError, VerificationError
+from slimprune.errors import UsageError, VerificationError, kind_and_line
+from slimprune.files import write_whole
 from slimprune.training.result import EpochRecord
 from slimprune.training.state import fill_state, state_tensors
 
@@ -93,21 +93,16 @@ class Checkpoint:
             complete = int(state["epoch"]) == len(history) > 0
             name, digest = str(state["weights"]), str(state["sha256"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise VerificationError(f"expected a readable checkpoint in {path}, got {_one_line(error)}") from error
+            raise VerificationError(f"expected a readable checkpoint in {path}, got {kind_and_line(error)}") from error
         _check_fingerprint(self.fingerprint, found)
         if not complete:
             raise VerificationError(f"expected one record per epoch in {path}, got {len(history)}")
         return history, name, digest
 
     def _write(self, name: str, data: bytes) -> None:
-        temporary = self.folder / f".{name}.tmp"
         with _writable(self.folder / name) as path:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            write_whole(path, data)
 
 
 @contextmanager
@@ -115,7 +110,7 @@ def _writable(path: Path) -> Iterator[Path]:
     try:
         yield path
     except OSError as error:
-        raise UsageError(f"expected a writable {path}, got {_one_line(error)}") from error
+        raise UsageError(f"expected a writable {path}, got {kind_and_line(error)}") from error
 
 
 def _metrics_line(record: EpochRecord) -> str:
@@ -125,11 +120,6 @@ def _metrics_line(record: EpochRecord) -> str:
 def _record(entry: Mapping[str, float]) -> EpochRecord:
     floats = [float(entry[key]) for key in ("lr", "train_loss", "test_metric", "seconds")]
     return EpochRecord(int(entry["epoch"]), *floats)
-
-
-def _one_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
 def _check_fingerprint(expected: Fingerprint, found: Fingerprint) -> None:
@@ -149,4 +139,4 @@ def _read_tensors(path: Path, digest: str) -> dict[str, Tensor]:
             raise VerificationError(f"expected weights of SHA-256 {digest[:12]} in {path}, got {found[:12]}")
         return load(data)
     except (OSError, SafetensorError) as error:
-        raise VerificationError(f"expected readable weights in {path}, got {_one_line(error)}") from error
+        raise VerificationError(f"expected readable weights in {path}, got {kind_and_line(error)}") from error
