@@ -12,9 +12,12 @@ Column = tuple[str, Callable[[Row], str]]
 
 NOTES = (
     "Mean and standard deviation (n - 1) over n seeds, after the last epoch. **Bold**: the winner, the row with the "
-    "best mean among methods that score the untrained network.",
+    "best mean among methods that score the untrained network (among all rows where none does).",
     "`uniform` keeps the same share of every layer, at as many parameters or MACs as the winner kept with the same "
     "seed; differences are in points. Twins of the winner have its widths, but other channels or initial weights.",
+    "Whether two rows can be told apart is decided by their differences at equal seeds, where initial weights and "
+    "batches are the same: the 95 % interval of the mean difference (Student's t) has to lie on one side of zero. It "
+    "is wide for two or three seeds, and knows nothing of another test set.",
     "Epochs are all that were trained for one network, those of a dense network scored after training and of a search "
     "included. Peak memory is that of scoring.",
 )

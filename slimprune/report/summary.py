@@ -1,9 +1,10 @@
 """The figures of a comparison: cells to rows with mean and spread, the winner, and what may be said about it."""
 
-import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
+
+from slimprune.report.gaps import Gap, paired_gap
 
 Record = Mapping[str, Any]
 Summary = dict[str, Any]
@@ -53,11 +54,6 @@ def best_row(cells: Sequence[Record]) -> str | None:
     return names[means.index(max(means))] if names else None
 
 
-def combined_sd(one: Summary, other: Summary) -> float | None:
-    """sqrt(sd_1^2 + sd_2^2), the spread of a difference of two results; None where one has a single seed."""
-    return None if one["sd"] is None or other["sd"] is None else math.hypot(one["sd"], other["sd"])
-
-
 def _table(budget: str, cells: Sequence[Record], paper: Sequence[Mapping[str, Any]]) -> Summary:
     here = [cell for cell in cells if cell["budget"] in (budget, None)]
     winner = best_row(here)
@@ -82,6 +78,8 @@ def _row(name: str, cells: Sequence[Record]) -> Summary:
         "kind": own[0]["kind"],
         "n": len(done),
         "refused": next((cell["refused"] for cell in own if "refused" in cell), None),
+        "may_win": own[0]["may_win"],
+        "by_seed": {str(cell["seed"]): final for cell, final in zip(done, finals, strict=True)},
         "mean": _mean(finals),
         "sd": stdev(finals) if len(finals) > 1 else None,
         "best": _mean([100 * cell["best"] for cell in done]),
@@ -100,43 +98,61 @@ def _findings(rows: Sequence[Summary]) -> list[str]:
     refused = [f"{row['row']} does not meet the budget: {row['refused']}." for row in rows if row["refused"]]
     if winner is None:
         return ["No row met the budget with every seed, so there is no winner and nothing to measure it by.", *refused]
-    found = [
-        _against_uniform(winner, uniform, where)
-        for name, where in _UNIFORM.values()
-        if (uniform := _find(rows, name)) is not None
-    ]
-    twins = [row for row in rows if row["kind"] == "twin" and row["mean"] is not None]
-    dear = [row for row in rows if row["kind"] == "row" and (row["epochs"] or 0) > winner["epochs"]]
-    costs = [f"{row['row']} ({row['epochs']:.4g} epochs)" for row in dear]
-    unequal = f"Not of equal cost: {', '.join(costs)}, where the winner took {winner['epochs']:.4g}."
-    return found + [_against_twin(winner, twin) for twin in twins] + ([unequal] if dear else []) + refused
+    uniforms = [(uniform, where) for name, where in _UNIFORM.values() if (uniform := _find(rows, name)) is not None]
+    found = [_against_uniform(winner, uniform, where) for uniform, where in uniforms]
+    found += [_against_twin(winner, row) for row in rows if row["kind"] == "twin" and row["mean"] is not None]
+    return found + _cautions(winner, rows) + refused
+
+
+def _cautions(winner: Summary, rows: Sequence[Summary]) -> list[str]:
+    """What speaks against the winner: how it was chosen, what lies above it, and what costs were not equal."""
+    cautions = []
+    rivals = [row for row in rows if row["kind"] == "row" and row["may_win"] == winner["may_win"]]
+    if len(rivals) > 1:
+        cautions.append(f"{winner['row']} is the best of {len(rivals)} rows by these same results, which favours it.")
+    done = [row for row in rows if row["kind"] != "dense" and row["mean"] is not None and row is not winner]
+    above = [f"{row['row']} ({_score(row)})" for row in done if row["kind"] == "row" and row["mean"] > winner["mean"]]
+    if above:
+        cautions.append(f"Above the winner, but no method that scores the untrained network: {', '.join(above)}.")
+    unequal = [f"{row['row']} ({row['epochs']:.4g} epochs)" for row in done if row["epochs"] != winner["epochs"]]
+    if unequal:
+        cautions.append(f"Not of equal cost: {', '.join(unequal)}, where the winner took {winner['epochs']:.4g}.")
+    return cautions
 
 
 def _against_uniform(winner: Summary, uniform: Summary, where: str) -> str:
-    name, sd = winner["row"], combined_sd(winner, uniform)
-    if uniform["mean"] is None:
+    name, gap = winner["row"], _gap(winner, uniform)
+    if gap is None:
         return f"There is no uniform network at {where}: {uniform['refused']}."
-    gain = winner["mean"] - uniform["mean"]
-    figures = f"({_score(winner)} against {_score(uniform)}, {gain:+.2f} points)"
-    if sd is None:
-        return f"One seed says nothing about spread: whether {name} beats uniform at {where} is open {figures}."
-    if gain > sd:
-        return f"{name} beats uniform at {where} by more than the combined sd of {sd:.2f} {figures}."
-    return f"{name} does not beat uniform at {where} by more than the combined sd of {sd:.2f} {figures}."
+    figures = _figures(gap)
+    if gap.low is None:
+        return f"One seed says nothing about spread: whether {name} beats uniform at {where} is open ({figures})."
+    if gap.sign == 0:
+        return f"{name} and uniform at {where} cannot be told apart: {figures}."
+    return f"{name} {'beats' if gap.sign > 0 else 'loses to'} uniform at {where}: {figures}."
 
 
 def _against_twin(winner: Summary, twin: Summary) -> str:
     kind = {"shuffle": "other channels of the same widths", "invert": "the channels with the lowest scores"}
     name = twin["row"].rpartition(": ")[2]
-    what = kind.get(name, "other initial weights")
-    gap, sd = winner["mean"] - twin["mean"], combined_sd(winner, twin)
-    figures = f"({_score(twin)}, {-gap:+.2f} points)"
-    if sd is None:
-        return f"With {what} ({name}): {figures[1:-1]}; one seed tells no more."
-    if abs(gap) <= sd:
-        return f"With {what} ({name}) the result is the same within the combined sd of {sd:.2f} {figures}."
-    verdict = "worse" if gap > 0 else "better"
-    return f"With {what} ({name}) the result is {verdict}, by more than the combined sd of {sd:.2f} {figures}."
+    what = f"With {kind.get(name, 'other initial weights')} ({name})"
+    gap = _gap(twin, winner)
+    if gap is None:
+        return f"{what} no seed has a result."
+    figures = _figures(gap)
+    if gap.low is None:
+        return f"{what}: {figures}; one seed tells no more."
+    verdict = ("cannot be told from the winner's", "is better", "is worse")[gap.sign]
+    return f"{what} the result {verdict}: {figures}."
+
+
+def _gap(one: Summary, other: Summary) -> Gap | None:
+    return paired_gap(one["by_seed"], other["by_seed"])
+
+
+def _figures(gap: Gap) -> str:
+    interval = "" if gap.low is None else f", 95 % interval {gap.low:+.2f} to {gap.high:+.2f} over {gap.seeds} seeds"
+    return f"{gap.mean:+.2f} points{interval}"
 
 
 def _score(row: Summary) -> str:

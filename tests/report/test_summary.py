@@ -3,7 +3,6 @@ import math
 import pytest
 
 from slimprune.report import best_row
-from slimprune.report.summary import combined_sd
 
 from .comparisons import BUDGET, both, cell, cells, document
 
@@ -67,30 +66,43 @@ def test_a_row_that_missed_the_budget_with_one_seed_may_not_win():
 
 
 def test_what_is_said_follows_from_the_figures():
-    # sd of two values a and b: |a - b| / sqrt(2); combined: sqrt(sd_1 ** 2 + sd_2 ** 2).
-    assert combined_sd({"sd": 3.0}, {"sd": 4.0}) == 5.0
-    assert combined_sd({"sd": None}, {"sd": 4.0}) is None
-    both_sds = math.sqrt((2 / math.sqrt(2)) ** 2 + (1 / math.sqrt(2)) ** 2)
-    assert f"{both_sds:.2f}" == "1.58"
+    # Differences at the two seeds, and 12.706 * |a - b| / 2, half the width of the interval of their mean.
     assert document()["tables"][0]["findings"] == [
-        "prospr beats uniform at equal parameters by more than the combined sd of 1.58 "
-        "(91.00 ± 1.41 against 89.00 ± 0.71, +2.00 points).",
-        "prospr does not beat uniform at equal MACs by more than the combined sd of 1.58 "
-        "(91.00 ± 1.41 against 90.50 ± 0.71, +0.50 points).",
-        "With other channels of the same widths (shuffle) the result is the same within the combined sd of 1.58 "
-        "(90.50 ± 0.71, -0.50 points).",
-        "With other initial weights (reinit) the result is worse, by more than the combined sd of 1.58 "
-        "(80.50 ± 0.71, -10.50 points).",
+        "prospr and uniform at equal parameters cannot be told apart: "
+        "+2.00 points, 95 % interval -4.35 to +8.35 over 2 seeds.",  # 1.5 and 2.5
+        "prospr and uniform at equal MACs cannot be told apart: "
+        "+0.50 points, 95 % interval -5.85 to +6.85 over 2 seeds.",  # 0 and 1
+        "With other channels of the same widths (shuffle) the result cannot be told from the winner's: "
+        "-0.50 points, 95 % interval -6.85 to +5.85 over 2 seeds.",  # 0 and -1
+        "With other initial weights (reinit) the result is worse: "
+        "-10.50 points, 95 % interval -16.85 to -4.15 over 2 seeds.",  # -10 and -11
+        "prospr is the best of 2 rows by these same results, which favours it.",
     ]
 
 
-def test_a_loss_to_uniform_and_unequal_costs_are_said():
+@pytest.mark.parametrize(("uniform", "verdict"), [(88, "beats"), (94, "loses to")])
+def test_a_gap_that_all_seeds_agree_on_is_told(uniform, verdict):
+    records = both("prospr", 90, 92) + both("uniform at equal MACs", uniform, uniform + 2.1, "uniform")
+    (sentence,) = document(records)["tables"][0]["findings"]
+    assert sentence.startswith(f"prospr {verdict} uniform at equal MACs: ")
+
+
+def test_what_speaks_against_the_winner_is_said():
     records = [*both("prospr", 80, 81), *both("late", 95, 95, may_win=False, epochs=6)]
-    records += both("uniform at equal params", 90, 91, "uniform")
-    (lost, unequal) = document(records)["tables"][0]["findings"]
-    assert lost.startswith("prospr does not beat uniform at equal parameters")
-    assert "-10.00 points" in lost
-    assert unequal == "Not of equal cost: late (6 epochs), where the winner took 3."
+    records += both("uniform at equal params", 90, 91, "uniform", epochs=2)
+    (lost, above, unequal) = document(records)["tables"][0]["findings"]
+    assert lost.startswith("prospr loses to uniform at equal parameters: -10.00 points")
+    assert above == "Above the winner, but no method that scores the untrained network: late (95.00 ± 0.00)."
+    assert unequal == (
+        "Not of equal cost: late (6 epochs), uniform at equal params (2 epochs), where the winner took 3."
+    )
+
+
+def test_a_winner_among_rows_that_may_not_win_is_chosen_all_the_same():
+    records = both("a", 80, 81, may_win=False) + both("b", 90, 91, may_win=False)
+    assert document(records)["tables"][0]["findings"] == [
+        "b is the best of 2 rows by these same results, which favours it."
+    ]
 
 
 def test_one_seed_leaves_it_open():

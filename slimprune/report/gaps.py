@@ -1,0 +1,51 @@
+"""The difference of two rows of a comparison, paired by seed, with an interval."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+_STUDENT_95 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+"""Two-sided 95 % quantiles of Student's t distribution for 1, 2, ... 30 degrees of freedom."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far one row lies above another.
+
+    Attributes:
+        mean: of the differences over the seeds that both have, in points.
+        low: lower end of the 95 % interval of that mean (Student's t, seeds as independent draws); None for one seed.
+        high: its upper end.
+        seeds: how many there were.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the interval leaves no doubt which row is better, 0 where it holds zero or there is none."""
+        if self.low is None or self.high is None:
+            return 0
+        return (self.low > 0) - (self.high < 0)
+
+
+def paired_gap(one: Mapping[str, float], other: Mapping[str, float]) -> Gap | None:
+    """The gap of two rows, {seed: result in percent}; None where they share no seed.
+
+    Equal seeds mean equal weights to start from and equal batches, so differences vary less than results do.
+    """
+    differences = [value - other[seed] for seed, value in one.items() if seed in other]
+    if not differences:
+        return None
+    n, mean = len(differences), fmean(differences)
+    if n == 1:
+        return Gap(mean, None, None, n)
+    margin = _STUDENT_95[min(n - 1, len(_STUDENT_95)) - 1] * stdev(differences) / math.sqrt(n)
+    return Gap(mean, mean - margin, mean + margin, n)
