@@ -92,11 +92,16 @@ def _drawn(
     report(0, draws)
     for draw, part in enumerate(parts):
         with precise_arithmetic():
-            result = criterion.score(replace(problem, batches=part, seed=problem.seed + draw))
+            result = criterion.score(replace(problem, batches=part, seed=_seed_of_draw(problem.seed, draw)))
         scores = {group: values.detach().cpu().double() for group, values in result.items()}
         _check(scores)
         report(draw + 1, draws)
         yield scores
+
+
+def _seed_of_draw(seed: int, draw: int) -> int:
+    """Far from those of the draws of neighbouring seeds, so that several seeds are several choices."""
+    return (seed * 1_000_000_007 + draw) % 2**63
 
 
 def _ignore(done: int, total: int) -> None:

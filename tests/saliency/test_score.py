@@ -193,6 +193,33 @@ def test_seeds_may_be_large():
     assert scored(seed=2**63 - 5, draws=2).draws == 2
 
 
+def test_neighbouring_seeds_share_no_draws():
+    """Otherwise three of four draws were the same, and seeds would say little about spread."""
+    mean, first = every("random", draws=2, seed=0).by_group, every("random", draws=1, seed=0).by_group
+    neighbour = every("random", draws=1, seed=1).by_group
+    for group in mean:
+        assert not torch.allclose(2 * mean[group] - first[group], neighbour[group])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batches_of_any_kind_are_scored_with_a_forward_fn(name):
+    """Every criterion sees what it sees in pairs."""
+    model, groups = with_factors(), find_groups(toy(Residual), EXAMPLE)
+    pairs = batches(make_criterion(name).batches_per_draw or 1)
+    named = [{"image": x, "label": y} for x, y in pairs]
+    given = {"criterion": name, "draws": 1, "target": channel_target(0.5)}
+    plain = score(model, groups, pairs, F.cross_entropy, **given)
+    other = score(
+        model,
+        groups,
+        named,
+        lambda output, batch: F.cross_entropy(output, batch["label"]),
+        forward_fn=lambda network, batch: network(batch["image"]),
+        **given,
+    )
+    assert all(torch.allclose(plain.by_group[group], other.by_group[group]) for group in plain.by_group)
+
+
 def test_models_with_several_inputs_are_scored():
     class Sum(Residual):
         def forward(self, x, y):

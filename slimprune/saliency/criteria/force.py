@@ -1,8 +1,13 @@
 """FORCE: the connection sensitivity that a channel has in the network that is left."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from torch import Tensor
+
+from slimprune.errors import UsageError
 from slimprune.saliency.criteria.iter_snip import IterSnip
+from slimprune.saliency.problem import Problem
 from slimprune.saliency.registry import register
 
 
@@ -12,7 +17,8 @@ class Force(IterSnip):
     """s_j = | sum over what gate j multiplies of w * dL/dw |, the derivative taken at the gated weights c * w.
 
     The weights are always the initial ones, so a removed channel (gate 0) has a score as well and comes back where it
-    beats one that stayed. Every round has a batch of its own; one round is SNIP.
+    beats one that stayed. That needs gates where channels are read: a channel that is silenced where it is made or
+    normed gives ReLUs nothing, and gets no gradient back. Every round has a batch of its own; one round is SNIP.
 
     Attributes:
         rounds: how often the channels are scored.
@@ -23,3 +29,11 @@ class Force(IterSnip):
 
     called = "force"
     may_return = True
+
+    def score(self, problem: Problem) -> Mapping[str, Tensor]:
+        """Saliency [width] of every group; `UsageError` for other gates than consumers, or without a target."""
+        if problem.gate != "consumer":
+            raise UsageError(
+                f"criterion force lets channels come back, which needs gate consumer, got gate {problem.gate}"
+            )
+        return super().score(problem)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from slimprune.errors import UnsupportedModelError
 from slimprune.saliency.narrowing import Narrowing, connection_sensitivity, target_of
@@ -47,9 +47,9 @@ class SynFlow(Narrowing):
         """
         target = target_of(problem, "synflow")
         network = _all_positive(problem.network)
-        flow = replace(problem, network=network, batches=[_ones(problem.batches[0])], loss=_sum_of_outputs)
+        flow = replace(problem, network=network, batches=[_ones(problem)], loss=_sum_of_outputs)
         if not flow.loss_at(flow.initial, 0).isfinite():
-            flow = replace(flow, batches=[_ones(problem.batches[0], TINY)])
+            flow = replace(flow, batches=[_ones(problem, TINY)])
         return self.narrowed(flow, target, lambda gates, _: connection_sensitivity(flow, gates, 0), may_return=False)
 
 
@@ -75,16 +75,21 @@ def _all_positive(network: nn.Module) -> nn.Module:
     return twin
 
 
-def _ones(batch: Batch, value: float = 1.0) -> Batch:
-    """One sample of the batch's shape, `value` in every floating input and 0 (an index that exists) in the others."""
+def _ones(problem: Problem, value: float = 1.0) -> Batch:
+    """A batch with `value` in every floating tensor and 0 (an index that exists) in the others.
+
+    Of a pair (inputs, targets) one sample; where a `forward_fn` takes the batch apart, as many as it has.
+    """
+
+    def constant(tensor: Tensor) -> Tensor:
+        floating = tensor.is_floating_point()
+        return torch.full_like(tensor, value, dtype=torch.float64) if floating else torch.zeros_like(tensor)
+
+    batch = problem.batches[0]
+    if problem.forward_fn is not None:
+        return tree_map_only(Tensor, constant, batch)
     inputs = (batch[0],) if isinstance(batch[0], Tensor) else batch[0]
-    samples = [
-        torch.full(tensor[:1].shape, value, dtype=torch.float64)
-        if tensor.is_floating_point()
-        else torch.zeros_like(tensor[:1])
-        for tensor in inputs
-    ]
-    return samples, torch.zeros(())
+    return [constant(tensor[:1]) for tensor in inputs], torch.zeros(())
 
 
 def _sum_of_outputs(output: object, _: Tensor) -> Tensor:
