@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from slimprune.errors import UsageError
+from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.export import export_onnx
 from slimprune.measure import (
     Call,
@@ -135,20 +135,30 @@ def compare_speed(
 
     Raises:
         UsageError: an engine that is unknown or absent.
-        UnsupportedModelError: a network cannot be run, exported or counted.
+        UnsupportedModelError: a network cannot be run, exported or counted. Engines that were not asked for by name are
+            left out where they cannot run it, as long as one can.
     """
     settings = settings or BenchSettings()
     comparisons, place = settings.comparisons(), settings.place
     networks, example = [copy.deepcopy(one).cpu() for one in (reference, candidate)], noise(2, shape)
     macs = [count_macs(network, example) for network in networks]
-    rows = []
+    rows: list[Row] = []
     with pinned_threads(place.threads), TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         subjects = [Subject(network) for network in networks]
-        if any(engine.runs_onnx for engine, _ in comparisons):
-            subjects = [exported(network, example, Path(folder, f"{i}.onnx")) for i, network in enumerate(networks)]
         for engine, batch in comparisons:
             where = engine.place(place.device, place.threads)
-            timing, measured = _compared(engine, subjects, noise(batch, shape), where, settings.sampling, listener)
+            try:
+                if engine.runs_onnx and subjects[0].onnx is None:
+                    files = [Path(folder, f"{position}.onnx") for position in range(len(networks))]
+                    subjects = [exported(one, example, file) for one, file in zip(networks, files, strict=True)]
+                timing, measured = _compared(engine, subjects, noise(batch, shape), where, settings.sampling, listener)
+            except UnsupportedModelError as error:
+                if settings.engines or ((engine, batch) == comparisons[-1] and not rows):
+                    raise
+                listener(
+                    f"{engine.name} {batch}", settings.sampling.pairs, settings.sampling.pairs, f"left out: {error}"
+                )
+                continue
             rows.append(timing_row(engine, batch, where, timing, measured, macs))
     return rows
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from slimprune import BenchSettings, Sampling, compare_speed
-from slimprune.errors import UsageError
+from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.measure import sampling
 
 SHORT = Sampling(8, 0.01)
@@ -74,6 +74,39 @@ def test_the_listener_hears_every_comparison(compared):
     ends = [event for event in events if event[1] == event[2]]
     assert [stage for stage, *_ in ends] == [f"{row['engine']} {row['batch']}" for row in rows]
     assert [note for *_, note in ends] == [f"{row['verdict']} (8 pairs)" for row in rows]
+
+
+class Viewing(nn.Module):
+    """Channels-last memory cannot be viewed as rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4 * 36, 2)
+
+    def forward(self, images):
+        return self.head(self.conv(images).view(images.size(0), -1))
+
+
+def test_engines_that_were_not_asked_for_are_left_out_where_they_cannot_run():
+    events, networks = [], (Viewing(), Viewing())
+    settings = BenchSettings((), (4,), 1, "cpu", SHORT)
+    rows = compare_speed(*networks, (3, 8, 8), settings, listener=lambda *event: events.append(event))
+    assert [row["engine"] for row in rows] == ["torch", "onnxruntime", "train"]
+    left_out = {stage: note for stage, _, _, note in events if note.startswith("left out: ")}
+    assert left_out.keys() == {"torch-nhwc 4", "train-fast 4"}
+    assert "view size is not compatible" in left_out["torch-nhwc 4"]
+    with pytest.raises(UnsupportedModelError, match="engine torch-nhwc can run"):
+        compare_speed(*networks, (3, 8, 8), BenchSettings(("torch-nhwc",), (4,), 1, "cpu", SHORT))
+
+
+def test_an_onnx_engine_is_left_out_where_there_can_be_no_file():
+    class Sized(Viewing):
+        def forward(self, images):
+            return self.head(self.conv(images).flatten(1)) * len(images)
+
+    settings = BenchSettings((), (4,), 1, "cpu", SHORT)
+    rows = compare_speed(Sized(), Sized(), (3, 8, 8), settings)
+    assert [row["engine"] for row in rows] == ["torch", "torch-nhwc", "train", "train-fast"]
 
 
 def test_two_networks_of_one_kind_report_the_slower_one():

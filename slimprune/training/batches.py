@@ -1,6 +1,6 @@
 """Any re-iterable of (inputs, targets): its length, its epoch number, its way to the device."""
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -25,7 +25,12 @@ def count_batches(batches: Batches) -> int:
         raise UsageError(f"expected batches that can be gone through every epoch, got a {type(batches).__name__}")
     # Some loaders draw from torch's generator when a pass starts; the caller's must not move.
     with torch.random.fork_rng(devices=[]):
-        count = len(batches) if isinstance(batches, Sized) else sum(1 for _ in batches)
+        try:
+            count = len(batches)  # type: ignore[arg-type]
+        except (
+            TypeError
+        ):  # what a DataLoader over an iterable data set raises as well, which has a `__len__` all the same
+            count = sum(1 for _ in batches)
     if count == 0:
         raise DataError("expected at least one training batch, got none")
     return count

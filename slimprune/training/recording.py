@@ -141,6 +141,10 @@ class Recorded:
         kinds = _kinds(tensors)
         if self._first is None:
             self._first = kinds
+            if kinds is _OTHERS:
+                self._refused = True
+                self.note("not captured in a CUDA graph: inputs and targets are not one tensor each")
+                return self.fallback(*tensors)
             return self._tried(lambda restore: self.work(*tensors), tensors)
         if self._refused:
             return self.fallback(*tensors)
@@ -168,5 +172,11 @@ class Recorded:
         return recording(*tensors)
 
 
-def _kinds(tensors: Sequence[Tensor]) -> tuple[Any, ...]:
-    return tuple((tensor.shape, tensor.dtype) for tensor in tensors)
+_OTHERS: tuple[Any, ...] = ("others",)
+
+
+def _kinds(given: Sequence[Any]) -> tuple[Any, ...]:
+    """Shapes and types of tensors; one mark for all else."""
+    if not all(isinstance(tensor, Tensor) for tensor in given):
+        return _OTHERS
+    return tuple((tensor.shape, tensor.dtype) for tensor in given)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from slimprune.errors import DataError, UsageError
@@ -13,6 +13,16 @@ class Unsized:
     def __iter__(self):
         torch.rand(1)
         yield from [PAIR] * 3
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield from torch.arange(10.0)
+
+
+def test_a_loader_of_a_stream_is_counted():
+    """It has a `__len__`, which raises."""
+    assert count_batches(DataLoader(Stream(), batch_size=4)) == 3
 
 
 def test_batches_are_counted_with_and_without_a_length():

@@ -85,6 +85,15 @@ def test_work_that_fails_gives_way_to_the_fallback_for_good(fails_at):
     assert plain.calls == (3 if fails_at == 1 else 2)
 
 
+def test_what_is_not_one_tensor_each_goes_the_plainer_way_at_once():
+    notes, seen = [], []
+    recorded = Recorded(pytest.fail, lambda *given: seen.append(given) or torch.zeros(1), notes.append)
+    for _ in range(2):
+        recorded({"image": torch.zeros(1)}, torch.zeros(2))
+    assert len(seen) == 2
+    assert notes == ["not captured in a CUDA graph: inputs and targets are not one tensor each"]
+
+
 def test_other_errors_than_those_of_torch_are_not_swallowed():
     def work(values):
         raise KeyError("mine")

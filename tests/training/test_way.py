@@ -8,7 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from slimprune.data import load
 from slimprune.errors import UnsupportedModelError
-from slimprune.training import Progress, TrainSettings, make_way, top1, train
+from slimprune.training import Metric, Progress, TrainSettings, make_way, top1, train
 from slimprune.training.step import CapturedStep, EagerStep
 from slimprune.training.way import goes_fast, open_way
 
@@ -100,6 +100,71 @@ def test_rows_and_frozen_weights_go_the_fast_way_too():
         train(model, rows, rows, settings, loss=cross_entropy, metric=top1)
     assert_same_state(*models)
     assert torch.equal(models[0][0].weight, network()[0].weight)
+
+
+class Viewing(nn.Module):
+    """As many write it: the output of a convolution viewed as rows, which memory in channels-last order cannot be."""
+
+    def __init__(self, dropout=0.3, trained_only=False):
+        super().__init__()
+        self.conv, self.norm, self.dropout = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Dropout(dropout)
+        self.head, self.trained_only = nn.Linear(4 * 64, 3), trained_only
+
+    def forward(self, images):
+        features = self.dropout(torch.relu(self.norm(self.conv(images))))
+        rows = features.flatten(1) if self.training and self.trained_only else features.view(len(images), -1)
+        return self.head(rows)
+
+
+@pytest.mark.parametrize("trained_only", [False, True])
+def test_a_model_that_views_what_a_convolution_gives_is_trained_in_the_usual_order(trained_only):
+    """Whether training or testing shows it; where training does, it then goes the plain way, dropout included."""
+    models, notes = [], []
+    for fast in (False, None):
+        torch.manual_seed(0)
+        models.append(Viewing(0.0 if trained_only else 0.3, trained_only))
+        settings, progress = TrainSettings(2, lr=0.05, fast=fast), Progress(on_note=notes.append)
+        train(models[-1], Images(), Images(), settings, loss=cross_entropy, metric=top1, progress=progress)
+        assert models[-1].conv.weight.is_contiguous()
+    close(*models, tolerance=1e-3 if trained_only else 0.0)
+    (note,) = notes
+    assert note.startswith("not in channels-last order: view size is not compatible")
+
+
+def test_a_step_that_fails_for_another_reason_fails():
+    class Failing(nn.Sequential):
+        def forward(self, images):
+            raise RuntimeError("no")
+
+    notes, settings = [], TrainSettings(1)
+    progress = Progress(on_note=notes.append)
+    model = Failing(nn.Conv2d(3, 3, 1))
+    with pytest.raises(RuntimeError, match="no"):
+        train(model, Images(), Images(), settings, loss=cross_entropy, metric=top1, progress=progress)
+
+
+def test_inputs_and_targets_of_any_kind_go_every_way():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = convolutional()
+
+        def forward(self, inputs):
+            return self.net(inputs["image"])
+
+    def loss(output, targets):
+        first, second = targets
+        return cross_entropy(output, first) + cross_entropy(output, second)
+
+    batches = [({"image": images}, (labels, labels)) for images, labels in Images()]
+    models = [Named(), Named()]
+    for model, fast in zip(models, (False, None), strict=True):
+        train(model, batches, batches, TrainSettings(2, fast=fast), loss=loss, metric=Metric("loss", first_of_two))
+    close(*models)
+
+
+def first_of_two(output, targets):
+    return (output.argmax(1) == targets[0]).sum().reshape(1), torch.tensor([len(output)])
 
 
 def test_the_weights_are_channels_last_while_they_are_trained_and_as_usual_afterwards():
