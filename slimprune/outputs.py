@@ -8,10 +8,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from slimprune.errors import SlimpruneError, UsageError
+from slimprune.errors import DataError, SlimpruneError, UsageError
 from slimprune.files import write_whole
 
 _LOCK, _MARKER = "lock", "fingerprint"
+_DONE = ("search.json", "plan.json", "checkpoint.json")
+"""What a run goes on from."""
 
 
 def check_writable(files: Iterable[Path]) -> None:
@@ -90,12 +92,16 @@ class Outputs:
         marker = self.stage / _MARKER
         if marker.exists() and marker.read_text() == fingerprint:
             return
+        self.empty()
+        marker.write_text(fingerprint)
+
+    def empty(self) -> None:
+        """Removes everything from the stage but its lock."""
         for entry in self.stage.iterdir():
             if entry.is_dir():
                 shutil.rmtree(entry)
             elif entry.name != _LOCK:
                 entry.unlink()
-        marker.write_text(fingerprint)
 
     def publish(self) -> None:
         """Moves everything that was staged into place, replacing what a former run left there."""
@@ -108,14 +114,15 @@ class Outputs:
 
 @contextmanager
 def staged_outputs(onnx: Path | None, run: str | None) -> Iterator[Outputs]:
-    """A stage beside `onnx`; a run that is stopped after a checkpoint leaves it there, to go on from it.
+    """A stage beside `onnx`; a run that is stopped with something done leaves it there, to go on from it.
 
-    What stops a run and is not a `SlimpruneError` (which would come again) gets a note that names the folder.
+    Done are trials of a search, a plan, a checkpoint. A `SlimpruneError` would come again and leaves nothing, unless
+    data or disk failed for once. What else stops a run gets a note that names the folder.
 
     Args:
         onnx: the file that was asked for; its parent folders are made.
         run: name of the run; a stage that a run of the same name left is taken up again. None for a run that no other
-            can take up, which never leaves anything.
+            can take up, which starts from nothing and leaves nothing.
 
     Raises:
         UsageError: no file was asked for, the outputs cannot be written there, or another process is at the same run.
@@ -131,14 +138,15 @@ def staged_outputs(onnx: Path | None, run: str | None) -> Iterator[Outputs]:
         raise UsageError(f"cannot write {onnx}: {error.strerror}") from error
     with _alone(outputs.stage, outputs.onnx):
         keep = False
+        if run is None:
+            outputs.empty()
         try:
             yield outputs
-        except SlimpruneError:
-            raise
         except BaseException as error:
-            keep = run is not None and any(outputs.stage.rglob("checkpoint.json"))
+            done = run is not None and any(any(outputs.stage.rglob(name)) for name in _DONE)
+            keep = done and (not isinstance(error, SlimpruneError) or _may_pass(error))
             if keep:
-                error.add_note(f"the same command goes on from the last finished epoch, kept in {outputs.stage}")
+                error.add_note(f"the same command goes on from what was done, kept in {outputs.stage}")
             raise
         finally:
             if not keep:
@@ -174,6 +182,11 @@ def growing_folder(folder: Path) -> Iterator[Path]:
             if not keep:
                 shutil.rmtree(stage, ignore_errors=True)
                 _remove_empty(made)
+
+
+def _may_pass(error: SlimpruneError) -> bool:
+    """Whether the same run may succeed later: once the disk has room, or the data can be read again."""
+    return isinstance(error, DataError) or isinstance(error.__cause__, OSError)
 
 
 def _check_targets(outputs: Outputs) -> None:
@@ -219,6 +232,7 @@ def _alone(stage: Path, made: Path) -> Iterator[None]:
 
 def _replace_folder(new: Path, target: Path) -> None:
     former = new.with_name(new.name + ".former")
+    shutil.rmtree(former, ignore_errors=True)
     if target.exists():
         os.replace(target, former)
     os.replace(new, target)

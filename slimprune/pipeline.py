@@ -81,7 +81,8 @@ def compress(
     recipe, own = _recipe(model, given, {**settings, "loss": loss} if isinstance(loss, str) else settings)
     with staged_outputs(recipe.out, recipe.hash if own is None else None) as outputs:
         work = _workload(recipe, own, given)
-        outputs.resume_from(work.fingerprint)
+        if own is None:
+            outputs.resume_from(work.fingerprint)
         analysis = _analysed(recipe, work, outputs.stage, listener)
         start = started(recipe, work, outputs.stage / "train dense", listener)
         choice = chosen(recipe, analysis, start, listener, folder=outputs.stage)

@@ -2,21 +2,24 @@
 
 import copy
 import hashlib
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from slimprune.calling import unwrapped
 from slimprune.data import Batch, ImageData, load
 from slimprune.errors import DataError, UnsupportedModelError, UsageError, first_line
 from slimprune.models import MAIN, InputSpec, MainOutput, build, has_main_output, load_weights, task_of
 from slimprune.recipe import Recipe
-from slimprune.surgery import Origin
+from slimprune.surgery import Origin, versions
 from slimprune.training import AUTO, LOSSES, Loss, Metric, Task, find_loss, mean_iou, top1
 
 SAMPLES = 64
@@ -64,10 +67,17 @@ class Workload:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the model's structure and initial weights and of the samples, whatever names led to them."""
-        digest = hashlib.sha256(repr(self.model).encode())
-        for tensor in chain(self.model.parameters(), self.model.buffers(), [self.samples]):
-            digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+        """SHA-256 of what a run is made from, whatever names led to it.
+
+        That is the model's structure, code and initial weights, test samples, the first batch to score with and its
+        targets, and the versions of the packages that matter.
+        """
+        digest = hashlib.sha256(repr((self.model, versions())).encode())
+        for code in sorted({_code(type(module)) for module in self.model.modules()}):
+            digest.update(code)
+        given = chain([self.samples], tree_leaves(next(iter(self.scoring_batches))))
+        for tensor in chain(self.model.parameters(), self.model.buffers(), given):
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
 
@@ -86,6 +96,14 @@ class Given:
     test_batches: Iterable[Batch] | None = None
     task: Task = "classification"
     loss: Loss | str = AUTO
+
+
+def _code(kind: type) -> bytes:
+    """The file that defines a class; nothing where there is none, as for classes made at a prompt."""
+    try:
+        return Path(inspect.getfile(kind)).read_bytes()
+    except (TypeError, OSError):
+        return b""
 
 
 METRICS: dict[Task, Metric] = {"classification": top1, "segmentation": mean_iou}

@@ -295,7 +295,7 @@ def test_an_interrupted_run_goes_on_where_it_was(folder: Path, slimprune: Callab
     out, err = running.communicate(timeout=60)
     assert running.returncode == 130, err
     line = error_line((130, out, err))
-    assert re.match(r"error: interrupted; the same command goes on from the last finished epoch, kept in new/\.a", line)
+    assert re.match(r"error: interrupted; the same command goes on from what was done, kept in new/\.a", line)
     assert [path.name for path in Path("new").iterdir() if not path.name.startswith(".")] == []
 
     stopped = len(next(Path("new").glob(".a.*/train/metrics.jsonl")).read_text().splitlines())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from slimprune.errors import SlimpruneError, UsageError
+from slimprune.errors import DataError, SlimpruneError, UsageError
 from slimprune.outputs import Outputs, check_writable, growing_folder, staged_outputs, write_files
 
 from .commands import listing
@@ -83,12 +83,47 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(tmp_path: Path, erro
     with pytest.raises(error) as caught:
         stop(tmp_path / "new" / "a.onnx", error, lambda outputs: outputs.resume_from("same"), checkpoint)
     stage = tmp_path / "new" / ".a.slimprune-run"
-    assert caught.value.__notes__ == [f"the same command goes on from the last finished epoch, kept in {stage}"]
+    assert caught.value.__notes__ == [f"the same command goes on from what was done, kept in {stage}"]
     assert [path.name for path in (tmp_path / "new").iterdir()] == [".a.slimprune-run"]
     with staged_outputs(tmp_path / "new" / "a.onnx", "run") as outputs:
         outputs.resume_from("same")
         assert (outputs.stage / "train" / "checkpoint.json").exists()
     assert listing(tmp_path) == ["new"]
+
+
+@pytest.mark.parametrize("name", ["plan.json", "search.json"])
+def test_a_plan_and_the_trials_of_a_search_are_kept_as_well(tmp_path: Path, name: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        stop(tmp_path / "a.onnx", KeyboardInterrupt, lambda outputs: (outputs.stage / name).touch())
+    with staged_outputs(tmp_path / "a.onnx", "run") as outputs:
+        assert (outputs.stage / name).exists()
+
+
+def disk_full(outputs: Outputs) -> None:
+    raise UsageError("cannot write") from OSError(28, "no space")
+
+
+def unreadable(outputs: Outputs) -> None:
+    raise DataError("an image cannot be read")
+
+
+@pytest.mark.parametrize("failure", [disk_full, unreadable])
+def test_what_may_succeed_later_is_kept(tmp_path: Path, failure: Callable[[Outputs], object]) -> None:
+    with pytest.raises(SlimpruneError):
+        stop(tmp_path / "a.onnx", KeyboardInterrupt, checkpoint, failure)
+    with staged_outputs(tmp_path / "a.onnx", "run") as outputs:
+        assert (outputs.stage / "train" / "checkpoint.json").exists()
+
+
+def test_a_run_that_no_other_can_take_up_starts_from_nothing(tmp_path: Path) -> None:
+    """A killed process leaves its stage, and another may have its number."""
+    with staged_outputs(tmp_path / "a.onnx", None) as outputs:
+        stage = outputs.stage
+    stage.mkdir()
+    (stage / "plan.json").touch()
+    with staged_outputs(tmp_path / "a.onnx", None) as outputs:
+        assert outputs.stage == stage
+        assert not (stage / "plan.json").exists()
 
 
 def test_a_refused_run_keeps_no_checkpoint_for_it_would_be_refused_again(tmp_path: Path) -> None:

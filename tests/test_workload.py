@@ -132,7 +132,7 @@ def test_weights_from_a_file_take_the_place_of_initial_ones(settings: dict[str, 
     save_weights(other.model, file)
     filled = named(settings, weights=file)
     assert all(map(torch.equal, filled.model.state_dict().values(), other.model.state_dict().values()))
-    assert filled.fingerprint == other.fingerprint != plain.fingerprint
+    assert filled.fingerprint != plain.fingerprint
     # A backbone's weights: the head keeps its initial ones.
     save_file({"0.weight": torch.ones(8, 3, 3, 3)}, file)
     backbone = named(settings, weights=file)
@@ -156,6 +156,33 @@ def test_the_fingerprint_follows_model_and_data_and_nothing_else(settings: dict[
     assert relu != silu
     few, more = (own(nn.Flatten(), test_batches=loader(count)).fingerprint for count in (10, 11))
     assert few != more
+
+
+CODE = """
+import torch
+from torch import nn
+
+class Net(nn.Linear):
+    def forward(self, images):
+        return super().forward(images.flatten(1)).{}()
+
+def net(num_classes):
+    return Net(3 * 16 * 16, num_classes)
+"""
+
+
+def test_the_fingerprint_follows_code_and_labels(settings: dict[str, Any], tmp_path: Path) -> None:
+    """What `repr`, initial weights and images do not show."""
+    file, labels = tmp_path / "code.py", torch.arange(40) % 2
+    images = torch.randint(0, 256, (40, 3, 16, 16), dtype=torch.uint8)
+    save_file({"images": images, "labels": labels}, tmp_path / "test.safetensors")
+    found = []
+    for function, given in (("relu", labels), ("relu", labels), ("tanh", labels), ("relu", 1 - labels)):
+        file.write_text(CODE.format(function))
+        save_file({"images": images, "labels": given}, tmp_path / "train.safetensors")
+        found.append(named(settings, arch=f"{file}:net", data=f"tensors:{tmp_path}").fingerprint)
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
 
 
 def test_an_own_model_is_copied_and_left_untouched() -> None:

@@ -16,7 +16,7 @@ from torch import nn
 
 from slimprune.budget import Cost
 from slimprune.comparison.grid import TRAINING, Cell
-from slimprune.errors import BudgetError
+from slimprune.errors import BudgetError, SlimpruneError, UnsupportedModelError
 from slimprune.prospect import Choice, chosen
 from slimprune.recipe import Recipe
 from slimprune.report import Saliency
@@ -53,7 +53,7 @@ class Sketch:
 
     Attributes:
         choice: the plan and how it was found; None for the dense network and where the budget cannot be met.
-        refused: why the budget cannot be met.
+        refused: why there is nothing to train.
     """
 
     choice: Choice | None = None
@@ -85,9 +85,12 @@ class Workshop:
         """Why the budget of a cell cannot be met, before time is spent on it; loads and analyses what it needs."""
         try:
             analysis = self._analysis(cell.recipe)
+        except BudgetError as error:
+            return str(error)
+        try:
             if cell.kind != "dense":
                 check_budget(cell.recipe, analysis)
-        except BudgetError as error:
+        except (BudgetError, UnsupportedModelError) as error:
             return str(error)
         return None
 
@@ -105,7 +108,7 @@ class Workshop:
         """Trains the dense network that a cell starts from, where it starts from a trained one, once."""
         recipe, key = _start_recipe(cell), start_key(cell)
         if key not in self._starts:
-            store = self.unfinished / f"dense-{key}" / "train dense"
+            store = self.unfinished / f"dense-{key}-{named_files(recipe)[:8]}" / "train dense"
             self._starts[key] = started(recipe, _own(self._work(recipe)), store, listener)
 
     def sketch(self, cell: Cell, listener: Listener) -> Sketch:
@@ -117,14 +120,15 @@ class Workshop:
         try:
             analysis, start = self._analysis(recipe), self._starts[start_key(cell)]
             return Sketch(chosen(recipe, analysis, start, listener, folder=folder, scorer=self._scored))
-        except BudgetError as error:
-            return Sketch(refused=str(error))
+        except SlimpruneError as error:
+            return Sketch(refused=_failure_of_one(error))
 
     def train(self, cell: Cell, sketch: Sketch, listener: Listener) -> Record:
         """The record of a cell: its network made, proven, trained and tested."""
         work = _own(self._work(cell.recipe))
+        without_result = {**_named(cell), "metric": work.metric.name}
         if sketch.refused is not None:
-            return {**_named(cell), "metric": work.metric.name, "refused": sketch.refused}
+            return {**without_result, "refused": sketch.refused}
         start = self._starts[start_key(cell)]
         if sketch.choice is None:
             return self._dense_record(cell, work, cast(TrainResult, start.dense_training))
@@ -135,7 +139,10 @@ class Workshop:
             cost = measured(slimmed.module, work.example, plan.slim.channels).cost
             slimmed = initialised(recipe, work.model, slimmed)
         store = self._folder(cell) / "train"
-        result = trained_by(training_settings(recipe, work), work, slimmed.module, store, listener)
+        try:
+            result = trained_by(training_settings(recipe, work), work, slimmed.module, store, listener)
+        except SlimpruneError as error:
+            return {**without_result, "refused": _failure_of_one(error)}
         before = 0 if start.dense_training is None else start.dense_training.epochs
         return {
             **_named(cell),
@@ -179,7 +186,7 @@ class Workshop:
         return {**_named(cell), **_outcome(result, cost, work), **shape}
 
     def _folder(self, cell: Cell) -> Path:
-        return self.unfinished / cell.recipe.hash[:16]
+        return self.unfinished / f"{cell.recipe.hash[:16]}-{named_files(cell.recipe)[:8]}"
 
 
 def start_key(cell: Cell) -> str:
@@ -211,6 +218,17 @@ def own_stream(device: str) -> Iterator[None]:
     stream.synchronize()
 
 
+def _failure_of_one(error: SlimpruneError) -> str:
+    """What a cell says in place of a result, where the others can go on; raises the error again where they cannot.
+
+    A budget that is out of reach, a criterion that cannot score the network, and scores or losses that stop being
+    finite concern one cell. A bad recipe, data that cannot be read and a proof that fails concern more.
+    """
+    if isinstance(error, BudgetError | UnsupportedModelError) or type(error) is SlimpruneError:
+        return str(error)
+    raise error
+
+
 def _start_recipe(cell: Cell) -> Recipe:
     """A cell of the dense network needs no more than the start of one that is slimmed after training."""
     changes = {"when": "after-training", "dense_epochs": None}
@@ -227,10 +245,25 @@ def _key(recipe: Recipe, names: Sequence[str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def named_files(recipe: Recipe) -> str:
+    """SHA-256 of the files that a recipe names, by what is in them: a user's code, initial weights, tensors."""
+    digest = hashlib.sha256()
+    location, _, _ = (recipe.arch or "").rpartition(":")
+    kind, _, folder = recipe.data.partition(":")
+    for file in (
+        *([Path(location)] if location.endswith(".py") else []),
+        *([recipe.weights] if recipe.weights is not None else []),
+        *(sorted(Path(folder).glob("*.safetensors")) if kind == "tensors" else []),
+    ):
+        digest.update(file.read_bytes() if file.is_file() else b"")
+    return digest.hexdigest()
+
+
 def _named(cell: Cell) -> Record:
     recipe = cell.recipe.model_dump(mode="json")
     return {"row": cell.row, "kind": cell.kind, "budget": cell.budget, "seed": cell.recipe.seed} | {
         "hash": cell.recipe.hash,
+        "named_files": named_files(cell.recipe),
         "recipe": recipe,
     }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from slimprune.comparison.cells import Record, Sketch, Workshop, own_stream, start_key
+from slimprune.comparison.cells import Record, Sketch, Workshop, named_files, own_stream, start_key
 from slimprune.comparison.grid import TWINS, UNIFORMS, Cell, Grid, make_grid
 from slimprune.errors import UsageError
 from slimprune.files import write_whole
@@ -74,8 +74,7 @@ def _table(grid: Grid, budget: str, run: "_Run") -> list[Record]:
     best = [record for record in records if record["row"] == winner]
     followers = grid.uniform_cells(winners, [record["kept"] for record in best])
     followers += grid.twin_cells(winners, [record["rule"] for record in best])
-    if not followers:
-        run.tally.drop(_count_followers(grid))
+    run.tally.drop(_count_followers(grid) - len(followers))
     return records + run.records(followers)
 
 
@@ -91,10 +90,13 @@ class _Run:
 
     def records(self, cells: Sequence[Cell]) -> list[Record]:
         """The records of some cells; those that have none yet are run, equal recipes once."""
+        for cell in cells:
+            if self._file(cell).exists():
+                _read(self._file(cell), cell)
         pending = {cell.recipe.hash: cell for cell in cells if not self._file(cell).exists()}
         self.tally.add(sum(cell.recipe.hash not in pending for cell in cells))
         self._run(list(pending.values()), Counter(cell.recipe.hash for cell in cells))
-        return [_read(self._file(cell)) | _place(cell) for cell in cells]
+        return [_read(self._file(cell), cell) | _place(cell) for cell in cells]
 
     def _run(self, cells: Sequence[Cell], places: Mapping[str, int]) -> None:
         """Trains what cells start from side by side, makes their plans one by one, trains them side by side."""
@@ -179,9 +181,10 @@ class _Tally:
                 self.listener("cells", self.done, self.total, note)
 
     def drop(self, cells: int) -> None:
-        """Some cells will not be run."""
-        self.total -= cells
-        self.tell("")
+        """Some cells, if any, will not be run."""
+        if cells:
+            self.total -= cells
+            self.tell("")
 
     def tell(self, note: str) -> None:
         """Something happens."""
@@ -210,12 +213,18 @@ def _place(cell: Cell) -> Record:
     return {"row": cell.row, "kind": cell.kind, "budget": cell.budget, "may_win": may_win}
 
 
-def _read(file: Path) -> Record:
+def _read(file: Path, cell: Cell) -> Record:
     try:
         record = json.loads(file.read_text())
-        return {**record, "metric": record["metric"]}
+        made_from = {"metric": record["metric"], **record}.get("named_files")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"expected the record of a cell in {file}, got another file: remove it to go on") from error
+    if made_from not in (None, named_files(cell.recipe)):
+        raise UsageError(
+            f"{cell.title}: the code, weights or tensors that the grid names are not those that {file} was made from: "
+            "choose another folder"
+        )
+    return dict(record)
 
 
 def _publish(document: Mapping[str, Any], out: Path, *, draw: bool) -> None:

@@ -19,11 +19,11 @@ UNIFORMS: Mapping[Literal["params", "macs"], str] = {
     "macs": "uniform at equal MACs",
 }
 TWINS: Mapping[str, Mapping[str, Any]] = {
-    "shuffle": {"twin": "shuffle", "init": "keep"},
-    "reinit": {"twin": None, "init": "reinit"},
-    "invert": {"twin": "invert", "init": "keep"},
+    "shuffle": {"twin": "shuffle"},
+    "reinit": {"init": "reinit"},
+    "invert": {"twin": "invert"},
 }
-"""Name -> fields that make a recipe its twin: the same widths, but other channels or other initial weights."""
+"""Name -> the field in which a twin differs: the same widths, but other channels or other initial weights."""
 
 TRAINING = (
     "arch",
@@ -42,6 +42,8 @@ TRAINING = (
 )
 """Fields that all rows share: rows that are trained differently cannot be compared."""
 TIMED = ("engine", "bench_batch", "bench_threads")
+ABOUT_SCORES = ("criterion", "gate", "draws", "dtype", *CRITERION_OPTIONS)
+"""A row that sets one of these is about scores: where it names no rule, it gets the best that looks at them."""
 PER_CELL = ("ratio", "of", "and", "also", "seed", "out", "train_dense")
 """Fields that the grid fills in."""
 
@@ -124,7 +126,7 @@ class Grid(BaseModel):
             )
             for name, changes in TWINS.items()
             for winner, rule in zip(winners, rules, strict=True)
-            if self.twins
+            if self.twins and winner.recipe.model_copy(update=changes) != winner.recipe
         ]
 
     def uniform_cells(self, winners: Sequence["Cell"], kept: Sequence[Mapping[str, float]]) -> list["Cell"]:
@@ -145,7 +147,8 @@ class Grid(BaseModel):
         foreign = _foreign_options(criterion)
         base = {name: value for name, value in self.base.items() if name not in foreign}
         limits = parsed_budget(budget)
-        if "criterion" in fields and limits["of"] in SCORED_RULES:
+        about_scores = not fields.keys().isdisjoint(ABOUT_SCORES) or "criterion" in self.base
+        if about_scores and limits["of"] in SCORED_RULES:
             base = {"rule": SCORED_RULES[limits["of"]], **base}
         return make_recipe({**base, **fields, **limits, "seed": seed}).with_defaults()
 
@@ -266,7 +269,7 @@ def _check_names(grid: Grid) -> None:
 
 def _check_base_options(grid: Grid) -> None:
     """An option in the base goes to the criteria that have it: one has to."""
-    chosen = {fields.get("criterion", grid.base.get("criterion", "prospr")) for fields in grid.methods().values()}
+    chosen = {str(fields.get("criterion", grid.base.get("criterion", "prospr"))) for fields in grid.methods().values()}
     for name in grid.base.keys() & CRITERION_OPTIONS.keys():
         if all(name in _foreign_options(criterion) for criterion in chosen):
             raise UsageError(f"base: expected options of a criterion in the grid, got {name}")
@@ -286,7 +289,7 @@ def _check_paper(grid: Grid) -> None:
 def _foreign_options(criterion: str) -> list[str]:
     """Fields of a recipe that set options which the criterion does not have; none for an unknown criterion."""
     own = {entry.name: entry.options for entry in criteria()}
-    known = own.get(criterion, tuple(CRITERION_OPTIONS.values()))
+    known = own.get(str(criterion), tuple(CRITERION_OPTIONS.values()))
     return [field for field, option in CRITERION_OPTIONS.items() if option not in known]
 
 

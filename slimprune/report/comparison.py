@@ -91,7 +91,7 @@ def _fitting(document: Document, table: Mapping[str, Any], width: int) -> str:
 
 def _accuracy(row: Row) -> str:
     if row["mean"] is None:
-        return "impossible"
+        return "no result"
     return f"{row['mean']:.2f}" + ("" if row["sd"] is None else f" ± {row['sd']:.2f}")
 
 

@@ -41,7 +41,7 @@ def comparison_document(grid: Mapping[str, Any], cells: Sequence[Record]) -> dic
 
 
 def best_row(cells: Sequence[Record]) -> str | None:
-    """The winner at one budget: the row with the best mean among those that met the budget with every seed.
+    """The winner at one budget: the row with the best mean among those that have a result with every seed.
 
     Baselines and rows that train the dense network first may not win, unless there are no others. Of equal rows the
     first wins.
@@ -67,7 +67,7 @@ def _table(budget: str, cells: Sequence[Record], paper: Sequence[Mapping[str, An
 
 
 def _row(name: str, cells: Sequence[Record]) -> Summary:
-    """Means over the seeds that met the budget; accuracies in percent, sd with n - 1."""
+    """Means over the seeds that have a result; accuracies in percent, sd with n - 1."""
     own = [cell for cell in cells if cell["row"] == name]
     done = [cell for cell in own if "refused" not in cell]
     finals = [100 * cell["final"] for cell in done]
@@ -95,9 +95,9 @@ def _row(name: str, cells: Sequence[Record]) -> Summary:
 def _findings(rows: Sequence[Summary]) -> list[str]:
     """Sentences on the winner, each decided by the figures."""
     winner = next((row for row in rows if row["winner"]), None)
-    refused = [f"{row['row']} does not meet the budget: {row['refused']}." for row in rows if row["refused"]]
+    refused = [f"{row['row']} has no result: {row['refused']}." for row in rows if row["refused"]]
     if winner is None:
-        return ["No row met the budget with every seed, so there is no winner and nothing to measure it by.", *refused]
+        return ["No row has a result with every seed, so there is no winner and nothing to measure it by.", *refused]
     uniforms = [(uniform, where) for name, where in _UNIFORM.values() if (uniform := _find(rows, name)) is not None]
     found = [_against_uniform(winner, uniform, where) for uniform, where in uniforms]
     found += [_against_twin(winner, row) for row in rows if row["kind"] == "twin" and row["mean"] is not None]

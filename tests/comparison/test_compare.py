@@ -12,7 +12,7 @@ import torch
 import slimprune
 from slimprune import steps
 from slimprune.comparison import cells
-from slimprune.errors import UsageError
+from slimprune.errors import SlimpruneError, UsageError
 from slimprune.outputs import growing_folder
 from tests.commands import Run, error_line, listing
 
@@ -154,7 +154,38 @@ def test_several_budgets_and_one_that_cannot_be_met(grid: dict[str, Any], tmp_pa
     assert row["refused"].startswith("cannot remove 0.999 of params")
     assert list(rows(document, 1)) == ["dense", "magnitude"]
     assert events[-1][1:3] == (5, 5)
-    assert "impossible" in (tmp_path / "compare.md").read_text()
+    assert "no result" in (tmp_path / "compare.md").read_text()
+
+
+def test_a_cell_that_fails_is_a_row_without_a_result(
+    grid: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one method the training diverges with one seed; the other is compared all the same."""
+    trained = cells.trained_by
+
+    def diverging(settings: Any, work: Any, model: Any, store: Path, listener: Any) -> Any:
+        if settings.seed == 1 and '"3sp"' in (store.parent / "plan.json").read_text():
+            raise SlimpruneError("training stopped: expected a finite loss, got nan")
+        return trained(settings, work, model, store, listener)
+
+    monkeypatch.setattr(cells, "trained_by", diverging)
+    changes = {"dense": False, "twins": False}
+    document = slimprune.compare({**grid, **changes}, out=tmp_path)
+    assert document["tables"][0]["winner"] == "synflow"
+    assert (rows(document)["3sp"]["n"], rows(document)["3sp"]["refused"][:16]) == (1, "training stopped")
+    assert "3sp has no result: training stopped" in " ".join(document["tables"][0]["findings"])
+
+
+def test_cells_made_from_other_code_are_not_taken(grid: dict[str, Any], arch: str, tmp_path: Path) -> None:
+    code = tmp_path / "code.py"
+    code.write_text(Path(arch.removesuffix(":net")).read_text())
+    changes = {"base": {**grid["base"], "arch": f"{code}:net"}, "seeds": [0], "criteria": ["magnitude"]}
+    given = {**grid, **changes, "dense": False, "twins": False}
+    first = slimprune.compare(given, out=tmp_path / "out")
+    assert slimprune.compare(given, out=tmp_path / "out") == first
+    code.write_text(code.read_text() + "\n# changed\n")
+    with pytest.raises(UsageError, match=r"magnitude, params=0.5, seed 0: the code, weights or tensors"):
+        slimprune.compare(given, out=tmp_path / "out")
 
 
 def test_rows_after_training_pay_for_the_dense_network_and_may_not_win(

@@ -90,6 +90,29 @@ def test_twins_differ_from_the_winner_in_one_thing() -> None:
     assert grid(twins=False).twin_cells(winners, ["global"]) == []
 
 
+def test_a_winner_with_other_initial_weights_is_not_its_own_twin() -> None:
+    rows = {"fresh": {"criterion": "3sp", "init": "reinit"}}
+    (winner,) = grid(criteria=[], rows=rows, seeds=[3]).row_cells("params=0.9")
+    twins = grid().twin_cells([winner], ["global"])
+    assert [(cell.recipe.twin, cell.recipe.init) for cell in twins] == [("shuffle", "reinit"), ("invert", "reinit")]
+
+
+@pytest.mark.parametrize(
+    ("base", "row", "rule"),
+    [
+        ({"criterion": "3sp"}, {}, "tempered"),
+        ({}, {"steps": 5}, "tempered"),
+        ({}, {"gate": "norm"}, "tempered"),
+        ({"criterion": "3sp"}, {"rule": "erk"}, "erk"),
+        ({}, {"floor": 0.1}, "uniform"),
+    ],
+)
+def test_a_row_about_scores_gets_a_rule_that_looks_at_them(base: Any, row: Any, rule: str) -> None:
+    """Otherwise all its options would be for nothing, under a MAC budget."""
+    given = grid(base={**BASE, **base}, rows={"row": row}, criteria=[], budgets=["macs=0.9"], seeds=[0])
+    assert [cell.recipe.rule for cell in given.row_cells("macs=0.9")] == [rule]
+
+
 def test_uniform_keeps_what_the_winner_kept_with_the_same_seed() -> None:
     winners = grid(budgets=["params=0.9,macs=0.5"]).row_cells("params=0.9,macs=0.5")[:2]
     kept = [{"params": 0.1, "macs": 0.25}, {"params": 0.0625, "macs": 0.5}]
@@ -133,6 +156,7 @@ REFUSED = [
     ({"base": {**BASE, "round_to": "auto"}}, "expected round_to as a number in a comparison, got auto"),
     ({"rows": {"a": {"engine": "torch"}}}, "expected no engine in a comparison, whose plans are not timed"),
     ({"budgets": ["params=1.9"]}, r"row 'prospr' at params=1.9: ratio: expected a share in \(0, 1\), got '1.9'"),
+    ({"base": {**BASE, "criterion": ["3sp"]}, "criteria": [], "rows": {"a": {}}}, "criterion: "),
     ({"base": {**BASE, "ratio": 0.5}}, "base: expected no ratio, which differs from cell to cell, got 0.5"),
     ({"base": {**BASE, "epoch": 3}}, r"row 'prospr' at params=0.9: unknown field 'epoch' \(did you mean 'epochs'\?\)"),
     ({"base": {**BASE, "rounds": 3}}, "base: expected options of a criterion in the grid, got rounds"),

@@ -40,8 +40,8 @@ def test_a_budget_that_cannot_be_met_is_a_row():
         "recipe": cells()[0]["recipe"],
     }
     text = comparison_markdown(document([*cells(), {**missed, "refused": "cannot remove 0.9"}]))
-    assert "| tight | impossible |  |  |  |  |  | 0 |" in text
-    assert "\n- tight does not meet the budget: cannot remove 0.9.\n" in text
+    assert "| tight | no result |  |  |  |  |  | 0 |" in text
+    assert "\n- tight has no result: cannot remove 0.9.\n" in text
 
 
 def test_a_terminal_gets_the_columns_for_which_there_is_room():

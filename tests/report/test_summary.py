@@ -60,8 +60,8 @@ def test_a_row_that_missed_the_budget_with_one_seed_may_not_win():
     (table,) = document([{**missed, "seed": 0}, missed])["tables"]
     assert table["winner"] is None
     assert table["findings"] == [
-        "No row met the budget with every seed, so there is no winner and nothing to measure it by.",
-        "a does not meet the budget: no.",
+        "No row has a result with every seed, so there is no winner and nothing to measure it by.",
+        "a has no result: no.",
     ]
 
 
