@@ -178,7 +178,7 @@ def _recipe(model: object, given: Given, settings: Mapping[str, Any]) -> tuple[R
     """The recipe, its names checked and its defaults filled in, and the model where it is an object."""
     own = None if model is None or isinstance(model, str) else cast(nn.Module, model)
     if own is not None:
-        recipe = _own_recipe(settings)
+        recipe = _own_recipe(settings, given.task == "segmentation")
     elif any(part is not None for part in (given.train_batches, given.test_batches)) or callable(given.loss):
         raise UsageError(f"expected a model object beside batches or a loss, got {model!r}")
     else:
@@ -188,7 +188,7 @@ def _recipe(model: object, given: Given, settings: Mapping[str, Any]) -> tuple[R
     return recipe, own
 
 
-def _own_recipe(settings: Mapping[str, Any]) -> Recipe:
+def _own_recipe(settings: Mapping[str, Any], segmentation: bool) -> Recipe:
     of_names = {
         "arch": None, "data": "own batches", "image_size": None, "batch_size": None, "score_batch": None,
         "weights": None, "train_size": None,
@@ -196,7 +196,8 @@ def _own_recipe(settings: Mapping[str, Any]) -> Recipe:
     for name in of_names:
         if name in settings:
             raise UsageError(f"expected no {name} beside a model object and its batches, got {settings[name]!r}")
-    return make_recipe({**settings, **of_names}).with_defaults().model_copy(update=of_names)
+    recipe = make_recipe({**settings, **of_names}).with_defaults(segmentation=segmentation)
+    return recipe.model_copy(update=of_names)
 
 
 def _workload(recipe: Recipe, own: nn.Module | None, given: Given) -> Workload:

@@ -148,9 +148,15 @@ class Recipe(BaseModel):
         options = {option: getattr(self, field) for field, option in CRITERION_OPTIONS.items()}
         return {name: value for name, value in options.items() if value is not None}
 
-    def with_defaults(self) -> "Recipe":
-        """The same recipe with the defaults of its architecture, data set and budget filled in."""
-        of_task = _SEGMENTATION if (self.arch or "").startswith(SEGMENTATION_ARCHS) else {}
+    def with_defaults(self, *, segmentation: bool | None = None) -> "Recipe":
+        """The same recipe with the defaults of its task, data set and budget filled in.
+
+        Args:
+            segmentation: whether that is the task; None to go by the name of the architecture.
+        """
+        if segmentation is None:
+            segmentation = names_segmentation(self.arch or "")
+        of_task = _SEGMENTATION if segmentation else {}
         defaults = {**_PAPER, **of_task, **_BY_DATA.get(self.data, {}), "rule": DEFAULT_RULES[self.of]}
         defaults["round_to"] = AUTO if "latency" in (self.of, *self.also) else 1
         return self.model_copy(update={name: value for name, value in defaults.items() if getattr(self, name) is None})
@@ -162,8 +168,19 @@ _PAPER: Mapping[str, Any] = {
 _SEGMENTATION: Mapping[str, Any] = {
     "epochs": 100, "batch_size": 16, "lr": 0.1, "schedule": "cosine", "draws": 8, "score_batch": 16,
 }  # fmt: skip
-SEGMENTATION_ARCHS = ("unet", "deeplabv3_", "fcn_", "lraspp_")
-"""How the named architectures for segmentation begin."""
+_SEGMENTATION_FAMILIES = ("deeplabv3_", "fcn_", "lraspp_")
+
+
+def names_segmentation(arch: str) -> bool:
+    """Whether an architecture is one of those for segmentation that go by a name; a user's own does not.
+
+    >>> [names_segmentation(arch) for arch in ("unet:depth=3", "fcn_resnet50", "unet.py:build", "fcn_net:build")]
+    [True, True, False, False]
+    """
+    name, _, rest = arch.partition(":")
+    return name == "unet" or (name.startswith(_SEGMENTATION_FAMILIES) and not rest)
+
+
 _BY_DATA: Mapping[str, Mapping[str, Any]] = {
     "digits": {
         "epochs": 12, "batch_size": 64, "lr": 0.05, "schedule": "cosine", "draws": 2, "score_batch": 64,

@@ -20,6 +20,7 @@ from .conftest import Compressed, tiny_images
 def make_bad_things(folder: Path) -> None:
     """Data and recipes that cannot be used."""
     files = {"no.yaml": "a: [1", "list.yaml": "- arch", "field.yaml": "epoch: 3", "type.yaml": "epochs: many"}
+    files["shape.yaml"] = "shape: [3, 32, 32]"
     files["both.yaml"] = "and: {macs: 0.5}\nalso: {macs: 0.5}"
     for name, text in files.items():
         (folder / name).write_text(text)
@@ -111,6 +112,9 @@ BAD_INPUT = [
     ("{base} --arch {file}:one_class", 4, "expected Sequential to give an output of shape (2, 2), got (2, 1)"),
     ("{base} --arch {file}:bare", 4, "expected Flatten to give an output of shape (2, 2), got (2, 768)"),
     ("{base} --arch {file}:picky", 4, "Picky fails on inputs (2, 3, 16, 16): no images of this kind, please"),
+    ("inspect --arch vgg11 --config shape.yaml", 2, "unknown field 'shape'"),
+    ("{base} --data folder:~nobody-here/x", 6, "expected a folder 'train' in '~nobody-here/x', found none"),
+    ("{base} --data tensors:~nobody-here/x", 6, "~nobody-here/x/train.safetensors"),
     ("{base} --data folder:nowhere", 6, "expected a folder 'train' in 'nowhere', found none"),
     ("{base} --data folder:empty", 6, "expected images in the folders of 'empty/train', found none"),
     ("{base} --data folder:corrupt", 6, "corrupt/train/cats/a.png"),

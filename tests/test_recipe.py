@@ -82,6 +82,12 @@ def test_defaults_of_data_and_budget_fill_what_was_left_open(of: str) -> None:
         assert (masks.epochs, masks.batch_size, masks.score_batch, masks.schedule) == (100, 16, 16, "cosine")
 
 
+def test_code_of_the_users_own_has_no_name_that_tells_its_task() -> None:
+    for arch in ("unet.py:build", "unet_features.py:net", "fcn_net:build"):
+        assert make_recipe({"arch": arch, "data": "cifar10"}).with_defaults().epochs == 200
+    assert make_recipe({"arch": "net.py:build"}).with_defaults(segmentation=True).schedule == "cosine"
+
+
 def test_defaults_are_what_the_help_says() -> None:
     for settings, position in (({"data": "cifar10"}, 0), ({"data": "hf:x", "arch": "unet"}, 1), ({}, -1)):
         recipe = make_recipe(settings).with_defaults()

@@ -7,7 +7,7 @@ import pytest
 
 import slimprune
 from slimprune.comparison.grid import make_grid
-from slimprune.recipe import SEGMENTATION_ARCHS, make_recipe, read_recipe
+from slimprune.recipe import make_recipe, names_segmentation, read_recipe
 from slimprune.steps import check_names
 
 FILES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
@@ -48,7 +48,7 @@ def tiny(given: dict[str, Any], arch: str, data: str) -> dict[str, Any]:
 @pytest.mark.parametrize("file", GRIDS, ids=lambda file: file.stem)
 def test_the_grids_run(file: Path, arch: str, data: str, masked_data: str, tmp_path: Path) -> None:
     given = read_recipe(file)
-    masks = given["base"]["arch"].startswith(SEGMENTATION_ARCHS)
+    masks = names_segmentation(given["base"]["arch"])
     given = tiny(given, *(("unet:depth=2,width=4", masked_data) if masks else (arch, data)))
     document = slimprune.compare(given, out=tmp_path)
     rows = {row["row"]: row for row in document["tables"][0]["rows"]}

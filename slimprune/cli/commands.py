@@ -175,7 +175,9 @@ def inspect_model(
     on_stdout = as_json == Path("-")
     wanted: dict[inspecting.Form, Path | None] = {"json": None if on_stdout else as_json, "html": html, "svg": svg}
     files = {form: file for form, file in wanted.items() if file is not None}
-    options: dict[str, Any] = {"shape": shape, "classes": classes, "files": files, **_merged(config, settings)}
+    merged = _merged(config, settings)
+    make_recipe(merged)  # before they become keyword arguments, so that an unknown one is named by the recipe
+    options: dict[str, Any] = {"shape": shape, "classes": classes, "files": files, **merged}
     with _own_stdout(), listening(quiet) as listener:
         inspection = inspecting.inspect_named(listener=listener, **options)
     _show_inspection(inspection, files.values(), on_stdout, quiet)

@@ -60,15 +60,11 @@ def load_folder(
     Raises:
         DataError: If a part or all images are missing, the parts' classes differ, or an image cannot be read.
     """
-    root = Path(directory).expanduser()
-    train = root / "train"
-    classes = _class_names(train)
-    test = _test_folder(root)
-    found = _class_names(test)
-    if found != classes:
-        different = ", ".join(sorted(set(classes) ^ set(found)))
-        raise DataError(f"expected the same classes in '{train}' and '{test}', got {different} in one only")
-    train_files, test_files = _files(train, classes), _files(test, classes)
+    root = Path(os.path.expanduser(directory))
+    try:
+        classes, train_files, test_files = _listed(root)
+    except OSError as error:
+        raise DataError(f"expected folders that can be read, got {error.filename}: {error.strerror}") from error
     size = choose_size(_sizes([*train_files, *test_files]), image_size, keep_large=False)
     return hold_or_stream(name, _samples(train_files, size), _samples(test_files, size), classes, stream_above)
 
@@ -78,6 +74,18 @@ def _test_folder(root: Path) -> Path:
         if (root / name).is_dir():
             return root / name
     raise DataError(f"expected a folder 'val' or 'test' in '{root}', found neither")
+
+
+def _listed(root: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]], list[tuple[Path, int]]]:
+    """The classes, and the files of both parts."""
+    train = root / "train"
+    classes = _class_names(train)
+    test = _test_folder(root)
+    found = _class_names(test)
+    if found != classes:
+        different = ", ".join(sorted(set(classes) ^ set(found)))
+        raise DataError(f"expected the same classes in '{train}' and '{test}', got {different} in one only")
+    return classes, _files(train, classes), _files(test, classes)
 
 
 def _class_names(part: Path) -> tuple[str, ...]:

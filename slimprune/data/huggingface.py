@@ -1,5 +1,6 @@
 """Data sets in Hugging Face's layouts: a folder with parquet files, or a name on the hub."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -68,7 +69,7 @@ def _library() -> Any:
 
 def _load_splits(source: str) -> Any:
     """Return the `datasets.DatasetDict`; whatever the library raises becomes one line."""
-    datasets, folder = _library(), Path(source).expanduser()
+    datasets, folder = _library(), Path(os.path.expanduser(source))
     if not folder.is_dir() and source.startswith((".", "/", "~")):
         raise DataError(f"expected a folder or a name on the Hugging Face hub, found no folder {source!r}")
     path, cache = str(folder.resolve()) if folder.is_dir() else source, str(cache_folder() / "huggingface")

@@ -1,5 +1,6 @@
 """Data that is already 8-bit tensors: DIR/train.safetensors and DIR/test.safetensors."""
 
+import os
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -30,7 +31,7 @@ def load_tensors(name: str, directory: str, image_size: int | None = None) -> Te
         DataError: If a file is missing or unreadable, or its content is not as described; the message names the file.
         UsageError: If another image size is asked for.
     """
-    folder = Path(directory).expanduser()
+    folder = Path(os.path.expanduser(directory))
     train_file, test_file = folder / "train.safetensors", folder / "test.safetensors"
     train, test = _read(train_file), _read(test_file)
     check_parts_agree(train, test, where=f"'{train_file}' and '{test_file}'")

@@ -58,7 +58,7 @@ def verify_onnx(
     All samples are run once at every batch size, a smaller last batch included, and compared with the torch model in
     eval mode and float32. The prediction of outputs [N, K, ...] with K > 1 is the argmax over K, at every position of
     what follows; that of other outputs is the sign, at every entry. Predictions that differ count as equal where they
-    are a tie: where torch's two logits, or its logit and 0, lie less than the tolerance apart.
+    are a tie: where torch's two logits, or its logit and 0, lie less than the allowed difference apart.
 
     Where the file leaves height and width free, a few of the samples are compared at three further sizes as well.
 
@@ -67,7 +67,7 @@ def verify_onnx(
         path: The ONNX file.
         samples: Inputs [N, ...], N >= 1.
         batches: Batch sizes, each at least 1.
-        tolerance: Largest allowed absolute difference, in the outputs' own unit.
+        tolerance: Largest allowed difference, as a share of the largest output of torch's where that is above 1.
         forward_fn: (model, inputs) -> output, as for `export_onnx`.
 
     Raises:
@@ -88,28 +88,30 @@ def verify_onnx(
     found = [_compared(session, plain, samples, batches, tolerance)]
     for size in sizes:
         found.append(_compared(session, plain, resized(samples[:_RESIZED_SAMPLES], size), _RESIZED_BATCHES, tolerance))
-    # A difference that is not a number is the largest.
-    difference = float(torch.tensor([one for one, _ in found]).max())
-    agreement = min(one for _, one in found)
-    # Written so that a difference that is not a number is refused as well.
-    if not difference <= tolerance:
-        raise VerificationError(f"expected outputs within {tolerance:g} of torch's from {path}, got {difference:.3g}")
-    if agreement < 1:
-        raise VerificationError(f"expected the predictions of torch from {path}, got {agreement:.6f} of them")
+    for difference, agreement, allowed in found:
+        # Written so that a difference that is not a number is refused as well.
+        if not difference <= allowed:
+            raise VerificationError(
+                f"expected outputs within {allowed:.3g} of torch's from {path}, got {difference:.3g}"
+            )
+        if agreement < 1:
+            raise VerificationError(f"expected the predictions of torch from {path}, got {agreement:.6f} of them")
+    difference, agreement = max(one for one, _, _ in found), min(one for _, one, _ in found)
     return OnnxCheck(path, opset_version(proto), difference, agreement, len(samples), tuple(batches), step, sizes)
 
 
 def _compared(
     session: onnxruntime.InferenceSession, model: nn.Module, samples: Tensor, batches: Sequence[int], tolerance: float
-) -> tuple[float, float]:
-    """Largest difference and share of equal predictions, over the samples at every batch size."""
+) -> tuple[float, float, float]:
+    """Largest difference, share of equal predictions, and difference allowed, over samples and batch sizes."""
     with torch.no_grad():
         expected = torch.cat([model(part) for part in samples.split(max(batches))])
     if not expected.isfinite().all():
         raise VerificationError(f"expected finite outputs of {type(model).__name__} on real samples, got nan or inf")
     actual = torch.stack([outputs_of(session, samples.split(size), expected) for size in batches])
-    agreement = torch.stack([_agrees(expected, one, tolerance) for one in actual]).double().mean()
-    return float((actual - expected).abs().max()), float(agreement)
+    allowed = tolerance * max(1.0, float(expected.abs().max()))
+    agreement = torch.stack([_agrees(expected, one, allowed) for one in actual]).double().mean()
+    return float((actual - expected).abs().max()), float(agreement), allowed
 
 
 def _leaves_size_free(session: onnxruntime.InferenceSession) -> bool:

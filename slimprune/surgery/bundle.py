@@ -100,7 +100,7 @@ def save(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named_tensors(module).items()}
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in named_tensors(module).items()}
     (folder / _WEIGHTS).write_bytes(as_safetensors(tensors))
     (folder / "README.md").write_text(_README.format(name=folder.name))
     files = sorted(path for path in folder.iterdir() if path.name != _DESCRIPTION)

@@ -22,6 +22,7 @@ _ONE_AT_A_TIME = Lock()
 """Only one recording may be under way in a process, however many threads train networks side by side."""
 
 _AWAITED = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+_INDEXING = (torch.ops.aten.index.Tensor, torch.ops.aten._unsafe_index.Tensor)
 _COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
 
 
@@ -44,7 +45,7 @@ class NoWaiting(TorchDispatchMode):
         Raises:
             NotRecordableError: it makes the host wait.
         """
-        if not _AWAITED.isdisjoint(func.tags):
+        if not _AWAITED.isdisjoint(func.tags) and not _picks_by_number(func, args):
             raise NotRecordableError(f"{func} makes the host wait for the device")
         result = func(*args, **(kwargs or {}))
         if func in _COPIES:
@@ -170,6 +171,13 @@ class Recorded:
         restore()
         self._recording = recording
         return recording(*tensors)
+
+
+def _picks_by_number(func: Any, args: Sequence[Any]) -> bool:
+    """Whether it is an indexing whose shape does not depend on values, as that by masks does."""
+    if func not in _INDEXING:
+        return False
+    return all(index is None or index.dtype not in (torch.bool, torch.uint8) for index in args[1])
 
 
 _OTHERS: tuple[Any, ...] = ("others",)

@@ -5,7 +5,7 @@ import torchvision
 from slimprune.errors import UsageError
 from slimprune.models import InputSpec, architectures
 from slimprune.models.torchvision_segmentation import FAMILY, build
-from slimprune.recipe import SEGMENTATION_ARCHS
+from slimprune.recipe import names_segmentation
 
 from .asserts import assert_maps, parameter_count
 
@@ -19,7 +19,7 @@ def test_all_of_torchvision_are_listed():
 
 def test_recipes_know_the_names_for_segmentation():
     for architecture in architectures():
-        assert architecture.name.startswith(SEGMENTATION_ARCHS) == (architecture.task == "segmentation")
+        assert names_segmentation(architecture.name) == (architecture.task == "segmentation")
 
 
 @pytest.mark.parametrize("name", ["lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large"])

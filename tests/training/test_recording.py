@@ -15,6 +15,7 @@ ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA
         (lambda x: x * x.sum().item(), "_local_scalar_dense"),
         (lambda x: x[x > 0].sum(), "makes the host wait"),
         (lambda x: x.nonzero(), "nonzero"),
+        (lambda x: x.view(1, 3)[:, torch.tensor([True, False, True])], "makes the host wait"),
         (lambda x: x.to("meta"), "copies between cpu and meta"),
         (lambda x: torch.autograd.backward((x.requires_grad_() * 2).sum().item()), "makes the host wait"),
     ],
@@ -27,7 +28,8 @@ def test_work_that_waits_is_refused(work, reason):
 def test_ordinary_work_is_let_through():
     weight = torch.rand(3, 3, requires_grad=True)
     with NoWaiting():
-        loss = (torch.rand(2, 3) @ weight).softmax(1).bfloat16().float().sum()
+        rows = (torch.rand(2, 3) @ weight).softmax(1).bfloat16().float()
+        loss = rows.sum() + rows[:, torch.tensor([2, 0])].sum() + rows[torch.arange(2), torch.tensor([0, 1])].sum()
         torch.autograd.backward(loss)
     assert weight.grad is not None
 
