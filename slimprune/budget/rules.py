@@ -1,7 +1,8 @@
 """Allocation rules: how a budget is shared out among the groups.
 
 A rule gives every group a falling sequence of priorities, one for its first, second, ... channel. `allocate` grants
-channels in the order of priority as long as the budget lasts, so a tighter budget always gives a smaller model.
+channels in the order of priority as long as the budget lasts, so a tighter budget always gives a smaller model. Which
+rule is the default of which budget stands in `recipe.py`, which of them a search tries out in `prospect.py`.
 """
 
 import math
@@ -74,6 +75,7 @@ def _profiled(stake: Stake, score: float, reuse: float) -> Priorities:
 
 
 def _erdos_renyi(stake: Stake) -> Priorities:
+    """The density of weights taken as the share of channels; the weights' own density is then about its square."""
     extents = sum(sum(shape) for shape in stake.producers)
     weights = sum(math.prod(shape) for shape in stake.producers)
     return _proportional(stake.width, extents / max(1, weights))
@@ -106,7 +108,7 @@ RULES: Mapping[str, Rule] = {
             False,
             partial(_profiled, score=0.0, reuse=0.0),
         ),
-        Rule("erk", "widths by Erdos-Renyi-Kernel densities; needs no scores (Evci et al., 2020)", False, _erdos_renyi),
+        Rule("erk", "Erdos-Renyi-Kernel densities as shares of the widths; needs no scores (Evci et al., 2020)", False, _erdos_renyi),
     )
 }
 
