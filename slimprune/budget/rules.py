@@ -108,7 +108,12 @@ RULES: Mapping[str, Rule] = {
             False,
             partial(_profiled, score=0.0, reuse=0.0),
         ),
-        Rule("erk", "Erdos-Renyi-Kernel densities as shares of the widths; needs no scores (Evci et al., 2020)", False, _erdos_renyi),
+        Rule(
+            "erk",
+            "Erdos-Renyi-Kernel densities as shares of the widths; needs no scores (Evci et al., 2020)",
+            False,
+            _erdos_renyi,
+        ),
     )
 }
 

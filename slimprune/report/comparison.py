@@ -17,7 +17,7 @@ NOTES = (
     "seed; differences are in points. Twins of the winner have its widths, but other channels or initial weights.",
     "Whether two rows can be told apart is decided by their differences at equal seeds, where initial weights and "
     "batches are the same: the 95 % interval of the mean difference (Student's t) has to lie on one side of zero. It "
-    "is wide for two or three seeds, and knows nothing of another test set.",
+    "takes three seeds at least, is wide for so few, and knows nothing of another test set.",
     "Epochs are all that were trained for one network, those of a dense network scored after training and of a search "
     "included. Peak memory is that of scoring.",
 )

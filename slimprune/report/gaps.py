@@ -5,11 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-_STUDENT_95 = (
+STUDENT_95 = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
     2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )  # fmt: skip
 """Two-sided 95 % quantiles of Student's t distribution for 1, 2, ... 30 degrees of freedom."""
+
+
+FEWEST_SEEDS = 3
+"""With two, an interval is a matter of chance: results are shares of a test set, so two differences may be equal."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class Gap:
 
     Attributes:
         mean: of the differences over the seeds that both have, in points.
-        low: lower end of the 95 % interval of that mean (Student's t, seeds as independent draws); None for one seed.
+        low: lower end of the mean's 95 % interval (Student's t, seeds as independent draws); None for too few seeds.
         high: its upper end.
         seeds: how many there were.
     """
@@ -45,7 +49,7 @@ def paired_gap(one: Mapping[str, float], other: Mapping[str, float]) -> Gap | No
     if not differences:
         return None
     n, mean = len(differences), fmean(differences)
-    if n == 1:
+    if n < FEWEST_SEEDS:
         return Gap(mean, None, None, n)
-    margin = _STUDENT_95[min(n - 1, len(_STUDENT_95)) - 1] * stdev(differences) / math.sqrt(n)
+    margin = STUDENT_95[min(n - 1, len(STUDENT_95)) - 1] * stdev(differences) / math.sqrt(n)
     return Gap(mean, mean - margin, mean + margin, n)

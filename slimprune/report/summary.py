@@ -126,7 +126,7 @@ def _against_uniform(winner: Summary, uniform: Summary, where: str) -> str:
         return f"There is no uniform network at {where}: {uniform['refused']}."
     figures = _figures(gap)
     if gap.low is None:
-        return f"One seed says nothing about spread: whether {name} beats uniform at {where} is open ({figures})."
+        return f"Too few seeds to tell whether {name} beats uniform at {where}: {figures}."
     if gap.sign == 0:
         return f"{name} and uniform at {where} cannot be told apart: {figures}."
     return f"{name} {'beats' if gap.sign > 0 else 'loses to'} uniform at {where}: {figures}."
@@ -141,7 +141,7 @@ def _against_twin(winner: Summary, twin: Summary) -> str:
         return f"{what} no seed has a result."
     figures = _figures(gap)
     if gap.low is None:
-        return f"{what}: {figures}; one seed tells no more."
+        return f"{what}: {figures}, too few to tell."
     verdict = ("cannot be told from the winner's", "is better", "is worse")[gap.sign]
     return f"{what} the result {verdict}: {figures}."
 
@@ -151,8 +151,8 @@ def _gap(one: Summary, other: Summary) -> Gap | None:
 
 
 def _figures(gap: Gap) -> str:
-    interval = "" if gap.low is None else f", 95 % interval {gap.low:+.2f} to {gap.high:+.2f} over {gap.seeds} seeds"
-    return f"{gap.mean:+.2f} points{interval}"
+    interval = "" if gap.low is None else f", 95 % interval {gap.low:+.2f} to {gap.high:+.2f}"
+    return f"{gap.mean:+.2f} points{interval} over {gap.seeds} seed{'' if gap.seeds == 1 else 's'}"
 
 
 def _score(row: Summary) -> str:

@@ -1,8 +1,9 @@
 import math
 
 import pytest
+import torch
 
-from slimprune.report.gaps import paired_gap
+from slimprune.report.gaps import STUDENT_95, paired_gap
 
 
 def test_the_interval_is_students_over_paired_differences():
@@ -14,9 +15,12 @@ def test_the_interval_is_students_over_paired_differences():
 
 
 def test_quantiles_are_those_of_two_sided_intervals():
-    # For one degree of freedom t is Cauchy's distribution, whose quantile is a tangent.
-    gap = paired_gap({"0": 0, "1": 2}, {"0": 0, "1": 0})
-    assert gap.high - gap.mean == pytest.approx(math.tan(math.pi * 0.475) * math.sqrt(2) / math.sqrt(2), rel=1e-4)
+    """Against the distribution's own density, summed up: (1 + t ** 2 / n) ** (-(n + 1) / 2), normed."""
+    for freedom, quantile in enumerate(STUDENT_95, start=1):
+        grid = torch.linspace(0, 4000, 4_000_001, dtype=torch.float64)
+        density = (1 + grid**2 / freedom) ** (-(freedom + 1) / 2)
+        inside = torch.trapezoid(density[grid <= quantile], grid[grid <= quantile])
+        assert float(inside / torch.trapezoid(density, grid)) == pytest.approx(0.95, abs=3e-4)
 
 
 def test_many_seeds_have_the_last_quantile():
@@ -27,10 +31,11 @@ def test_many_seeds_have_the_last_quantile():
 
 @pytest.mark.parametrize(("first", "second", "sign"), [(2.0, 2.1, 1), (-2.0, -2.1, -1), (2.0, -2.1, 0), (0.0, 0.0, 0)])
 def test_the_sign_is_told_where_the_interval_leaves_no_doubt(first, second, sign):
-    assert paired_gap({"0": first, "1": second}, {"0": 0, "1": 0}).sign == sign
+    gap = paired_gap({"0": first, "1": second, "2": first}, dict.fromkeys("012", 0))
+    assert gap.sign == sign
 
 
-def test_only_shared_seeds_count():
-    gap = paired_gap({"0": 5, "1": 99}, {"0": 4, "2": 0})
-    assert (gap.mean, gap.low, gap.high, gap.seeds, gap.sign) == (1, None, None, 1, 0)
+def test_only_shared_seeds_count_and_less_than_three_have_no_interval():
+    gap = paired_gap({"0": 5, "1": 6, "3": 99}, {"0": 4, "1": 5, "2": 0})
+    assert (gap.mean, gap.low, gap.high, gap.seeds, gap.sign) == (1, None, None, 2, 0)
     assert paired_gap({"0": 1}, {"1": 1}) is None

@@ -65,33 +65,57 @@ def test_a_row_that_missed_the_budget_with_one_seed_may_not_win():
     ]
 
 
+def three(row, first, second, third, kind="row", **changes):
+    return [cell(row, seed, final, kind, **changes) for seed, final in enumerate((first, second, third))]
+
+
 def test_what_is_said_follows_from_the_figures():
-    # Differences at the two seeds, and 12.706 * |a - b| / 2, half the width of the interval of their mean.
-    assert document()["tables"][0]["findings"] == [
-        "prospr and uniform at equal parameters cannot be told apart: "
-        "+2.00 points, 95 % interval -4.35 to +8.35 over 2 seeds.",  # 1.5 and 2.5
+    """The mean of the three differences, and 4.303 * their sd / sqrt(3), half the width of its interval."""
+    records = [
+        *three("prospr", 90, 92, 94),
+        *three("magnitude", 80, 80, 80),
+        *three("uniform at equal params", 88.5, 90, 91.5, "uniform"),  # 1.5, 2 and 2.5: sd 0.5
+        *three("uniform at equal MACs", 90, 91, 94, "uniform"),  # 0, 1 and 0: sd 0.577
+        *three("prospr: shuffle", 91, 91, 94, "twin"),  # 1, -1 and 0: sd 1
+        *three("prospr: reinit", 80, 81, 82, "twin"),  # -10, -11 and -12
+        *three("prospr: invert", 92, 94, 96.3, "twin"),  # 2, 2, 2.3
+    ]
+    assert document(records)["tables"][0]["findings"] == [
+        "prospr beats uniform at equal parameters: +2.00 points, 95 % interval +0.76 to +3.24 over 3 seeds.",
         "prospr and uniform at equal MACs cannot be told apart: "
-        "+0.50 points, 95 % interval -5.85 to +6.85 over 2 seeds.",  # 0 and 1
+        "+0.33 points, 95 % interval -1.10 to +1.77 over 3 seeds.",
         "With other channels of the same widths (shuffle) the result cannot be told from the winner's: "
-        "-0.50 points, 95 % interval -6.85 to +5.85 over 2 seeds.",  # 0 and -1
+        "+0.00 points, 95 % interval -2.48 to +2.48 over 3 seeds.",
         "With other initial weights (reinit) the result is worse: "
-        "-10.50 points, 95 % interval -16.85 to -4.15 over 2 seeds.",  # -10 and -11
+        "-11.00 points, 95 % interval -13.48 to -8.52 over 3 seeds.",
+        "With the channels with the lowest scores (invert) the result is better: "
+        "+2.10 points, 95 % interval +1.67 to +2.53 over 3 seeds.",
         "prospr is the best of 2 rows by these same results, which favours it.",
     ]
 
 
-@pytest.mark.parametrize(("uniform", "verdict"), [(88, "beats"), (94, "loses to")])
-def test_a_gap_that_all_seeds_agree_on_is_told(uniform, verdict):
-    records = both("prospr", 90, 92) + both("uniform at equal MACs", uniform, uniform + 2.1, "uniform")
+def test_a_loss_to_uniform_is_said():
+    records = three("prospr", 90, 92, 94) + three("uniform at equal MACs", 94, 96.2, 98, "uniform")
     (sentence,) = document(records)["tables"][0]["findings"]
-    assert sentence.startswith(f"prospr {verdict} uniform at equal MACs: ")
+    assert sentence.startswith("prospr loses to uniform at equal MACs: -4.07 points")
+
+
+def test_two_seeds_leave_it_open():
+    """However far apart they lie."""
+    assert document()["tables"][0]["findings"] == [
+        "Too few seeds to tell whether prospr beats uniform at equal parameters: +2.00 points over 2 seeds.",
+        "Too few seeds to tell whether prospr beats uniform at equal MACs: +0.50 points over 2 seeds.",
+        "With other channels of the same widths (shuffle): -0.50 points over 2 seeds, too few to tell.",
+        "With other initial weights (reinit): -10.50 points over 2 seeds, too few to tell.",
+        "prospr is the best of 2 rows by these same results, which favours it.",
+    ]
 
 
 def test_what_speaks_against_the_winner_is_said():
     records = [*both("prospr", 80, 81), *both("late", 95, 95, may_win=False, epochs=6)]
     records += both("uniform at equal params", 90, 91, "uniform", epochs=2)
     (lost, above, unequal) = document(records)["tables"][0]["findings"]
-    assert lost.startswith("prospr loses to uniform at equal parameters: -10.00 points")
+    assert lost == "Too few seeds to tell whether prospr beats uniform at equal parameters: -10.00 points over 2 seeds."
     assert above == "Above the winner, but no method that scores the untrained network: late (95.00 ± 0.00)."
     assert unequal == (
         "Not of equal cost: late (6 epochs), uniform at equal params (2 epochs), where the winner took 3."
@@ -103,14 +127,6 @@ def test_a_winner_among_rows_that_may_not_win_is_chosen_all_the_same():
     assert document(records)["tables"][0]["findings"] == [
         "b is the best of 2 rows by these same results, which favours it."
     ]
-
-
-def test_one_seed_leaves_it_open():
-    records = [cell("prospr", 0, 99), cell("uniform at equal params", 0, 1, "uniform")]
-    (sentence,) = document(records)["tables"][0]["findings"]
-    assert sentence.startswith(
-        "One seed says nothing about spread: whether prospr beats uniform at equal parameters is"
-    )
 
 
 def test_published_figures_stay_beside_ours():
