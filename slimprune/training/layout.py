@@ -1,6 +1,7 @@
 """Channels-last memory order: the channels of a pixel lie side by side, as fast convolutions read them."""
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,57 +36,51 @@ def channels_last(inputs: Any) -> Any:
 
 @dataclass(eq=False)
 class MemoryOrder:
-    """Channels-last order of a model's weights and images, until the model turns out not to take it.
+    """Channels-last order of a model's weights and images, where the model takes it.
+
+    Some do not: the output of a convolution in this order cannot be viewed as rows. The first images decide, on a copy.
 
     Attributes:
-        model: its 4-D weights are in channels-last order.
-        refused: whether it did not take it, as one does not that views the output of a convolution as rows.
+        model: its 4-D weights are in channels-last order, and put into the usual one if it does not take it.
+        note: hears in one line why it does not.
     """
 
     model: nn.Module
-    refused: bool = field(default=False, init=False)
+    note: Callable[[str], None]
+    _order: torch.memory_format | None = field(default=None, init=False)
 
     def images(self, inputs: Any) -> Any:
-        """Images [N, C, H, W] in the order of the weights; other inputs as they are."""
-        return _ordered(inputs, torch.contiguous_format if self.refused else torch.channels_last)
+        """Images [N, C, H, W] in the order that the model takes; other inputs as they are."""
+        if self._order is None:
+            refusal = self._refusal(inputs)
+            self._order = torch.contiguous_format if refusal else torch.channels_last
+            if refusal:
+                _arrange(_filters(self.model), torch.contiguous_format)
+                self.note(f"not in channels-last order: {refusal}")
+        return _ordered(inputs, self._order)
 
-    def refuse(self) -> None:
-        """Puts the weights into the usual order for good."""
-        self.refused = True
-        _arrange([weight for weight in self.model.parameters() if weight.ndim == 4], torch.contiguous_format)
+    def _refusal(self, inputs: Any) -> str | None:
+        """What a copy of the model says against channels-last order, and not against the usual one."""
+        twin = copy.deepcopy(self.model)
+        failure = _failure(twin, channels_last(inputs))
+        _arrange(_filters(twin), torch.contiguous_format)
+        return failure if failure and _failure(twin, inputs) is None else None
 
 
-@dataclass(eq=False)
-class Retried:
-    """Work whose first call is made once more, in the usual memory order, if it fails in channels-last order.
+def _failure(model: nn.Module, inputs: Any) -> str | None:
+    """What a forward pass in training or in eval mode says when it fails; None if neither does."""
+    devices = {tensor.device for tensor in model.parameters() if tensor.is_cuda}
+    try:
+        with torch.random.fork_rng(devices), torch.no_grad():
+            for training in (True, False):
+                model.train(training)(inputs)
+    except RuntimeError as error:
+        return first_line(error)
+    return None
 
-    Attributes:
-        work: puts its images into the `order`.
-        order: of the model that works.
-        note: hears in one line why the order was given up.
-        snapshot: keeps all that the work changes and returns what puts it back.
-    """
 
-    work: Callable[..., Any]
-    order: MemoryOrder
-    note: Callable[[str], None]
-    snapshot: Callable[[], Callable[[], None]]
-    _done: bool = field(default=False, init=False)
-
-    def __call__(self, *arguments: Any) -> Any:
-        """The work on these arguments."""
-        if self._done or self.order.refused:
-            return self.work(*arguments)
-        restore = self.snapshot()
-        try:
-            result = self.work(*arguments)
-        except RuntimeError as error:
-            restore()
-            self.order.refuse()
-            self.note(f"not in channels-last order: {first_line(error)}")
-            result = self.work(*arguments)
-        self._done = True
-        return result
+def _filters(model: nn.Module) -> list[nn.Parameter]:
+    return [weight for weight in model.parameters() if weight.ndim == 4]
 
 
 def _ordered(inputs: Any, order: torch.memory_format) -> Any:
@@ -93,6 +88,6 @@ def _ordered(inputs: Any, order: torch.memory_format) -> Any:
     return inputs.contiguous(memory_format=order) if images else inputs
 
 
-def _arrange(weights: list[nn.Parameter], order: torch.memory_format) -> None:
+def _arrange(weights: Iterable[nn.Parameter], order: torch.memory_format) -> None:
     for weight in weights:
         weight.data = weight.data.contiguous(memory_format=order)

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -33,15 +34,20 @@ class LoweredWeights:
     and everyone else sees. Norms keep theirs in the passes as well, and so does a weight that other layers share.
 
     Args:
-        model: its float32 weights are copied in their memory order; a copied parameter must stay where it is.
+        model: its float32 weights are copied in the memory order that they have when the copies are first used; from
+            then on they must stay where they are.
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self._model = model
+
+    @cached_property
+    def _copies(self) -> list[_Copy]:
         places: dict[nn.Parameter, list[tuple[nn.Module, str]]] = defaultdict(list)
-        for module in model.modules():
+        for module in self._model.modules():
             for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
                 places[parameter].append((module, name))
-        self._copies = [
+        return [
             _Copy(master, _lowered(master), own)
             for master, own in places.items()
             if master.dtype == torch.float32 and all(type(module) in _CAST_BY_AUTOCAST for module, _ in own)

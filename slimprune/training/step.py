@@ -15,14 +15,14 @@ from slimprune.calling import loss_of
 from slimprune.errors import UnsupportedModelError
 from slimprune.training.batches import first_tensor
 from slimprune.training.losses import Loss
-from slimprune.training.recording import Note, Recorded, Work
+from slimprune.training.recording import Note, Recorded
 from slimprune.training.state import fill_state, state_tensors
 
 
 class Step(Protocol):
     """One way to make a training step."""
 
-    def __call__(self, inputs: Any, targets: Any, lr: float, /) -> Tensor:
+    def __call__(self, inputs: Any, targets: Any, lr: float) -> Tensor:
         """Makes one step and returns the loss before it, a scalar on the device.
 
         On the CPU a loss that is not finite leaves the weights as they were.
@@ -52,11 +52,10 @@ class EagerStep:
     def __call__(self, inputs: Any, targets: Any, lr: float) -> Tensor:
         """Makes one step, see `Step`."""
         set_learning_rate(self.optimizer, lr)
-        return self.work(inputs, targets)
+        return self.work(self.arrange(inputs), targets)
 
     def work(self, inputs: Any, targets: Any) -> Tensor:
-        """The step with the optimizer's present learning rate."""
-        inputs = self.arrange(inputs)
+        """The step on arranged inputs with the optimizer's present learning rate."""
         device = first_tensor(inputs).device.type
         with self.weights():
             # The cache of casts would outlive the pass that made it in a recording.
@@ -69,10 +68,6 @@ class EagerStep:
         self.optimizer.step()
         return loss.detach()
 
-    def snapshot(self) -> Callable[[], None]:
-        """Keeps weights, statistics and momentum, and returns what puts them back."""
-        return partial(fill_state, self.model, self.optimizer, state_tensors(self.model, self.optimizer))
-
 
 class CapturedStep:
     """A step that is recorded once as a CUDA graph, weights, momentum and statistics left as they were, then replayed.
@@ -81,21 +76,25 @@ class CapturedStep:
 
     Args:
         eager: what is recorded; its optimizer must be fused, and its learning rate becomes a tensor on the device.
-        fallback: takes over where `eager` fails or cannot be recorded, on the same inputs and targets.
+        fallback: takes over where `eager` fails or cannot be recorded.
         device: where the model lies.
         note: hears why there is no recording.
     """
 
-    def __init__(self, eager: EagerStep, fallback: Work, device: torch.device, note: Note) -> None:
+    def __init__(self, eager: EagerStep, fallback: EagerStep, device: torch.device, note: Note) -> None:
         self._eager = eager
-        self._work = Recorded(eager.work, fallback, note, eager.snapshot)
+        self._work = Recorded(eager.work, fallback.work, note, self._snapshot)
         for group in eager.optimizer.param_groups:
             group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
 
     def __call__(self, inputs: Any, targets: Any, lr: float) -> Tensor:
         """Makes one step, see `Step`."""
         set_learning_rate(self._eager.optimizer, lr)
-        return self._work(inputs, targets).clone()
+        return self._work(self._eager.arrange(inputs), targets).clone()
+
+    def _snapshot(self) -> Callable[[], None]:
+        state = state_tensors(self._eager.model, self._eager.optimizer)
+        return partial(fill_state, self._eager.model, self._eager.optimizer, state)
 
 
 def set_learning_rate(optimizer: SGD, lr: float) -> None:

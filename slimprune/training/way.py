@@ -1,9 +1,8 @@
 """The way that a training takes: the plain one, or the faster ones to the same results within rounding."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import nn
@@ -13,10 +12,10 @@ from torch.optim import SGD
 from slimprune.calling import Called, ForwardFn
 from slimprune.errors import UnsupportedModelError
 from slimprune.training.evaluation import Forward, eager_forward
-from slimprune.training.layout import MemoryOrder, Retried, channels_last_weights
+from slimprune.training.layout import MemoryOrder, channels_last_weights
 from slimprune.training.losses import Loss
 from slimprune.training.lowering import LoweredWeights
-from slimprune.training.recording import Note, Recorded, changes_nothing
+from slimprune.training.recording import Note, Recorded
 from slimprune.training.settings import TrainSettings
 from slimprune.training.step import CapturedStep, EagerStep, FittingLoss, Step
 
@@ -80,7 +79,7 @@ def make_way(
       2.15: VGG-19 1.05 (1.00) times, a tenth of its MACs 1.31 (1.34) with odd widths and 1.21 (1.27) with multiples of
       8, ResNet-20 1.29 (1.22), ResNet-18 1.12 (1.05), MobileNetV2 1.55 (1.29), DenseNet-121 1.34 (1.30), U-Net 0.99
       (1.04). Neither the fused optimizer nor bfloat16 copies of the weights gained anything there. A model that does
-      not take this order, as one that views the output of a convolution as rows, is put back into the usual one.
+      not take this order is put back into the usual one (`MemoryOrder`).
     - On CUDA it is channels-last as well, with a fused optimizer and, under `amp`, with bfloat16 copies of the weights,
       and the whole step is recorded once as a CUDA graph. Test passes are recorded likewise.
 
@@ -89,7 +88,7 @@ def make_way(
         settings: how to train.
         loss: (output, targets) -> mean loss, a scalar.
         device: where everything runs.
-        note: hears why there is no recording.
+        note: hears why there is no recording, or no channels-last order.
         forward_fn: (model, batch) -> output, where the model is not called with its inputs; for the plain way.
 
     Raises:
@@ -102,29 +101,11 @@ def make_way(
     plain = EagerStep(called, optimizer, FittingLoss(loss), settings.amp)
     if not fast:
         return Way(optimizer, plain, forward)
-    order = MemoryOrder(model)
-    arranged = replace(plain, arrange=order.images)
-    snapshot = partial(_kept, arranged, device)
+    arranged = replace(plain, arrange=MemoryOrder(model, note).images)
     if not on_cuda:
-        step = Retried(arranged, order, note, snapshot)
-        return Way(optimizer, step, Retried(forward, order, note, changes_nothing))
+        return Way(optimizer, arranged, forward)
     lowered = replace(arranged, weights=LoweredWeights(model).in_use) if settings.amp else arranged
-    fallback = Retried(arranged.work, order, note, snapshot)
-    return Way(optimizer, CapturedStep(lowered, fallback, device, note), Recorded(forward, forward, note))
-
-
-def _kept(step: EagerStep, device: torch.device) -> Callable[[], None]:
-    """A snapshot of all that a step changes, the generators that dropout draws from among it."""
-    restore, on_cuda = step.snapshot(), device.type == "cuda"
-    states = torch.get_rng_state(), torch.cuda.get_rng_state(device) if on_cuda else None
-
-    def put_back() -> None:
-        restore()
-        torch.set_rng_state(states[0])
-        if states[1] is not None:
-            torch.cuda.set_rng_state(states[1], device)
-
-    return put_back
+    return Way(optimizer, CapturedStep(lowered, arranged, device, note), Recorded(forward, forward, note))
 
 
 def _optimizer(model: nn.Module, settings: TrainSettings, *, fused: bool) -> SGD:

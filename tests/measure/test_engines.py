@@ -8,7 +8,6 @@ from torch import nn
 from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.export import export_onnx
 from slimprune.measure import ENGINES, Place, Subject, engine_at, engines, find_engines
-from slimprune.training.step import EagerStep
 
 CPU = torch.device("cpu")
 INPUTS = torch.randn(4, 3, 8, 8)
@@ -53,8 +52,7 @@ def test_a_training_step_has_all_its_parts_and_keeps_the_weights(monkeypatch, na
     assert trained[1].running_mean.abs().sum() > 0
     assert all(torch.equal(*pair) for pair in zip(module.parameters(), trained.parameters(), strict=True))
     assert trained[0].weight.is_contiguous() == ("fast" not in name)
-    step = way.step if isinstance(way.step, EagerStep) else way.step.work
-    assert step.amp == name.endswith("amp")
+    assert way.step.amp == name.endswith("amp")
 
 
 @pytest.mark.parametrize("name", TRAINING)

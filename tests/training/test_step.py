@@ -40,7 +40,7 @@ def captured(model, options, amp=False):
     optimizer = SGD(model.parameters(), 0.1, **options, fused=True)
     eager = EagerStep(model, optimizer, cross_entropy, amp, channels_last)
     lowered = EagerStep(model, optimizer, cross_entropy, amp, channels_last, LoweredWeights(model).in_use)
-    return CapturedStep(lowered if amp else eager, eager.work, next(model.parameters()).device, pytest.fail)
+    return CapturedStep(lowered if amp else eager, eager, next(model.parameters()).device, pytest.fail)
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_a_model_that_cannot_take_lowered_weights_is_trained_without_them(monkey
     optimizer = SGD(model.parameters(), 0.1, momentum=0.9, fused=True)
     eager = EagerStep(model, optimizer, cross_entropy, True)
     lowered = EagerStep(model, optimizer, cross_entropy, True, weights=LoweredWeights(model).in_use)
-    step, expected = CapturedStep(lowered, eager.work, CPU, notes.append), plain(twin, {"momentum": 0.9}, True)
+    step, expected = CapturedStep(lowered, eager, CPU, notes.append), plain(twin, {"momentum": 0.9}, True)
     for _ in range(3):
         torch.testing.assert_close(step(*batch, 0.1), expected(*batch, 0.1))
     assert len(notes) == 1
