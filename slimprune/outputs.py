@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from slimprune.errors import DataError, SlimpruneError, UsageError
+from slimprune.errors import DataError, SlimpruneError, UsageError, VerificationError
 from slimprune.files import write_whole
 
 _LOCK, _MARKER = "lock", "fingerprint"
@@ -117,7 +117,7 @@ def staged_outputs(onnx: Path | None, run: str | None) -> Iterator[Outputs]:
     """A stage beside `onnx`; a run that is stopped with something done leaves it there, to go on from it.
 
     Done are trials of a search, a plan, a checkpoint. A `SlimpruneError` would come again and leaves nothing, unless
-    data or disk failed for once. What else stops a run gets a note that names the folder.
+    data or disk failed for once. What stops a run that can go on gets a note that names the folder.
 
     Args:
         onnx: the file that was asked for; its parent folders are made.
@@ -186,7 +186,8 @@ def growing_folder(folder: Path) -> Iterator[Path]:
 
 def _may_pass(error: SlimpruneError) -> bool:
     """Whether the same run may succeed later: once the disk has room, or the data can be read again."""
-    return isinstance(error, DataError) or isinstance(error.__cause__, OSError)
+    damaged = isinstance(error, VerificationError)  # a checkpoint that cannot be read: better to start anew
+    return isinstance(error, DataError) or (isinstance(error.__cause__, OSError) and not damaged)
 
 
 def _check_targets(outputs: Outputs) -> None:

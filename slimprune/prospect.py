@@ -148,7 +148,7 @@ def searched(
         losses = {}
         for rule in alive:
             listener(SEARCH, tried, total, rule)
-            known = next((trial for trial in trials if (trial.rule, trial.epochs) == (rule, epochs)), None)
+            known = next((trial for trial in trials if _is_of(trial, rule, epochs, plans[rule])), None)
             if known is None:
                 known = _trial(recipe, analysis, network, plans[rule], rule, epochs)
                 trials.append(known)
@@ -179,6 +179,12 @@ def _count(candidates: int) -> int:
         counts.append(candidates)
         candidates = -(-candidates // 2)
     return sum(counts)
+
+
+def _is_of(trial: Trial, rule: str, epochs: int, plan: Plan) -> bool:
+    """Whether a stored trial is that of this plan: measured times may give a rule other widths than before."""
+    cost = plan.slim
+    return (trial.rule, trial.epochs, trial.params, trial.macs) == (rule, epochs, cost.params, cost.macs)
 
 
 def _trial(recipe: Recipe, analysis: Analysis, network: nn.Module, plan: Plan, rule: str, epochs: int) -> Trial:

@@ -17,7 +17,7 @@ from slimprune.measure import PeakMemory, count_macs, count_params, device_name,
 from slimprune.models import load_weights, save_weights
 from slimprune.recipe import Recipe
 from slimprune.report import Measured, Saliency
-from slimprune.saliency import Scores, make_criterion, score
+from slimprune.saliency import Scores, check_gate, make_criterion, score
 from slimprune.surgery import SlimModel, initialise, prove, slim, versions
 from slimprune.training import EpochRecord, Progress, TrainResult, TrainSettings, count_batches, train
 from slimprune.workload import Workload, seeded
@@ -70,7 +70,8 @@ def check_names(recipe: Recipe) -> None:
     """Refuses a rule, a criterion, an option or a budget that there cannot be, before anything is built."""
     if recipe.rule != SEARCH:
         find_rule(cast(str, recipe.rule))
-    make_criterion(recipe.criterion, **recipe.criterion_options())
+    criterion = make_criterion(recipe.criterion, **recipe.criterion_options())
+    check_gate(recipe.criterion, criterion, recipe.gate)
     budget_of(recipe)
 
 

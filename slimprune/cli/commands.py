@@ -91,7 +91,7 @@ def run(arguments: Sequence[str]) -> int:
 def _explained(error: Exception) -> tuple[str, int]:
     """The line and the exit code of an error; no line where typer has shown its help instead."""
     if isinstance(error, SlimpruneError):
-        return str(error), error.exit_code
+        return "; ".join([str(error), *_notes(error)]), error.exit_code
     of_typer = getattr(error, "format_message", None)
     if of_typer is not None:
         return of_typer(), UsageError.exit_code

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ class Sketch:
     """What a cell is to train.
 
     Attributes:
-        choice: the plan and how it was found; None for the dense network and where the budget cannot be met.
+        choice: the plan and how it was found; None for the dense network and where there is nothing to train.
         refused: why there is nothing to train.
     """
 
@@ -78,11 +79,20 @@ class Workshop:
     _works: dict[str, Workload] = field(default_factory=dict)
     _analyses: dict[str, Analysis] = field(default_factory=dict)
     _starts: dict[str, Start] = field(default_factory=dict)
+    _failures: dict[str, str] = field(default_factory=dict)
+    _named_files: dict[str, str] = field(default_factory=dict)
     _scores: dict[str, tuple[Scores, Saliency]] = field(default_factory=dict)
     _surgery: Lock = field(default_factory=Lock)
 
+    def named_files(self, recipe: Recipe) -> str:
+        """SHA-256 of the files that a recipe names, as they were when they were first asked about."""
+        key = _key(recipe, ("arch", "weights", "data"))
+        if key not in self._named_files:
+            self._named_files[key] = _digest_of_named_files(recipe)
+        return self._named_files[key]
+
     def refusal(self, cell: Cell) -> str | None:
-        """Why the budget of a cell cannot be met, before time is spent on it; loads and analyses what it needs."""
+        """Why a cell cannot have a result, before time is spent on it; loads and analyses what it needs."""
         try:
             analysis = self._analysis(cell.recipe)
         except BudgetError as error:
@@ -107,12 +117,18 @@ class Workshop:
     def train_dense(self, cell: Cell, listener: Listener) -> None:
         """Trains the dense network that a cell starts from, where it starts from a trained one, once."""
         recipe, key = _start_recipe(cell), start_key(cell)
-        if key not in self._starts:
-            store = self.unfinished / f"dense-{key}-{named_files(recipe)[:8]}" / "train dense"
+        if key in self._starts or key in self._failures:
+            return
+        store = self.unfinished / f"dense-{key}-{self.named_files(recipe)[:8]}" / "train dense"
+        try:
             self._starts[key] = started(recipe, _own(self._work(recipe)), store, listener)
+        except SlimpruneError as error:
+            self._failures[key] = _failure_of_one(error)
 
     def sketch(self, cell: Cell, listener: Listener) -> Sketch:
         """The plan of a cell, taken from its folder where an interrupted run left it there."""
+        if start_key(cell) in self._failures:
+            return Sketch(refused=f"the dense network's {self._failures[start_key(cell)]}")
         if cell.kind == "dense":
             return Sketch()
         recipe, folder = cell.recipe, self._folder(cell)
@@ -126,12 +142,13 @@ class Workshop:
     def train(self, cell: Cell, sketch: Sketch, listener: Listener) -> Record:
         """The record of a cell: its network made, proven, trained and tested."""
         work = _own(self._work(cell.recipe))
-        without_result = {**_named(cell), "metric": work.metric.name}
+        named = {**_named(cell), "named_files": self.named_files(cell.recipe)}
+        without_result = {**named, "metric": work.metric.name}
         if sketch.refused is not None:
             return {**without_result, "refused": sketch.refused}
         start = self._starts[start_key(cell)]
         if sketch.choice is None:
-            return self._dense_record(cell, work, cast(TrainResult, start.dense_training))
+            return named | self._dense_record(cell, work, cast(TrainResult, start.dense_training))
         recipe, plan, saliency, search = cell.recipe, sketch.choice.plan, sketch.choice.saliency, sketch.choice.search
         # Tracing and proofs patch what all threads share; training does not.
         with self._surgery:
@@ -145,7 +162,7 @@ class Workshop:
             return {**without_result, "refused": _failure_of_one(error)}
         before = 0 if start.dense_training is None else start.dense_training.epochs
         return {
-            **_named(cell),
+            **named,
             **_outcome(result, cost, work),
             "rule": plan.rule,
             "widths": plan.widths,
@@ -183,10 +200,10 @@ class Workshop:
             cost = measured(work.model, work.example, self._analysis(cell.recipe).costs.dense.channels).cost
         kept = {"channels": 1.0, "params": 1.0, "macs": 1.0}
         shape = {"rule": None, "widths": None, "kept": kept, "scoring": None, "epochs": result.epochs}
-        return {**_named(cell), **_outcome(result, cost, work), **shape}
+        return {**_outcome(result, cost, work), **shape}
 
     def _folder(self, cell: Cell) -> Path:
-        return self.unfinished / f"{cell.recipe.hash[:16]}-{named_files(cell.recipe)[:8]}"
+        return self.unfinished / f"{cell.recipe.hash[:16]}-{self.named_files(cell.recipe)[:8]}"
 
 
 def start_key(cell: Cell) -> str:
@@ -245,17 +262,19 @@ def _key(recipe: Recipe, names: Sequence[str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def named_files(recipe: Recipe) -> str:
-    """SHA-256 of the files that a recipe names, by what is in them: a user's code, initial weights, tensors."""
+def _digest_of_named_files(recipe: Recipe) -> str:
+    """SHA-256 over a user's code, initial weights and tensors, as far as the recipe names them."""
     digest = hashlib.sha256()
     location, _, _ = (recipe.arch or "").rpartition(":")
     kind, _, folder = recipe.data.partition(":")
     for file in (
         *([Path(location)] if location.endswith(".py") else []),
         *([recipe.weights] if recipe.weights is not None else []),
-        *(sorted(Path(folder).glob("*.safetensors")) if kind == "tensors" else []),
+        *(sorted(Path(os.path.expanduser(folder)).glob("*.safetensors")) if kind == "tensors" else []),
     ):
-        digest.update(file.read_bytes() if file.is_file() else b"")
+        if file.is_file():
+            with file.open("rb") as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()
 
 
@@ -263,7 +282,6 @@ def _named(cell: Cell) -> Record:
     recipe = cell.recipe.model_dump(mode="json")
     return {"row": cell.row, "kind": cell.kind, "budget": cell.budget, "seed": cell.recipe.seed} | {
         "hash": cell.recipe.hash,
-        "named_files": named_files(cell.recipe),
         "recipe": recipe,
     }
 

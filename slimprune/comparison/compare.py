@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from slimprune.comparison.cells import Record, Sketch, Workshop, named_files, own_stream, start_key
+from slimprune.comparison.cells import Record, Sketch, Workshop, own_stream, start_key
 from slimprune.comparison.grid import TWINS, UNIFORMS, Cell, Grid, make_grid
 from slimprune.errors import UsageError
 from slimprune.files import write_whole
@@ -46,7 +46,7 @@ def compare(
     Raises:
         UsageError: a grid that makes no sense, a network that cannot be trained beside others, or a folder that cannot
             be written to or in which another process is at work.
-        SlimpruneError: what stops one of the cells; a budget that cannot be met becomes a row that says so.
+        SlimpruneError: what concerns all cells; what concerns one becomes a row without a result that says so.
     """
     grid = make_grid(read_recipe(recipe) if isinstance(recipe, Path) else recipe)
     for budget in grid.budgets:
@@ -90,13 +90,13 @@ class _Run:
 
     def records(self, cells: Sequence[Cell]) -> list[Record]:
         """The records of some cells; those that have none yet are run, equal recipes once."""
-        for cell in cells:
-            if self._file(cell).exists():
-                _read(self._file(cell), cell)
-        pending = {cell.recipe.hash: cell for cell in cells if not self._file(cell).exists()}
+        done = [cell for cell in cells if self._file(cell).exists()]
+        for cell in done:
+            self._read(cell)
+        pending = {cell.recipe.hash: cell for cell in cells if cell not in done}
         self.tally.add(sum(cell.recipe.hash not in pending for cell in cells))
         self._run(list(pending.values()), Counter(cell.recipe.hash for cell in cells))
-        return [_read(self._file(cell), cell) | _place(cell) for cell in cells]
+        return [self._read(cell) | _place(cell) for cell in cells]
 
     def _run(self, cells: Sequence[Cell], places: Mapping[str, int]) -> None:
         """Trains what cells start from side by side, makes their plans one by one, trains them side by side."""
@@ -156,6 +156,21 @@ class _Run:
 
         return tell
 
+    def _read(self, cell: Cell) -> Record:
+        file = self._file(cell)
+        try:
+            record: Record = json.loads(file.read_text())
+            made_from = record.get("named_files") if record["metric"] else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            rule = f"expected the record of a cell in {file}, got another file"
+            raise UsageError(f"{rule}: remove it to go on") from error
+        if made_from not in (None, self.workshop.named_files(cell.recipe)):
+            raise UsageError(
+                f"{cell.title}: the code, weights or tensors that the grid names are not those that {file} was made "
+                "from: choose another folder"
+            )
+        return record
+
     def _file(self, cell: Cell) -> Path:
         return self.folder / f"{cell.recipe.hash}.json"
 
@@ -211,20 +226,6 @@ def _place(cell: Cell) -> Record:
     scored = cell.kind == "row" and needs_scores(recipe) and recipe.criterion != "random"
     may_win = scored and recipe.when == "before-training" and recipe.twin is None
     return {"row": cell.row, "kind": cell.kind, "budget": cell.budget, "may_win": may_win}
-
-
-def _read(file: Path, cell: Cell) -> Record:
-    try:
-        record = json.loads(file.read_text())
-        made_from = {"metric": record["metric"], **record}.get("named_files")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"expected the record of a cell in {file}, got another file: remove it to go on") from error
-    if made_from not in (None, named_files(cell.recipe)):
-        raise UsageError(
-            f"{cell.title}: the code, weights or tensors that the grid names are not those that {file} was made from: "
-            "choose another folder"
-        )
-    return dict(record)
 
 
 def _publish(document: Mapping[str, Any], out: Path, *, draw: bool) -> None:

@@ -35,7 +35,7 @@ class Gap:
     @property
     def sign(self) -> int:
         """1 or -1 where the interval leaves no doubt which row is better, 0 where it holds zero or there is none."""
-        if self.low is None or self.high is None:
+        if self.low is None or self.high is None or self.low == self.high:  # equal shares of a small test set
             return 0
         return (self.low > 0) - (self.high < 0)
 

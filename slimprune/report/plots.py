@@ -52,7 +52,7 @@ def comparison_figure(document: Mapping[str, Any]) -> "Figure":
     series = _series(document)
     figure = Figure(figsize=(10.5, max(4.2, 1.6 + 0.2 * (len(series) + 2))), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    dense = [row for row in document["tables"][0]["rows"] if row["kind"] == "dense"]
+    dense = [row for row in document["tables"][0]["rows"] if row["kind"] == "dense" and row["mean"] is not None]
     for axes, of, label in ((left, "macs", "MACs per sample"), (right, "params", "parameters")):
         _draw_dense(axes, dense)
         places = spread([[float(row[of]) for row in rows] for rows in series.values()])

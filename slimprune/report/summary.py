@@ -78,6 +78,7 @@ def _row(name: str, cells: Sequence[Record]) -> Summary:
         "kind": own[0]["kind"],
         "n": len(done),
         "refused": next((cell["refused"] for cell in own if "refused" in cell), None),
+        "refused_seeds": [cell["seed"] for cell in own if "refused" in cell],
         "may_win": own[0]["may_win"],
         "by_seed": {str(cell["seed"]): final for cell, final in zip(done, finals, strict=True)},
         "mean": _mean(finals),
@@ -95,7 +96,7 @@ def _row(name: str, cells: Sequence[Record]) -> Summary:
 def _findings(rows: Sequence[Summary]) -> list[str]:
     """Sentences on the winner, each decided by the figures."""
     winner = next((row for row in rows if row["winner"]), None)
-    refused = [f"{row['row']} has no result: {row['refused']}." for row in rows if row["refused"]]
+    refused = [_without_result(row) for row in rows if row["refused"]]
     if winner is None:
         return ["No row has a result with every seed, so there is no winner and nothing to measure it by.", *refused]
     uniforms = [(uniform, where) for name, where in _UNIFORM.values() if (uniform := _find(rows, name)) is not None]
@@ -104,13 +105,18 @@ def _findings(rows: Sequence[Summary]) -> list[str]:
     return found + _cautions(winner, rows) + refused
 
 
+def _without_result(row: Summary) -> str:
+    seeds = f" with seed {', '.join(map(str, row['refused_seeds']))}" if row["n"] else ""
+    return f"{row['row']} has no result{seeds}: {row['refused']}."
+
+
 def _cautions(winner: Summary, rows: Sequence[Summary]) -> list[str]:
     """What speaks against the winner: how it was chosen, what lies above it, and what costs were not equal."""
     cautions = []
     rivals = [row for row in rows if row["kind"] == "row" and row["may_win"] == winner["may_win"]]
     if len(rivals) > 1:
         cautions.append(f"{winner['row']} is the best of {len(rivals)} rows by these same results, which favours it.")
-    done = [row for row in rows if row["kind"] != "dense" and row["mean"] is not None and row is not winner]
+    done = [row for row in rows if row["kind"] != "dense" and not row["refused"] and row is not winner]
     above = [f"{row['row']} ({_score(row)})" for row in done if row["kind"] == "row" and row["mean"] > winner["mean"]]
     if above:
         cautions.append(f"Above the winner, but no method that scores the untrained network: {', '.join(above)}.")
@@ -142,7 +148,7 @@ def _against_twin(winner: Summary, twin: Summary) -> str:
     figures = _figures(gap)
     if gap.low is None:
         return f"{what}: {figures}, too few to tell."
-    verdict = ("cannot be told from the winner's", "is better", "is worse")[gap.sign]
+    verdict = {0: "cannot be told from the winner's", 1: "is better", -1: "is worse"}[gap.sign]
     return f"{what} the result {verdict}: {figures}."
 
 

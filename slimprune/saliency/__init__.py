@@ -4,7 +4,7 @@ import slimprune.saliency.criteria  # noqa: F401  (registers every criterion)
 from slimprune.saliency.adjoint import InnerTraining, final_weights, meta_gradient, trajectory
 from slimprune.saliency.narrowing import Narrowing, exponential
 from slimprune.saliency.problem import GATES, Gate, Loss, Problem
-from slimprune.saliency.registry import Criterion, Entry, criteria, make_criterion, register
+from slimprune.saliency.registry import Criterion, Entry, check_gate, criteria, make_criterion, register
 from slimprune.saliency.score import score
 from slimprune.saliency.scores import Scores, spearman
 from slimprune.saliency.target import Target, channel_target
@@ -21,6 +21,7 @@ __all__ = [
     "Scores",
     "Target",
     "channel_target",
+    "check_gate",
     "criteria",
     "exponential",
     "final_weights",

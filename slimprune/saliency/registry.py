@@ -7,11 +7,14 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from slimprune.errors import UsageError
-from slimprune.saliency.problem import Problem
+from slimprune.saliency.problem import GATES, Problem
 
 
 class Criterion(Protocol):
-    """Scores channels; a frozen dataclass whose fields are the criterion's options."""
+    """Scores channels; a frozen dataclass whose fields are the criterion's options.
+
+    One that does not make sense of every gate names those of which it does in a class attribute `gates`.
+    """
 
     @property
     def steps(self) -> int:
@@ -56,6 +59,17 @@ def register(name: str, description: str, **fixed: Any) -> Callable[[type], type
 def criteria() -> list[Entry]:
     """All registered criteria, by name."""
     return sorted(_ENTRIES.values(), key=lambda entry: entry.name)
+
+
+def check_gate(name: str, criterion: Criterion, gate: str) -> None:
+    """Refuses a gate that there is not, or that is not among the `gates` of a criterion that has its own.
+
+    Raises:
+        UsageError: so it is.
+    """
+    known = getattr(criterion, "gates", GATES)
+    if gate not in known:
+        raise UsageError(f"expected a gate for {name} ({', '.join(known)}), got {gate!r}")
 
 
 def make_criterion(name: str, **options: Any) -> Criterion:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from slimprune.calling import ForwardFn
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
 from slimprune.graph import ChannelGroup, free_groups
-from slimprune.saliency.problem import GATES, Batch, Gate, Loss, Problem, precise_arithmetic
-from slimprune.saliency.registry import Criterion, make_criterion
+from slimprune.saliency.problem import Batch, Gate, Loss, Problem, precise_arithmetic
+from slimprune.saliency.registry import Criterion, check_gate, make_criterion
 from slimprune.saliency.scores import Scores, average
 from slimprune.saliency.target import Target
 
@@ -67,8 +67,7 @@ def score(
     name = criterion if isinstance(criterion, str) else type(criterion).__name__.lower()
     if draws < 1:
         raise UsageError(f"expected draws >= 1, got {draws}")
-    if gate not in GATES:
-        raise UsageError(f"expected a gate ({', '.join(GATES)}), got {gate!r}")
+    check_gate(name, chosen, gate)
     free = free_groups(groups)
     if not free:
         raise UnsupportedModelError(_nothing_to_score(groups))

@@ -61,7 +61,12 @@ class MemoryOrder:
 
     def _refusal(self, inputs: Any) -> str | None:
         """What a copy of the model says against channels-last order, and not against the usual one."""
-        twin = copy.deepcopy(self.model)
+        if not (isinstance(inputs, Tensor) and inputs.ndim == 4 and _filters(self.model)):
+            return None
+        try:
+            twin = copy.deepcopy(self.model)
+        except (RuntimeError, TypeError):  # what holds a lock or a stream; then the first step shows it
+            return None
         failure = _failure(twin, channels_last(inputs))
         _arrange(_filters(twin), torch.contiguous_format)
         return failure if failure and _failure(twin, inputs) is None else None

@@ -47,6 +47,8 @@ class NoWaiting(TorchDispatchMode):
         """
         if not _AWAITED.isdisjoint(func.tags) and not _picks_by_number(func, args):
             raise NotRecordableError(f"{func} makes the host wait for the device")
+        if func is torch.ops.aten.lift_fresh.default and args[0].device.type != "cpu":
+            raise NotRecordableError("a tensor of values from the host is made on the device")
         result = func(*args, **(kwargs or {}))
         if func in _COPIES:
             devices = {part.device for part in (result, *args) if isinstance(part, Tensor)}
@@ -174,10 +176,11 @@ class Recorded:
 
 
 def _picks_by_number(func: Any, args: Sequence[Any]) -> bool:
-    """Whether it is an indexing whose shape does not depend on values, as that by masks does."""
+    """Whether it is an indexing whose shape does not depend on values, as that by masks does, all on one device."""
     if func not in _INDEXING:
         return False
-    return all(index is None or index.dtype not in (torch.bool, torch.uint8) for index in args[1])
+    source, indices = args[0], [index for index in args[1] if index is not None]
+    return all(index.device == source.device and index.dtype not in (torch.bool, torch.uint8) for index in indices)
 
 
 _OTHERS: tuple[Any, ...] = ("others",)

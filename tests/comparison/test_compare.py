@@ -173,7 +173,28 @@ def test_a_cell_that_fails_is_a_row_without_a_result(
     document = slimprune.compare({**grid, **changes}, out=tmp_path)
     assert document["tables"][0]["winner"] == "synflow"
     assert (rows(document)["3sp"]["n"], rows(document)["3sp"]["refused"][:16]) == (1, "training stopped")
-    assert "3sp has no result: training stopped" in " ".join(document["tables"][0]["findings"])
+    assert "3sp has no result with seed 1: training stopped" in " ".join(document["tables"][0]["findings"])
+
+
+def test_a_dense_network_that_fails_is_a_row_without_a_result_and_so_is_what_starts_from_it(
+    grid: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = steps.trained_by
+
+    def diverging(settings: Any, work: Any, model: Any, store: Path, listener: Any) -> Any:
+        if store.name == "train dense":
+            raise SlimpruneError("training stopped: expected a finite loss, got nan")
+        return trained(settings, work, model, store, listener)
+
+    monkeypatch.setattr(steps, "trained_by", diverging)
+    late = {"late": {"criterion": "magnitude", "when": "after-training"}}
+    changes = {"seeds": [0], "criteria": ["magnitude"], "rows": late, "twins": False}
+    document = slimprune.compare({**grid, **changes}, out=tmp_path)
+    found = rows(document)
+    assert {name for name, row in found.items() if row["mean"] is None} == {"dense", "late"}
+    assert found["late"]["refused"].startswith("the dense network's training stopped")
+    assert document["tables"][0]["winner"] == "magnitude"
+    assert (tmp_path / "compare.png").exists()
 
 
 def test_cells_made_from_other_code_are_not_taken(grid: dict[str, Any], arch: str, tmp_path: Path) -> None:

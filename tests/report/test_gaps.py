@@ -17,7 +17,7 @@ def test_the_interval_is_students_over_paired_differences():
 def test_quantiles_are_those_of_two_sided_intervals():
     """Against the distribution's own density, summed up: (1 + t ** 2 / n) ** (-(n + 1) / 2), normed."""
     for freedom, quantile in enumerate(STUDENT_95, start=1):
-        grid = torch.linspace(0, 4000, 4_000_001, dtype=torch.float64)
+        grid = torch.linspace(0, 4000 if freedom == 1 else 400, 400_001, dtype=torch.float64)
         density = (1 + grid**2 / freedom) ** (-(freedom + 1) / 2)
         inside = torch.trapezoid(density[grid <= quantile], grid[grid <= quantile])
         assert float(inside / torch.trapezoid(density, grid)) == pytest.approx(0.95, abs=3e-4)
@@ -29,7 +29,7 @@ def test_many_seeds_have_the_last_quantile():
     assert gap.high - gap.mean == pytest.approx(2.042 * math.sqrt(100 * 0.25 / 99) / 10)
 
 
-@pytest.mark.parametrize(("first", "second", "sign"), [(2.0, 2.1, 1), (-2.0, -2.1, -1), (2.0, -2.1, 0), (0.0, 0.0, 0)])
+@pytest.mark.parametrize(("first", "second", "sign"), [(2.0, 2.1, 1), (-2.0, -2.1, -1), (2.0, -2.1, 0), (2.0, 2.0, 0)])
 def test_the_sign_is_told_where_the_interval_leaves_no_doubt(first, second, sign):
     gap = paired_gap({"0": first, "1": second, "2": first}, dict.fromkeys("012", 0))
     assert gap.sign == sign

@@ -57,6 +57,11 @@ def test_a_row_that_missed_the_budget_with_one_seed_may_not_win():
     assert best_row(records) == "b"
     row = document(records)["tables"][0]["rows"][0]
     assert (row["n"], row["mean"], row["refused"]) == (1, pytest.approx(99), "no")
+    findings = document(records)["tables"][0]["findings"]
+    assert findings == [
+        "b is the best of 2 rows by these same results, which favours it.",
+        "a has no result with seed 1: no.",
+    ]
     (table,) = document([{**missed, "seed": 0}, missed])["tables"]
     assert table["winner"] is None
     assert table["findings"] == [

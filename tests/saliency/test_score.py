@@ -147,7 +147,8 @@ def test_draws_take_batches_of_their_own():
     ("options", "error", "message"),
     [
         ({"criterion": "snap"}, UsageError, "expected a criterion .*3sp.* got 'snap'"),
-        ({"gate": "middle"}, UsageError, "expected a gate .consumer, norm, producer., got 'middle'"),
+        ({"criterion": "force", "gate": "norm"}, UsageError, r"expected a gate for force \(consumer\), got 'norm'"),
+        ({"gate": "middle"}, UsageError, r"expected a gate for prospr \(consumer, norm, producer\), got 'middle'"),
         ({"draws": 0}, UsageError, "expected draws >= 1, got 0"),
         ({"count": 7, "draws": 2}, DataError, "expected 8 batches to score with, got 7"),
         ({"criterion": ProsPr(steps=3, lr=1e30)}, SlimpruneError, "expected finite scores"),

@@ -17,6 +17,8 @@ ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA
         (lambda x: x.nonzero(), "nonzero"),
         (lambda x: x.view(1, 3)[:, torch.tensor([True, False, True])], "makes the host wait"),
         (lambda x: x.to("meta"), "copies between cpu and meta"),
+        (lambda x: torch.empty(3, device="meta")[torch.tensor([2, 0])], "makes the host wait"),
+        (lambda x: torch.tensor([1.0], device="meta"), "values from the host"),
         (lambda x: torch.autograd.backward((x.requires_grad_() * 2).sum().item()), "makes the host wait"),
     ],
 )

@@ -1,13 +1,8 @@
 """FORCE: the connection sensitivity that a channel has in the network that is left."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from slimprune.errors import UsageError
 from slimprune.saliency.criteria.iter_snip import IterSnip
-from slimprune.saliency.problem import Problem
 from slimprune.saliency.registry import register
 
 
@@ -29,11 +24,4 @@ class Force(IterSnip):
 
     called = "force"
     may_return = True
-
-    def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Saliency [width] of every group; `UsageError` for other gates than consumers, or without a target."""
-        if problem.gate != "consumer":
-            raise UsageError(
-                f"criterion force lets channels come back, which needs gate consumer, got gate {problem.gate}"
-            )
-        return super().score(problem)
+    gates = ("consumer",)

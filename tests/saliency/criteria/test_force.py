@@ -1,11 +1,9 @@
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from slimprune.errors import UsageError
 from slimprune.saliency import Target, channel_target
 from slimprune.saliency.criteria.force import Force
 from slimprune.saliency.criteria.three_sp import ThreeSP
@@ -62,10 +60,3 @@ def test_a_removed_channel_may_come_back():
 def test_every_round_has_a_batch_of_its_own():
     assert Force().rounds == Force().batches_per_draw == 60
     assert Force(7).batches_per_draw == 7
-
-
-@pytest.mark.parametrize("gate", ["norm", "producer"])
-def test_gates_through_which_nothing_comes_back_are_refused(gate):
-    _, _, problem = residual_problem(2, channel_target(0.5))
-    with pytest.raises(UsageError, match=f"needs gate consumer, got gate {gate}"):
-        Force(2).score(replace(problem, gate=gate))
