@@ -48,7 +48,7 @@ BAD_INPUT = [
     ("{base} --data digts", 2, "expected a data set (digits, cifar10, "),
     ("{base} --criterion snap", 2, "expected a criterion (3sp, "),
     ("{base} --criterion force --gate norm", 2, "expected a gate for force (consumer), got 'norm'"),
-    ("{base} --rule fair", 2, "expected a rule (global, compute-aware, tempered, uniform, erk, profile:"),
+    ("{base} --rule fair", 2, "expected a rule (global, compute-aware, tempered, early, uniform, erk, profile:"),
     ("{base} --rule fair", 2, "), got 'fair'"),
     ("{base} --rule profile:score=1", 2, "), got 'profile:score=1'"),
     ("{base} --rule profile:score=0,reuse=9", 2, "expected exponents of a profile in [0, 4], got 9"),

@@ -21,6 +21,8 @@ from slimprune.saliency import Scores
 
 Priorities = NDArray[np.float64]
 TEMPER = 0.25
+EARLINESS = 0.15
+"""Between uniform widths and the steep profiles that leave late layers next to nothing; measured in README, "Rules"."""
 STEEPEST = 4.0
 """The largest exponent of a profile; beyond it one group would get everything long before the others."""
 
@@ -101,6 +103,12 @@ RULES: Mapping[str, Rule] = {
             "widths in proportion to dense width * (mean score) ** 1/4",
             True,
             partial(_profiled, score=TEMPER, reuse=0.0),
+        ),
+        Rule(
+            "early",
+            "widths in proportion to dense width * (uses of a weight) ** 0.15; needs no scores",
+            False,
+            partial(_profiled, score=0.0, reuse=EARLINESS),
         ),
         Rule(
             "uniform",

@@ -111,8 +111,13 @@ def test_erdos_renyi_kernel_widths():
     assert plan.widths == {"0": 2, "3": 1, "5": 3}
 
 
-def test_profiles_without_exponents_are_uniform_and_those_of_scores_tempered():
-    for name, same in (("profile:score=0,reuse=0", "uniform"), ("profile:score=0.25,reuse=0", "tempered")):
+def test_rules_with_a_name_of_their_own_are_profiles():
+    named = {
+        "profile:score=0,reuse=0": "uniform",
+        "profile:score=0.25,reuse=0": "tempered",
+        "profile:score=0,reuse=0.15": "early",
+    }
+    for name, same in named.items():
         for rank, expected in zip(priorities(name), priorities(same), strict=True):
             assert rank.tolist() == expected.tolist()
         assert find_rule(name).needs_scores == find_rule(same).needs_scores
@@ -164,7 +169,7 @@ def test_the_name_of_a_profile_finds_it_again():
 def test_unknown_rules_are_refused(name):
     with pytest.raises(UsageError) as caught:
         find_rule(name)
-    known = "global, compute-aware, tempered, uniform, erk, profile:score=X,reuse=Y"
+    known = "global, compute-aware, tempered, early, uniform, erk, profile:score=X,reuse=Y"
     assert str(caught.value).startswith(f"expected a rule ({known}")
     assert str(caught.value).endswith(f"), got {name!r}")
 
