@@ -149,17 +149,15 @@ def compare_speed(
             where = engine.place(place.device, place.threads)
             try:
                 if engine.runs_onnx and subjects[0].onnx is None:
-                    files = [Path(folder, f"{position}.onnx") for position in range(len(networks))]
-                    subjects = [exported(one, example, file) for one, file in zip(networks, files, strict=True)]
+                    subjects = [exported(one, example, Path(folder, f"{i}.onnx")) for i, one in enumerate(networks)]
                 timing, measured = _compared(engine, subjects, noise(batch, shape), where, settings.sampling, listener)
             except UnsupportedModelError as error:
                 if settings.engines or ((engine, batch) == comparisons[-1] and not rows):
                     raise
-                listener(
-                    f"{engine.name} {batch}", settings.sampling.pairs, settings.sampling.pairs, f"left out: {error}"
-                )
-                continue
-            rows.append(timing_row(engine, batch, where, timing, measured, macs))
+                pairs = settings.sampling.pairs
+                listener(f"{engine.name} {batch}", pairs, pairs, f"left out: {error}")
+            else:
+                rows.append(timing_row(engine, batch, where, timing, measured, macs))
     return rows
 
 

@@ -23,13 +23,12 @@ def count_batches(batches: Batches) -> int:
     """
     if isinstance(batches, Iterator):
         raise UsageError(f"expected batches that can be gone through every epoch, got a {type(batches).__name__}")
-    # Some loaders draw from torch's generator when a pass starts; the caller's must not move.
+    # Some loaders draw from torch's generator when a pass starts; the caller's must not move. Some have a
+    # `__len__` that raises, as has a DataLoader over an iterable data set.
     with torch.random.fork_rng(devices=[]):
         try:
             count = len(batches)  # type: ignore[arg-type]
-        except (
-            TypeError
-        ):  # what a DataLoader over an iterable data set raises as well, which has a `__len__` all the same
+        except TypeError:
             count = sum(1 for _ in batches)
     if count == 0:
         raise DataError("expected at least one training batch, got none")
