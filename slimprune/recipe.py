@@ -207,6 +207,9 @@ DEFAULT_RULES: Mapping[str, str] = {
     VGG-19, 95 % of MACs         41.01      57.93                   59.47
     ResNet-20, 80 % of params    63.49      63.45                   63.14
     ResNet-20, 80 % of MACs      33.75      53.19         54.86     56.84   (another recipe than the rows above)
+
+At equal MACs and in longer trainings `early` differs from uniform by +0.8 points on VGG-19, +1.2 on U-Net and -1.7 on
+ResNet-20: better on some networks, not on all, so uniform stays the default.
 """
 
 
