@@ -208,7 +208,7 @@ DEFAULT_RULES: Mapping[str, str] = {
     ResNet-20, 80 % of params    63.49      63.45                   63.14
     ResNet-20, 80 % of MACs      33.75      53.19         54.86     56.84   (another recipe than the rows above)
 
-At equal MACs and in longer trainings `early` differs from uniform by +0.8 points on VGG-19, +1.2 on U-Net and -1.7 on
+At equal MACs and in longer trainings `early` differs from uniform by +0.9 points on VGG-19, +1.2 on U-Net and -1.7 on
 ResNet-20: better on some networks, not on all, so uniform stays the default.
 """
 
