@@ -127,14 +127,15 @@ class Workshop:
 
     def sketch(self, cell: Cell, listener: Listener) -> Sketch:
         """The plan of a cell, taken from its folder where an interrupted run left it there."""
-        if start_key(cell) in self._failures:
-            return Sketch(refused=f"the dense network's {self._failures[start_key(cell)]}")
+        key = start_key(cell)
+        if key in self._failures:
+            return Sketch(refused=f"the dense network's {self._failures[key]}")
         if cell.kind == "dense":
             return Sketch()
         recipe, folder = cell.recipe, self._folder(cell)
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            analysis, start = self._analysis(recipe), self._starts[start_key(cell)]
+            analysis, start = self._analysis(recipe), self._starts[key]
             return Sketch(chosen(recipe, analysis, start, listener, folder=folder, scorer=self._scored))
         except SlimpruneError as error:
             return Sketch(refused=_failure_of_one(error))

@@ -90,13 +90,14 @@ class _Run:
 
     def records(self, cells: Sequence[Cell]) -> list[Record]:
         """The records of some cells; those that have none yet are run, equal recipes once."""
-        done = [cell for cell in cells if self._file(cell).exists()]
-        for cell in done:
-            self._read(cell)
-        pending = {cell.recipe.hash: cell for cell in cells if cell not in done}
-        self.tally.add(sum(cell.recipe.hash not in pending for cell in cells))
-        self._run(list(pending.values()), Counter(cell.recipe.hash for cell in cells))
-        return [self._read(cell) | _place(cell) for cell in cells]
+        places = Counter(cell.recipe.hash for cell in cells)
+        different = {cell.recipe.hash: cell for cell in cells}
+        known = {key: self._read(cell) for key, cell in different.items() if self._file(cell).exists()}
+        pending = {key: cell for key, cell in different.items() if key not in known}
+        self.tally.add(sum(places[key] for key in known))
+        self._run(list(pending.values()), places)
+        known |= {key: self._read(cell) for key, cell in pending.items()}
+        return [known[cell.recipe.hash] | _place(cell) for cell in cells]
 
     def _run(self, cells: Sequence[Cell], places: Mapping[str, int]) -> None:
         """Trains what cells start from side by side, makes their plans one by one, trains them side by side."""
