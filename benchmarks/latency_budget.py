@@ -73,7 +73,7 @@ class Case:
         self.example = torch.zeros(2, *shape)
         self.groups = slimprune.find_groups(self.model, self.example)
         self.costs = slimprune.CostModel.of(self.model, self.groups, self.example)
-        self.deployment = slimprune.Deployment.of(options.engine, batch, options.threads)
+        self.deployment = slimprune.Runtime.of(options.engine, batch, options.threads)
         self.clocks = {}
 
     def owns(self, row: dict) -> bool:
@@ -126,7 +126,7 @@ class Case:
         key = None if widths is None else tuple(widths.items())
         if key not in self.clocks:
             reference = self.model if widths is None else self.slim(widths)
-            self.clocks[key] = slimprune.NetworkClock(self.deployment, reference, self.example)
+            self.clocks[key] = slimprune.NetworkTimer(self.deployment, reference, self.example)
         return self.clocks[key]
 
     def slim(self, widths: dict):

@@ -1,25 +1,27 @@
 """Slim vision models: prune channels before training by meta-gradients, prove the surgery, train, export."""
 
-from slimprune.benching import bench
 from slimprune.budget import Budget, CostModel, LatencyModel, Plan, allocate
 from slimprune.comparison import compare
 from slimprune.data import TensorData
 from slimprune.data import load as load_data
-from slimprune.deployment import Deployment, NetworkClock
 from slimprune.errors import SlimpruneError
 from slimprune.export import export_onnx, verify_onnx
 from slimprune.graph import ChannelGroup, find_groups
-from slimprune.inspecting import inspect
-from slimprune.latency import latency_model
-from slimprune.measure import PeakMemory, Sampling, count_macs, device_name
+from slimprune.measure import PeakMemory, count_macs, device_name, versions
 from slimprune.models import InputSpec, build
-from slimprune.pipeline import compress
+from slimprune.pipeline.bench import bench
+from slimprune.pipeline.compress import compress
+from slimprune.pipeline.inspect import inspect
+from slimprune.pipeline.latency import latency_model
 from slimprune.recipe import Recipe
-from slimprune.report import Inspection, Report
+from slimprune.report import Inspection
+from slimprune.results import Report
 from slimprune.saliency import Problem, Scores, score
 from slimprune.saliency.criteria.prospr import ProsPr
-from slimprune.speed import BenchSettings, compare_speed
-from slimprune.surgery import Origin, SlimModel, load, prove, save, slim, versions
+from slimprune.surgery import Origin, SlimModel, load, prove, save, slim
+from slimprune.timing import Sampling
+from slimprune.timing.compare import BenchSettings, compare_speed
+from slimprune.timing.deployment import NetworkTimer, Runtime
 from slimprune.training import Metric, TrainSettings, evaluate, mean_iou, top1, train
 
 __all__ = [
@@ -27,12 +29,11 @@ __all__ = [
     "Budget",
     "ChannelGroup",
     "CostModel",
-    "Deployment",
     "InputSpec",
     "Inspection",
     "LatencyModel",
     "Metric",
-    "NetworkClock",
+    "NetworkTimer",
     "Origin",
     "PeakMemory",
     "Plan",
@@ -40,6 +41,7 @@ __all__ = [
     "ProsPr",
     "Recipe",
     "Report",
+    "Runtime",
     "Sampling",
     "Scores",
     "SlimModel",

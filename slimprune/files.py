@@ -1,13 +1,15 @@
 """Files that are there either as they were or as a whole, whatever happens while they are written."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from slimprune.errors import UsageError
+
 
 @contextmanager
-def whole(file: Path) -> Iterator[Path]:
+def atomic_write(file: Path) -> Iterator[Path]:
     """Yields a hidden path beside `file` to write to; it takes the file's place at the end, or goes if that fails.
 
     Raises:
@@ -23,11 +25,47 @@ def whole(file: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def write_whole(file: Path, content: str | bytes) -> None:
+def write_atomically(file: Path, content: str | bytes) -> None:
     """Writes a file as a whole; text as UTF-8.
 
     Raises:
         OSError: it cannot be written.
     """
-    with whole(file) as partial:
+    with atomic_write(file) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def check_writable(files: Iterable[Path]) -> None:
+    """Refuses files that cannot be written, before any time is spent on what is to stand in them.
+
+    Raises:
+        UsageError: one of them is a folder, or its nearest folder cannot be written to.
+    """
+    for file in files:
+        if file.is_dir():
+            raise UsageError(f"expected to write a file, got the folder {file}")
+        nearest = next(parent for parent in (file.parent, *file.parent.parents) if parent.exists())
+        if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+            raise UsageError(f"cannot write {file}: {nearest} is no folder that can be written to")
+
+
+def write_files(texts: Mapping[Path, str]) -> None:
+    """Writes files, each as a whole, and makes their folders.
+
+    Raises:
+        UsageError: one of them cannot be written.
+    """
+    for file, text in texts.items():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, text)
+        except OSError as error:
+            raise UsageError(f"cannot write {file}: {error.strerror}") from error
+
+
+VARIABLE = "SLIMPRUNE_CACHE"
+
+
+def cache_folder() -> Path:
+    """The folder that the environment variable SLIMPRUNE_CACHE names, ~/.cache/slimprune without it."""
+    return Path(os.environ.get(VARIABLE) or "~/.cache/slimprune").expanduser()

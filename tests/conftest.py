@@ -11,9 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from slimprune import cli, pipeline
-from slimprune.report import Report
-
-from .commands import Run
+from slimprune.results import Report
+from tests.commands import Run
 
 ARCHITECTURES = """
 from torch import nn

@@ -20,9 +20,8 @@ from safetensors.torch import save_file
 
 from slimprune import cli, pipeline
 from slimprune.recipe import Recipe
-
-from .commands import Run, error_line, listing
-from .conftest import Compressed
+from tests.commands import Run, error_line, listing
+from tests.conftest import Compressed
 
 
 def process(*arguments: object, **keywords: Any) -> subprocess.Popen[str]:

@@ -12,9 +12,8 @@ from onnx import numpy_helper
 from safetensors.torch import save_file
 
 from slimprune import pipeline
-
-from .commands import Run, error_line, listing
-from .conftest import Compressed, tiny_images
+from tests.commands import Run, error_line, listing
+from tests.conftest import Compressed, tiny_images
 
 
 def make_bad_things(folder: Path) -> None:

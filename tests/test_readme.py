@@ -47,8 +47,8 @@ def test_the_commands_are_understood(command, monkeypatch):
     for story in ("compress", "plan", "export", "verify"):
         monkeypatch.setattr(cli.pipeline, story, lambda *args, _story=story, **options: called.append(_story))
     monkeypatch.setattr(cli.comparison, "compare", lambda *args, **options: called.append("compare"))
-    monkeypatch.setattr(cli.inspecting, "inspect_named", lambda *args, **options: called.append("inspect"))
-    monkeypatch.setattr(cli.benching, "bench", lambda *args, **options: called.append("bench"))
+    monkeypatch.setattr(cli.pipeline, "inspect_named", lambda *args, **options: called.append("inspect"))
+    monkeypatch.setattr(cli.pipeline, "bench", lambda *args, **options: called.append("bench"))
     for shown in ("_show", "_show_check", "_show_comparison", "_show_bench", "_show_inspection"):
         monkeypatch.setattr(cli, shown, lambda *_: None, raising=False)
     monkeypatch.chdir(ROOT)

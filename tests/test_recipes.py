@@ -7,8 +7,8 @@ import pytest
 
 import slimprune
 from slimprune.comparison.grid import make_grid
+from slimprune.pipeline.stages import check_names
 from slimprune.recipe import make_recipe, names_segmentation, read_recipe
-from slimprune.steps import check_names
 
 FILES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 GRIDS = [file for file in FILES if "budgets" in read_recipe(file)]

@@ -70,7 +70,7 @@ def allocate(
         if scores is not None and len(scores.by_group.get(group.id, ())) != group.width:
             raise UsageError(f"expected scores of these groups, got none for the {group.width} channels of {group.id}")
     limits = _Limits.of(groups, floor, round_to)
-    grants = _grants(channel_priorities(chosen, groups, costs, scores), limits.low)
+    grants = _allocation_order(channel_priorities(chosen, groups, costs, scores), limits.low)
     dense = costs.dense
 
     def fits(widths: Integers) -> bool:
@@ -90,7 +90,7 @@ def allocate(
     return Plan(tuple(groups), kept, budget, rule, dense, costs.cost(final))
 
 
-def target(
+def schedule_target(
     groups: Sequence[ChannelGroup],
     budget: Budget,
     costs: Costs,
@@ -175,7 +175,7 @@ class _Limits:
         return np.clip(nearest, least, most)
 
 
-def _grants(ranks: Sequence[Priorities], low: Integers) -> Integers:
+def _allocation_order(ranks: Sequence[Priorities], low: Integers) -> Integers:
     """Group index of every channel above the floor, in the order in which they are granted."""
     above = [rank[least:] for rank, least in zip(ranks, low, strict=True)]
     owners = np.repeat(np.arange(len(above)), [len(rank) for rank in above])

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from slimprune.calling import ForwardFn, bound
 from slimprune.errors import UsageError
+from slimprune.forward import ForwardFn, bind_forward
 from slimprune.graph import ChannelGroup, Example, first_samples, named_tensors, unfused_attention
 
 Integers = NDArray[np.int64]
@@ -62,7 +62,7 @@ class Costs(Protocol):
         """Cost of the dense model."""
 
     @property
-    def at_stake(self) -> list[Cost]:
+    def marginal_costs(self) -> list[Cost]:
         """What the dense model loses with one channel of each group."""
 
     @property
@@ -114,7 +114,7 @@ class CostModel:
             example: one input batch.
             forward_fn: (model, batch) -> outputs, as for `find_groups`.
         """
-        model, example = bound(model, example, forward_fn)
+        model, example = bind_forward(model, example, forward_fn)
         parameters = dict(model.named_parameters())
         row_of = {name: row for row, name in enumerate(parameters)}
         touched: list[list[int]] = [[] for _ in parameters]
@@ -149,7 +149,7 @@ class CostModel:
         return self.cost(self.widths)
 
     @cached_property
-    def at_stake(self) -> list[Cost]:
+    def marginal_costs(self) -> list[Cost]:
         """What the dense model loses with one channel of each group, in the group's own layers and its consumers."""
         return [self.saved(one) for one in np.eye(len(self.widths), dtype=np.int64)]
 

@@ -82,9 +82,9 @@ class LatencyModel:
         return replace(self, factor=1.0).cost(self.costs.widths)
 
     @property
-    def at_stake(self) -> list[Cost]:
+    def marginal_costs(self) -> list[Cost]:
         """As of the counted quantities: a single channel less is no time that could be told."""
-        return self.costs.at_stake
+        return self.costs.marginal_costs
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from slimprune.budget.cost import QUANTITIES, Cost
-from slimprune.budget.timing import Timing
+from slimprune.budget.latency_record import LatencyRecord
 from slimprune.errors import UsageError
 from slimprune.graph import ChannelGroup
 
@@ -88,7 +88,7 @@ class Plan:
     rule: str
     dense: Cost
     slim: Cost
-    timing: Timing | None = None
+    timing: LatencyRecord | None = None
 
     @property
     def achieved(self) -> float:
@@ -124,7 +124,7 @@ class Plan:
             rule=plain["rule"],
             dense=Cost(**plain["dense"]),
             slim=Cost(**plain["slim"]),
-            timing=Timing.from_json(plain["timing"]) if plain.get("timing") else None,
+            timing=LatencyRecord.from_json(plain["timing"]) if plain.get("timing") else None,
         )
 
 

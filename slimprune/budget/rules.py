@@ -28,7 +28,7 @@ STEEPEST = 4.0
 
 
 @dataclass(frozen=True, eq=False)
-class Stake:
+class GroupCost:
     """What a rule knows of one group.
 
     Attributes:
@@ -50,7 +50,7 @@ class Stake:
 
     @property
     def reuse(self) -> float:
-        """How often a weight at stake is applied for one sample: high where feature maps are large."""
+        """How often a weight at cost is applied for one sample: high where feature maps are large."""
         return self.macs / max(1.0, self.params)
 
 
@@ -61,26 +61,26 @@ class Rule:
     name: str
     description: str
     needs_scores: bool
-    priorities: Callable[[Stake], Priorities]
+    priorities: Callable[[GroupCost], Priorities]
 
 
-def _ranked(stake: Stake) -> Priorities:
-    return np.sort(stake.scores)[::-1]
+def _ranked(cost: GroupCost) -> Priorities:
+    return np.sort(cost.scores)[::-1]
 
 
-def _compute_aware(stake: Stake) -> Priorities:
-    return _ranked(stake) / max(1.0, stake.macs)
+def _compute_aware(cost: GroupCost) -> Priorities:
+    return _ranked(cost) / max(1.0, cost.macs)
 
 
-def _profiled(stake: Stake, score: float, reuse: float) -> Priorities:
-    return _proportional(stake.width, float(stake.scores.mean()) ** score * stake.reuse**reuse)
+def _profiled(cost: GroupCost, score: float, reuse: float) -> Priorities:
+    return _proportional(cost.width, float(cost.scores.mean()) ** score * cost.reuse**reuse)
 
 
-def _erdos_renyi(stake: Stake) -> Priorities:
+def _erdos_renyi(cost: GroupCost) -> Priorities:
     """The density of weights taken as the share of channels; the weights' own density is then about its square."""
-    extents = sum(sum(shape) for shape in stake.producers)
-    weights = sum(math.prod(shape) for shape in stake.producers)
-    return _proportional(stake.width, extents / max(1, weights))
+    extents = sum(sum(shape) for shape in cost.producers)
+    weights = sum(math.prod(shape) for shape in cost.producers)
+    return _proportional(cost.width, extents / max(1, weights))
 
 
 def _proportional(width: int, factor: float) -> Priorities:
@@ -163,19 +163,19 @@ def channel_priorities(
 ) -> list[Priorities]:
     """Priorities of the channels of every group, protected groups empty."""
     return [
-        rule.priorities(stake) if group.protected_reason is None else np.empty(0)
-        for group, stake in zip(groups, stakes(groups, costs, scores), strict=True)
+        rule.priorities(cost) if group.protected_reason is None else np.empty(0)
+        for group, cost in zip(groups, group_costs(groups, costs, scores), strict=True)
     ]
 
 
-def stakes(groups: Sequence[ChannelGroup], costs: Costs, scores: Scores | None) -> list[Stake]:
+def group_costs(groups: Sequence[ChannelGroup], costs: Costs, scores: Scores | None) -> list[GroupCost]:
     """What the rules see of every group."""
     found = []
-    for group, saved in zip(groups, costs.at_stake, strict=True):
+    for group, saved in zip(groups, costs.marginal_costs, strict=True):
         values = None if scores is None else scores.by_group.get(group.id)
         shapes = [costs.shapes.get(slot.name, ()) for slot in group.slots_of("producer", "depthwise")]
         found.append(
-            Stake(
+            GroupCost(
                 scores=np.ones(group.width) if values is None else values.numpy(),
                 params=saved.params,
                 macs=saved.macs,

@@ -15,23 +15,18 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from slimprune import benching, comparison, inspecting, pipeline, speed
+from slimprune import comparison, pipeline
+from slimprune.cli.choices import available
 from slimprune.cli.flags import takes_fields, takes_recipe
 from slimprune.cli.progress import listening
 from slimprune.errors import SlimpruneError, UsageError
+from slimprune.export import OnnxCheck
+from slimprune.pipeline.bench import DENSE
+from slimprune.pipeline.inspect import Form
 from slimprune.recipe import make_recipe, read_recipe
-from slimprune.report import (
-    Inspection,
-    OnnxCheck,
-    Report,
-    check_to_json,
-    comparison_page,
-    inspection_page,
-    latency_page,
-    named_lines,
-    page,
-    verification,
-)
+from slimprune.report import Inspection, comparison_page, inspection_page, latency_page, named_lines, page, verification
+from slimprune.results import Report, check_to_json
+from slimprune.timing import BenchSettings
 
 
 class InterruptedRunError(SlimpruneError):
@@ -173,13 +168,13 @@ def inspect_model(
 ) -> None:
     """Show which channels go together, what is at stake and what has to stay; nothing is scored or trained."""
     on_stdout = as_json == Path("-")
-    wanted: dict[inspecting.Form, Path | None] = {"json": None if on_stdout else as_json, "html": html, "svg": svg}
+    wanted: dict[Form, Path | None] = {"json": None if on_stdout else as_json, "html": html, "svg": svg}
     files = {form: file for form, file in wanted.items() if file is not None}
     merged = _merged(config, settings)
     make_recipe(merged)  # before they become keyword arguments, so that an unknown one is named by the recipe
     options: dict[str, Any] = {"shape": shape, "classes": classes, "files": files, **merged}
     with _own_stdout(), listening(quiet) as listener:
-        inspection = inspecting.inspect_named(listener=listener, **options)
+        inspection = pipeline.inspect_named(listener=listener, **options)
     _show_inspection(inspection, files.values(), on_stdout, quiet)
 
 
@@ -238,7 +233,7 @@ def bench(
     bundle: BundleFolder,
     against: Annotated[
         str, typer.Option("--against", help="dense, or the folder of another bundle", metavar="NAME")
-    ] = benching.DENSE,
+    ] = DENSE,
     engine: Annotated[
         list[str] | None,
         typer.Option("--engine", help="see slimprune list engines (default: all of them)", metavar="NAME"),
@@ -258,10 +253,10 @@ def bench(
     debug: Debug = False,
 ) -> None:
     """Time a bundle's network against the dense one, or another bundle's, in interleaved pairs."""
-    settings = speed.BenchSettings.parsed(engine or (), batch, threads, device, pairs=samples, seconds=seconds)
+    settings = BenchSettings.parsed(engine or (), batch, threads, device, pairs=samples, seconds=seconds)
     options: dict[str, Any] = {"against": against, "trust_code": trust_code, "out": out, "report": report}
     with _own_stdout(), listening(quiet) as listener:
-        document = benching.bench(bundle, settings, listener=listener, **options)
+        document = pipeline.bench(bundle, settings, listener=listener, **options)
     _show_bench(document, as_json, quiet)
 
 
@@ -272,7 +267,7 @@ def list_choices(
     debug: Debug = False,
 ) -> None:
     """List what can be chosen: archs, data, criteria, rules or engines."""
-    rows = pipeline.available(kind)
+    rows = available(kind)
     if as_json:
         print(json.dumps([{"name": name, "description": description} for name, description in rows]))
     else:

@@ -18,28 +18,27 @@ from torch import nn
 from slimprune.budget import Cost
 from slimprune.comparison.grid import TRAINING, Cell
 from slimprune.errors import BudgetError, SlimpruneError, UnsupportedModelError
-from slimprune.prospect import Choice, chosen
-from slimprune.recipe import Recipe
-from slimprune.report import Saliency
-from slimprune.saliency import Narrowing, Scores, make_criterion
-from slimprune.steps import (
+from slimprune.measure import environment
+from slimprune.pipeline.plan import PlannedPruning, choose_plan
+from slimprune.pipeline.stages import (
     Analysis,
-    Listener,
     Start,
-    analysed,
+    analyse,
     check_budget,
-    environment,
-    ignore,
-    initialised,
-    measured,
-    proven,
-    scored,
-    started,
-    trained_by,
+    initialise_slim,
+    measure_network,
+    run_training,
+    score_channels,
+    slim_and_prove,
+    starting_networks,
     training_settings,
 )
+from slimprune.pipeline.workload import Workload, named_workload, seeded
+from slimprune.progress import Listener, ignore
+from slimprune.recipe import Recipe
+from slimprune.results import Saliency
+from slimprune.saliency import IterativePruning, Scores, make_criterion
 from slimprune.training import TrainResult
-from slimprune.workload import Workload, named_workload, seeded
 
 Record = dict[str, Any]
 
@@ -49,7 +48,7 @@ _OF_BUDGET = ("ratio", "of", "also", "rule", "floor", "round_to")
 
 
 @dataclass(frozen=True)
-class Sketch:
+class PlannedCell:
     """What a cell is to train.
 
     Attributes:
@@ -57,12 +56,12 @@ class Sketch:
         refused: why there is nothing to train.
     """
 
-    choice: Choice | None = None
+    choice: PlannedPruning | None = None
     refused: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Workshop:
+class RunCache:
     """What cells share, each made once: workloads, analyses, dense trainings and scores.
 
     `train_dense` and `train` may be called by several threads at once, for cells that `refusal` has seen: each works on
@@ -121,26 +120,26 @@ class Workshop:
             return
         store = self.unfinished / f"dense-{key}-{self.named_files(recipe)[:8]}" / "train dense"
         try:
-            self._starts[key] = started(recipe, _own(self._work(recipe)), store, listener)
+            self._starts[key] = starting_networks(recipe, _own(self._work(recipe)), store, listener)
         except SlimpruneError as error:
             self._failures[key] = _failure_of_one(error)
 
-    def sketch(self, cell: Cell, listener: Listener) -> Sketch:
+    def sketch(self, cell: Cell, listener: Listener) -> PlannedCell:
         """The plan of a cell, taken from its folder where an interrupted run left it there."""
         key = start_key(cell)
         if key in self._failures:
-            return Sketch(refused=f"the dense network's {self._failures[key]}")
+            return PlannedCell(refused=f"the dense network's {self._failures[key]}")
         if cell.kind == "dense":
-            return Sketch()
+            return PlannedCell()
         recipe, folder = cell.recipe, self._folder(cell)
         folder.mkdir(parents=True, exist_ok=True)
         try:
             analysis, start = self._analysis(recipe), self._starts[key]
-            return Sketch(chosen(recipe, analysis, start, listener, folder=folder, scorer=self._scored))
+            return PlannedCell(choose_plan(recipe, analysis, start, listener, folder=folder, scorer=self._scored))
         except SlimpruneError as error:
-            return Sketch(refused=_failure_of_one(error))
+            return PlannedCell(refused=_failure_of_one(error))
 
-    def train(self, cell: Cell, sketch: Sketch, listener: Listener) -> Record:
+    def train(self, cell: Cell, sketch: PlannedCell, listener: Listener) -> Record:
         """The record of a cell: its network made, proven, trained and tested."""
         work = _own(self._work(cell.recipe))
         named = {**_named(cell), "named_files": self.named_files(cell.recipe)}
@@ -153,12 +152,12 @@ class Workshop:
         recipe, plan, saliency, search = cell.recipe, sketch.choice.plan, sketch.choice.saliency, sketch.choice.search
         # Tracing and proofs patch what all threads share; training does not.
         with self._surgery:
-            slimmed = proven(replace(self._analysis(recipe), work=work), start.inherited, plan)
-            cost = measured(slimmed.module, work.example, plan.slim.channels).cost
-            slimmed = initialised(recipe, work.model, slimmed)
+            slimmed = slim_and_prove(replace(self._analysis(recipe), work=work), start.inherited, plan)
+            cost = measure_network(slimmed.module, work.example, plan.slim.channels).cost
+            slimmed = initialise_slim(recipe, work.model, slimmed)
         store = self._folder(cell) / "train"
         try:
-            result = trained_by(training_settings(recipe, work), work, slimmed.module, store, listener)
+            result = run_training(training_settings(recipe, work), work, slimmed.module, store, listener)
         except SlimpruneError as error:
             return {**without_result, "refused": _failure_of_one(error)}
         before = 0 if start.dense_training is None else start.dense_training.epochs
@@ -185,7 +184,7 @@ class Workshop:
     def _analysis(self, recipe: Recipe) -> Analysis:
         key = _key(recipe, (*_MODEL, "protect"))
         if key not in self._analyses:
-            self._analyses[key] = analysed(recipe, self._work(recipe), ignore)
+            self._analyses[key] = analyse(recipe, self._work(recipe), ignore)
         return self._analyses[key]
 
     def _scored(
@@ -193,12 +192,12 @@ class Workshop:
     ) -> tuple[Scores, Saliency]:
         key = score_key(recipe)
         if key not in self._scores:
-            self._scores[key] = scored(recipe, analysis, network, listener)
+            self._scores[key] = score_channels(recipe, analysis, network, listener)
         return self._scores[key]
 
     def _dense_record(self, cell: Cell, work: Workload, result: TrainResult) -> Record:
         with self._surgery:
-            cost = measured(work.model, work.example, self._analysis(cell.recipe).costs.dense.channels).cost
+            cost = measure_network(work.model, work.example, self._analysis(cell.recipe).costs.dense.channels).cost
         kept = {"channels": 1.0, "params": 1.0, "macs": 1.0}
         shape = {"rule": None, "widths": None, "kept": kept, "scoring": None, "epochs": result.epochs}
         return {**_outcome(result, cost, work), **shape}
@@ -219,12 +218,12 @@ def start_key(cell: Cell) -> str:
 def score_key(recipe: Recipe) -> str:
     """What the scores of a recipe depend on; the budget only where the criterion narrows the network towards it."""
     criterion = make_criterion(recipe.criterion, **recipe.criterion_options())
-    free = _AFTER_SCORES if isinstance(criterion, Narrowing) else (*_AFTER_SCORES, *_OF_BUDGET)
+    free = _AFTER_SCORES if isinstance(criterion, IterativePruning) else (*_AFTER_SCORES, *_OF_BUDGET)
     return recipe.model_copy(update={name: Recipe.model_fields[name].default for name in free}).hash
 
 
 @contextmanager
-def own_stream(device: str) -> Iterator[None]:
+def private_stream(device: str) -> Iterator[None]:
     """On CUDA a stream for this thread alone, so that several networks train side by side."""
     if torch.device(device).type != "cuda":
         yield

@@ -12,14 +12,15 @@ from typing import Any
 
 import torch
 
-from slimprune.comparison.cells import Record, Sketch, Workshop, own_stream, start_key
+from slimprune.comparison.cells import PlannedCell, Record, RunCache, private_stream, start_key
 from slimprune.comparison.grid import TWINS, UNIFORMS, Cell, Grid, make_grid
 from slimprune.errors import UsageError
-from slimprune.files import write_whole
-from slimprune.outputs import growing_folder
+from slimprune.files import write_atomically
+from slimprune.pipeline.stages import check_names, needs_scores
+from slimprune.pipeline.staging import resumable_folder
+from slimprune.progress import Listener, ignore
 from slimprune.recipe import read_recipe
 from slimprune.report import best_row, comparison_document, comparison_html, comparison_markdown, draw_comparison
-from slimprune.steps import Listener, check_names, ignore, needs_scores
 from slimprune.training import choose_device
 
 Job = Callable[[], None]
@@ -54,9 +55,9 @@ def compare(
             check_names(cell.recipe)
     if jobs < 1:
         raise UsageError(f"expected jobs of at least 1, got {jobs}")
-    with growing_folder(out) as unfinished, torch.random.fork_rng(devices=[]):
-        tally = _Tally(listener, _count(grid))
-        run = _Run(out / "cells", Workshop(unfinished, _device(grid)), jobs, tally)
+    with resumable_folder(out) as unfinished, torch.random.fork_rng(devices=[]):
+        tally = CellProgress(listener, _count(grid))
+        run = _Run(out / "cells", RunCache(unfinished, _device(grid)), jobs, tally)
         records, document = run.records(grid.dense_cells()), {}
         for budget in grid.budgets:
             records += _table(grid, budget, run)
@@ -83,9 +84,9 @@ class _Run:
     """One run over a grid."""
 
     folder: Path
-    workshop: Workshop
+    workshop: RunCache
     jobs: int
-    tally: "_Tally"
+    tally: "CellProgress"
     stop: Event = field(default_factory=Event)
 
     def records(self, cells: Sequence[Cell]) -> list[Record]:
@@ -112,7 +113,7 @@ class _Run:
         starts = {start_key(cell): cell for cell in possible}
         self._side_by_side([partial(self._start, cell) for cell in starts.values()])
         sketches = [
-            self.workshop.sketch(cell, self._listener(cell)) if refusal is None else Sketch(refused=refusal)
+            self.workshop.sketch(cell, self._listener(cell)) if refusal is None else PlannedCell(refused=refusal)
             for cell, refusal in zip(cells, refusals, strict=True)
         ]
         ready = zip(cells, sketches, strict=True)
@@ -121,10 +122,10 @@ class _Run:
     def _start(self, cell: Cell) -> None:
         self.workshop.train_dense(cell, self._listener(cell))
 
-    def _finish(self, cell: Cell, sketch: Sketch, places: int) -> None:
+    def _finish(self, cell: Cell, sketch: PlannedCell, places: int) -> None:
         record = self.workshop.train(cell, sketch, self._listener(cell))
         self.folder.mkdir(exist_ok=True)
-        write_whole(self._file(cell), json.dumps(record, indent=1) + "\n")
+        write_atomically(self._file(cell), json.dumps(record, indent=1) + "\n")
         self.workshop.clear(cell)
         result = record.get("refused") or f"{record['metric']} {100 * record['final']:.2f} %"
         self.tally.add(places, f"{cell.title}: {result}")
@@ -146,7 +147,7 @@ class _Run:
                 raise
 
     def _on_stream(self, job: Job) -> None:
-        with own_stream(self.workshop.device):
+        with private_stream(self.workshop.device):
             job()
 
     def _listener(self, cell: Cell) -> Listener:
@@ -181,7 +182,7 @@ class _StoppedError(Exception):
 
 
 @dataclass(eq=False)
-class _Tally:
+class CellProgress:
     """How many cells are done, and who wants to know."""
 
     listener: Listener
@@ -233,8 +234,8 @@ def _publish(document: Mapping[str, Any], out: Path, *, draw: bool) -> None:
     """Writes the tables, and at the end the pictures and the page, unless they are there and nothing has changed."""
     text, file = json.dumps(document, indent=1) + "\n", out / "compare.json"
     same = file.exists() and file.read_text() == text
-    write_whole(out / "compare.md", comparison_markdown(document))
-    write_whole(file, text)
+    write_atomically(out / "compare.md", comparison_markdown(document))
+    write_atomically(file, text)
     if draw and not (same and all((out / f"compare.{suffix}").exists() for suffix in ("svg", "png", "html"))):
         draw_comparison(document, out / "compare")
-        write_whole(out / "compare.html", comparison_html(document))
+        write_atomically(out / "compare.html", comparison_html(document))

@@ -18,10 +18,10 @@ from torchvision.datasets import CIFAR10, CIFAR100
 
 from slimprune.data.arrays import check_image_size
 from slimprune.data.augmentation import Augmentation
-from slimprune.data.cache import cache_folder
 from slimprune.data.quiet import quiet
 from slimprune.data.tensor_data import TensorData
 from slimprune.errors import DataError
+from slimprune.files import cache_folder
 
 IMAGE_SIZE = 32
 READERS: dict[str, Any] = {"cifar10": CIFAR10, "cifar100": CIFAR100}

@@ -7,13 +7,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from slimprune.data.cache import cache_folder
 from slimprune.data.decoding import choose_size
 from slimprune.data.hub_rows import MASK_THRESHOLD, Columns, RowSamples
 from slimprune.data.image_data import ImageData
 from slimprune.data.quiet import quiet
 from slimprune.data.streamed_data import STREAM_ABOVE, hold_or_stream
 from slimprune.errors import DataError
+from slimprune.files import cache_folder
 
 TEST_SPLITS = ("test", "validation")
 MOST_LABELS = 1000

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.onnx import OnnxExporterError
 
-from slimprune.calling import ForwardFn, bound
 from slimprune.errors import UnsupportedModelError, UsageError, VerificationError, kind_and_line
 from slimprune.export.onnx_file import PREFIX, SEAL, serialise, write_bytes
 from slimprune.export.runtime import open_session, outputs_of
 from slimprune.export.sizes import other_sizes, resized, size_step
+from slimprune.forward import ForwardFn, bind_forward
 
 OPSET = 18
 """The operator set that torch's exporter writes without conversion, in every version since 2.5."""
@@ -83,7 +83,7 @@ def export_onnx(
     path, metadata = Path(path), dict(metadata or {})
     if SEAL in {PREFIX + key for key in metadata}:
         raise UsageError(f"expected metadata that leaves {SEAL} free, got {SEAL.removeprefix(PREFIX)}")
-    plain = cpu_copy(bound(model, example, forward_fn)[0])
+    plain = cpu_copy(bind_forward(model, example, forward_fn)[0])
     sample = example[:1].detach().to("cpu", torch.float32)
     _check_size(plain)
     for rows in (2, 3):

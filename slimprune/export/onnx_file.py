@@ -15,7 +15,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from slimprune.errors import UsageError, VerificationError, kind_and_line
-from slimprune.files import write_whole
+from slimprune.files import write_atomically
 
 PREFIX = "slimprune."
 SEAL = PREFIX + "sha256"
@@ -44,7 +44,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         UsageError: If the path cannot be written to.
     """
     try:
-        write_whole(path, data)
+        write_atomically(path, data)
     except OSError as error:
         raise UsageError(f"expected a writable {path}, got {kind_and_line(error)}") from error
 

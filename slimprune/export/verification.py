@@ -8,12 +8,12 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from slimprune.calling import ForwardFn, bound
 from slimprune.errors import DataError, UsageError, VerificationError
 from slimprune.export.exporter import cpu_copy, opset_version
 from slimprune.export.onnx_file import read_onnx
 from slimprune.export.runtime import open_session, outputs_of
 from slimprune.export.sizes import Size, other_sizes, resized, size_step
+from slimprune.forward import ForwardFn, bind_forward
 
 _RESIZED_SAMPLES = 4
 _RESIZED_BATCHES = (1, 3)
@@ -81,7 +81,7 @@ def verify_onnx(
     proto, data = read_onnx(path)
     session = open_session(data, path)
     _check_signature(session, samples)
-    plain = cpu_copy(bound(model, samples, forward_fn)[0])
+    plain = cpu_copy(bind_forward(model, samples, forward_fn)[0])
     samples = samples.detach().to("cpu", torch.float32).contiguous()
     step = size_step(plain, samples[:1]) if _leaves_size_free(session) else None
     sizes = () if step is None else other_sizes(samples, step)

@@ -1,9 +1,9 @@
 """Model and example input to channel groups, each proven."""
 
-from slimprune.graph.dataflow import DataFlow, Node, trace_flow
 from slimprune.graph.example import FORWARD_ERRORS, Example, first_samples, inputs_of, shapes_of
 from slimprune.graph.find import find_groups
 from slimprune.graph.groups import ChannelGroup, Role, Slot, free_groups, named_tensors
+from slimprune.graph.layer_graph import DataFlow, Node, trace_flow
 from slimprune.graph.proof import TOLERANCE, Proof, prove_removal
 from slimprune.graph.removal import Kept, keep_channels, with_tensors, with_values
 from slimprune.graph.tracing import unfused_attention

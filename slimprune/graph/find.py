@@ -8,12 +8,12 @@ from functools import cache, partial
 import torch
 from torch import Tensor, nn
 
-from slimprune.calling import ForwardFn, bound
 from slimprune.errors import UnsupportedModelError, UsageError, first_line
-from slimprune.graph.assembly import assemble
+from slimprune.forward import ForwardFn, bind_forward
 from slimprune.graph.example import Example, inputs_of, shapes_of
+from slimprune.graph.grouping import build_groups
 from slimprune.graph.groups import ChannelGroup, free_groups, named_tensors
-from slimprune.graph.proof import Proof, Trial, prove_in
+from slimprune.graph.proof import Proof, ProofTrial, prove_in
 from slimprune.graph.removal import Kept, select, with_tensors
 from slimprune.graph.tracing import trace
 
@@ -50,12 +50,12 @@ def find_groups(
         >>> [(g.id, g.width, g.protected_reason) for g in find_groups(net, torch.zeros(1, 3, 8, 8))]
         [('0', 8, None), ('2', 4, 'model output')]
     """
-    model, example = bound(model, example, forward_fn)
+    model, example = bind_forward(model, example, forward_fn)
     _check_forward(model, example)
     order = {name: position for position, name in enumerate(named_tensors(model))}
-    groups = _protect_named(assemble(trace(model, example), order), protect)
+    groups = _protect_named(build_groups(trace(model, example), order), protect)
     groups = [g.protect("has a single channel") if g.width == 1 and not g.protected_reason else g for g in groups]
-    draw = cache(lambda seed: Trial.prepare(model, example, groups, seed))
+    draw = cache(lambda seed: ProofTrial.prepare(model, example, groups, seed))
 
     def prove(kept: Kept) -> Proof:
         tensors = named_tensors(model)

@@ -7,7 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-Role = Literal["producer", "norm", "mixing", "depthwise", "scale", "consumer"]
+Role = Literal["producer", "norm", "cross-channel-norm", "depthwise", "scale", "consumer"]
+_FORMER_ROLES: Mapping[str, Role] = {"mixing": "cross-channel-norm"}
+"""Names in plans of earlier versions -> names of today."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,9 +22,9 @@ class Slot:
         index: int64 [width, entries]; row j lists the positions along `dim` that belong to channel j.
             A convolution has one entry per channel, a linear layer after a flatten has height * width.
         role: `producer` (rows and bias of the layer that makes the channels), `norm` (affine pair and running
-            statistics), `mixing` (affine pair of a norm over several channels), `depthwise` (filters of a convolution
-            that loses whole groups), `scale` (other per-channel parameters) or `consumer` (columns of a layer that
-            reads the channels).
+            statistics), `cross-channel-norm` (affine pair of a norm over several channels), `depthwise` (filters of a
+            convolution that loses whole groups), `scale` (other per-channel parameters) or `consumer` (columns of a
+            layer that reads the channels).
     """
 
     name: str
@@ -51,7 +53,8 @@ class Slot:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Slot":
         """Inverse of `to_json`."""
-        return cls(name=data["name"], dim=data["dim"], role=data["role"], index=_unpack(data["index"]))
+        role = _FORMER_ROLES.get(data["role"], data["role"])
+        return cls(name=data["name"], dim=data["dim"], role=role, index=_unpack(data["index"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +81,7 @@ class ChannelGroup:
     @property
     def exact(self) -> bool:
         """False where a norm mixes channels: the slim output differs by nature, so the proof is structural only."""
-        return not self.slots_of("mixing")
+        return not self.slots_of("cross-channel-norm")
 
     def slots_of(self, *roles: Role) -> tuple[Slot, ...]:
         """The slots with one of the given roles."""

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 from slimprune.errors import first_line
 from slimprune.graph.example import BATCH, FORWARD_ERRORS, Example, first_samples, random_inputs
 from slimprune.graph.groups import ChannelGroup, named_tensors
-from slimprune.graph.rehearsal import eval_twin, outputs, random_state, training_twin, visible_groups
+from slimprune.graph.random_weights import eval_twin, outputs, random_state, training_twin, visible_groups
 from slimprune.graph.removal import Kept, select
 
 TOLERANCE = 1e-5
@@ -74,10 +74,10 @@ def prove_removal(
         The proof; it says what failed instead of raising.
     """
     groups = tuple(groups)
-    return prove_in(lambda seed: Trial.prepare(dense, example, groups, seed), slim, groups, kept)
+    return prove_in(lambda seed: ProofTrial.prepare(dense, example, groups, seed), slim, groups, kept)
 
 
-def prove_in(draw: Callable[[int], "Trial"], slim: nn.Module, groups: Sequence[ChannelGroup], kept: Kept) -> Proof:
+def prove_in(draw: Callable[[int], "ProofTrial"], slim: nn.Module, groups: Sequence[ChannelGroup], kept: Kept) -> Proof:
     """The proof in the first of a few trials in which anything shows: in a small network all that is left may be dead.
 
     Args:
@@ -94,7 +94,7 @@ def prove_in(draw: Callable[[int], "Trial"], slim: nn.Module, groups: Sequence[C
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class ProofTrial:
     """A dense model made ready for proofs: random float64 tensors and inputs under which its output is lively."""
 
     dense: nn.Module
@@ -103,12 +103,12 @@ class Trial:
     batch: tuple[Any, ...]
     untouched: list[Tensor] | str
     trains: bool
-    mixing: frozenset[str]
+    cross_channel: frozenset[str]
     visible: frozenset[str]
     visible_in_training: frozenset[str]
 
     @classmethod
-    def prepare(cls, dense: nn.Module, example: Example, groups: Sequence[ChannelGroup], seed: int = 0) -> "Trial":
+    def prepare(cls, dense: nn.Module, example: Example, groups: Sequence[ChannelGroup], seed: int = 0) -> "ProofTrial":
         """Draws the tensors and inputs; `dense` itself is left untouched.
 
         Args:
@@ -117,12 +117,12 @@ class Trial:
             groups: all its groups.
             seed: of the draw.
         """
-        mixing = frozenset(slot.name for group in groups for slot in group.slots_of("mixing"))
+        cross_channel = frozenset(slot.name for group in groups for slot in group.slots_of("cross-channel-norm"))
         # The inputs are among those to which the norms are calibrated: on others a deep network may run away.
         batch = random_inputs(example, seed, batch=_CALIBRATION_BATCH)
         inputs = first_samples(batch, BATCH)
-        state = random_state(dense, batch, seed, mixing)
-        trains = not isinstance(outputs(training_twin(dense, state), inputs, mixing), str)
+        state = random_state(dense, batch, seed, cross_channel)
+        trains = not isinstance(outputs(training_twin(dense, state), inputs, cross_channel), str)
         visible = visible_groups(eval_twin(dense, state), inputs, groups)
         others = [group for group in groups if trains and group.id not in visible]
         return cls(
@@ -130,9 +130,9 @@ class Trial:
             state,
             inputs,
             batch,
-            untouched=outputs(eval_twin(dense, state), inputs, mixing),
+            untouched=outputs(eval_twin(dense, state), inputs, cross_channel),
             trains=trains,
-            mixing=mixing,
+            cross_channel=cross_channel,
             visible=visible,
             visible_in_training=visible_groups(training_twin(dense, state), batch, others),
         )
@@ -167,12 +167,12 @@ class Trial:
 
         It takes the larger batch: norms over two samples blow up rounding errors.
         """
-        expected = outputs(training_twin(self.dense, silent), self.batch, self.mixing)
-        found = outputs(training_twin(slim, values), self.batch, self.mixing)
+        expected = outputs(training_twin(self.dense, silent), self.batch, self.cross_channel)
+        found = outputs(training_twin(slim, values), self.batch, self.cross_channel)
         return replace(_compare(expected, found), structural=structural)
 
     def _run(self, model: nn.Module) -> list[Tensor] | str:
-        return outputs(model, self.inputs, self.mixing)
+        return outputs(model, self.inputs, self.cross_channel)
 
 
 _INERT = "the output does not depend on the input: nothing can be proven"

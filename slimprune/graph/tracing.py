@@ -14,16 +14,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from slimprune.errors import UnsupportedModelError, first_line
+from slimprune.graph.channel_ids import ChannelUnionFind
 from slimprune.graph.example import FORWARD_ERRORS, Example, random_inputs
-from slimprune.graph.flow import Call, Flow, Source, replaced
 from slimprune.graph.groups import named_tensors
-from slimprune.graph.identities import Identities
+from slimprune.graph.propagation import Flow, OperatorCall, Source, replaced
 from slimprune.graph.rules import apply_rule
 
 _INPUT = "it meets the model's input"
 
 
-def trace(model: nn.Module, example: Example) -> Identities:
+def trace(model: nn.Module, example: Example) -> ChannelUnionFind:
     """Identities of all places of the model that its forward touches; the model itself is left untouched.
 
     The forward runs on random inputs in eval mode, then once more in training mode where it can: auxiliary heads run
@@ -36,7 +36,7 @@ def trace(model: nn.Module, example: Example) -> Identities:
     Raises:
         UnsupportedModelError: the forward in eval mode fails.
     """
-    identities = Identities()
+    identities = ChannelUnionFind()
     inputs = random_inputs(example, seed=0, double=False)
     try:
         _follow(copy.deepcopy(model).eval(), inputs, identities)
@@ -48,15 +48,15 @@ def trace(model: nn.Module, example: Example) -> Identities:
     return identities
 
 
-def _follow(model: nn.Module, inputs: tuple[Any, ...], identities: Identities) -> None:
+def _follow(model: nn.Module, inputs: tuple[Any, ...], identities: ChannelUnionFind) -> None:
     flow = Flow(identities)
     for name, tensor in named_tensors(model).items():
         flow.set_source(tensor, Source.of(name, tensor))
-    obstacle = torch.tensor(identities.obstacle(_INPUT))
+    barrier = torch.tensor(identities.barrier(_INPUT))
     inputs = replaced(inputs, torch.clone)
     for leaf in tree_leaves(inputs):
         if isinstance(leaf, Tensor):
-            flow.set_ids(leaf, obstacle)
+            flow.set_ids(leaf, barrier)
     following = Following(model, partial(apply_rule, flow))
     with torch.no_grad(), torch.random.fork_rng(devices=[]), unfused_attention(), following, _WholeNorms():
         outputs = model(*inputs)
@@ -82,7 +82,7 @@ class Following(TorchDispatchMode):
         each: called with (the operator, its call) after every operator.
     """
 
-    def __init__(self, model: nn.Module, each: Callable[[Any, Call], None]) -> None:
+    def __init__(self, model: nn.Module, each: Callable[[Any, OperatorCall], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._each = each
         self._layers: list[str] = []
@@ -99,7 +99,7 @@ class Following(TorchDispatchMode):
         out = func(*args, **kwargs)
         names = [argument.name for argument in func._schema.arguments]
         defaults = {argument.name: argument.default_value for argument in func._schema.arguments}
-        call = Call(
+        call = OperatorCall(
             name=func._schema.name.partition("::")[2].rstrip("_"),
             layer=self._layers[-1] if self._layers else "",
             values={**defaults, **dict(zip(names, args, strict=False)), **kwargs},

@@ -5,7 +5,9 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -76,3 +78,21 @@ def _processor() -> str:
     lines = _CPU_INFO.read_text().splitlines() if _CPU_INFO.exists() else []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, "") or platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result depends on."""
+    packages = ("slimprune", "torch", "torchvision", "fvcore", "onnx", "onnxruntime")
+    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Device, threads and versions."""
+    return {"device": device_name(device), "threads": torch.get_num_threads(), **versions()}

@@ -10,7 +10,7 @@ from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
 from slimprune.errors import DataError, first_line
-from slimprune.files import write_whole
+from slimprune.files import write_atomically
 
 
 def save_weights(model: nn.Module, file: Path) -> None:
@@ -18,7 +18,7 @@ def save_weights(model: nn.Module, file: Path) -> None:
     own = chain(model.named_parameters(), model.named_buffers())
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in own}
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, as_safetensors(tensors))
+    write_atomically(file, as_safetensors(tensors))
 
 
 def load_weights(model: nn.Module, file: Path) -> list[str]:

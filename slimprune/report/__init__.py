@@ -1,13 +1,11 @@
 """Result objects to JSON, Markdown, HTML and text for the terminal."""
 
-from slimprune.export import OnnxCheck
 from slimprune.report.comparison import comparison_markdown, comparison_page
 from slimprune.report.inspection import Inspection
 from slimprune.report.latency import latency_markdown, latency_table
 from slimprune.report.pages import comparison_html, report_html
-from slimprune.report.pictures import Picture, draw_masks
+from slimprune.report.pictures import draw_masks
 from slimprune.report.plots import draw_comparison
-from slimprune.report.result import Measured, Report, Saliency, Search, Trial, check_to_json
 from slimprune.report.summary import best_row, comparison_document
 from slimprune.report.tables import facts, markdown, protected_rows, summary_rows, verification, width_rows
 from slimprune.report.terminal import latency_page, named_lines, page
@@ -15,15 +13,7 @@ from slimprune.report.tree import inspection_page
 
 __all__ = [
     "Inspection",
-    "Measured",
-    "OnnxCheck",
-    "Picture",
-    "Report",
-    "Saliency",
-    "Search",
-    "Trial",
     "best_row",
-    "check_to_json",
     "comparison_document",
     "comparison_html",
     "comparison_markdown",

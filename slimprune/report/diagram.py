@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from slimprune.report.layout import Box, Layout, Point, layered
+from slimprune.report.graph_layout import Box, Layout, Point, layered
 
 Document = Mapping[str, Any]
 
@@ -143,7 +143,8 @@ def oklch(lightness: float, chroma: float, hue: float) -> str:
 def _fused(document: Document) -> tuple[list[_Block], list[tuple[int, int]]]:
     """Blocks and the edges between them: a norm stands in the box of the layer that alone it follows."""
     nodes, edges = document["flow"]["nodes"], _shortcut(document)
-    norms = {s["tensor"] for group in document["groups"] for s in group["slots"] if s["role"] in ("norm", "mixing")}
+    slots = [slot for group in document["groups"] for slot in group["slots"]]
+    norms = {slot["tensor"] for slot in slots if slot["role"] in ("norm", "cross-channel-norm")}
     before: dict[int, list[int]] = {number: [] for number in range(len(nodes))}
     after: dict[int, list[int]] = {number: [] for number in range(len(nodes))}
     for first, last in edges:

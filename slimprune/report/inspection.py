@@ -81,7 +81,7 @@ class Inspection:
     def _group(self, number: int, group: ChannelGroup) -> dict[str, Any]:
         all_but_one = 0 * self.costs.widths
         all_but_one[number] = group.width - 1
-        stakes = {"one_channel": self.costs.at_stake[number], "all_but_one": self.costs.saved(all_but_one)}
+        stakes = {"one_channel": self.costs.marginal_costs[number], "all_but_one": self.costs.saved(all_but_one)}
         return {
             "id": group.id,
             "width": group.width,

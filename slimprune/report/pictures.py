@@ -1,7 +1,6 @@
 """Masks as people look at them: image, truth and predictions side by side."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +12,6 @@ Pixels = npt.NDArray[np.uint8]
 RIGHT, TOO_MUCH, MISSED, NOTHING = (255, 255, 255), (213, 94, 0), (0, 114, 178), (0, 0, 0)
 READING = "white: right, orange: too much, blue: missed"
 _RGB = 3
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture that lies beside the report.
-
-    Attributes:
-        title: One sentence.
-        file: Its path from the report's folder.
-    """
-
-    title: str
-    file: str
 
 
 def draw_masks(image: Tensor, truth: Tensor, predictions: Mapping[str, Tensor], path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slimprune.files import whole
+from slimprune.files import atomic_write
 from slimprune.report.tables import METRIC_NAMES, magnitude
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def draw_comparison(document: Mapping[str, Any], stem: Path) -> None:
         figure = comparison_figure(document)
         for suffix in ("svg", "png"):
             metadata = {"Date": None} if suffix == "svg" else {"Software": None}
-            with whole(stem.with_suffix(f".{suffix}")) as partial:
+            with atomic_write(stem.with_suffix(f".{suffix}")) as partial:
                 figure.savefig(partial, format=suffix, dpi=160, metadata=metadata)
 
 

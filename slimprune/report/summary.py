@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from slimprune.report.gaps import Gap, paired_gap
+from slimprune.report.paired_differences import Gap, paired_gap
 
 Record = Mapping[str, Any]
 Summary = dict[str, Any]

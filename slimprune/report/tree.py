@@ -15,7 +15,7 @@ ROLES = {
     "producer": "made by",
     "depthwise": "filtered by",
     "norm": "normed by",
-    "mixing": "mixed by",
+    "cross-channel-norm": "mixed by",
     "scale": "scaled by",
     "consumer": "read by",
 }

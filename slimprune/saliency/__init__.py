@@ -2,7 +2,7 @@
 
 import slimprune.saliency.criteria  # noqa: F401  (registers every criterion)
 from slimprune.saliency.adjoint import InnerTraining, final_weights, meta_gradient, trajectory
-from slimprune.saliency.narrowing import Narrowing, exponential
+from slimprune.saliency.iterative import IterativePruning, exponential
 from slimprune.saliency.problem import GATES, Gate, Loss, Problem
 from slimprune.saliency.registry import Criterion, Entry, check_gate, criteria, make_criterion, register
 from slimprune.saliency.score import score
@@ -15,8 +15,8 @@ __all__ = [
     "Entry",
     "Gate",
     "InnerTraining",
+    "IterativePruning",
     "Loss",
-    "Narrowing",
     "Problem",
     "Scores",
     "Target",

@@ -13,8 +13,8 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map_only
 
-from slimprune.calling import ForwardFn, bound, loss_of, parts_of
 from slimprune.errors import UnsupportedModelError, first_line
+from slimprune.forward import ForwardFn, bind_forward, loss_of, split_batch
 from slimprune.graph import ChannelGroup, Role, Slot
 from slimprune.saliency.second_order import SecondOrder
 from slimprune.saliency.target import Target
@@ -26,7 +26,7 @@ Gate = Literal["consumer", "norm", "producer"]
 
 _GATED_ROLES: Mapping[str, tuple[Role, ...]] = {
     "consumer": ("consumer",),
-    "norm": ("norm", "mixing"),
+    "norm": ("norm", "cross-channel-norm"),
     "producer": ("producer",),
 }
 GATES: tuple[str, ...] = tuple(_GATED_ROLES)
@@ -73,7 +73,7 @@ class Problem:
         """
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise UnsupportedModelError("expected at least one trainable parameter, got a fully frozen model")
-        network, _ = bound(model, None, forward_fn)
+        network, _ = bind_forward(model, None, forward_fn)
         return cls(copy.deepcopy(network).to(dtype).train(), groups, (), loss, gate, 0, forward_fn=forward_fn)
 
     @cached_property
@@ -127,7 +127,7 @@ class Problem:
 
     def loss_at(self, weights: Tensor, step: int) -> Tensor:
         """Loss of the network with `weights` on batch `step`; equal arguments give equal values, dropout included."""
-        arguments, target = tree_map_only(Tensor, self._placed, parts_of(self.batches[step], self.forward_fn))
+        arguments, target = tree_map_only(Tensor, self._placed, split_batch(self.batches[step], self.forward_fn))
         buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         with torch.random.fork_rng(devices=_cuda_devices(weights)):
             torch.manual_seed((self.seed * 1_000_003 + step) % 2**63)

@@ -7,8 +7,8 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from slimprune.calling import ForwardFn
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
+from slimprune.forward import ForwardFn
 from slimprune.graph import ChannelGroup, free_groups
 from slimprune.saliency.problem import Batch, Gate, Loss, Problem, precise_arithmetic
 from slimprune.saliency.registry import Criterion, check_gate, make_criterion

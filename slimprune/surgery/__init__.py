@@ -1,11 +1,12 @@
 """Model and plan to slim model; slim models to folders and back."""
 
-from slimprune.surgery.bundle import Bundle, Origin, build_dense, load, read, restore, save, versions
-from slimprune.surgery.initial import TREATMENTS, initialise
+from slimprune.measure import versions
+from slimprune.surgery.bundle import Bundle, Origin, build_dense, load, read, restore, save
+from slimprune.surgery.initial import INITIALIZERS, initialise
 from slimprune.surgery.slim import SlimModel, prove, slim
 
 __all__ = [
-    "TREATMENTS",
+    "INITIALIZERS",
     "Bundle",
     "Origin",
     "SlimModel",

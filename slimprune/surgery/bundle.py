@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,10 @@ from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
 from slimprune.budget import Plan
-from slimprune.calling import unwrapped
 from slimprune.errors import UsageError, VerificationError
+from slimprune.forward import unwrap
 from slimprune.graph import named_tensors, with_tensors
+from slimprune.measure import versions
 from slimprune.models import InputSpec, MainOutput, build, task_of
 
 SCHEMA_VERSION = 1
@@ -170,7 +169,7 @@ def restore(bundle: Bundle, *, model: nn.Module | None = None, trust_code: bool 
     """The slim module of a bundle that was read already; see `load`."""
     if model is None:
         return bundle.rebuild(build_dense(bundle, trust_code=trust_code))
-    model = unwrapped(model)
+    model = unwrap(model)
     return bundle.rebuild(MainOutput(model) if bundle.origin.main_output else model)
 
 
@@ -199,19 +198,6 @@ def module_widths(module: nn.Module) -> dict[str, dict[str, int]]:
         if any(True for _ in layer.parameters(recurse=False))
     }
     return {name: widths for name, widths in found.items() if widths}
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result depends on."""
-    packages = ("slimprune", "torch", "torchvision", "fvcore", "onnx", "onnxruntime")
-    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _origin(arch: str | None, inputs: Mapping[str, int] | None, main_output: bool = False) -> Origin:

@@ -27,7 +27,7 @@ def _redraw(slim: Tensor, dense: Tensor, gain: float, generator: torch.Generator
     return dense.flatten()[chosen.to(dense.device)] * gain
 
 
-TREATMENTS: Mapping[str, Treatment] = {"keep": _keep, "rescale": _rescale, "reinit": _redraw}
+INITIALIZERS: Mapping[str, Treatment] = {"keep": _keep, "rescale": _rescale, "reinit": _redraw}
 
 
 def initialise(slim: nn.Module, dense: nn.Module, how: str, *, seed: int = 0) -> nn.Module:
@@ -50,15 +50,15 @@ def initialise(slim: nn.Module, dense: nn.Module, how: str, *, seed: int = 0) ->
     Source: `rescale` and `reinit` are compared by van Amersfoort et al., Single Shot Structured Pruning Before Training
     (2020).
     """
-    if how not in TREATMENTS:
-        raise UsageError(f"expected a treatment of the initial weights ({', '.join(TREATMENTS)}), got {how!r}")
+    if how not in INITIALIZERS:
+        raise UsageError(f"expected a treatment of the initial weights ({', '.join(INITIALIZERS)}), got {how!r}")
     generator = torch.Generator().manual_seed(seed)
     fans, former_fans, former = _fans_in(slim), _fans_in(dense), named_tensors(dense)
     treated = {}
     for name, weight in slim.named_parameters():
         if weight.requires_grad:
             gain = math.sqrt(former_fans[name] / fans[name]) if name in fans else 1.0
-            treated[name] = TREATMENTS[how](weight.detach(), former[name].detach(), gain, generator).clone()
+            treated[name] = INITIALIZERS[how](weight.detach(), former[name].detach(), gain, generator).clone()
     return with_values(slim, treated)
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from slimprune.budget import Plan
-from slimprune.calling import ForwardFn, bound, unwrapped
 from slimprune.errors import VerificationError
+from slimprune.forward import ForwardFn, bind_forward, unwrap
 from slimprune.graph import Example, Proof, keep_channels, named_tensors, prove_removal
 
 
@@ -25,7 +25,7 @@ class SlimModel:
     plan: Plan
     proof: Proof | None = None
 
-    def proven(self, proof: Proof) -> "SlimModel":
+    def with_proof(self, proof: Proof) -> "SlimModel":
         """The same slim model with its proof.
 
         Raises:
@@ -46,7 +46,7 @@ def slim(model: nn.Module, plan: Plan) -> SlimModel:
     Returns:
         The slim model, not proven yet; without `torch.compile` or `DataParallel` around it.
     """
-    return SlimModel(keep_channels(unwrapped(model), plan.groups, plan.kept), plan)
+    return SlimModel(keep_channels(unwrap(model), plan.groups, plan.kept), plan)
 
 
 def prove(
@@ -69,14 +69,14 @@ def prove(
     Returns:
         The proof; ask `proof.passed`, or call `slim_model.proven(proof)` which raises.
     """
-    dense = unwrapped(dense)
+    dense = unwrap(dense)
     wrong = None if trained else _foreign_weights(dense, slim_model)
     if wrong is not None:
         return Proof(float("inf"), problem=f"{wrong} does not hold the weights of the kept channels")
     plan = slim_model.plan
     shrunk = {group.id: plan.kept[group.id] for group in plan.groups if len(plan.kept[group.id]) < group.width}
-    module, _ = bound(slim_model.module, example, forward_fn)
-    dense, example = bound(dense, example, forward_fn)
+    module, _ = bind_forward(slim_model.module, example, forward_fn)
+    dense, example = bind_forward(dense, example, forward_fn)
     return prove_removal(dense, module, plan.groups, shrunk, example)
 
 

@@ -1,16 +1,16 @@
 """One plain training loop with its learning-rate schedules, metrics and resumable checkpoints."""
 
 from slimprune.training.batches import count_batches
+from slimprune.training.cuda_graphs import capture
 from slimprune.training.evaluation import evaluate
-from slimprune.training.layout import channels_last, lay_channels_last
 from slimprune.training.loop import train
 from slimprune.training.losses import AUTO, LOSSES, Loss, Task, find_loss
 from slimprune.training.masks import foreground_logits, plain_mask
+from slimprune.training.memory_format import channels_last, to_channels_last
 from slimprune.training.metrics import Metric, mean_iou, top1
-from slimprune.training.recording import record
 from slimprune.training.result import EpochRecord, Progress, TrainResult
 from slimprune.training.settings import TrainSettings, choose_device
-from slimprune.training.way import make_way
+from slimprune.training.strategy import make_execution
 
 __all__ = [
     "AUTO",
@@ -22,17 +22,17 @@ __all__ = [
     "Task",
     "TrainResult",
     "TrainSettings",
+    "capture",
     "channels_last",
     "choose_device",
     "count_batches",
     "evaluate",
     "find_loss",
     "foreground_logits",
-    "lay_channels_last",
-    "make_way",
+    "make_execution",
     "mean_iou",
     "plain_mask",
-    "record",
+    "to_channels_last",
     "top1",
     "train",
 ]

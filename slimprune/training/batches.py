@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from slimprune.calling import ForwardFn, parts_of
 from slimprune.errors import DataError, UsageError
+from slimprune.forward import ForwardFn, split_batch
 
 Batches = Iterable[Any]
 """(inputs, targets) pairs; with a `forward_fn` whatever that takes."""
@@ -60,7 +60,7 @@ def pair_of(batch: Any, forward_fn: ForwardFn | None) -> tuple[Any, Any]:
     Raises:
         DataError: If the batch is no pair of one input and targets, and no `forward_fn` takes it as it is.
     """
-    arguments, targets = parts_of(batch, forward_fn)
+    arguments, targets = split_batch(batch, forward_fn)
     if len(arguments) != 1:
         raise DataError(f"expected batches of one input and targets, or a forward_fn, got {len(arguments)} inputs")
     return arguments[0], targets

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from slimprune.errors import UsageError, VerificationError, kind_and_line
-from slimprune.files import write_whole
+from slimprune.files import write_atomically
 from slimprune.training.result import EpochRecord
 from slimprune.training.state import fill_state, state_tensors
 
@@ -102,7 +102,7 @@ class Checkpoint:
     def _write(self, name: str, data: bytes) -> None:
         with _writable(self.folder / name) as path:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(path, data)
+            write_atomically(path, data)
 
 
 @contextmanager

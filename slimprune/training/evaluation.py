@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slimprune.calling import ForwardFn
 from slimprune.errors import DataError
+from slimprune.forward import ForwardFn
 from slimprune.training.batches import Batches, first_tensor, on_device, pair_of
+from slimprune.training.distributed import sum_over_replicas, unwrap
 from slimprune.training.metrics import Metric
-from slimprune.training.replicas import sum_over_replicas, unwrap
 
 Forward = Callable[[Any], Any]
 

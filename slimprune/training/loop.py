@@ -10,18 +10,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from slimprune.calling import ForwardFn
 from slimprune.errors import DataError, SlimpruneError
+from slimprune.forward import ForwardFn
 from slimprune.training.batches import Batches, count_batches, first_tensor, on_device, pair_of, set_epoch
 from slimprune.training.checkpoint import Checkpoint
+from slimprune.training.distributed import rank
 from slimprune.training.evaluation import tested
 from slimprune.training.losses import Loss
 from slimprune.training.metrics import Metric
-from slimprune.training.replicas import rank
 from slimprune.training.result import EpochRecord, Progress, TrainResult
 from slimprune.training.settings import TrainSettings, find_device, learning_rate
 from slimprune.training.step import Step
-from slimprune.training.way import open_way
+from slimprune.training.strategy import open_execution
 
 SILENT = Progress()
 
@@ -64,7 +64,7 @@ def train(
     """
     device = find_device(settings.device)
     run = _Run(model.to(device), settings, count_batches(train_batches), progress, forward_fn)
-    with open_way(model, settings, loss, device, progress.on_note, forward_fn) as way:
+    with open_execution(model, settings, loss, device, progress.on_note, forward_fn) as way:
         store = _open_store(run, metric, checkpoint)
         history = store.restore(model, way.optimizer) if store else []
         if store and rank() == 0:

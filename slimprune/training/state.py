@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from slimprune.errors import VerificationError
-from slimprune.training.replicas import unwrap
+from slimprune.training.distributed import unwrap
 
 
 def _model_tensors(model: nn.Module) -> dict[str, Tensor]:

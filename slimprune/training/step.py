@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from slimprune.calling import loss_of
 from slimprune.errors import UnsupportedModelError
+from slimprune.forward import loss_of
 from slimprune.training.batches import first_tensor
+from slimprune.training.cuda_graphs import CapturedCallable, Note
 from slimprune.training.losses import Loss
-from slimprune.training.recording import Note, Recorded
 from slimprune.training.state import fill_state, state_tensors
 
 
@@ -83,7 +83,7 @@ class CapturedStep:
 
     def __init__(self, eager: EagerStep, fallback: EagerStep, device: torch.device, note: Note) -> None:
         self._eager = eager
-        self._work = Recorded(eager.work, fallback.work, note, self._snapshot)
+        self._work = CapturedCallable(eager.work, fallback.work, note, self._snapshot)
         for group in eager.optimizer.param_groups:
             group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
 

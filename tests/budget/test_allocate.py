@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from slimprune.budget import RULES, Budget, CostModel, allocate, target
+from slimprune.budget import RULES, Budget, CostModel, allocate, schedule_target
 from slimprune.errors import BudgetError, UsageError
 from slimprune.graph import find_groups, free_groups, keep_channels
 from slimprune.measure import count_params
@@ -207,7 +207,7 @@ def test_all_limits_are_met_and_one_of_them_binds(limits, rule):
     left = {of: (1 - ratio) * plan.dense.of(of) - plan.slim.of(of) for of, ratio in limits.items()}
     assert all(unused >= -1e-6 for unused in left.values())
     # A further channel costs at most what it costs in the dense model.
-    assert any(unused < max(saved.of(of) for saved in costs.at_stake) for of, unused in left.items())
+    assert any(unused < max(saved.of(of) for saved in costs.marginal_costs) for of, unused in left.items())
 
 
 @pytest.mark.parametrize("rule", ["global", "tempered"])
@@ -241,7 +241,7 @@ BUDGETS = (Budget(0.9), Budget(0.8, "macs"), Budget(0.3, "channels"), Budget(0.5
 def test_the_last_narrowing_is_the_plan(budget, rule):
     _, _, groups, costs = named("resnet20")
     scores = fake_scores(groups)
-    goal = target(groups, budget, costs, rule=rule)
+    goal = schedule_target(groups, budget, costs, rule=rule)
     assert goal.density == 1 - budget.ratio
     stays = goal.narrow(scores.by_group, goal.density)
     plan = allocate(scores, groups, budget, costs, rule=rule)
@@ -256,7 +256,7 @@ def test_the_last_narrowing_is_the_plan(budget, rule):
 def test_narrowings_by_the_same_scores_are_nested_and_leave_what_they_should(budget, rule):
     _, _, groups, costs = named("resnet20")
     scores = fake_scores(groups).by_group
-    goal = target(groups, budget, costs, rule=rule)
+    goal = schedule_target(groups, budget, costs, rule=rule)
     before = {group: torch.ones(len(values), dtype=torch.bool) for group, values in scores.items()}
     for share in exponential(goal.density, 5):
         stays = goal.narrow(scores, share)
@@ -271,7 +271,7 @@ def test_narrowing_by_hand():
     model = toy(Residual)
     groups = find_groups(model, EXAMPLE)
     density = 7.01 / 15
-    goal = target(groups, Budget(1 - density, "channels"), CostModel.of(model, groups, EXAMPLE), floor=0)
+    goal = schedule_target(groups, Budget(1 - density, "channels"), CostModel.of(model, groups, EXAMPLE), floor=0)
     scores = {"stem": torch.tensor([0.5, 0.1, 0.4, 0.1, 0.1, 0.2]), "inner": torch.tensor([0.9, 0.0, 0.3, 0.35, 0.1])}
     stays = goal.narrow(scores, density**0.5)
     assert int(15 * density**0.5) == 10
@@ -283,8 +283,8 @@ def test_narrowing_by_hand():
 def test_impossible_targets_are_refused_at_once():
     _, _, groups, costs = named("resnet20")
     with pytest.raises(BudgetError, match=r"cannot remove 0\.999 of params"):
-        target(groups, Budget(0.999), costs)
+        schedule_target(groups, Budget(0.999), costs)
     with pytest.raises(UsageError, match="got 'fair'"):
-        target(groups, Budget(0.5), costs, rule="fair")
+        schedule_target(groups, Budget(0.5), costs, rule="fair")
     with pytest.raises(UsageError, match="expected floor"):
-        target(groups, Budget(0.5), costs, floor=1)
+        schedule_target(groups, Budget(0.5), costs, floor=1)

@@ -113,7 +113,7 @@ def test_what_is_at_stake_is_what_the_removal_of_one_channel_saves(kind):
     model = toy(kind)
     groups = find_groups(model, EXAMPLE)
     costs = CostModel.of(model, groups, EXAMPLE)
-    for group, saved in zip(groups, costs.at_stake, strict=True):
+    for group, saved in zip(groups, costs.marginal_costs, strict=True):
         if group.protected_reason is None:
             slim = keep_channels(model, groups, {group.id: torch.arange(1, group.width)})
             assert saved.params == count_params(model) - count_params(slim)

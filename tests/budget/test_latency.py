@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from slimprune.budget import RULES, Budget, CostModel, LatencyModel, allocate, least_widths, target
+from slimprune.budget import RULES, Budget, CostModel, LatencyModel, allocate, least_widths, schedule_target
 from slimprune.errors import BudgetError, UsageError
 from slimprune.graph import find_groups
 from tests.budget.test_allocate import fake_scores, sizes
@@ -172,8 +172,8 @@ def test_the_least_widths_are_those_of_the_tightest_plan():
 
 def test_criteria_that_narrow_step_by_step_count_macs_on_the_way():
     groups, costs = convolutions("resnet20", blocked)
-    goal = target(groups, Budget(0.75, "latency"), costs)
-    by_macs = target(groups, Budget(0.75, "macs"), costs)
+    goal = schedule_target(groups, Budget(0.75, "latency"), costs)
+    by_macs = schedule_target(groups, Budget(0.75, "macs"), costs)
     scores = fake_scores(groups).by_group
     for share in (0.5, 0.25):
         stays, expected = goal.narrow(scores, share), by_macs.narrow(scores, share)

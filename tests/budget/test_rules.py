@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from slimprune.budget import RULES, Budget, CostModel, allocate, find_rule, profile
-from slimprune.budget.rules import channel_priorities, stakes
+from slimprune.budget.rules import channel_priorities, group_costs
 from slimprune.errors import UsageError
 from slimprune.graph import find_groups
 from slimprune.saliency import Scores
@@ -38,7 +38,7 @@ def priorities(name, scores=SCORES):
 
 
 def test_what_is_at_stake_by_hand():
-    first, second, _ = stakes(*convs(), SCORES)
+    first, second, _ = group_costs(*convs(), SCORES)
     # A channel: its own filter at every position, and its column in the next layer.
     assert first.macs == 3 * 9 * 8 * 8 + 2 * 9 * 4 * 4
     assert first.params == (3 * 9 + 1) + 2 + 2 * 9
@@ -51,7 +51,7 @@ def test_what_is_at_stake_by_hand():
 
 
 def test_without_scores_they_are_ones():
-    assert [stake.scores.tolist() for stake in stakes(*convs(), None)] == [[1] * 4, [1] * 2, [1] * 3]
+    assert [stake.scores.tolist() for stake in group_costs(*convs(), None)] == [[1] * 4, [1] * 2, [1] * 3]
 
 
 @pytest.mark.parametrize("name", [*RULES, *PROFILES])

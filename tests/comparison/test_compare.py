@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import slimprune
-from slimprune import steps
 from slimprune.comparison import cells
 from slimprune.errors import SlimpruneError, UsageError
-from slimprune.outputs import growing_folder
+from slimprune.pipeline import stages as steps
+from slimprune.pipeline.staging import resumable_folder
 from tests.commands import Run, error_line, listing
 
 Document = dict[str, Any]
@@ -161,7 +161,7 @@ def test_a_cell_that_fails_is_a_row_without_a_result(
     grid: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of one method the training diverges with one seed; the other is compared all the same."""
-    trained = cells.trained_by
+    trained = cells.run_training
 
     def diverging(settings: Any, work: Any, model: Any, store: Path, listener: Any) -> Any:
         if settings.seed == 1 and '"3sp"' in (store.parent / "plan.json").read_text():
@@ -179,7 +179,7 @@ def test_a_cell_that_fails_is_a_row_without_a_result(
 def test_a_dense_network_that_fails_is_a_row_without_a_result_and_so_is_what_starts_from_it(
     grid: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained = steps.trained_by
+    trained = steps.run_training
 
     def diverging(settings: Any, work: Any, model: Any, store: Path, listener: Any) -> Any:
         if store.name == "train dense":
@@ -227,7 +227,7 @@ def test_scores_are_shared_unless_the_criterion_narrows_towards_the_budget(
     grid: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored: list[str] = []
-    score = cells.scored
+    score = cells.score_channels
     monkeypatch.setattr(cells, "scored", lambda recipe, *rest: scored.append(recipe.criterion) or score(recipe, *rest))
     changes = {"budgets": ["params=0.5", "params=0.4"], "rules": ["global", "tempered"], "seeds": [0]}
     base = {**grid["base"], "epochs": 1, "rounds": 2}
@@ -342,7 +342,7 @@ def test_networks_with_dropout_are_not_trained_side_by_side(grid: dict[str, Any]
 
 def test_a_second_process_in_the_same_folder_is_refused(grid: dict[str, Any], tmp_path: Path) -> None:
     with (
-        growing_folder(tmp_path / "out"),
+        resumable_folder(tmp_path / "out"),
         pytest.raises(UsageError, match=r"expected to be the only run that makes .*out, got another at work"),
     ):
         slimprune.compare(grid, out=tmp_path / "out")
@@ -394,7 +394,7 @@ def test_an_interrupted_command_says_that_it_goes_on(
     grid: dict[str, Any], folder: Path, slimprune: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("mine.yaml").write_text(json.dumps({**grid, "seeds": [0], "dense": False, "twins": False}))
-    finish = cells.Workshop.train
+    finish = cells.RunCache.train
     trained: list[str] = []
 
     def interrupted(self: Any, cell: Any, *rest: Any) -> Any:
@@ -403,7 +403,7 @@ def test_an_interrupted_command_says_that_it_goes_on(
         trained.append(cell.row)
         return finish(self, cell, *rest)
 
-    monkeypatch.setattr(cells.Workshop, "train", interrupted)
+    monkeypatch.setattr(cells.RunCache, "train", interrupted)
     code, out, err = slimprune("compare", "mine.yaml", "--quiet")
     assert (code, out) == (130, "")
     assert err == "error: interrupted; the same command goes on from what is finished in mine\n"

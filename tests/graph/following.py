@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from slimprune.graph import named_tensors
-from slimprune.graph.assembly import assemble
+from slimprune.graph.grouping import build_groups
 from slimprune.graph.tracing import trace
 from tests.networks import EXAMPLE
 
@@ -27,7 +27,7 @@ def groups_of(forward, width=8, **layers):
     """Groups by id, before any proof."""
     model = Net(forward, layers, width)
     order = {name: position for position, name in enumerate(named_tensors(model))}
-    return {group.id: group for group in assemble(trace(model, EXAMPLE), order)}
+    return {group.id: group for group in build_groups(trace(model, EXAMPLE), order)}
 
 
 def free_width(forward, width=8, **layers):

@@ -6,7 +6,7 @@ from torch.nn.utils import parametrizations
 
 from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.graph import find_groups, keep_channels, prove_removal
-from slimprune.graph.proof import Trial
+from slimprune.graph.proof import ProofTrial
 from tests.graph.test_proof import tampered
 from tests.networks import EXAMPLE, Depthwise, Residual, named, toy
 
@@ -73,8 +73,8 @@ def test_groups_that_break_each_other_leave_one_and_cost_few_proofs(monkeypatch)
             return self.head(x.mean((2, 3)))
 
     proofs = []
-    prove = Trial.prove
-    monkeypatch.setattr(Trial, "prove", lambda *arguments: proofs.append(1) or prove(*arguments))
+    prove = ProofTrial.prove
+    monkeypatch.setattr(ProofTrial, "prove", lambda *arguments: proofs.append(1) or prove(*arguments))
     found = reasons(Rivals())
     assert [name for name, reason in found.items() if reason is None] == ["convs.0", "convs.1", "convs.2", "convs.4"]
     assert "the fourth must be whole" in found["convs.3"]

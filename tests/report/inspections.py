@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from slimprune.inspecting import inspect
+from slimprune.pipeline.inspect import inspect
 from tests.networks import EXAMPLE, toy
 
 

@@ -6,7 +6,7 @@ from slimprune.budget import Budget, CostModel, allocate
 from slimprune.errors import UsageError
 from slimprune.graph import find_groups, keep_channels
 from slimprune.surgery import initialise
-from slimprune.surgery.initial import TREATMENTS
+from slimprune.surgery.initial import INITIALIZERS
 from tests.networks import EXAMPLE, TOYS, Depthwise, Flatten, Residual, Transposed, toy
 
 
@@ -125,7 +125,7 @@ def test_draws_follow_the_seed_alone():
     assert not torch.equal(initialise(slim, dense, "reinit", seed=2).inner.weight, first["inner.weight"])
 
 
-@pytest.mark.parametrize("how", TREATMENTS)
+@pytest.mark.parametrize("how", INITIALIZERS)
 def test_both_networks_are_left_untouched_and_share_nothing_with_the_result(how):
     dense, slim = slimmed(Residual, {"stem": 3, "inner": 2})
     before = state(dense), state(slim)
@@ -137,7 +137,7 @@ def test_both_networks_are_left_untouched_and_share_nothing_with_the_result(how)
     assert_same(slim, before[1])
 
 
-@pytest.mark.parametrize("how", TREATMENTS)
+@pytest.mark.parametrize("how", INITIALIZERS)
 def test_frozen_weights_and_buffers_stay(how):
     dense = toy(Residual)
     dense.inner.requires_grad_(False)
@@ -164,7 +164,7 @@ class Tied(nn.Module):
         return self.head(self.second(self.first(self.enter(x)).relu()).relu())
 
 
-@pytest.mark.parametrize("how", TREATMENTS)
+@pytest.mark.parametrize("how", INITIALIZERS)
 def test_tied_weights_stay_tied(how):
     dense = toy(Tied)
     found = initialise(dense, dense, how)

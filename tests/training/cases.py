@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from slimprune.training.recording import WARM_UP
+from slimprune.training.cuda_graphs import WARM_UP
 
 
 class Shuffled:

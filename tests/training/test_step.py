@@ -10,9 +10,9 @@ from torch.optim import SGD
 
 from slimprune.errors import UnsupportedModelError
 from slimprune.models import InputSpec, build
-from slimprune.training import recording
-from slimprune.training.layout import channels_last, lay_channels_last
-from slimprune.training.lowering import LoweredWeights
+from slimprune.training import cuda_graphs
+from slimprune.training.bf16_weights import Bf16Weights
+from slimprune.training.memory_format import channels_last, to_channels_last
 from slimprune.training.step import CapturedStep, EagerStep, FittingLoss, set_learning_rate
 
 from .cases import Images, assert_same_state, convolutional, record_by_calling
@@ -30,22 +30,22 @@ def plain(model, options, amp=False):
 
 
 def in_channels_last(model, options, amp=False):
-    lay_channels_last(model)
+    to_channels_last(model)
     return EagerStep(model, SGD(model.parameters(), 0.1, **options), cross_entropy, amp, channels_last)
 
 
 def captured(model, options, amp=False):
     """As on CUDA: channels-last, fused, with lowered weights under autocast; recorded or what stands in for it."""
-    lay_channels_last(model)
+    to_channels_last(model)
     optimizer = SGD(model.parameters(), 0.1, **options, fused=True)
     eager = EagerStep(model, optimizer, cross_entropy, amp, channels_last)
-    lowered = EagerStep(model, optimizer, cross_entropy, amp, channels_last, LoweredWeights(model).in_use)
+    lowered = EagerStep(model, optimizer, cross_entropy, amp, channels_last, Bf16Weights(model).in_use)
     return CapturedStep(lowered if amp else eager, eager, next(model.parameters()).device, pytest.fail)
 
 
 @pytest.fixture
 def on_cpu(monkeypatch):
-    monkeypatch.setattr(recording, "record", record_by_calling)
+    monkeypatch.setattr(cuda_graphs, "record", record_by_calling)
 
 
 def losses(make_step, model, steps, options, *, amp=False, batches=None, peak=0.05):
@@ -111,7 +111,7 @@ def test_a_loss_that_is_not_finite_leaves_everything_as_it_was(amp):
     model = convolutional()[7:]
     before, inputs = copy.deepcopy(model), torch.full((4, 8, 2, 2), math.inf)
     optimizer = SGD(model.parameters(), 0.1)
-    step = EagerStep(model, optimizer, cross_entropy, amp, weights=LoweredWeights(model).in_use if amp else nullcontext)
+    step = EagerStep(model, optimizer, cross_entropy, amp, weights=Bf16Weights(model).in_use if amp else nullcontext)
     assert not step(inputs, torch.tensor([0, 1, 2, 0]), 0.1).isfinite()
     assert_same_state(model, before)
 
@@ -129,12 +129,12 @@ def test_a_model_that_cannot_take_lowered_weights_is_trained_without_them(monkey
             with torch.autocast("cpu", enabled=False):
                 return self.head(features.float())
 
-    monkeypatch.setattr(recording, "record", record_by_calling)
+    monkeypatch.setattr(cuda_graphs, "record", record_by_calling)
     model, notes = Careful(), []
     twin, batch = copy.deepcopy(model), (torch.rand(4, 6), torch.tensor([0, 1, 2, 0]))
     optimizer = SGD(model.parameters(), 0.1, momentum=0.9, fused=True)
     eager = EagerStep(model, optimizer, cross_entropy, True)
-    lowered = EagerStep(model, optimizer, cross_entropy, True, weights=LoweredWeights(model).in_use)
+    lowered = EagerStep(model, optimizer, cross_entropy, True, weights=Bf16Weights(model).in_use)
     step, expected = CapturedStep(lowered, eager, CPU, notes.append), plain(twin, {"momentum": 0.9}, True)
     for _ in range(3):
         torch.testing.assert_close(step(*batch, 0.1), expected(*batch, 0.1))

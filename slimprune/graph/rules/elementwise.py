@@ -3,22 +3,22 @@
 import torch
 from torch import Tensor
 
-from slimprune.graph.flow import Call, Flow
+from slimprune.graph.channel_ids import FIRST_PLACE, compressed, core, varying
 from slimprune.graph.groups import Role
-from slimprune.graph.identities import FIRST_PLACE, compressed, core, varying
+from slimprune.graph.propagation import Flow, OperatorCall
 
 
-def elementwise(flow: Flow, call: Call) -> None:
+def elementwise(flow: Flow, call: OperatorCall) -> None:
     """Sums and the like: all operands of one element are united."""
     _combine_all(flow, call, annihilates=False)
 
 
-def product(flow: Flow, call: Call) -> None:
+def product(flow: Flow, call: OperatorCall) -> None:
     """Products: as `elementwise`, but a channel that is zero stays zero whatever is broadcast over it."""
     _combine_all(flow, call, annihilates=True)
 
 
-def unchanged(flow: Flow, call: Call) -> None:
+def unchanged(flow: Flow, call: OperatorCall) -> None:
     """The first argument goes on as it is."""
     values = call.tensors[0]
     source = flow.source(values)
@@ -29,11 +29,11 @@ def unchanged(flow: Flow, call: Call) -> None:
             flow.set_ids(out, flow.ids(values))
 
 
-def constant(flow: Flow, call: Call) -> None:
+def constant(flow: Flow, call: OperatorCall) -> None:
     """The output holds no channel, whatever the shape was taken from."""
 
 
-def gated_halves(flow: Flow, call: Call) -> None:
+def gated_halves(flow: Flow, call: OperatorCall) -> None:
     """GLU: channel i of the first half times the gate that channel i of the second half makes."""
     ids, dim = flow.ids(call["self"]), call["dim"]
     first, second = ids.chunk(2, dim)
@@ -41,7 +41,7 @@ def gated_halves(flow: Flow, call: Call) -> None:
     flow.set_ids(call.out, flow.identities.find(first))
 
 
-def overwrite(flow: Flow, call: Call) -> None:
+def overwrite(flow: Flow, call: OperatorCall) -> None:
     """Copying in place: what is written must belong to the channels it is written over."""
     target, written = call["self"], call["src"]
     if not flow.carries(written):
@@ -77,7 +77,7 @@ def combine(
     return _stronger(first, second)
 
 
-def _combine_all(flow: Flow, call: Call, *, annihilates: bool) -> None:
+def _combine_all(flow: Flow, call: OperatorCall, *, annihilates: bool) -> None:
     values, *others = [tensor for tensor in call.tensors if tensor.is_floating_point()] or call.tensors
     ids = flow.ids(values)
     for other in others:
@@ -98,6 +98,6 @@ def _is_broadcast(wide: Tensor, narrow: Tensor, tensor: Tensor) -> bool:
 
 
 def _stronger(first: Tensor, second: Tensor) -> Tensor:
-    """Places before obstacles before nothing; of two united places the first."""
+    """Places before barriers before nothing; of two united places the first."""
     small = torch.broadcast_tensors(core(first), core(second))
     return compressed(torch.where(small[0] >= FIRST_PLACE, small[0], torch.maximum(*small)).expand(first.shape))

@@ -8,29 +8,29 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from slimprune.graph.flow import Call, Flow, Source
-from slimprune.graph.identities import varying
+from slimprune.graph.channel_ids import varying
+from slimprune.graph.propagation import Flow, OperatorCall, Source
 
 
-def move(flow: Flow, call: Call) -> None:
+def move(flow: Flow, call: OperatorCall) -> None:
     """The operator itself, run on identities; index tensors stay as they are."""
     _move(flow, call, call.run)
 
 
-def select(flow: Flow, call: Call) -> None:
+def select(flow: Flow, call: OperatorCall) -> None:
     """One entry along a dimension, by its number."""
     _protect_numbered(flow, call, {call["dim"] % call["self"].ndim})
     move(flow, call)
 
 
-def roll(flow: Flow, call: Call) -> None:
+def roll(flow: Flow, call: OperatorCall) -> None:
     """Entries moved by a fixed number of positions."""
     ndim = call["self"].ndim
     _protect_numbered(flow, call, {dim % ndim for dim in call["dims"]} or set(range(ndim)))
     move(flow, call)
 
 
-def cut(flow: Flow, call: Call) -> None:
+def cut(flow: Flow, call: OperatorCall) -> None:
     """A slice. One that is one of several equal parts of the channels keeps all of them equally long."""
     move(flow, call)
     values, dim = call["self"], call["dim"] % call["self"].ndim
@@ -41,13 +41,13 @@ def cut(flow: Flow, call: Call) -> None:
         _keep_parts(flow, values, dim, size)
 
 
-def shuffle(flow: Flow, call: Call) -> None:
+def shuffle(flow: Flow, call: OperatorCall) -> None:
     """Channels in equal parts, interleaved."""
     move(flow, call)
     _keep_parts(flow, call["self"], 1, call["self"].shape[1] // call["groups"])
 
 
-def move_as_numbers(flow: Flow, call: Call) -> None:
+def move_as_numbers(flow: Flow, call: OperatorCall) -> None:
     """As `move`, for operators that torch has for floating point only; float64 holds the numbers exactly."""
 
     def run(change: Callable[[Tensor], Tensor]) -> Any:
@@ -56,7 +56,7 @@ def move_as_numbers(flow: Flow, call: Call) -> None:
     _move(flow, call, run)
 
 
-def pick(flow: Flow, call: Call) -> None:
+def pick(flow: Flow, call: OperatorCall) -> None:
     """Entries of the first argument, chosen by numbers that are data, not channels."""
     values, indices, dim = call["self"], call["indices"], call["dim"]
     picked = {number for number, index in enumerate(indices) if index is not None} if indices else {(dim or 0)}
@@ -68,7 +68,7 @@ def pick(flow: Flow, call: Call) -> None:
     _move(flow, call, run, [values])
 
 
-def reshape(flow: Flow, call: Call) -> None:
+def reshape(flow: Flow, call: OperatorCall) -> None:
     """Views of another shape. A dimension of channels that is cut into several keeps the length of each part."""
     shape = call.out.shape
     _move(flow, call, lambda change: change(call["self"]).reshape(shape))
@@ -76,7 +76,7 @@ def reshape(flow: Flow, call: Call) -> None:
         _keep_parts(flow, call["self"], dim, parts[-1])
 
 
-def split(flow: Flow, call: Call) -> None:
+def split(flow: Flow, call: OperatorCall) -> None:
     """Parts of equal length: where channels are cut, all parts must stay equally long."""
     move(flow, call)
     dim, size = call["dim"] % call["self"].ndim, call["split_size"]
@@ -84,13 +84,13 @@ def split(flow: Flow, call: Call) -> None:
         _keep_parts(flow, call["self"], dim, size)
 
 
-def pad(flow: Flow, call: Call) -> None:
+def pad(flow: Flow, call: OperatorCall) -> None:
     """Padding with a constant holds no channel."""
     widths = call["pad"]
     _move(flow, call, lambda change: torch.constant_pad_nd(change(call["self"]), widths, 0))
 
 
-def strided(flow: Flow, call: Call) -> None:
+def strided(flow: Flow, call: OperatorCall) -> None:
     """`as_strided` on a tensor that fills its storage from the start."""
     values = call["self"]
     if not values.is_contiguous() or values.storage_offset():
@@ -105,7 +105,7 @@ def _keep_parts(flow: Flow, values: Tensor, dim: int, size: int) -> None:
         flow.identities.splits.append(rows.view(-1, size))
 
 
-def _protect_numbered(flow: Flow, call: Call, dims: set[int]) -> None:
+def _protect_numbered(flow: Flow, call: OperatorCall, dims: set[int]) -> None:
     """Channels that the code knows by number stay: the numbers of others would change with them."""
     values = call["self"]
     if flow.source(values) is None and (changing := varying(ids := flow.ids(values))) and changing <= dims:
@@ -113,7 +113,10 @@ def _protect_numbered(flow: Flow, call: Call, dims: set[int]) -> None:
 
 
 def _move(
-    flow: Flow, call: Call, run: Callable[[Callable[[Tensor], Tensor]], Any], tensors: list[Tensor] | None = None
+    flow: Flow,
+    call: OperatorCall,
+    run: Callable[[Callable[[Tensor], Tensor]], Any],
+    tensors: list[Tensor] | None = None,
 ) -> None:
     moved = [tensor for tensor in (call.tensors if tensors is None else tensors) if flow.carries(tensor)]
     source = flow.source(moved[0]) if len(moved) == 1 else None
@@ -129,7 +132,7 @@ def _move(
         flow.set_ids(out, result)
 
 
-def _move_source(flow: Flow, call: Call, run: Callable[..., Any], source: Source, moved: Tensor) -> None:
+def _move_source(flow: Flow, call: OperatorCall, run: Callable[..., Any], source: Source, moved: Tensor) -> None:
     """A tensor of the model that is rearranged stays known by where its elements come from."""
     results: list[list[Tensor]] = [
         tree_leaves(run(lambda tensor, steps=steps: _alias(steps) if tensor is moved else tensor.detach().cpu()))

@@ -2,13 +2,13 @@
 
 from torch import Tensor
 
-from slimprune.graph.flow import Call, Flow
+from slimprune.graph.channel_ids import tied
 from slimprune.graph.groups import Role, loses_whole_groups
-from slimprune.graph.identities import tied
+from slimprune.graph.propagation import Flow, OperatorCall
 from slimprune.graph.rules.elementwise import combine
 
 
-def batch_norm(flow: Flow, call: Call) -> None:
+def batch_norm(flow: Flow, call: OperatorCall) -> None:
     """Each channel is normalised by itself; a silenced one comes out silent in either mode."""
     ids = flow.ids(call["input"])
     channels = tied(flow.identities, ids, 1)
@@ -17,17 +17,17 @@ def batch_norm(flow: Flow, call: Call) -> None:
     flow.set_ids(call.out[0], ids)
 
 
-def layer_norm(flow: Flow, call: Call) -> None:
-    """Statistics over the channels change with their number: gain and offset are `mixing`."""
+def layer_norm(flow: Flow, call: OperatorCall) -> None:
+    """Statistics over the channels change with their number: gain and offset are `cross-channel-norm`."""
     values = call["input"]
     ids = flow.ids(values)
     for name in ("weight", "bias"):
         if call[name] is not None:
-            ids = combine(flow, values, ids, call[name], call.where, annihilates=True, role="mixing")
+            ids = combine(flow, values, ids, call[name], call.where, annihilates=True, role="cross-channel-norm")
     flow.set_ids(call.out[0], ids)
 
 
-def group_norm(flow: Flow, call: Call) -> None:
+def group_norm(flow: Flow, call: OperatorCall) -> None:
     """Loses whole groups, or one channel of each, whichever is finer; without a gain its groups cannot be refitted."""
     values, groups = call["input"], call["group"]
     if call["weight"] is None:
@@ -38,11 +38,11 @@ def group_norm(flow: Flow, call: Call) -> None:
     units, whole = channels.view(groups, -1), loses_whole_groups(groups, len(channels) // groups)
     flow.identities.unite(units, units[:, :1] if whole else units[:1])
     for name in ("weight", "bias"):
-        _follow(flow, call, call[name], channels, "norm" if whole else "mixing")
+        _follow(flow, call, call[name], channels, "norm" if whole else "cross-channel-norm")
     flow.set_ids(call.out[0], ids)
 
 
-def _follow(flow: Flow, call: Call, tensor: Tensor | None, channels: Tensor, role: Role) -> None:
+def _follow(flow: Flow, call: OperatorCall, tensor: Tensor | None, channels: Tensor, role: Role) -> None:
     """Position i of a vector belongs to channel i."""
     if tensor is None or not flow.carries(tensor):
         return

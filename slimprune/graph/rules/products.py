@@ -2,12 +2,12 @@
 
 from torch import Tensor
 
-from slimprune.graph.flow import Call, Flow
+from slimprune.graph.channel_ids import tied, varying
 from slimprune.graph.groups import Role, loses_whole_groups
-from slimprune.graph.identities import tied, varying
+from slimprune.graph.propagation import Flow, OperatorCall
 
 
-def convolution(flow: Flow, call: Call) -> None:
+def convolution(flow: Flow, call: OperatorCall) -> None:
     """Convolutions of all kinds; weight [rows, columns / groups, ...], transposed: [columns, rows / groups, ...]."""
     values, weight, groups = call["input"], call["weight"], call["groups"]
     inputs, outputs = values.shape[1], call.out.shape[1]
@@ -42,7 +42,7 @@ class _MatrixProduct:
     def __init__(self, left: str, right: str, bias: str | None) -> None:
         self._left, self._right, self._bias = left, right, bias
 
-    def __call__(self, flow: Flow, call: Call) -> None:
+    def __call__(self, flow: Flow, call: OperatorCall) -> None:
         left, right = call[self._left], call[self._right]
         if flow.source(right) is not None and left.ndim > 1:
             self._by_weight(flow, call, left, right, axes=(-1, -2, -1))
@@ -51,7 +51,9 @@ class _MatrixProduct:
         else:
             flow.block(call, [left, right], f"{call.where} multiplies activations with each other")
 
-    def _by_weight(self, flow: Flow, call: Call, values: Tensor, weight: Tensor, axes: tuple[int, int, int]) -> None:
+    def _by_weight(
+        self, flow: Flow, call: OperatorCall, values: Tensor, weight: Tensor, axes: tuple[int, int, int]
+    ) -> None:
         """`axes`: the one of `values` that is read, that of the weight which reads it, and the one it makes."""
         columns, rows = flow.places(weight, axes[1], "consumer"), flow.places(weight, axes[2], "producer")
         if columns is None or rows is None:
@@ -61,7 +63,7 @@ class _MatrixProduct:
         _apply(flow, call, values, (axes[0], columns), (axes[2], rows), bias=bias)
 
 
-def linear(flow: Flow, call: Call) -> None:
+def linear(flow: Flow, call: OperatorCall) -> None:
     """`linear` where torch does not take it apart: weight [rows, columns]."""
     columns, rows = flow.places(call["weight"], 1, "consumer"), flow.places(call["weight"], 0, "producer")
     if columns is None or rows is None:
@@ -70,7 +72,7 @@ def linear(flow: Flow, call: Call) -> None:
     _apply(flow, call, call["input"], (-1, columns), (-1, rows))
 
 
-def embedding(flow: Flow, call: Call) -> None:
+def embedding(flow: Flow, call: OperatorCall) -> None:
     """Rows of a table [entries, channels], chosen by number."""
     channels = flow.places(call["weight"], 1, "producer")
     if channels is None:
@@ -79,12 +81,12 @@ def embedding(flow: Flow, call: Call) -> None:
         flow.set_ids(call.out, channels.expand(call.out.shape))
 
 
-def attention(flow: Flow, call: Call) -> None:
+def attention(flow: Flow, call: OperatorCall) -> None:
     """Fused attention: queries, keys and values keep their channels."""
     flow.block(call, call.tensors, f"attention in {call.layer}")
 
 
-def _computed(flow: Flow, call: Call) -> None:
+def _computed(flow: Flow, call: OperatorCall) -> None:
     reason = f"a weight of {call.layer or 'the model'} is computed from others"
     flow.computed[call.layer] = reason
     flow.block(call, call.tensors, reason)
@@ -92,7 +94,7 @@ def _computed(flow: Flow, call: Call) -> None:
 
 def _apply(
     flow: Flow,
-    call: Call,
+    call: OperatorCall,
     values: Tensor,
     read: tuple[int, Tensor],
     made: tuple[int, Tensor],
@@ -123,7 +125,7 @@ def _apply(
     flow.set_ids(call.out, rows.view(*rows.shape, *[1] * behind).expand(call.out.shape))
 
 
-def _add_bias(flow: Flow, call: Call, rows: Tensor, bias: Tensor | None, role: Role) -> None:
+def _add_bias(flow: Flow, call: OperatorCall, rows: Tensor, bias: Tensor | None, role: Role) -> None:
     if bias is None or not flow.carries(bias):
         return
     offsets = flow.places(bias, -1, role)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from slimprune.graph.flow import Call, Flow
-from slimprune.graph.identities import FIRST_PLACE, compressed, core, varying
+from slimprune.graph.channel_ids import FIRST_PLACE, compressed, core, varying
+from slimprune.graph.propagation import Flow, OperatorCall
 
 
-def reduce(flow: Flow, call: Call) -> None:
+def reduce(flow: Flow, call: OperatorCall) -> None:
     """Sums, means, norms and extremes over some dimensions, or over all."""
     values = call["self"]
     if flow.source(values) is not None:
@@ -21,7 +21,7 @@ def reduce(flow: Flow, call: Call) -> None:
         flow.set_ids(out, ids if call["keepdim"] else _without(ids, dims))
 
 
-def along(flow: Flow, call: Call) -> None:
+def along(flow: Flow, call: OperatorCall) -> None:
     """Softmax, sorting and running sums along one dimension; the shape stays."""
     values = call["self"]
     dims = _dims(call["dim"], values.ndim)
@@ -47,7 +47,7 @@ class _Window:
     def __init__(self, rank: int) -> None:
         self._rank = rank
 
-    def __call__(self, flow: Flow, call: Call) -> None:
+    def __call__(self, flow: Flow, call: OperatorCall) -> None:
         values = call.tensors[0]
         dims = tuple(range(values.ndim - self._rank, values.ndim))
         ids = joined(flow, flow.ids(values), dims, call.where)
@@ -55,7 +55,7 @@ class _Window:
             flow.set_ids(out, ids)
 
 
-def sample(flow: Flow, call: Call) -> None:
+def sample(flow: Flow, call: OperatorCall) -> None:
     """Resampling at given coordinates, which are no channels of the output."""
     window(call["input"].ndim - 2)(flow, call)
     if flow.carries(call["grid"]):
@@ -70,9 +70,9 @@ def joined(flow: Flow, ids: Tensor, dims: Sequence[int], where: str) -> Tensor:
     mixed = ((small != strongest) & (small != 0)).any(dim=tuple(dims), keepdim=True) if dims else small < 0
     if bool(mixed.any()):
         flow.identities.protect(torch.where(mixed, small, 0), reason)
-        # Where an obstacle alone is joined with others it keeps its own reason.
-        obstacle = torch.tensor(flow.identities.obstacle(reason))
-        strongest = torch.where(mixed & (strongest >= FIRST_PLACE), obstacle, strongest)
+        # Where an barrier alone is joined with others it keeps its own reason.
+        barrier = torch.tensor(flow.identities.barrier(reason))
+        strongest = torch.where(mixed & (strongest >= FIRST_PLACE), barrier, strongest)
     shape = [1 if dim in dims else size for dim, size in enumerate(ids.shape)]
     return compressed(strongest.expand(shape))
 

@@ -7,17 +7,17 @@ import torch
 
 from slimprune.errors import first_line
 from slimprune.graph.example import FORWARD_ERRORS
-from slimprune.graph.flow import Call, Flow
+from slimprune.graph.propagation import Flow, OperatorCall
 from slimprune.graph.rules import elementwise, movement, norms, products, reductions
 
-Rule = Callable[[Flow, Call], None]
+OperatorRule = Callable[[Flow, OperatorCall], None]
 
 
-def _each(rule: Rule, names: str) -> dict[str, Rule]:
+def _each(rule: OperatorRule, names: str) -> dict[str, OperatorRule]:
     return dict.fromkeys(names.split(), rule)
 
 
-RULES: dict[str, Rule] = {
+RULES: dict[str, OperatorRule] = {
     **_each(products.convolution, "convolution _convolution convolution_overrideable"),
     **_each(products.matrix_product("mat1", "mat2", "self"), "addmm _addmm_activation"),
     **_each(products.matrix_product("batch1", "batch2", "self"), "baddbmm"),
@@ -94,7 +94,7 @@ RULES: dict[str, Rule] = {
 """By the operator's name without namespace, overload and the underscore of in-place forms."""
 
 
-def apply_rule(flow: Flow, func: Any, call: Call) -> None:
+def apply_rule(flow: Flow, func: Any, call: OperatorCall) -> None:
     """Lets the outputs of a call carry what its inputs carry; without a rule the channels stay, with the reason."""
     if not any(flow.carries(tensor) for tensor in call.tensors):
         return

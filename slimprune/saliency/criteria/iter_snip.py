@@ -7,14 +7,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from slimprune.saliency.narrowing import Narrowing, connection_sensitivity, target_of
+from slimprune.saliency.iterative import IterativePruning, connection_sensitivity, target_of
 from slimprune.saliency.problem import Problem
 from slimprune.saliency.registry import register
 
 
 @register("iter-snip", "SNIP in rounds, in each of which a few channels leave for good (de Jorge et al., ICLR 2021)")
 @dataclass(frozen=True)
-class IterSnip(Narrowing):
+class IterSnip(IterativePruning):
     """s_j = | sum over what gate j multiplies of c_j * w * dL/dw |, the derivative taken at the gated weights c * w.
 
     A removed channel has weights, and so a score, of 0 from then on. Every round has a batch of its own; one round is
@@ -41,4 +41,6 @@ class IterSnip(Narrowing):
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
         """Saliency [width] of every group; `UsageError` where the problem has no target."""
         sensitivity = partial(connection_sensitivity, problem)
-        return self.narrowed(problem, target_of(problem, self.called), sensitivity, may_return=self.may_return)
+        return self.scores_after_rounds(
+            problem, target_of(problem, self.called), sensitivity, may_return=self.may_return
+        )

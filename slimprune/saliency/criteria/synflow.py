@@ -10,14 +10,14 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from slimprune.errors import UnsupportedModelError
-from slimprune.saliency.narrowing import Narrowing, connection_sensitivity, target_of
+from slimprune.saliency.iterative import IterativePruning, connection_sensitivity, target_of
 from slimprune.saliency.problem import Batch, Problem
 from slimprune.saliency.registry import register
 
 
 @register("synflow", "flow along |weights|, narrowed in rounds; looks at no data (Tanaka et al., NeurIPS 2020)")
 @dataclass(frozen=True)
-class SynFlow(Narrowing):
+class SynFlow(IterativePruning):
     """s_j = sum over what gate j multiplies of |w| * dR/d|w|, with R = sum of the outputs on an input of ones.
 
     R is the sum over all paths from input to output of the product of their |weights|. As in the paper's R biases take
@@ -50,7 +50,9 @@ class SynFlow(Narrowing):
         flow = replace(problem, network=network, batches=[_ones(problem)], loss=_sum_of_outputs)
         if not flow.loss_at(flow.initial, 0).isfinite():
             flow = replace(flow, batches=[_ones(problem, TINY)])
-        return self.narrowed(flow, target, lambda gates, _: connection_sensitivity(flow, gates, 0), may_return=False)
+        return self.scores_after_rounds(
+            flow, target, lambda gates, _: connection_sensitivity(flow, gates, 0), may_return=False
+        )
 
 
 TINY = 2.0**-900

@@ -16,9 +16,9 @@ ROLES = {
     "batch norm without a gain": (nn.BatchNorm2d(8, affine=False), 8, {"norm"}),
     "instance norm": (nn.InstanceNorm2d(8, affine=True), 8, {"norm"}),
     "many groups": (nn.GroupNorm(4, 8), 4, {"norm"}),
-    "few groups": (nn.GroupNorm(2, 8), 4, {"mixing"}),
-    "one group": (nn.GroupNorm(1, 8), 8, {"mixing"}),
-    "layer norm over an image": (nn.LayerNorm([8, 8, 8]), 8, {"mixing"}),
+    "few groups": (nn.GroupNorm(2, 8), 4, {"cross-channel-norm"}),
+    "one group": (nn.GroupNorm(1, 8), 8, {"cross-channel-norm"}),
+    "layer norm over an image": (nn.LayerNorm([8, 8, 8]), 8, {"cross-channel-norm"}),
 }
 
 

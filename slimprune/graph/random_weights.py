@@ -1,0 +1,155 @@
+"""Running a model under random float64 tensors that make every channel count."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from slimprune.errors import first_line
+from slimprune.graph.example import FORWARD_ERRORS
+from slimprune.graph.groups import ChannelGroup, named_tensors
+from slimprune.graph.removal import with_values
+
+
+def random_state(
+    model: nn.Module, inputs: tuple[Any, ...], seed: int, cross_channel: frozenset[str]
+) -> dict[str, Tensor]:
+    """float64 tensors of the model; vectors and norms random, since fresh ones are all zeros or ones and hide errors.
+
+    Running statistics are those of `inputs`, then disturbed: without them a deep network's output fades to a constant.
+    """
+    generator = torch.Generator().manual_seed(seed + 1)
+
+    def draw(like: Tensor, low: float, high: float) -> Tensor:
+        return torch.empty(like.shape, dtype=torch.float64).uniform_(low, high, generator=generator).to(like.device)
+
+    norms = [module for module in model.modules() if isinstance(module, _NormBase)]
+    gains = {id(norm.weight) for norm in norms} | {id(norm.running_var) for norm in norms}
+    state = {name: _double(tensor) for name, tensor in named_tensors(model).items()}
+    for name, tensor in named_tensors(model).items():
+        if tensor.is_floating_point() and id(tensor) in gains:
+            state[name] = draw(tensor, 0.5, 1.5)
+        elif tensor.is_floating_point() and (tensor.ndim <= 1 or not tensor.any()):
+            state[name] = draw(tensor, -0.3, 0.3)
+    twin = eval_twin(model, state)
+    for mean, variance in _calibrated_statistics(twin, inputs, cross_channel):
+        mean += variance.sqrt() * draw(mean, -0.3, 0.3)
+        variance *= draw(variance, 0.5, 1.5)
+    # A buffer that forward makes anew for the size of its input is left to forward.
+    found = {name: tensor.detach() for name, tensor in named_tensors(twin).items()}
+    return {name: found[name] if found[name].shape == drawn.shape else drawn for name, drawn in state.items()}
+
+
+def _calibrated_statistics(
+    model: nn.Module, inputs: tuple[Any, ...], cross_channel: frozenset[str]
+) -> list[tuple[Tensor, Tensor]]:
+    """Running mean and variance of every norm, set to those of `inputs`; other modules stay in eval mode."""
+    norms = [module for module in model.modules() if isinstance(module, _NormBase)]
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.train(norm.running_mean is not None)
+    outputs(model, inputs, cross_channel)
+    return [(n.running_mean, n.running_var) for n in norms if n.running_mean is not None and n.running_var is not None]
+
+
+def _double(tensor: Tensor) -> Tensor:
+    return tensor.detach().to(torch.float64) if tensor.is_floating_point() else tensor.detach().clone()
+
+
+def eval_twin(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """A copy in eval mode that shares `tensors`."""
+    return with_values(model, tensors).eval()
+
+
+def training_twin(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """A copy in training mode, with buffers of its own since that mode writes to running statistics."""
+    buffers = dict(model.named_buffers())
+    values = {name: tensor.clone() if name in buffers else tensor for name, tensor in tensors.items()}
+    return with_values(model, values).train()
+
+
+class _WithoutStatistics(TorchFunctionMode):
+    """Norms over channels keep their gain and offset only: what is left acts on every channel by itself.
+
+    Group norms that lose whole groups stay as they are. Dropout is off, since it draws by shape.
+    """
+
+    def __init__(self, model: nn.Module, cross_channel: frozenset[str]) -> None:
+        super().__init__()
+        self._cross_channel = {id(tensor) for name, tensor in named_tensors(model).items() if name in cross_channel}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in (F.layer_norm, F.rms_norm):
+            return _gain_and_offset(*args, **kwargs)
+        if func is F.group_norm and id(kwargs.get("weight", args[2] if len(args) > 2 else None)) in self._cross_channel:
+            return _gain_and_offset_of_images(*args, **kwargs)
+        if func in _DROPOUTS:
+            return args[0] if args else kwargs["input"]
+        return func(*args, **kwargs)
+
+
+_DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
+
+
+def _gain_and_offset(
+    input: Tensor,  # noqa: A002 the name under which torch's modules may pass it
+    normalized_shape: object,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 0.0,
+) -> Tensor:
+    scaled = input if weight is None else input * weight
+    return scaled if bias is None else scaled + bias
+
+
+def _gain_and_offset_of_images(
+    input: Tensor,  # noqa: A002 the name under which torch's modules may pass it
+    num_groups: object,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    eps: float = 0.0,
+) -> Tensor:
+    shape = (-1, *[1] * (input.ndim - 2))
+    scaled = input * weight.view(shape)
+    return scaled if bias is None else scaled + bias.view(shape)
+
+
+def outputs(model: nn.Module, inputs: tuple[Any, ...], cross_channel: frozenset[str]) -> list[Tensor] | str:
+    """All tensors that the model returns, or what went wrong in one line."""
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), _WithoutStatistics(model, cross_channel):
+            return [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor)]
+    except FORWARD_ERRORS as error:
+        return first_line(error)
+
+
+def visible_groups(model: nn.Module, inputs: tuple[Any, ...], groups: Sequence[ChannelGroup]) -> frozenset[str]:
+    """Ids of the groups on which an output depends: the gradient of what makes their channels is not zero.
+
+    Where no gradients can be had all groups count as visible, and the comparison of outputs has to do.
+    """
+    parameters = dict(model.named_parameters())
+    makers: dict[str, list[nn.Parameter]] = {}
+    for group in groups:
+        made = [parameters[s.name] for s in group.slots if s.role != "consumer" and s.name in parameters]
+        # Vectors tell as much as matrices and cost less memory.
+        makers[group.id] = [tensor for tensor in made if tensor.ndim == 1] or made
+    wanted = {id(tensor): tensor for several in makers.values() for tensor in several}
+    try:
+        for tensor in parameters.values():
+            tensor.requires_grad_(id(tensor) in wanted)
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            leaves = [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor) and leaf.requires_grad]
+            found = torch.autograd.grad(
+                [leaf.square().sum() for leaf in leaves], list(wanted.values()), allow_unused=True
+            )
+    except FORWARD_ERRORS:
+        return frozenset(makers)
+    seen = {number for number, gradient in zip(wanted, found, strict=True) if gradient is not None and gradient.any()}
+    return frozenset(name for name, several in makers.items() if any(id(tensor) in seen for tensor in several))

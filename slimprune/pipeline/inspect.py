@@ -1,0 +1,118 @@
+"""The story of `inspect`: what a model consists of, before anything is scored or cut."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from slimprune.budget import CostModel
+from slimprune.data import load
+from slimprune.errors import UsageError
+from slimprune.files import check_writable, write_files
+from slimprune.graph import Example, find_groups, named_tensors, shapes_of, trace_flow
+from slimprune.models import InputSpec, build, task_of
+from slimprune.pipeline.workload import seeded
+from slimprune.progress import Listener, ignore
+from slimprune.recipe import Recipe, make_recipe
+from slimprune.report import Inspection
+from slimprune.training import choose_device
+
+Form = Literal["json", "html", "svg"]
+
+
+def inspect(
+    model: nn.Module,
+    example: Example,
+    *,
+    protect: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Inspection:
+    """What can be slimmed in `model`, and what is at stake: groups, costs and the flow of data.
+
+    Args:
+        model: any module; left untouched.
+        example: one input batch, as for `find_groups`.
+        protect: names or patterns of layers whose channels all stay.
+        progress: called with (proofs of groups done, in all).
+
+    Returns:
+        The inspection; `print` it, or take its `to_json()`, `to_html()` or `to_svg()`. A model of which nothing can be
+        removed is no error: every group says why.
+
+    Raises:
+        UnsupportedModelError: the model fails on the example, or it cannot be traced.
+        UsageError: a pattern of `protect` matches no layer.
+
+    Example:
+        >>> print(inspect(nn.Conv2d(3, 8, 3), torch.zeros(1, 3, 8, 8)).groups[0].protected_reason)
+        model output
+    """
+    groups = find_groups(model, example, protect=protect, progress=progress)
+    return Inspection(
+        name=type(model).__name__,
+        inputs=[shape[1:] for shape in shapes_of(example)],
+        groups=groups,
+        costs=CostModel.of(model, groups, example),
+        flow=trace_flow(model, example),
+        types={name: type(module).__name__ for name, module in model.named_modules()},
+        tensors={name: tuple(tensor.shape) for name, tensor in named_tensors(model).items()},
+    )
+
+
+def inspect_named(
+    *,
+    shape: str | None = None,
+    classes: int = 10,
+    files: Mapping[Form, Path] | None = None,
+    listener: Listener = ignore,
+    **settings: Any,
+) -> Inspection:
+    """The inspection of a named architecture, written to files in the forms that are asked for.
+
+    Args:
+        shape: `C,H,W` of the inputs, in place of the data set, which then is not looked at.
+        classes: number of outputs, where there is a shape.
+        files: where to write which form; checked before anything is built.
+        listener: called with ("prove", proofs done, in all, "").
+        **settings: fields of `Recipe`; of them `arch`, `data`, `image_size`, `protect`, `device` and `seed` matter.
+
+    Raises:
+        SlimpruneError: one of its children, see `slimprune.errors`.
+    """
+    files = files or {}
+    recipe = make_recipe(settings)
+    if len({file.resolve() for file in files.values()}) < len(files):
+        raise UsageError(f"expected a file for every form, got {', '.join(map(str, files.values()))}")
+    check_writable(files.values())
+    if recipe.arch is None:
+        raise UsageError("expected an architecture (--arch), got none")
+    inputs = _inputs_of_data(recipe) if shape is None else _parsed(shape, classes)
+    with seeded(recipe.seed):
+        model = build(recipe.arch, inputs).to(choose_device(recipe.device))
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    example = torch.zeros(2, inputs.channels, inputs.height, inputs.width, device=device)
+    found = inspect(
+        model, example, protect=recipe.protect, progress=lambda done, total: listener("prove", done, total, "")
+    )
+    found = replace(found, name=recipe.arch)
+    forms = {"json": found.to_text, "html": found.to_html, "svg": found.to_svg}
+    write_files({file: forms[form]() for form, file in files.items()})
+    return found
+
+
+def _inputs_of_data(recipe: Recipe) -> InputSpec:
+    """The images of the data set; an architecture for segmentation gets one output for data without masks."""
+    data = load(recipe.data, image_size=recipe.image_size)
+    fits = task_of(str(recipe.arch)) in (None, data.task)
+    return InputSpec(data.channels, data.height, data.width, data.classes if fits else 1)
+
+
+def _parsed(shape: str, classes: int) -> InputSpec:
+    sizes = shape.split(",")
+    if len(sizes) != 3 or not all(size.strip().isdecimal() for size in sizes):
+        raise UsageError(f"expected --shape C,H,W such as 3,224,224, got {shape!r}")
+    channels, height, width = map(int, sizes)
+    return InputSpec(channels, height, width, classes)

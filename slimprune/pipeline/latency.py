@@ -1,0 +1,269 @@
+"""Latency budgets: layers timed one by one, a plan made from that, and the whole slim network timed beside the dense.
+
+The layers' times say how a plan's latency changes with its widths, whole networks say how much it is. So a plan is
+solved for, timed as a whole, the model made to fit, and solved for again, until what is measured is what was asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from slimprune.budget import (
+    LATENCY,
+    Candidate,
+    Cost,
+    CostModel,
+    LatencyModel,
+    Plan,
+    Rounding,
+    TimedNetwork,
+    least_widths,
+)
+from slimprune.errors import BudgetError, UsageError
+from slimprune.graph import ChannelGroup, keep_channels
+from slimprune.pipeline.stages import Analysis, allocate_for, budget_of, multiple
+from slimprune.progress import Listener, ignore
+from slimprune.recipe import AUTO, BENCH_BATCH, Recipe
+from slimprune.saliency import Scores
+from slimprune.timing import LayerTimes, traced_layers
+from slimprune.timing.deployment import NetworkTimer, Runtime
+
+ROUNDINGS = (1, 2, 4, 8, 16, 32)
+ROUNDS = 5
+"""Most whole networks that are timed for one plan."""
+
+CLOSE = 0.01
+"""Share by which a measured latency may miss the request without another round."""
+
+USED = 0.95
+"""Least share of the best use of a budget of another kind that a rounding has to make of it to be considered."""
+
+STAGE = "latency"
+"""What listeners hear while networks and layers are timed."""
+
+
+@dataclass(frozen=True, eq=False)
+class TimedAnalysis(Analysis):
+    """An analysis whose cost model knows times.
+
+    Attributes:
+        clock: times whole networks.
+        first: what they took dense, seconds for one batch; None where only layers were timed.
+    """
+
+    clock: NetworkTimer
+    first: float | None
+
+
+def needs_times(recipe: Recipe) -> bool:
+    """Whether a plan depends on measured times."""
+    return LATENCY in budget_of(recipe).ratios or recipe.round_to == AUTO
+
+
+def check_timing(recipe: Recipe) -> None:
+    """Refuses settings of measurements that will not be made, and such as cannot be made here.
+
+    Raises:
+        UsageError: one of them.
+    """
+    if needs_times(recipe):
+        deployment_of(recipe)
+        return
+    for name in ("engine", "bench_batch", "bench_threads"):
+        if (value := getattr(recipe, name)) is not None:
+            flag = name.replace("_", "-")
+            raise UsageError(f"expected {flag} beside a latency budget or round-to auto only, got {flag} {value}")
+
+
+def deployment_of(recipe: Recipe) -> Runtime:
+    """How the recipe's network is to be run."""
+    batch = BENCH_BATCH if recipe.bench_batch is None else recipe.bench_batch
+    return Runtime.of(recipe.engine, batch, recipe.bench_threads, recipe.device)
+
+
+def latency_model(
+    model: nn.Module,
+    groups: Sequence[ChannelGroup],
+    example: Tensor,
+    *,
+    engine: str | None = None,
+    batch: int = BENCH_BATCH,
+    threads: int | None = None,
+    device: str = "auto",
+    listener: Listener = ignore,
+) -> LatencyModel:
+    """A cost model for latency budgets; it times layers when it is first asked for their widths.
+
+    Args:
+        model: any module that takes `example`.
+        groups: its channel groups.
+        example: inputs [N, ...].
+        engine: name of an engine; -cpu or -cuda behind it says where it runs.
+        batch: samples at once.
+        threads: on the CPU; None for all cores.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        listener: called while layers are timed.
+
+    Returns:
+        The model, made to fit the whole network at its dense and at its least widths.
+
+    Raises:
+        UsageError: an engine that is unknown or absent.
+        UnsupportedModelError: the network cannot be exported or run.
+
+    Example:
+        >>> costs = latency_model(model, groups, example, engine="onnxruntime", batch=8)  # doctest: +SKIP
+        >>> allocate(None, groups, Budget(0.5, "latency"), costs, rule="uniform", round_to=8)  # doctest: +SKIP
+    """
+    clock = NetworkTimer(Runtime.of(engine, batch, threads, device), model, example)
+    costs = CostModel.of(model, groups, example)
+    return _at_both_ends(_layered(costs, groups, clock, listener), groups, clock, listener)[0]
+
+
+def with_latency_model(recipe: Recipe, analysis: Analysis, listener: Listener) -> Analysis:
+    """The analysis with a cost model that knows times, where the recipe needs them."""
+    if not needs_times(recipe):
+        return analysis
+    work = analysis.work
+    clock = NetworkTimer(deployment_of(recipe), work.model, work.example)
+    assert isinstance(analysis.costs, CostModel)
+    costs, first = _layered(analysis.costs, analysis.groups, clock, listener), None
+    if LATENCY in budget_of(recipe).ratios:
+        costs, first = _at_both_ends(
+            costs, analysis.groups, clock, listener, floor=recipe.floor, round_to=multiple(recipe)
+        )
+    return TimedAnalysis(work, analysis.groups, costs, clock, first)
+
+
+def plan_for_latency(recipe: Recipe, analysis: TimedAnalysis, scores: Scores | None, listener: Listener) -> Plan:
+    """The plan whose measured latency comes closest to the request; with another budget, the one rounded as it pays.
+
+    Args:
+        recipe: budget, rule and rounding.
+        analysis: the dense network, understood and timed.
+        scores: for rules that need them.
+        listener: called after every network that was timed.
+    """
+    rounding = _rounding(recipe, analysis, scores) if recipe.round_to == AUTO else None
+    if rounding is not None:
+        recipe = recipe.model_copy(update={"round_to": rounding.round_to})
+    timing = replace(analysis.clock.deployment.timing(), rounding=rounding)
+    plan = allocate_for(recipe, analysis, scores)
+    if analysis.first is None:
+        listener(STAGE, ROUNDS, ROUNDS, f"widths in multiples of {multiple(recipe)}")
+        return replace(plan, timing=timing)
+    plans, trials = _trials(recipe, analysis, analysis.first, scores, plan, listener)
+    wanted = 1 - plan.budget.ratios[LATENCY]
+    chosen = min(range(len(trials)), key=lambda number: _miss(trials[number], wanted))
+    timing = replace(timing, trials=tuple(trials), chosen=chosen)
+    return _as_measured(replace(plans[chosen], timing=timing))
+
+
+def _trials(
+    recipe: Recipe,
+    analysis: TimedAnalysis,
+    first: float,
+    scores: Scores | None,
+    plan: Plan,
+    listener: Listener,
+) -> tuple[list[Plan], list[TimedNetwork]]:
+    """Plans, each solved for with what the one before took, and what they took."""
+    plans: list[Plan] = []
+    trials: list[TimedNetwork] = []
+    wanted = 1 - plan.budget.ratios[LATENCY]
+    while len(trials) < ROUNDS and not any(plan.widths == former.widths for former in plans):
+        listener(STAGE, len(trials), ROUNDS, "")
+        row = analysis.clock.row(keep_channels(analysis.work.model, plan.groups, plan.kept))
+        plans.append(plan)
+        trials.append(TimedNetwork(1 - plan.slim.of(LATENCY) / plan.dense.of(LATENCY), row))
+        if _miss(trials[-1], wanted) <= CLOSE:
+            break
+        assert isinstance(analysis.costs, LatencyModel)
+        widths = np.array([plan.widths[group.id] for group in plan.groups], np.int64)
+        costs = analysis.costs.corrected(widths, (1 - trials[-1].removed) * first)
+        analysis = replace(analysis, costs=costs)
+        plan = _next(recipe, analysis, scores) or plan
+    listener(STAGE, ROUNDS, ROUNDS, f"{100 * trials[-1].removed:.1f} % less")
+    return plans, trials
+
+
+def _next(recipe: Recipe, analysis: Analysis, scores: Scores | None) -> Plan | None:
+    try:
+        return allocate_for(recipe, analysis, scores)
+    except BudgetError:  # by what was measured since, the least widths are too wide; they were not by themselves
+        return None
+
+
+def _miss(trial: TimedNetwork, wanted: float) -> float:
+    return abs((1 - trial.removed) / wanted - 1)
+
+
+def _as_measured(plan: Plan) -> Plan:
+    """The plan whose costs state the latencies that were measured."""
+    assert plan.timing is not None
+    assert plan.timing.trial is not None
+    dense = plan.timing.trial.row["dense_ms"] * 1e6
+    slim = dense * (1 - plan.timing.trial.removed)
+    return replace(plan, dense=replace(plan.dense, latency=round(dense)), slim=replace(plan.slim, latency=round(slim)))
+
+
+def _rounding(recipe: Recipe, analysis: Analysis, scores: Scores | None) -> Rounding:
+    """The rounding that pays by the model.
+
+    Under a latency budget that which keeps most MACs. Under another that which is quickest, of those that use the
+    budget about as well as any: what leaves channels away is always quicker.
+
+    Raises:
+        BudgetError: none can meet the budget.
+    """
+    found: dict[int, tuple[Cost, float]] = {}
+    problems = []
+    for round_to in ROUNDINGS:
+        try:
+            plan = allocate_for(recipe.model_copy(update={"round_to": round_to}), analysis, scores)
+            found[round_to] = (
+                plan.slim,
+                max(plan.slim.of(of) / plan.budget.allowed(of, plan.dense) for of in plan.budget.ratios),
+            )
+        except BudgetError as error:
+            problems.append(error)
+    if not found:
+        raise problems[0]
+    candidates = tuple(Candidate(step, cost.macs, cost.of(LATENCY)) for step, (cost, _) in found.items())
+    if LATENCY in budget_of(recipe).ratios:
+        best = max(candidates, key=lambda one: (one.macs, one.round_to))
+        return Rounding(best.round_to, "keeps most MACs within the latency, by the times of the layers", candidates)
+    most = max(used for _, used in found.values())
+    using = [one for one in candidates if found[one.round_to][1] >= USED * most]
+    best = min(using, key=lambda one: (one.latency, -one.round_to))
+    return Rounding(
+        best.round_to, f"is the quickest at this budget of {recipe.of}, by the times of the layers", candidates
+    )
+
+
+def _layered(costs: CostModel, groups: Sequence[ChannelGroup], clock: NetworkTimer, listener: Listener) -> LatencyModel:
+    """A model of the layers alone, whose times are kept in the user's cache folder."""
+    traced = traced_layers(clock.dense, clock.example)
+    seconds = clock.deployment.layer_clock(lambda count: listener(STAGE, 0, ROUNDS, f"{count} layers timed"))
+    return LatencyModel.of(costs, groups, [name for name, _ in traced], LayerTimes([one for _, one in traced], seconds))
+
+
+def _at_both_ends(
+    costs: LatencyModel,
+    groups: Sequence[ChannelGroup],
+    clock: NetworkTimer,
+    listener: Listener,
+    *,
+    floor: float = 0.0,
+    round_to: int = 1,
+) -> tuple[LatencyModel, float]:
+    """The model that fits the whole network dense and at its least widths, and the seconds of the dense one."""
+    listener(STAGE, 0, ROUNDS, "the dense network and the narrowest")
+    least = least_widths(groups, floor, round_to)
+    kept = {group.id: torch.arange(width) for group, width in zip(groups, least.tolist(), strict=True)}
+    row = clock.row(keep_channels(clock.dense, groups, kept))
+    dense = row["dense_ms"] / 1e3
+    return costs.through((least, dense / row["speedup"]), dense), dense

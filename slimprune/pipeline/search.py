@@ -1,0 +1,134 @@
+"""The choice of a plan: by a rule, or by prospect search.
+
+In a prospect search width profiles of equal budget are tried out by short real trainings, in successive halving.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from torch import nn
+
+from slimprune.budget import Plan, profile
+from slimprune.files import write_atomically
+from slimprune.pipeline.stages import (
+    SEARCH,
+    Analysis,
+    allocate_for,
+    initialise_slim,
+    slim_and_prove,
+    training_settings,
+)
+from slimprune.progress import Listener
+from slimprune.recipe import Recipe
+from slimprune.results import Search, SearchTrial
+from slimprune.saliency import Scores
+from slimprune.training import train
+
+CANDIDATES: tuple[str, ...] = (
+    *(profile(score, reuse).name for reuse in (0, 0.1, 0.25, 0.5) for score in (0, 0.25)),
+    "global",
+)
+RUNGS = (1, 2, 4)
+"""Epochs of the trials of one rung; half of the candidates go on to the next."""
+
+
+def search_rule(
+    recipe: Recipe,
+    analysis: Analysis,
+    network: nn.Module,
+    scores: Scores | None,
+    listener: Listener,
+    *,
+    store: Path | None = None,
+) -> tuple[Plan, Search]:
+    """The best of the candidate plans, all of them within the recipe's budget.
+
+    Every trial starts from the weights of `network` and is judged by the mean training loss of its last epoch. That
+    epoch is one of few over augmented data, so its loss says what a test loss would, and no test sample and no held-out
+    part decides. The better half goes on to trainings twice as long.
+
+    Args:
+        recipe: budget, floor, rounding and training; its number of epochs plays no part.
+        analysis: the dense network, understood.
+        network: the network whose weights the slim one inherits.
+        scores: for the candidates that need scores.
+        listener: called after every trial.
+        store: JSON file of finished trials, to go on from.
+
+    Returns:
+        The plan and what was tried.
+    """
+    began = time.perf_counter()
+    plans = _distinct({rule: allocate_for(with_rule(recipe, rule), analysis, scores) for rule in CANDIDATES})
+    trials = _stored(store)
+    alive, total, tried = list(plans), _count(len(plans)), 0
+    for epochs in RUNGS:
+        losses = {}
+        for rule in alive:
+            listener(SEARCH, tried, total, rule)
+            known = next((trial for trial in trials if _is_of(trial, rule, epochs, plans[rule])), None)
+            if known is None:
+                known = _trial(recipe, analysis, network, plans[rule], rule, epochs)
+                trials.append(known)
+                _keep(store, trials)
+            losses[rule], tried = known.loss, tried + 1
+        alive = sorted(alive, key=lambda rule: losses[rule])[: -(-len(alive) // 2)]
+    winner = alive[0]
+    listener(SEARCH, total, total, winner)
+    return plans[winner], Search(winner, tuple(trials), time.perf_counter() - began)
+
+
+def with_rule(recipe: Recipe, rule: str) -> Recipe:
+    """The same recipe with another rule."""
+    return recipe.model_copy(update={"rule": rule})
+
+
+def _distinct(plans: Mapping[str, Plan]) -> dict[str, Plan]:
+    """Plans of different widths; of equals the first."""
+    seen: dict[tuple[int, ...], str] = {}
+    for rule, plan in plans.items():
+        seen.setdefault(tuple(plan.widths.values()), rule)
+    return {rule: plans[rule] for rule in seen.values()}
+
+
+def _count(candidates: int) -> int:
+    """Trials in all."""
+    counts = []
+    for _ in RUNGS:
+        counts.append(candidates)
+        candidates = -(-candidates // 2)
+    return sum(counts)
+
+
+def _is_of(trial: SearchTrial, rule: str, epochs: int, plan: Plan) -> bool:
+    """Whether a stored trial is that of this plan: measured times may give a rule other widths than before."""
+    cost = plan.slim
+    return (trial.rule, trial.epochs, trial.params, trial.macs) == (rule, epochs, cost.params, cost.macs)
+
+
+def _trial(recipe: Recipe, analysis: Analysis, network: nn.Module, plan: Plan, rule: str, epochs: int) -> SearchTrial:
+    work = analysis.work
+    slimmed = initialise_slim(recipe, work.model, slim_and_prove(analysis, network, plan))
+    result = train(
+        slimmed.module,
+        work.train_batches,
+        [next(iter(work.test_batches))],  # the loop wants to test; what it finds is not looked at
+        replace(training_settings(recipe, work), epochs=epochs),
+        loss=work.loss,
+        metric=work.metric,
+    )
+    return SearchTrial(rule, epochs, result.history[-1].train_loss, plan.slim.params, plan.slim.macs)
+
+
+def _stored(store: Path | None) -> list[SearchTrial]:
+    return (
+        [] if store is None or not store.exists() else [SearchTrial(**trial) for trial in json.loads(store.read_text())]
+    )
+
+
+def _keep(store: Path | None, trials: Sequence[SearchTrial]) -> None:
+    if store is not None:
+        write_atomically(store, json.dumps([asdict(trial) for trial in trials]))

@@ -1,0 +1,288 @@
+"""The steps from a workload to a trained slim network, which `compress`, `plan` and `compare` put together."""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from slimprune.budget import Budget, Cost, CostModel, Costs, Plan, allocate, control_plan, find_rule, schedule_target
+from slimprune.errors import BudgetError, UnsupportedModelError, UsageError
+from slimprune.graph import ChannelGroup, find_groups, free_groups
+from slimprune.measure import PeakMemory, count_macs, count_params, weight_bytes
+from slimprune.models import load_weights, save_weights
+from slimprune.pipeline.workload import Workload, seeded
+from slimprune.progress import Listener
+from slimprune.recipe import Recipe
+from slimprune.results import Measured, Saliency
+from slimprune.saliency import Scores, check_gate, make_criterion, score
+from slimprune.surgery import SlimModel, initialise, prove, slim
+from slimprune.training import EpochRecord, Progress, TrainResult, TrainSettings, count_batches, train
+
+SEARCH = "search"
+"""Stands in place of a rule where the rule is to be found by short trainings, see `prospect`."""
+
+REWIND_SHARE = 0.02
+"""Share of the dense training to whose end `rewind` goes back by default."""
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """The dense network, understood: its channel groups and what widths cost.
+
+    Attributes:
+        work: the workload.
+        groups: all channel groups of its model.
+        costs: widths to parameters and MACs, and to latency where that was measured.
+    """
+
+    work: Workload
+    groups: Sequence[ChannelGroup]
+    costs: Costs
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """The networks that slimming starts from.
+
+    Attributes:
+        scored: the network whose channels are scored.
+        inherited: the network from which the slim one takes its weights.
+        dense_training: how the dense network was trained, None before training.
+    """
+
+    scored: nn.Module
+    inherited: nn.Module
+    dense_training: TrainResult | None = None
+
+
+def check_names(recipe: Recipe) -> None:
+    """Refuses a rule, a criterion, an option or a budget that there cannot be, before anything is built."""
+    if recipe.rule != SEARCH:
+        find_rule(cast(str, recipe.rule))
+    criterion = make_criterion(recipe.criterion, **recipe.criterion_options())
+    check_gate(recipe.criterion, criterion, recipe.gate)
+    budget_of(recipe)
+
+
+def analyse(recipe: Recipe, work: Workload, listener: Listener) -> Analysis:
+    """Channel groups and costs of the model.
+
+    Raises:
+        BudgetError: all channels are protected on request.
+        UnsupportedModelError: no channel can be removed.
+    """
+    groups = find_groups(
+        work.model,
+        work.example,
+        protect=recipe.protect,
+        progress=lambda done, total: listener("prove", done, total, ""),
+    )
+    if not free_groups(groups):
+        # Asked for, it is a budget that cannot be met; otherwise it is the model.
+        refusal = BudgetError if recipe.protect else UnsupportedModelError
+        whole = "; ".join(f"{group.id}: {group.protected_reason}" for group in groups)
+        raise refusal(f"expected channels that may be removed, got none ({whole or 'no convolution or linear layer'})")
+    return Analysis(work, groups, CostModel.of(work.model, groups, work.example))
+
+
+def starting_networks(recipe: Recipe, work: Workload, store: Path, listener: Listener) -> Start:
+    """The networks to start from; unless `before-training`, the dense one is trained first, resumable in `store`.
+
+    Raises:
+        UsageError: the training has fewer steps than the rewinding wants to go back to.
+    """
+    if recipe.when == "before-training":
+        return Start(work.model, work.model)
+    settings = dense_settings(recipe, work)
+    trained, early = copy.deepcopy(work.model), copy.deepcopy(work.model)
+    if recipe.when == "after-training":
+        return Start(trained, trained, run_training(settings, work, trained, store, listener))
+    steps, snapshot = settings.epochs * count_batches(work.train_batches), store / "early.safetensors"
+    back_to = round(REWIND_SHARE * steps) if recipe.rewind_step is None else recipe.rewind_step
+    if back_to > steps:
+        raise UsageError(f"expected rewind_step within the {steps} steps of the dense training, got {back_to}")
+
+    def keep_early(module: nn.Module, done: int) -> None:
+        if done == back_to:
+            save_weights(module, snapshot)
+
+    result = run_training(settings, work, trained, store, listener, after_step=keep_early)
+    if back_to > 0:
+        load_weights(early, snapshot)
+    return Start(trained, early, result)
+
+
+def budget_of(recipe: Recipe) -> Budget:
+    """What the recipe asks to remove."""
+    return Budget(recipe.ratio, recipe.of, {str(of): ratio for of, ratio in recipe.also.items()})
+
+
+def check_budget(recipe: Recipe, analysis: Analysis) -> None:
+    """Refuses an impossible budget before any time is spent on scores.
+
+    Raises:
+        BudgetError: the floor alone is above it.
+        UnsupportedModelError: MACs are asked for that cannot be predicted.
+    """
+    dense = analysis.costs.dense.macs
+    if "macs" in budget_of(recipe).ratios:
+        counted = count_macs(analysis.work.model, analysis.work.example)
+        if abs(dense - counted) > 0.001 * counted:
+            raise UnsupportedModelError(
+                f"expected MACs that can be predicted, got {dense:,} where fvcore counts {counted:,}: "
+                "--of params has no such trouble"
+            )
+    allocate_for(recipe.model_copy(update={"rule": "uniform", "twin": None}), analysis, None)
+
+
+def needs_scores(recipe: Recipe) -> bool:
+    """Whether the plan depends on scores."""
+    return recipe.rule == SEARCH or recipe.twin == "invert" or find_rule(cast(str, recipe.rule)).needs_scores
+
+
+def score_channels(
+    recipe: Recipe, analysis: Analysis, network: nn.Module, listener: Listener
+) -> tuple[Scores, Saliency]:
+    """Scores of all channels of `network`, and how they were found."""
+    began, work = time.perf_counter(), analysis.work
+    goal = schedule_target(
+        analysis.groups,
+        budget_of(recipe),
+        analysis.costs,
+        rule="global" if recipe.rule == SEARCH else cast(str, recipe.rule),
+        floor=recipe.floor,
+        round_to=multiple(recipe),
+    )
+    with PeakMemory(work.example.device) as memory, seeded(recipe.seed):
+        scores = score(
+            network,
+            analysis.groups,
+            work.scoring_batches,
+            work.loss,
+            criterion=make_criterion(recipe.criterion, **recipe.criterion_options()),
+            gate=recipe.gate,
+            draws=cast(int, recipe.draws),
+            dtype=getattr(torch, recipe.dtype),
+            seed=recipe.seed,
+            target=goal,
+            progress=lambda done, total: listener("score", done, total, recipe.criterion),
+        )
+    seconds = time.perf_counter() - began
+    return scores, Saliency(recipe.criterion, scores.steps, scores.draws, scores.stability, seconds, memory.peak_bytes)
+
+
+def multiple(recipe: Recipe) -> int:
+    """What widths are multiples of; 1 as long as that is to be chosen by measurement."""
+    return recipe.round_to if isinstance(recipe.round_to, int) else 1
+
+
+def allocate_for(recipe: Recipe, analysis: Analysis, scores: Scores | None) -> Plan:
+    """The plan for the recipe's budget."""
+    plan = allocate(
+        scores,
+        analysis.groups,
+        budget_of(recipe),
+        analysis.costs,
+        rule=cast(str, recipe.rule),
+        floor=recipe.floor,
+        round_to=multiple(recipe),
+    )
+    return plan if recipe.twin is None else control_plan(plan, recipe.twin, scores, seed=recipe.seed)
+
+
+def slim_and_prove(analysis: Analysis, network: nn.Module, plan: Plan) -> SlimModel:
+    """The slim model with the weights of `network`, proven.
+
+    Raises:
+        VerificationError: the proof did not pass.
+    """
+    slimmed = slim(network, plan)
+    return slimmed.with_proof(prove(network, slimmed, analysis.work.example))
+
+
+def initialise_slim(recipe: Recipe, network: nn.Module, slimmed: SlimModel) -> SlimModel:
+    """The slim model with the initial weights that its training is to start from."""
+    if recipe.init == "keep":
+        return slimmed
+    return replace(slimmed, module=initialise(slimmed.module, network, recipe.init, seed=recipe.seed))
+
+
+def training_settings(recipe: Recipe, work: Workload) -> TrainSettings:
+    """How the recipe trains."""
+    return TrainSettings(
+        epochs=cast(int, recipe.epochs),
+        lr=cast(float, recipe.lr),
+        weight_decay=recipe.weight_decay,
+        schedule=recipe.schedule or "step",
+        amp=recipe.amp,
+        fast=recipe.fast,
+        device=str(work.example.device),
+        seed=recipe.seed,
+    )
+
+
+def dense_settings(recipe: Recipe, work: Workload) -> TrainSettings:
+    """How the recipe trains the dense network."""
+    settings = training_settings(recipe, work)
+    return replace(settings, epochs=recipe.dense_epochs or settings.epochs)
+
+
+def run_training(
+    settings: TrainSettings,
+    work: Workload,
+    module: nn.Module,
+    store: Path,
+    listener: Listener,
+    *,
+    after_step: Callable[[nn.Module, int], None] | None = None,
+) -> TrainResult:
+    """Trains `module` in place, resumable in `store`, whose name is what the listener hears.
+
+    Args:
+        settings: how to train.
+        work: batches, loss and metric.
+        module: what to train.
+        store: folder of the checkpoints.
+        listener: called after every step.
+        after_step: called with the module and the number of steps done.
+    """
+    note, remarks, per_epoch = "", "", 1
+
+    def on_step(epoch: int, step: int, steps: int) -> None:
+        nonlocal per_epoch
+        per_epoch = steps
+        if after_step is not None:
+            after_step(module, (epoch - 1) * steps + step)
+        if step < steps:
+            listener(store.name, (epoch - 1) * steps + step, settings.epochs * steps, f"epoch {epoch}{note}{remarks}")
+
+    def on_epoch(record: EpochRecord) -> None:
+        nonlocal note
+        note = f", {work.metric.name} {100 * record.test_metric:.2f} %"
+        done, total = record.epoch * per_epoch, settings.epochs * per_epoch
+        listener(store.name, done, total, f"epoch {record.epoch}{note}{remarks}")
+
+    def on_note(remark: str) -> None:
+        nonlocal remarks
+        remarks += f", {remark}"
+
+    return train(
+        module,
+        work.train_batches,
+        work.test_batches,
+        settings,
+        loss=work.loss,
+        metric=work.metric,
+        progress=Progress(on_step, on_epoch, on_note),
+        checkpoint=store,
+    )
+
+
+def measure_network(module: nn.Module, example: Tensor, channels: int) -> Measured:
+    """What a network takes, counted on the network itself."""
+    return Measured(Cost(count_params(module), count_macs(module, example), channels), weight_bytes(module))

@@ -1,0 +1,217 @@
+"""Outputs that appear only when whole: a hidden folder beside the target, published at the end by renaming."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from slimprune.errors import DataError, SlimpruneError, UsageError, VerificationError
+
+_LOCK, _MARKER = "lock", "fingerprint"
+_DONE = ("search.json", "plan.json", "checkpoint.json")
+"""What a run goes on from."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files of one run: `NAME.onnx` and, beside it, `NAME.slim/`, `NAME.report.json`, `.md` and `.html`.
+
+    A segmentation leaves `NAME.pictures/` as well.
+
+    Attributes:
+        onnx: the ONNX file that was asked for.
+        stage: hidden folder in which everything is made.
+    """
+
+    onnx: Path
+    stage: Path
+
+    @property
+    def bundle(self) -> Path:
+        """Where the bundle goes."""
+        return self.onnx.with_suffix(".slim")
+
+    @property
+    def report(self) -> Path:
+        """Where the JSON report goes."""
+        return self.onnx.with_suffix(".report.json")
+
+    @property
+    def markdown(self) -> Path:
+        """Where the Markdown report goes."""
+        return self.onnx.with_suffix(".report.md")
+
+    @property
+    def page(self) -> Path:
+        """Where the report for a browser goes."""
+        return self.onnx.with_suffix(".report.html")
+
+    @property
+    def pictures(self) -> Path:
+        """Where the folder of pictures goes."""
+        return self.onnx.with_suffix(".pictures")
+
+    def staged(self, target: Path) -> Path:
+        """Where `target` is made before it is published."""
+        return self.stage / target.name
+
+    def resume_from(self, fingerprint: str) -> None:
+        """Empties the stage unless what an interrupted run left there was made from the same things."""
+        marker = self.stage / _MARKER
+        if marker.exists() and marker.read_text() == fingerprint:
+            return
+        self.empty()
+        marker.write_text(fingerprint)
+
+    def empty(self) -> None:
+        """Removes everything from the stage but its lock."""
+        for entry in self.stage.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != _LOCK:
+                entry.unlink()
+
+    def publish(self) -> None:
+        """Moves everything that was staged into place, replacing what a former run left there."""
+        for target in (self.bundle, self.pictures, self.report, self.markdown, self.page, self.onnx):
+            if self.staged(target).is_dir():
+                _replace_folder(self.staged(target), target)
+            elif self.staged(target).exists():
+                os.replace(self.staged(target), target)
+
+
+@contextmanager
+def staged_outputs(onnx: Path | None, run: str | None) -> Iterator[Outputs]:
+    """A stage beside `onnx`; a run that is stopped with something done leaves it there, to go on from it.
+
+    Done are trials of a search, a plan, a checkpoint. A `SlimpruneError` would come again and leaves nothing, unless
+    data or disk failed for once. What stops a run that can go on gets a note that names the folder.
+
+    Args:
+        onnx: the file that was asked for; its parent folders are made.
+        run: name of the run; a stage that a run of the same name left is taken up again. None for a run that no other
+            can take up, which starts from nothing and leaves nothing.
+
+    Raises:
+        UsageError: no file was asked for, the outputs cannot be written there, or another process is at the same run.
+    """
+    if onnx is None:
+        raise UsageError("expected an ONNX file to write (--out), got none")
+    name = f"process-{os.getpid()}" if run is None else run[:12]
+    outputs = Outputs(onnx, onnx.parent / f".{onnx.stem}.slimprune-{name}")
+    try:
+        _check_targets(outputs)
+        made = _make(outputs.stage)
+    except OSError as error:
+        raise UsageError(f"cannot write {onnx}: {error.strerror}") from error
+    with _exclusive_lock(outputs.stage, outputs.onnx):
+        keep = False
+        if run is None:
+            outputs.empty()
+        try:
+            yield outputs
+        except BaseException as error:
+            done = run is not None and any(any(outputs.stage.rglob(name)) for name in _DONE)
+            keep = done and (not isinstance(error, SlimpruneError) or _may_pass(error))
+            if keep:
+                error.add_note(f"the same command goes on from what was done, kept in {outputs.stage}")
+            raise
+        finally:
+            if not keep:
+                shutil.rmtree(outputs.stage, ignore_errors=True)
+                _remove_empty(made)
+
+
+@contextmanager
+def resumable_folder(folder: Path) -> Iterator[Path]:
+    """A folder that a run fills piece by piece; yields a hidden folder inside it for what is not finished.
+
+    Finished pieces stay whatever happens. What is not finished stays where the run is stopped within it, and what stops
+    a run and is not a `SlimpruneError` gets a note that the same command goes on.
+
+    Raises:
+        UsageError: the folder cannot be written to, or another process is at work in it.
+    """
+    stage = folder / ".unfinished"
+    try:
+        made = _make(stage)
+    except OSError as error:
+        raise UsageError(f"cannot write {folder}: {error.strerror}") from error
+    with _exclusive_lock(stage, folder):
+        keep = False
+        try:
+            yield stage
+        except BaseException as error:
+            keep = any(stage.rglob("*.json"))
+            if not isinstance(error, SlimpruneError) and any(folder.rglob("*.json")):
+                error.add_note(f"the same command goes on from what is finished in {folder}")
+            raise
+        finally:
+            if not keep:
+                shutil.rmtree(stage, ignore_errors=True)
+                _remove_empty(made)
+
+
+def _may_pass(error: SlimpruneError) -> bool:
+    """Whether the same run may succeed later: once the disk has room, or the data can be read again."""
+    damaged = isinstance(error, VerificationError)  # a checkpoint that cannot be read: better to start anew
+    return isinstance(error, DataError) or (isinstance(error.__cause__, OSError) and not damaged)
+
+
+def _check_targets(outputs: Outputs) -> None:
+    if outputs.onnx.suffix != ".onnx":
+        raise UsageError(f"expected --out to end in .onnx, got {outputs.onnx}")
+    for file in (outputs.onnx, outputs.report, outputs.markdown, outputs.page):
+        if file.is_dir():
+            raise UsageError(f"expected to write a file, got the folder {file}")
+    if outputs.bundle.exists() and not (outputs.bundle / "slim.json").is_file():
+        raise UsageError(f"cannot write the bundle: {outputs.bundle} exists and is not a bundle")
+    pictures = outputs.pictures
+    if pictures.exists() and not (pictures.is_dir() and all(file.suffix == ".png" for file in pictures.iterdir())):
+        raise UsageError(f"cannot write the pictures: {pictures} exists and is not a folder of pictures")
+
+
+def _make(folder: Path) -> list[Path]:
+    """Makes a folder that can be written to; returns the parents that had to be made."""
+    made = [parent for parent in folder.parents if not parent.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _LOCK).touch()
+    except OSError:
+        _remove_empty([folder, *made])
+        raise
+    return made
+
+
+@contextmanager
+def _exclusive_lock(stage: Path, made: Path) -> Iterator[None]:
+    """Holds the stage's lock, which ends with the process; not on Windows, where open files cannot be removed."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with (stage / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(f"expected to be the only run that makes {made}, got another at work") from error
+        yield
+
+
+def _replace_folder(new: Path, target: Path) -> None:
+    former = new.with_name(new.name + ".former")
+    shutil.rmtree(former, ignore_errors=True)
+    if target.exists():
+        os.replace(target, former)
+    os.replace(new, target)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()

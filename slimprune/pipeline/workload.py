@@ -1,0 +1,299 @@
+"""What a run works on: a fresh model, its batches, its loss and its metric."""
+
+import copy
+import hashlib
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from slimprune.data import Batch, ImageData, load
+from slimprune.errors import DataError, UnsupportedModelError, UsageError, first_line
+from slimprune.forward import unwrap
+from slimprune.measure import versions
+from slimprune.models import MAIN, InputSpec, MainOutput, build, has_main_output, load_weights, task_of
+from slimprune.recipe import Recipe
+from slimprune.surgery import Origin
+from slimprune.training import AUTO, LOSSES, Loss, Metric, Task, find_loss, mean_iou, top1
+
+SAMPLES = 64
+"""Real images on which an exported model is compared with its source; the least is 32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """A model and everything that scoring, training and verification need.
+
+    Attributes:
+        model: the dense network with its initial weights, on the device.
+        origin: how it was built.
+        train_batches: re-iterable (inputs, targets).
+        test_batches: the same for testing.
+        scoring_batches: as many batches as scoring asks for.
+        samples: test inputs on the CPU, [N, ...], at most `SAMPLES`.
+        loss: (output, targets) -> scalar.
+        task: classification, or segmentation with one mask.
+        pixels: inputs [N, C, H, W] -> what people would see, uint8 [N, C, H, W].
+        without_weights: parameters that a file of initial weights did not have.
+    """
+
+    model: nn.Module
+    origin: Origin
+    train_batches: Iterable[Batch]
+    test_batches: Iterable[Batch]
+    scoring_batches: Iterable[Batch]
+    samples: Tensor
+    loss: Loss
+    task: Task
+    pixels: Callable[[Tensor], Tensor]
+    without_weights: tuple[str, ...] = ()
+
+    @property
+    def metric(self) -> Metric:
+        """What tested networks are judged by."""
+        return METRICS[self.task]
+
+    @property
+    def example(self) -> Tensor:
+        """Two test inputs on the model's device."""
+        device = next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
+        return self.samples[:2].to(device)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what a run is made from, whatever names led to it.
+
+        That is the model's structure, code and initial weights, test samples, the first batch to score with and its
+        targets, and the versions of the packages that matter.
+        """
+        digest = hashlib.sha256(repr((self.model, versions())).encode())
+        for code in sorted({_code(type(module)) for module in self.model.modules()}):
+            digest.update(code)
+        given = chain([self.samples], tree_leaves(next(iter(self.scoring_batches))))
+        for tensor in chain(self.model.parameters(), self.model.buffers(), given):
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What comes beside a model object.
+
+    Attributes:
+        train_batches: re-iterable (inputs [N, ...], targets).
+        test_batches: the same for testing.
+        task: what the default loss and the metric follow from.
+        loss: (output, targets) -> scalar, or the name of one of the task's.
+    """
+
+    train_batches: Iterable[Batch] | None = None
+    test_batches: Iterable[Batch] | None = None
+    task: Task = "classification"
+    loss: Loss | str = AUTO
+
+
+def _code(kind: type) -> bytes:
+    """The file that defines a class; nothing where there is none, as for classes made at a prompt."""
+    try:
+        return Path(inspect.getfile(kind)).read_bytes()
+    except (TypeError, OSError):
+        return b""
+
+
+METRICS: dict[Task, Metric] = {"classification": top1, "segmentation": mean_iou}
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeds torch's generator on the CPU, and puts the caller's state back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def named_workload(recipe: Recipe, device: str) -> Workload:
+    """The workload of a recipe that names architecture and data.
+
+    Raises:
+        UsageError: an unknown name, or an architecture or a loss that does not fit the task of the data.
+        UnsupportedModelError: the model fails, or its output does not fit the data.
+        DataError: the data is missing, empty or unreadable.
+    """
+    if recipe.arch is None:
+        raise UsageError("expected an architecture (--arch), got none")
+    task = task_of(recipe.arch)
+    data = load(recipe.data, image_size=recipe.image_size)
+    if recipe.train_size is not None:
+        data = data.with_fewer(recipe.train_size)
+    if task not in (None, data.task):
+        raise UsageError(f"expected an architecture for {data.task} (the task of {data.name}), got {recipe.arch}")
+    loss = find_loss(recipe.loss, data.task)
+    inputs = InputSpec(data.channels, data.height, data.width, data.classes)
+    with seeded(recipe.seed):
+        built = build(recipe.arch, inputs).to(device)
+        model, output = _with_one_output(built, data.samples(2).to(device))
+        _check_shape(model, output, data)
+    missing = load_weights(built, recipe.weights) if recipe.weights is not None else ()
+    batch_size, score_batch = cast(int, recipe.batch_size), cast(int, recipe.score_batch)
+    return Workload(
+        model=model,
+        origin=Origin(recipe.arch, inputs, main_output=model is not built),
+        train_batches=data.train_batches(batch_size, seed=recipe.seed, device=device),
+        test_batches=data.test_batches(batch_size, device=device),
+        scoring_batches=data.scoring_batches(score_batch, seed=recipe.seed, device=device),
+        samples=data.samples(SAMPLES),
+        loss=loss,
+        task=data.task,
+        pixels=data.pixels,
+        without_weights=tuple(missing),
+    )
+
+
+def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Workload:
+    """The workload of a model and batches that were handed over as objects; the model is copied to the device.
+
+    Raises:
+        UsageError: batches are missing or can be gone through only once, or the task is unknown.
+        UnsupportedModelError: `model` is not a module, fails, or its output does not fit the loss and the targets.
+        DataError: there are no test batches, or they are not pairs of tensors.
+    """
+    if not isinstance(model, nn.Module):
+        raise UnsupportedModelError(f"expected an architecture name or a torch.nn.Module, got {type(model).__name__}")
+    if given.task not in LOSSES:
+        raise UsageError(f"expected a task ({', '.join(LOSSES)}), got {given.task!r}")
+    train_batches = _repeatable(given.train_batches, "train_batches")
+    test_batches = _repeatable(given.test_batches, "test_batches")
+    loss = find_loss(given.loss, given.task) if isinstance(given.loss, str) else given.loss
+    twin = _copied(unwrap(model)).to(device)
+    with seeded(seed):
+        inputs, targets = (part.to(device) for part in _first(test_batches))
+        whole, output = _with_one_output(twin, inputs)
+        _check_loss(output, targets, loss)
+        samples = _first_inputs(test_batches)
+    return Workload(
+        model=whole,
+        origin=Origin(None, main_output=whole is not twin),
+        train_batches=train_batches,
+        test_batches=test_batches,
+        scoring_batches=_Cycle(train_batches),
+        samples=samples,
+        loss=loss,
+        task=given.task,
+        pixels=_stretched,
+    )
+
+
+class _Cycle(Iterable[Batch]):
+    """The batches of a loader, over and over."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        found = True
+        while found:
+            found = False
+            for batch in self._batches:
+                found = True
+                yield batch
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        raise UnsupportedModelError(f"expected a model that can be copied, got {first_line(error)}") from error
+
+
+def _repeatable(batches: Iterable[Batch] | None, name: str) -> Iterable[Batch]:
+    if batches is None:
+        raise UsageError(f"expected {name} beside a model object, got none")
+    if isinstance(batches, Iterator):
+        raise UsageError(f"expected {name} that can be gone through every epoch, got a {type(batches).__name__}")
+    return batches
+
+
+def _first(batches: Iterable[Batch]) -> Batch:
+    batch: object = next(iter(batches), None)
+    if batch is None:
+        raise DataError("expected test batches, got none")
+    if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)):
+        raise DataError(f"expected batches (inputs, targets) of two tensors, got {type(batch).__name__}")
+    return batch[0], batch[1]
+
+
+def _first_inputs(batches: Iterable[Batch]) -> Tensor:
+    inputs: list[Tensor] = []
+    for batch_inputs, _ in batches:
+        inputs.append(batch_inputs.cpu())
+        if sum(map(len, inputs)) >= SAMPLES:
+            break
+    return torch.cat(inputs)[:SAMPLES]
+
+
+def _stretched(inputs: Tensor) -> Tensor:
+    """Inputs of unknown scale as pixels: each from its smallest value to its largest."""
+    low, high = inputs.amin((1, 2, 3), keepdim=True), inputs.amax((1, 2, 3), keepdim=True)
+    return (255 * (inputs - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny)).round().to(torch.uint8)
+
+
+def _check_shape(model: nn.Module, output: Tensor, data: ImageData) -> None:
+    segmentation = data.task == "segmentation"
+    size = (data.height, data.width) if segmentation else ()
+    expected = (len(output), data.classes, *size)
+    # One logit of the foreground, or two logits of background and foreground.
+    allowed = [expected, (len(output), 2, *size)] if segmentation else [expected]
+    if tuple(output.shape) not in allowed:
+        found = f"expected {type(model).__name__} to give an output of shape {expected}, got {tuple(output.shape)}"
+        raise UnsupportedModelError(found)
+
+
+def _check_loss(output: Tensor, targets: Tensor, loss: Loss) -> None:
+    shapes = f"outputs {tuple(output.shape)} and targets {tuple(targets.shape)}"
+    try:
+        value = loss(output, targets)
+    except Exception as error:
+        raise UnsupportedModelError(f"the loss fails on {shapes}: {first_line(error)}") from error
+    if not isinstance(value, Tensor) or value.ndim > 0:
+        found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise UnsupportedModelError(f"expected the loss of {shapes} to be a scalar tensor, got {found}")
+
+
+def _with_one_output(model: nn.Module, inputs: Tensor) -> tuple[nn.Module, Tensor]:
+    """A model that gives one tensor, and what it gives in eval mode; it must work in training mode as well."""
+    training = model.training
+    output = _forward(model.eval(), inputs)
+    if has_main_output(output):
+        model, output = MainOutput(model), cast(Mapping[str, Tensor], output)[MAIN]
+    _check_tensor(model, output)
+    model.train(training)
+    # On a copy, for the sake of running statistics; a batch of one is too small for some norms.
+    twin = _copied(model).train()
+    _check_tensor(twin, _forward(twin, torch.cat([inputs[:1], inputs[:1]])))
+    return model, cast(Tensor, output)
+
+
+def _check_tensor(model: nn.Module, output: object) -> None:
+    if not isinstance(output, Tensor):
+        found = type(output).__name__
+        raise UnsupportedModelError(f"expected {_in_mode(model)} to give one tensor, got {found}")
+
+
+def _forward(model: nn.Module, inputs: Tensor) -> object:
+    try:
+        with torch.no_grad():
+            return model(inputs)
+    except Exception as error:
+        message = f"{_in_mode(model)} fails on inputs {tuple(inputs.shape)}: {first_line(error)}"
+        raise UnsupportedModelError(message) from error
+
+
+def _in_mode(model: nn.Module) -> str:
+    return f"{type(model).__name__}{' in training mode' if model.training else ''}"

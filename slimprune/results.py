@@ -1,0 +1,267 @@
+"""What a run found out, as one object and as the plain document that is written to disk."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from slimprune.budget import LATENCY, Cost, Plan
+from slimprune.export import OnnxCheck
+from slimprune.graph import Proof
+from slimprune.recipe import Recipe
+from slimprune.training import TrainResult
+
+SCHEMA_VERSION = 1
+NEAR = 0.05
+"""Share by which a measured latency may miss the request and still be called met."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that lies beside the report.
+
+    Attributes:
+        title: One sentence.
+        file: Its path from the report's folder.
+    """
+
+    title: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Saliency:
+    """How the channels were scored.
+
+    Attributes:
+        criterion: its name.
+        steps: inner training steps.
+        draws: independent draws averaged.
+        stability: Spearman correlation between halves of the draws; None for one draw.
+        seconds: wall-clock of the scoring.
+        peak_bytes: peak memory of the scoring, see `measure.PeakMemory`.
+    """
+
+    criterion: str
+    steps: int
+    draws: int
+    stability: float | None
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class SearchTrial:
+    """One short training of a prospect search.
+
+    Attributes:
+        rule: the allocation rule that was tried.
+        epochs: of the training, whose learning-rate schedule ran to its end.
+        loss: mean training loss of its last epoch.
+        params: parameters of the candidate.
+        macs: its multiply-accumulates.
+    """
+
+    rule: str
+    epochs: int
+    loss: float
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the allocation rule was found by short trainings.
+
+    Attributes:
+        rule: the rule that won.
+        trials: all short trainings, in order.
+        seconds: wall-clock of the search; of a resumed one, since it was resumed.
+    """
+
+    rule: str
+    trials: tuple[SearchTrial, ...]
+    seconds: float
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all trials together."""
+        return sum(trial.epochs for trial in self.trials)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one network takes, counted on the network itself.
+
+    Attributes:
+        cost: parameters, MACs (counted by fvcore) and channels.
+        weight_bytes: bytes of parameters and persistent buffers.
+    """
+
+    cost: Cost
+    weight_bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything a run found out; parts that did not run are None.
+
+    Attributes:
+        recipe: the settings, defaults filled in.
+        environment: device, threads and versions.
+        plan: which channels stay.
+        layers: names of all modules, in the model's order.
+        dense: what the dense network takes.
+        slim: what the slim one takes.
+        proof: the proof of the removal.
+        saliency: how the channels were scored.
+        search: how the allocation rule was found, where it was searched for.
+        training: of the slim network.
+        dense_training: of the dense network, by the same recipe.
+        onnx: the verification of the ONNX file.
+        onnx_bytes: its size.
+        without_weights: parameters that a file of initial weights did not have.
+        frozen: parameters of the slim network that are not trained.
+        pictures: of what the networks make of test images.
+        seconds: wall-clock of the run.
+    """
+
+    recipe: Recipe
+    environment: Mapping[str, Any]
+    plan: Plan
+    layers: tuple[str, ...]
+    dense: Measured
+    slim: Measured
+    proof: Proof
+    saliency: Saliency | None = None
+    search: Search | None = None
+    training: TrainResult | None = None
+    dense_training: TrainResult | None = None
+    onnx: OnnxCheck | None = None
+    onnx_bytes: int | None = None
+    without_weights: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences that a reader of the figures must see."""
+        found = []
+        if self.saliency is not None and self.saliency.stability is not None and self.saliency.stability < 0.3:
+            found.append(
+                f"the ranking of channels is mostly noise (stability {self.saliency.stability:.2f}): "
+                "more --draws or a larger --score-batch settle it"
+            )
+        if self.without_weights:
+            found.append(f"not in {self.recipe.weights}, so drawn at random: {', '.join(self.without_weights)}")
+        if self.frozen:
+            found.append(f"frozen, so slimmed but not trained: {', '.join(self.frozen)}")
+        found += self._latency_warnings()
+        predicted, counted = self.plan.slim.macs, self.slim.cost.macs
+        if abs(predicted - counted) > 0.001 * counted:
+            found.append(f"the plan predicts {predicted:,} MACs, fvcore counts {counted:,}")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The document `report.json`."""
+        budget = self.plan.budget
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "recipe": {**self.recipe.model_dump(mode="json"), "hash": self.recipe.hash},
+            "environment": dict(self.environment),
+            **{quantity: self._compared(quantity) for quantity in ("channels", "params", "macs")},
+            "weight_bytes": {"dense": self.dense.weight_bytes, "slim": self.slim.weight_bytes},
+            "budget": {
+                **self._budgeted(budget.of),
+                "also": [self._budgeted(quantity) for quantity in budget.also],
+            },
+            "rule": self.plan.rule,
+            "timing": None if self.plan.timing is None else asdict(self.plan.timing),
+            "widths": self._widths(),
+            "protected": [
+                {"layer": layer, "reason": group.protected_reason}
+                for group in self.plan.groups
+                if group.protected_reason is not None
+                for layer in group.layers or (group.id,)
+            ],
+            "proof": {
+                "max_rel_diff": self.proof.max_rel_diff,
+                "tolerance": self.proof.tolerance,
+                "passed": self.proof.passed,
+                "structural_groups": list(self.proof.structural),
+            },
+            "saliency": None if self.saliency is None else asdict(self.saliency),
+            "search": None if self.search is None else {**asdict(self.search), "epochs": self.search.epochs},
+            "training": None if self.training is None else _trained(self.training),
+            "onnx": self._onnx(),
+            "latency": self._latency_rows(),
+            "baselines": [{"name": "dense", **_trained(self.dense_training)}] if self.dense_training else [],
+            "pictures": [asdict(picture) for picture in self.pictures],
+            "warnings": self.warnings,
+            "seconds": self.seconds,
+        }
+
+    def _latency_warnings(self) -> list[str]:
+        timing, budget = self.plan.timing, self.plan.budget
+        if timing is None or timing.trial is None:
+            return []
+        asked, reached = budget.ratios[LATENCY], timing.trial.removed
+        missed = (1 - reached) / (1 - asked) - 1
+        if abs(missed) <= NEAR or (missed < 0 and len(budget.ratios) > 1):
+            return []
+        return [
+            f"{asked:.1%} of latency was asked to go, {reached:.1%} went by measurement: the closest of "
+            f"{len(timing.trials)} plans that were timed as a whole"
+        ]
+
+    def _budgeted(self, quantity: str) -> dict[str, Any]:
+        achieved = 1 - self.plan.slim.of(quantity) / self.plan.dense.of(quantity)
+        limit = {"quantity": quantity, "requested": self.plan.budget.ratios[quantity], "achieved": achieved}
+        timing = self.plan.timing
+        if quantity != LATENCY or timing is None or timing.trial is None:
+            return limit
+        circumstances = {name: getattr(timing, name) for name in ("engine", "version", "device", "threads", "batch")}
+        times = {name: timing.trial.row[name] for name in ("dense_ms", "slim_ms", "pairs")}
+        return {**limit, "interval": list(timing.trial.interval), **times, **circumstances}
+
+    def _latency_rows(self) -> list[dict[str, Any]]:
+        trial = None if self.plan.timing is None else self.plan.timing.trial
+        return [] if trial is None else [{**trial.row, "against": "dense"}]
+
+    def _compared(self, quantity: str) -> dict[str, float]:
+        dense, slim = self.dense.cost.of(quantity), self.slim.cost.of(quantity)
+        return {"dense": dense, "slim": slim, "removed": 1 - slim / dense}
+
+    def _widths(self) -> list[dict[str, Any]]:
+        kept = self.plan.widths
+        rows = [
+            {"group": group.id, "layer": layer, "dense": group.width, "slim": kept[group.id]}
+            for group in self.plan.groups
+            for layer in group.layers
+        ]
+        return sorted(rows, key=lambda row: self.layers.index(row["layer"]))
+
+    def _onnx(self) -> dict[str, Any] | None:
+        if self.onnx is None:
+            return None
+        return {**check_to_json(self.onnx), "path": self.onnx.path.name, "bytes": self.onnx_bytes}
+
+
+def check_to_json(check: OnnxCheck) -> dict[str, Any]:
+    """The plain form of a verification."""
+    sizes = [list(size) for size in check.sizes]
+    return {**asdict(check), "path": str(check.path), "batches": list(check.batches), "sizes": sizes}
+
+
+def _trained(result: TrainResult) -> dict[str, Any]:
+    return {
+        "epochs": result.epochs,
+        result.metric: result.final,
+        "best": result.best,
+        "final": result.final,
+        "seconds": result.seconds,
+        "history": {
+            name: [getattr(record, name) for record in result.history]
+            for name in ("epoch", "lr", "train_loss", "test_metric")
+        },
+    }

@@ -1,0 +1,220 @@
+"""Two networks timed side by side, by every engine and batch size that is asked for."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from slimprune.errors import UnsupportedModelError, UsageError
+from slimprune.export import export_onnx
+from slimprune.measure import PeakMemory, count_macs, device_name, pinned_threads, usable_cores, versions
+from slimprune.progress import Listener, ignore
+from slimprune.timing.engines import Engine, Place, Subject, find_engines
+from slimprune.timing.kernels import count_kernels
+from slimprune.timing.pairs import Timing, timing_of
+from slimprune.timing.sampling import Call, Sampling, paired_times
+from slimprune.training import choose_device
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """What is timed, and how long.
+
+    Attributes:
+        engines: names as in `measure.ENGINES`; none for all that can run beside the device.
+        batches: batch sizes, each at least 1.
+        threads: of torch and onnxruntime on the CPU; None for the cores that this process may use.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        sampling: pairs and seconds of each comparison.
+
+    Raises:
+        UsageError: a value out of its range.
+    """
+
+    engines: tuple[str, ...] = ()
+    batches: tuple[int, ...] = (1, 8, 32)
+    threads: int | None = None
+    device: str = "auto"
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self) -> None:
+        if not self.batches or min(self.batches) < 1:
+            raise UsageError(f"expected batches of at least 1, got {list(self.batches)}")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"expected threads of at least 1, got {self.threads}")
+
+    @classmethod
+    def parsed(
+        cls,
+        engines: Sequence[str],
+        batches: str,
+        threads: int | None = None,
+        device: str = "auto",
+        *,
+        pairs: int,
+        seconds: float,
+    ) -> Self:
+        """From the texts of a command line: engines and batch sizes may be listed with commas.
+
+        Raises:
+            UsageError: a batch size that is no whole number, or a value out of its range.
+        """
+        names = tuple(name.strip() for text in engines for name in text.split(","))
+        try:
+            sizes = tuple(int(size) for size in batches.split(","))
+        except ValueError:
+            raise UsageError(f"expected batches as whole numbers (1,8,32), got {batches!r}") from None
+        return cls(names, sizes, threads, device, Sampling(pairs, seconds))
+
+    @property
+    def place(self) -> Place:
+        """The device, found, and the number of threads.
+
+        Raises:
+            UsageError: the device is absent.
+        """
+        return Place(choose_device(self.device), self.threads or usable_cores())
+
+    def comparisons(self) -> list[tuple[Engine, int]]:
+        """Every engine with every batch size that it can take.
+
+        Raises:
+            UsageError: an engine that is unknown or cannot run here, or nothing to compare.
+        """
+        engines, batches = find_engines(self.engines, self.place.device), dict.fromkeys(self.batches)
+        found = [(engine, batch) for engine in engines for batch in batches if batch >= engine.smallest_batch]
+        if not found:
+            least = min(engine.smallest_batch for engine in engines)
+            raise UsageError(f"expected a batch of at least {least} for engine {engines[0].name}, got {[*batches]}")
+        return found
+
+
+def compare_speed(
+    reference: nn.Module,
+    candidate: nn.Module,
+    shape: Sequence[int],
+    settings: BenchSettings | None = None,
+    *,
+    listener: Listener = ignore,
+) -> list[Row]:
+    """Times two networks in pairs, by every engine and batch size of the settings.
+
+    Args:
+        reference: what the fields `dense` are about; left untouched.
+        candidate: what the fields `slim` are about; left untouched.
+        shape: of one input, such as (channels, height, width).
+        settings: what is timed, and how long.
+        listener: called with (engine and batch size, pairs done, pairs in all, verdict).
+
+    Returns:
+        For each comparison: `engine`, `device`, `batch`, `threads`, `version` of the engine, `dense_ms` and `slim_ms`
+        (medians per call), `iqr` (quartiles of both, ms), `speedup` (how many times as fast slim is), its `interval`
+        and `confidence`, `pairs`, `verdict`, `disturbed` (share of the wall-clock that other work had the cores, which
+        is not in the times), `macs` (dense, slim, reduction), `realised_share` (speed-up over MAC reduction), and
+        `peak_bytes` up to the first call and `kernels` per call (dense, slim; None but for torch on CUDA).
+
+    Raises:
+        UsageError: an engine that is unknown or absent.
+        UnsupportedModelError: a network cannot be run, exported or counted. Engines that were not asked for by name are
+            left out where they cannot run it, as long as one can.
+    """
+    settings = settings or BenchSettings()
+    comparisons, place = settings.comparisons(), settings.place
+    networks, example = [copy.deepcopy(one).cpu() for one in (reference, candidate)], noise(2, shape)
+    macs = [count_macs(network, example) for network in networks]
+    rows: list[Row] = []
+    with pinned_threads(place.threads), TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
+        subjects = [Subject(network) for network in networks]
+        for engine, batch in comparisons:
+            where = engine.place(place.device, place.threads)
+            try:
+                if engine.runs_onnx and subjects[0].onnx is None:
+                    subjects = [exported(one, example, Path(folder, f"{i}.onnx")) for i, one in enumerate(networks)]
+                timing, measured = _compared(engine, subjects, noise(batch, shape), where, settings.sampling, listener)
+            except UnsupportedModelError as error:
+                if settings.engines or ((engine, batch) == comparisons[-1] and not rows):
+                    raise
+                pairs = settings.sampling.pairs
+                listener(f"{engine.name} {batch}", pairs, pairs, f"left out: {error}")
+            else:
+                rows.append(timing_row(engine, batch, where, timing, measured, macs))
+    return rows
+
+
+def _compared(
+    engine: Engine, subjects: Sequence[Subject], inputs: Tensor, place: Place, sampling: Sampling, listener: Listener
+) -> tuple[Timing, Row]:
+    stage = f"{engine.name} {len(inputs)}"
+    listener(stage, 0, sampling.pairs, "warm-up")
+    (first, first_load), (second, second_load) = (_loaded(engine, subject, inputs, place) for subject in subjects)
+
+    def progress(done: int) -> None:
+        if done < sampling.pairs:
+            listener(stage, done, sampling.pairs, "")
+
+    times = paired_times(first, second, sampling, stopwatch=place.stopwatch, progress=progress)
+    timing = timing_of(times.first, times.second)
+    listener(stage, sampling.pairs, sampling.pairs, f"{timing.verdict} ({timing.pairs} pairs)")
+    loads = {name: {"dense": first_load[name], "slim": second_load[name]} for name in first_load}
+    return timing, {"disturbed": times.disturbed, **loads}
+
+
+def _loaded(engine: Engine, subject: Subject, inputs: Tensor, place: Place) -> tuple[Call, dict[str, int | None]]:
+    """The call that is timed, with what it takes of a CUDA device beside time."""
+    if place.device.type != "cuda" or engine.runs_onnx:
+        return engine.prepared(subject, inputs, place), {"peak_bytes": None, "kernels": None}
+    before = torch.cuda.memory_allocated(place.device)
+    with PeakMemory(place.device) as memory:
+        call = engine.prepared(subject, inputs, place)
+    return call, {"peak_bytes": memory.peak_bytes - before, "kernels": count_kernels(call, place.device)}
+
+
+def timing_row(engine: Engine, batch: int, place: Place, timing: Timing, measured: Row, macs: Sequence[int]) -> Row:
+    """One comparison in the form that `compare_speed` states; `measured` beside the times, `macs` dense and slim."""
+    dense, slim = macs
+    reduction = dense / max(slim, 1)
+    return {
+        "engine": engine.name,
+        "device": device_name(place.device),
+        "batch": batch,
+        "threads": place.threads,
+        "version": engine_version(engine),
+        "dense_ms": 1e3 * timing.first.median,
+        "slim_ms": 1e3 * timing.second.median,
+        "speedup": timing.speedup,
+        "iqr": {
+            name: [1e3 * spread.lower, 1e3 * spread.upper]
+            for name, spread in (("dense", timing.first), ("slim", timing.second))
+        },
+        "interval": [1 / timing.high, 1 / timing.low],
+        "confidence": timing.confidence,
+        "pairs": timing.pairs,
+        "verdict": timing.verdict,
+        **measured,
+        "macs": {"dense": dense, "slim": slim, "reduction": reduction},
+        "realised_share": timing.speedup / reduction,
+    }
+
+
+def engine_version(engine: Engine) -> str:
+    """The package that runs the networks, and its version."""
+    package = "onnxruntime" if engine.runs_onnx else "torch"
+    return f"{package} {versions()[package]}"
+
+
+def exported(network: nn.Module, example: Tensor, path: Path) -> Subject:
+    """A network on the CPU with its ONNX file, written to `path`."""
+    export_onnx(network, example, path)
+    return Subject(network, path)
+
+
+def noise(batch: int, shape: Sequence[int]) -> Tensor:
+    """Synthetic inputs [N, *shape]: standard normal."""
+    return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))

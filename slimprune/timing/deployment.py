@@ -1,0 +1,167 @@
+"""How a network is to be run where it is used, and what times layers and whole networks there."""
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor, nn
+
+from slimprune.budget import LatencyRecord
+from slimprune.errors import UsageError
+from slimprune.files import cache_folder, write_atomically
+from slimprune.measure import count_macs, device_name, pinned_threads, usable_cores
+from slimprune.recipe import BENCH_BATCH
+from slimprune.timing.compare import Row, engine_version, exported, noise, timing_row
+from slimprune.timing.engines import Engine, Place, Subject, engine_at
+from slimprune.timing.layer_times import LayerClock
+from slimprune.timing.layers import Layer
+from slimprune.timing.pairs import timing_of
+from slimprune.timing.sampling import Sampling, paired_times
+from slimprune.training import choose_device
+
+SAMPLING = Sampling(pairs=48, seconds=6.0)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How a network is to be run.
+
+    Attributes:
+        engine: what runs it.
+        place: on which device, with how many threads.
+        batch: samples at once.
+    """
+
+    engine: Engine
+    place: Place
+    batch: int
+
+    @classmethod
+    def of(
+        cls, engine: str | None = None, batch: int = BENCH_BATCH, threads: int | None = None, device: str = "auto"
+    ) -> "Runtime":
+        """From names; the engine by default onnxruntime on the CPU and torch on CUDA.
+
+        Raises:
+            UsageError: an engine that is unknown or absent, a batch that is too small for it, or no thread.
+        """
+        chosen = choose_device(device)
+        found, where = engine_at(engine or ("torch" if chosen.type == "cuda" else "onnxruntime"), chosen)
+        if batch < found.smallest_batch:
+            raise UsageError(
+                f"expected a batch of at least {found.smallest_batch} for engine {found.name}, got {batch}"
+            )
+        if threads is not None and threads < 1:
+            raise UsageError(f"expected threads of at least 1, got {threads}")
+        return cls(found, Place(where, threads or usable_cores()), batch)
+
+    def layer_clock(self, progress: Callable[[int], None]) -> Callable[[Sequence[Layer]], list[float]]:
+        """What times layers, each of them once on this machine: the times are kept in the user's cache folder.
+
+        Args:
+            progress: called with the number of layers that are known.
+        """
+        file = cache_folder() / "latency" / f"{_digest(_described(self))[:16]}.json"
+        clock = LayerClock(
+            self.engine,
+            self.place,
+            self.batch,
+            known=known_times(file, self),
+            keep=lambda found: keep_times(file, self, found),
+            progress=progress,
+        )
+
+        def seconds(layers: Sequence[Layer]) -> list[float]:
+            with pinned_threads(self.place.threads):
+                return clock.seconds(layers)
+
+        return seconds
+
+    def timing(self) -> LatencyRecord:
+        """What a plan says of it."""
+        return LatencyRecord(
+            engine=self.engine.name,
+            version=engine_version(self.engine),
+            device=device_name(self.place.device),
+            threads=self.place.threads,
+            batch=self.batch,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkTimer:
+    """Times slim networks beside the dense one.
+
+    Attributes:
+        deployment: how they run.
+        dense: the dense network, left untouched.
+        example: inputs of it, [N, ...].
+    """
+
+    deployment: Runtime
+    dense: nn.Module
+    example: Tensor
+
+    def row(self, slim: nn.Module) -> Row:
+        """One comparison, in the form of `compare_speed`."""
+        deployment, network = self.deployment, copy.deepcopy(slim).cpu()
+        with pinned_threads(deployment.place.threads), torch.random.fork_rng(devices=[]):
+            calls = self._dense_call, self._call(network)
+            times = paired_times(*calls, SAMPLING, stopwatch=deployment.place.stopwatch)
+        timing = timing_of(times.first, times.second)
+        macs = self._dense_macs, count_macs(network, self.example.cpu())
+        measured = {"disturbed": times.disturbed}
+        return timing_row(deployment.engine, deployment.batch, deployment.place, timing, measured, macs)
+
+    @cached_property
+    def _dense_macs(self) -> int:
+        return count_macs(copy.deepcopy(self.dense).cpu(), self.example.cpu())
+
+    @cached_property
+    def _dense_call(self) -> Callable[[], object]:
+        return self._call(copy.deepcopy(self.dense).cpu())
+
+    def _call(self, network: nn.Module) -> Callable[[], object]:
+        engine, place = self.deployment.engine, self.deployment.place
+        shape, example = self.example.shape[1:], self.example.cpu()
+        with TemporaryDirectory() as folder:
+            file = Path(folder, "network.onnx")
+            subject = exported(network, example, file) if engine.runs_onnx else Subject(network)
+            return engine.prepared(subject, noise(self.deployment.batch, shape), place)
+
+
+def known_times(file: Path, deployment: Runtime) -> dict[str, float]:
+    """Description -> seconds of the layers that were timed before; none where the file is missing or damaged."""
+    try:
+        plain = json.loads(file.read_text())
+        seconds = {str(layer): float(time) for layer, time in plain["seconds"].items()}
+        sound = plain["deployment"] == _described(deployment) and all(
+            0 < time < float("inf") for time in seconds.values()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return seconds if sound else {}
+
+
+def keep_times(file: Path, deployment: Runtime, found: Mapping[str, float]) -> None:
+    """Adds to what is known; a folder that cannot be written to costs no more than the next run's time."""
+    plain = {"deployment": _described(deployment), "seconds": {**known_times(file, deployment), **found}}
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, json.dumps(plain, indent=1) + "\n")
+
+
+def _described(deployment: Runtime) -> dict[str, str | int]:
+    timing = deployment.timing()
+    return {name: getattr(timing, name) for name in ("engine", "version", "device", "threads", "batch")}
+
+
+def _digest(plain: Mapping[str, str | int]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,193 @@
+"""Work on tensors that is recorded once as a CUDA graph and then replayed: one launch in place of hundreds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from slimprune.errors import first_line
+
+Work = Callable[..., Tensor]
+Note = Callable[[str], None]
+"""Called with one line for people."""
+
+WARM_UP = 3
+"""Calls before the recording, in which libraries choose their algorithms and take their memory."""
+
+_ONE_AT_A_TIME = Lock()
+"""Only one recording may be under way in a process, however many threads train networks side by side."""
+
+_AWAITED = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+_INDEXING = (torch.ops.aten.index.Tensor, torch.ops.aten._unsafe_index.Tensor)
+_COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+
+
+class NotCapturableError(RuntimeError):
+    """The host would have to wait for the device in the middle of the work."""
+
+
+class RefuseHostSync(TorchDispatchMode):
+    """Refuses what a graph cannot hold: values that the host reads, shapes that depend on values, other devices.
+
+    Such an operator ends a recording with an error from which CUDA libraries do not always recover. Here it is found
+    before, in an ordinary call.
+    """
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Calls the operator.
+
+        Raises:
+            NotRecordableError: it makes the host wait.
+        """
+        if not _AWAITED.isdisjoint(func.tags) and not _picks_by_number(func, args):
+            raise NotCapturableError(f"{func} makes the host wait for the device")
+        if func is torch.ops.aten.lift_fresh.default and args[0].device.type != "cpu":
+            raise NotCapturableError("a tensor of values from the host is made on the device")
+        result = func(*args, **(kwargs or {}))
+        if func in _COPIES:
+            devices = {part.device for part in (result, *args) if isinstance(part, Tensor)}
+            if len(devices) > 1:
+                raise NotCapturableError(f"{func} copies between {' and '.join(sorted(map(str, devices)))}")
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class CapturedGraph:
+    """A recorded graph with the tensors that it reads and writes.
+
+    Attributes:
+        work: what was recorded, kept because the graph reads the tensors that it owns.
+        graph: the recorded kernels.
+        inputs: what it reads; new inputs are copied into them.
+        output: what it writes; the next replay writes it anew.
+    """
+
+    work: Work
+    graph: torch.cuda.CUDAGraph
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+
+    def __call__(self, *tensors: Tensor) -> Tensor:
+        """The work on these tensors, whose shapes and types must be those of `inputs`."""
+        for own, given in zip(self.inputs, tensors, strict=True):
+            own.copy_(given, non_blocking=True)
+        self.graph.replay()
+        return self.output
+
+
+def capture(work: Work, *examples: Tensor) -> CapturedGraph:
+    """Records the work on tensors like the examples; the work is called a few times for it, effects and all.
+
+    Other threads may use the device meanwhile, also to record.
+
+    Args:
+        work: a function of tensors on one CUDA device to a tensor; it takes the same way every time.
+        examples: of shapes, types, memory order and device.
+
+    Raises:
+        RuntimeError: the work cannot be recorded.
+    """
+    device, inputs = examples[0].device, tuple(example.clone() for example in examples)
+    with _ONE_AT_A_TIME, torch.cuda.device(device):
+        current, side = torch.cuda.current_stream(), torch.cuda.Stream()
+        side.wait_stream(current)
+        try:
+            with torch.cuda.stream(side):
+                with RefuseHostSync():  # type: ignore[no-untyped-call]
+                    work(*inputs)
+                for _ in range(WARM_UP - 1):
+                    work(*inputs)
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+                    output = work(*inputs)
+        finally:
+            current.wait_stream(side)
+    return CapturedGraph(work, graph, inputs, output)
+
+
+def changes_nothing() -> Callable[[], None]:
+    """A snapshot of nothing."""
+    return lambda: None
+
+
+@dataclass(eq=False)
+class CapturedCallable:
+    """Work that is recorded when inputs like those of its first call come again, and replayed from then on.
+
+    Inputs of other shapes, such as the last batch of an epoch, go through the work itself. Work that cannot be
+    recorded, or whose first call fails, gives way to `fallback` for good, and `note` is told why.
+
+    Attributes:
+        work: a function of tensors on one CUDA device to a tensor.
+        fallback: the same by plainer means.
+        note: hears what stands in the way.
+        snapshot: keeps all that the work changes and returns what puts it back; calls that only serve the recording
+            leave no trace.
+    """
+
+    work: Work
+    fallback: Work
+    note: Note
+    snapshot: Callable[[], Callable[[], None]] = changes_nothing
+    _recording: CapturedGraph | None = field(default=None, init=False)
+    _first: tuple[Any, ...] | None = field(default=None, init=False)
+    _refused: bool = field(default=False, init=False)
+
+    def __call__(self, *tensors: Tensor) -> Tensor:
+        """The work on these tensors; the next call may overwrite what is returned."""
+        kinds = _kinds(tensors)
+        if self._first is None:
+            self._first = kinds
+            if kinds is _OTHERS:
+                self._refused = True
+                self.note("not captured in a CUDA graph: inputs and targets are not one tensor each")
+                return self.fallback(*tensors)
+            return self._tried(lambda restore: self.work(*tensors), tensors)
+        if self._refused:
+            return self.fallback(*tensors)
+        if kinds != self._first:
+            return self.work(*tensors)
+        if self._recording is None:
+            return self._tried(lambda restore: self._recorded(tensors, restore), tensors)
+        return self._recording(*tensors)
+
+    def _tried(self, attempt: Callable[[Callable[[], None]], Tensor], tensors: Sequence[Tensor]) -> Tensor:
+        restore = self.snapshot()
+        try:
+            return attempt(restore)
+        except RuntimeError as error:
+            restore()
+            self._refused = True
+            self.note(f"not captured in a CUDA graph: {first_line(error)}")
+        return self.fallback(*tensors)
+
+    def _recorded(self, tensors: Sequence[Tensor], restore: Callable[[], None]) -> Tensor:
+        with torch.random.fork_rng(devices={tensor.device for tensor in tensors if tensor.is_cuda}):
+            recording = capture(self.work, *tensors)
+        restore()
+        self._recording = recording
+        return recording(*tensors)
+
+
+def _picks_by_number(func: Any, args: Sequence[Any]) -> bool:
+    """Whether it is an indexing whose shape does not depend on values, as that by masks does, all on one device."""
+    if func not in _INDEXING:
+        return False
+    source, indices = args[0], [index for index in args[1] if index is not None]
+    return all(index.device == source.device and index.dtype not in (torch.bool, torch.uint8) for index in indices)
+
+
+_OTHERS: tuple[Any, ...] = ("others",)
+
+
+def _kinds(given: Sequence[Any]) -> tuple[Any, ...]:
+    """Shapes and types of tensors; one mark for all else."""
+    if not all(isinstance(tensor, Tensor) for tensor in given):
+        return _OTHERS
+    return tuple((tensor.shape, tensor.dtype) for tensor in given)

@@ -1,0 +1,169 @@
+import copy
+
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from slimprune.errors import UnsupportedModelError, UsageError
+from slimprune.export import export_onnx
+from slimprune.timing import ENGINES, Place, Subject, engine_at, engines, find_engines
+
+CPU = torch.device("cpu")
+INPUTS = torch.randn(4, 3, 8, 8)
+TRAINING = ["train", "train-fast", "train-amp", "train-fast-amp"]
+HERE = [name for name, engine in ENGINES.items() if engine.absence(CPU) is None]
+
+
+def network(*tail):
+    layers = (nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU())
+    return nn.Sequential(*layers, *(tail or (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5))))
+
+
+@pytest.fixture
+def subject(tmp_path):
+    module = network()
+    return Subject(module, export_onnx(module, INPUTS, tmp_path / "net.onnx").path)
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_an_engine_can_be_called_again_and_again_and_leaves_the_network_untouched(subject, name):
+    before, training = copy.deepcopy(subject.module.state_dict()), subject.module.training
+    call = ENGINES[name].prepared(subject, INPUTS, Place(CPU, 1))
+    for _ in range(3):
+        call()
+    assert subject.module.training == training
+    assert all(torch.equal(before[key], value) for key, value in subject.module.state_dict().items())
+    assert all(parameter.grad is None for parameter in subject.module.parameters())
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_training_step_has_all_its_parts_and_keeps_the_weights(monkeypatch, name):
+    """Gradients and momentum of every weight, running statistics of batch norm; no new weights."""
+    module, ways = network(), []
+    monkeypatch.setattr(engines, "_copied", lambda module, place: ways.append(module) or module)
+    make_way = engines.make_execution
+    monkeypatch.setattr(engines, "make_way", lambda *arguments: ways.append(make_way(*arguments)) or ways[-1])
+    ENGINES[name].prepared(Subject(module), INPUTS, Place(CPU, 1))
+    trained, way = ways
+    assert trained.training
+    assert all(parameter.grad is not None for parameter in trained.parameters())
+    assert len(way.optimizer.state) == len(list(module.parameters()))
+    assert trained[1].running_mean.abs().sum() > 0
+    assert all(torch.equal(*pair) for pair in zip(module.parameters(), trained.parameters(), strict=True))
+    assert trained[0].weight.is_contiguous() == ("fast" not in name)
+    assert way.step.amp == name.endswith("amp")
+
+
+@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize("tail", [(), (nn.Conv2d(6, 1, 1),), (nn.Conv2d(6, 3, 1),), (nn.Flatten(), nn.Linear(216, 1))])
+def test_any_output_can_be_trained(name, tail):
+    ENGINES[name].prepared(Subject(network(*tail)), INPUTS, Place(CPU, 1))
+
+
+def test_frozen_layers_stay_frozen():
+    module = network()
+    module[0].requires_grad_(False)
+    ENGINES["train"].prepared(Subject(module), INPUTS, Place(CPU, 1))
+    module.requires_grad_(False)
+    with pytest.raises(UnsupportedModelError, match="trainable parameters, got none"):
+        ENGINES["train"].prepared(Subject(module), INPUTS, Place(CPU, 1))
+
+
+def test_weights_of_other_dimensions_may_stand_beside_images():
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Unflatten(1, (2, 2)), nn.Conv3d(2, 2, 1), nn.Flatten())
+    for name in ("torch-nhwc", "train-fast"):
+        ENGINES[name].prepared(Subject(module), INPUTS, Place(CPU, 1))
+
+
+def test_a_network_that_fails_is_refused_in_one_line():
+    with pytest.raises(UnsupportedModelError, match=r"engine torch can run on inputs \[4, 3, 8, 8\], got .*shape"):
+        ENGINES["torch"].prepared(Subject(nn.Linear(3, 3)), INPUTS, Place(CPU, 1))
+
+
+def test_onnxruntime_gets_the_threads(subject):
+    options = engines._session(subject, Place(CPU, 3), "CPUExecutionProvider").get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 3)
+
+
+def test_a_session_that_falls_back_to_another_provider_is_refused(subject, monkeypatch):
+    plain = onnxruntime.InferenceSession(str(subject.onnx), providers=["CPUExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *args, **options: plain)
+    with pytest.raises(RuntimeError, match="on CPUExecutionProvider, not on CUDAExecutionProvider"):
+        engines._session(subject, Place(torch.device("cuda", 0), 1), "CUDAExecutionProvider")
+
+
+def test_engines_are_found_by_name_or_by_what_is_there():
+    usual = ["torch", "torch-nhwc", "onnxruntime", "train", "train-fast"]
+    assert [engine.name for engine in find_engines((), CPU)] == usual
+    assert [engine.name for engine in find_engines(("train", "torch", "train"), CPU)] == ["train", "torch"]
+    on_cuda = [engine.name for engine in find_engines((), torch.device("cuda", 0))]
+    assert {*usual, "torch-captured"} <= set(on_cuda)
+
+
+def test_onnxruntime_on_the_cpu_stays_there():
+    assert ENGINES["onnxruntime"].place(torch.device("cuda", 0), 2) == Place(CPU, 2)
+    assert ENGINES["train"].place(torch.device("cuda", 0), 2).device.type == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "message"),
+    [
+        ("tensorrt", "cpu", r"expected an engine \(torch, torch-nhwc, .*\), got 'tensorrt'"),
+        ("torch-captured", "cpu", "engine torch-captured needs a CUDA device, got cpu"),
+        ("onnxruntime-cuda", "cuda", "needs onnxruntime's CUDAExecutionProvider, which this installation lacks"),
+    ],
+)
+def test_engines_that_are_not_there_are_refused(monkeypatch, name, device, message):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(UsageError, match=message):
+        find_engines((name,), torch.device(device))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("name", ["torch-captured", *TRAINING])
+def test_a_captured_network_runs_on_cuda(subject, name):
+    place = Place(torch.device("cuda", 0), 1)
+    ENGINES[name].prepared(subject, INPUTS, place)()
+    place.stopwatch.synchronise()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("name", ["torch-captured", "train-fast", "train-fast-amp"])
+def test_a_network_that_cannot_be_captured_is_refused(name):
+    class Waiting(nn.Flatten):
+        def forward(self, images):
+            return super().forward(images) * float(images.sum())
+
+    with pytest.raises(UnsupportedModelError, match="makes the host wait"):
+        ENGINES[name].prepared(
+            Subject(network(Waiting(), nn.Linear(216, 5))), INPUTS, Place(torch.device("cuda", 0), 1)
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "engine", "where"),
+    [
+        ("onnxruntime", "cpu", "onnxruntime", "cpu"),
+        ("onnxruntime-cpu", "cpu", "onnxruntime", "cpu"),
+        ("torch-cpu", "cuda", "torch", "cpu"),
+        ("torch", "cuda", "torch", "cuda"),
+    ],
+)
+def test_a_name_may_say_where_it_runs(name, device, engine, where):
+    found, place = engine_at(name, torch.device(device))
+    assert (found.name, place.type) == (engine, where)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("torch-cuda", "engine torch-cuda needs a CUDA device, which is not present"),
+        ("torch-captured-cpu", "engine torch-captured runs on cuda only, got cpu"),
+        ("tensorrt-cpu", r"expected an engine \(torch, .*\), got 'tensorrt-cpu'"),
+    ],
+)
+def test_a_place_where_it_cannot_run_is_refused(monkeypatch, name, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match=message):
+        engine_at(name, CPU)
