@@ -136,7 +136,7 @@ class Case:
             tuple(self.groups), kept, slimprune.Budget(0.5), "uniform", self.costs.dense, self.costs.dense
         )
         made = slimprune.slim(self.model, plan)
-        return made.proven(slimprune.prove(self.model, made, self.example)).module
+        return made.with_proof(slimprune.prove(self.model, made, self.example)).module
 
 
 def at_equal_latency(tried: list[dict]) -> float:

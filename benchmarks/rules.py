@@ -95,7 +95,7 @@ def cell(options: argparse.Namespace, data, seed: int, budget: str, rule: str) -
     of, ratio = budget.split("=")
     plan = slimprune.allocate(scores, groups, slimprune.Budget(float(ratio), of), costs, rule=rule, floor=options.floor)
     slim = slimprune.slim(model, plan)
-    slim = slim.proven(slimprune.prove(model, slim, example))
+    slim = slim.with_proof(slimprune.prove(model, slim, example))
     settings = slimprune.TrainSettings(epochs=options.epochs, device=options.device, seed=seed)
     train = short.train_batches(options.batch_size, seed=seed, device=options.device)
     test = short.test_batches(1000, device=options.device)

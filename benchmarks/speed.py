@@ -127,7 +127,10 @@ class Dense:
         if (budget, how, round_to) not in self.made:
             plan = self.plan(budget, method(how), round_to)
             made = slimprune.slim(self.model, plan)
-            self.made[budget, how, round_to] = made.proven(slimprune.prove(self.model, made, self.example)).module, plan
+            self.made[budget, how, round_to] = (
+                made.with_proof(slimprune.prove(self.model, made, self.example)).module,
+                plan,
+            )
         return self.made[budget, how, round_to]
 
     def plan(self, budget: str, how: Method, round_to: int):

@@ -11,7 +11,7 @@ import torch
 from onnx import numpy_helper
 from safetensors.torch import save_file
 
-from slimprune import pipeline
+from slimprune.cli import commands
 from tests.commands import Run, error_line, listing
 from tests.conftest import Compressed, tiny_images
 
@@ -209,7 +209,7 @@ def test_an_error_that_nobody_expected_is_one_line_too(
         error.add_note("goes on")
         raise error
 
-    monkeypatch.setattr(pipeline, "available", broken)
+    monkeypatch.setattr(commands, "available", broken)
     result = slimprune("list", "archs")
     assert result[0] == 1
     assert error_line(result) == "error: unexpected RuntimeError: two lines (--debug shows where); goes on"

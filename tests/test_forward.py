@@ -64,7 +64,7 @@ def test_every_step_takes_a_forward_and_a_loss_of_ones_own():
     scores = slimprune.score(model, groups, data, loss, forward_fn=forward, draws=2)
     plan = slimprune.allocate(scores, groups, slimprune.Budget(0.4, "params"), costs)
     slim = slimprune.slim(model, plan)
-    slim = slim.proven(slimprune.prove(model, slim, data[0], forward_fn=forward))
+    slim = slim.with_proof(slimprune.prove(model, slim, data[0], forward_fn=forward))
     settings = slimprune.TrainSettings(epochs=2, lr=0.05, device="cpu")
     metric = slimprune.Metric("accuracy", correct)
     result = slimprune.train(slim.module, data[:6], data[6:], settings, loss=loss, metric=metric, forward_fn=forward)

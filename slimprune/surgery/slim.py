@@ -67,7 +67,7 @@ def prove(
         forward_fn: (model, batch) -> outputs, as for `find_groups`.
 
     Returns:
-        The proof; ask `proof.passed`, or call `slim_model.proven(proof)` which raises.
+        The proof; ask `proof.passed`, or call `slim_model.with_proof(proof)` which raises.
     """
     dense = unwrap(dense)
     wrong = None if trained else _foreign_weights(dense, slim_model)

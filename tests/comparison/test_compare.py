@@ -168,7 +168,7 @@ def test_a_cell_that_fails_is_a_row_without_a_result(
             raise SlimpruneError("training stopped: expected a finite loss, got nan")
         return trained(settings, work, model, store, listener)
 
-    monkeypatch.setattr(cells, "trained_by", diverging)
+    monkeypatch.setattr(cells, "run_training", diverging)
     changes = {"dense": False, "twins": False}
     document = slimprune.compare({**grid, **changes}, out=tmp_path)
     assert document["tables"][0]["winner"] == "synflow"
@@ -186,7 +186,7 @@ def test_a_dense_network_that_fails_is_a_row_without_a_result_and_so_is_what_sta
             raise SlimpruneError("training stopped: expected a finite loss, got nan")
         return trained(settings, work, model, store, listener)
 
-    monkeypatch.setattr(steps, "trained_by", diverging)
+    monkeypatch.setattr(steps, "run_training", diverging)
     late = {"late": {"criterion": "magnitude", "when": "after-training"}}
     changes = {"seeds": [0], "criteria": ["magnitude"], "rows": late, "twins": False}
     document = slimprune.compare({**grid, **changes}, out=tmp_path)
@@ -228,7 +228,12 @@ def test_scores_are_shared_unless_the_criterion_narrows_towards_the_budget(
 ) -> None:
     scored: list[str] = []
     score = cells.score_channels
-    monkeypatch.setattr(cells, "scored", lambda recipe, *rest: scored.append(recipe.criterion) or score(recipe, *rest))
+
+    def counted(recipe: Any, *rest: Any) -> Any:
+        scored.append(recipe.criterion)
+        return score(recipe, *rest)
+
+    monkeypatch.setattr(cells, "score_channels", counted)
     changes = {"budgets": ["params=0.5", "params=0.4"], "rules": ["global", "tempered"], "seeds": [0]}
     base = {**grid["base"], "epochs": 1, "rounds": 2}
     slimprune.compare({**grid, **changes, "base": base, "twins": False, "dense": False}, out=tmp_path)

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import slimprune
 from slimprune import pipeline
+from slimprune.cli.choices import available
 from slimprune.errors import BudgetError, SlimpruneError, UnsupportedModelError, UsageError, VerificationError
 from slimprune.graph import keep_channels
 from slimprune.models import save_weights
@@ -26,6 +28,8 @@ from slimprune.recipe import make_recipe
 from tests.commands import listing
 from tests.conftest import Compressed, tiny_images
 from tests.data.asserts import SHARED_DATA
+
+compressing = sys.modules["slimprune.pipeline.compress"]  # the package's name of that is the function
 
 Event = tuple[str, int, int, str]
 
@@ -289,8 +293,8 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
         found.after[store.name] = copy.deepcopy(module)
         return result
 
-    monkeypatch.setattr(steps, "trained_by", watched)
-    monkeypatch.setattr(pipeline, "trained_by", watched)
+    monkeypatch.setattr(steps, "run_training", watched)
+    monkeypatch.setattr(compressing, "run_training", watched)
     return found
 
 
@@ -529,6 +533,6 @@ def test_a_file_of_other_weights_is_told_by_its_metadata(compressed: Compressed,
 
 @pytest.mark.parametrize(("kind", "name"), [("archs", "unet"), ("data", "tensors:DIR"), ("rules", "global")])
 def test_available_names_are_described(kind: Any, name: str) -> None:
-    rows = dict(pipeline.available(kind))
+    rows = dict(available(kind))
     assert name in rows
     assert all(rows.values())

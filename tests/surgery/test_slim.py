@@ -27,7 +27,7 @@ def test_a_slim_model_is_smaller_and_proven(kind):
     assert proof.passed
     assert proof.max_rel_diff <= 1e-9
     assert found.proof is None
-    assert found.proven(proof).proof == proof
+    assert found.with_proof(proof).proof == proof
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
@@ -46,7 +46,7 @@ def test_a_failed_proof_is_an_error():
     found = slim(model, plan)
     wrong = SlimModel(slim(model, planned(Residual, 0.7)[1]).module, plan)
     with pytest.raises(VerificationError, match="not proven equal to the silenced dense one: "):
-        found.proven(prove(model, wrong, EXAMPLE))
+        found.with_proof(prove(model, wrong, EXAMPLE))
 
 
 def test_nothing_removed_is_proven_trivially():

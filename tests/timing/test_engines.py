@@ -43,7 +43,7 @@ def test_a_training_step_has_all_its_parts_and_keeps_the_weights(monkeypatch, na
     module, ways = network(), []
     monkeypatch.setattr(engines, "_copied", lambda module, place: ways.append(module) or module)
     make_way = engines.make_execution
-    monkeypatch.setattr(engines, "make_way", lambda *arguments: ways.append(make_way(*arguments)) or ways[-1])
+    monkeypatch.setattr(engines, "make_execution", lambda *arguments: ways.append(make_way(*arguments)) or ways[-1])
     ENGINES[name].prepared(Subject(module), INPUTS, Place(CPU, 1))
     trained, way = ways
     assert trained.training

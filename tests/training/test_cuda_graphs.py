@@ -60,7 +60,7 @@ class Sum:
 
 @pytest.fixture
 def on_cpu(monkeypatch):
-    monkeypatch.setattr(cuda_graphs, "record", record_by_calling)
+    monkeypatch.setattr(cuda_graphs, "capture", record_by_calling)
 
 
 @pytest.mark.usefixtures("on_cpu")

@@ -45,7 +45,7 @@ def captured(model, options, amp=False):
 
 @pytest.fixture
 def on_cpu(monkeypatch):
-    monkeypatch.setattr(cuda_graphs, "record", record_by_calling)
+    monkeypatch.setattr(cuda_graphs, "capture", record_by_calling)
 
 
 def losses(make_step, model, steps, options, *, amp=False, batches=None, peak=0.05):
@@ -129,7 +129,7 @@ def test_a_model_that_cannot_take_lowered_weights_is_trained_without_them(monkey
             with torch.autocast("cpu", enabled=False):
                 return self.head(features.float())
 
-    monkeypatch.setattr(cuda_graphs, "record", record_by_calling)
+    monkeypatch.setattr(cuda_graphs, "capture", record_by_calling)
     model, notes = Careful(), []
     twin, batch = copy.deepcopy(model), (torch.rand(4, 6), torch.tensor([0, 1, 2, 0]))
     optimizer = SGD(model.parameters(), 0.1, momentum=0.9, fused=True)
