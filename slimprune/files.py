@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from slimprune.errors import UsageError
 
 
@@ -67,5 +69,9 @@ VARIABLE = "SLIMPRUNE_CACHE"
 
 
 def cache_folder() -> Path:
-    """The folder that the environment variable SLIMPRUNE_CACHE names, ~/.cache/slimprune without it."""
-    return Path(os.environ.get(VARIABLE) or "~/.cache/slimprune").expanduser()
+    """The folder that the environment variable SLIMPRUNE_CACHE names, without it the platform's for caches.
+
+    On Linux that is ~/.cache/slimprune, or slimprune in the folder that XDG_CACHE_HOME names.
+    """
+    named = os.environ.get(VARIABLE)
+    return Path(named).expanduser() if named else user_cache_path("slimprune", appauthor=False)

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,16 @@ def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
 def test_the_variable_goes_before_the_home_folder(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SLIMPRUNE_CACHE", "/somewhere/else")
     assert cache_folder() == Path("/somewhere/else")
-    monkeypatch.setenv("SLIMPRUNE_CACHE", "")
-    monkeypatch.setenv("HOME", "/home/someone")
-    assert cache_folder() == Path("/home/someone/.cache/slimprune")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="each platform has a place of its own")
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [("", "/home/someone/.cache/slimprune"), ("/other", "/other/slimprune")],
+)
+def test_without_the_variable_the_cache_is_where_the_platform_has_it(
+    monkeypatch: pytest.MonkeyPatch, named: str, expected: str
+):
+    for variable, value in (("SLIMPRUNE_CACHE", ""), ("HOME", "/home/someone"), ("XDG_CACHE_HOME", named)):
+        monkeypatch.setenv(variable, value)
+    assert cache_folder() == Path(expected)

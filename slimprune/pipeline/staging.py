@@ -2,11 +2,12 @@
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from slimprune.errors import DataError, SlimpruneError, UsageError, VerificationError
 
@@ -104,10 +105,9 @@ def staged_outputs(onnx: Path | None, run: str | None) -> Iterator[Outputs]:
     outputs = Outputs(onnx, onnx.parent / f".{onnx.stem}.slimprune-{name}")
     try:
         _check_targets(outputs)
-        made = _make(outputs.stage)
     except OSError as error:
         raise UsageError(f"cannot write {onnx}: {error.strerror}") from error
-    with _exclusive_lock(outputs.stage, outputs.onnx):
+    with _exclusive(outputs.stage, onnx):
         keep = False
         if run is None:
             outputs.empty()
@@ -122,7 +122,6 @@ def staged_outputs(onnx: Path | None, run: str | None) -> Iterator[Outputs]:
         finally:
             if not keep:
                 shutil.rmtree(outputs.stage, ignore_errors=True)
-                _remove_empty(made)
 
 
 @contextmanager
@@ -136,11 +135,7 @@ def resumable_folder(folder: Path) -> Iterator[Path]:
         UsageError: the folder cannot be written to, or another process is at work in it.
     """
     stage = folder / ".unfinished"
-    try:
-        made = _make(stage)
-    except OSError as error:
-        raise UsageError(f"cannot write {folder}: {error.strerror}") from error
-    with _exclusive_lock(stage, folder):
+    with _exclusive(stage, folder):
         keep = False
         try:
             yield stage
@@ -152,7 +147,6 @@ def resumable_folder(folder: Path) -> Iterator[Path]:
         finally:
             if not keep:
                 shutil.rmtree(stage, ignore_errors=True)
-                _remove_empty(made)
 
 
 def _may_pass(error: SlimpruneError) -> bool:
@@ -174,32 +168,27 @@ def _check_targets(outputs: Outputs) -> None:
         raise UsageError(f"cannot write the pictures: {pictures} exists and is not a folder of pictures")
 
 
-def _make(folder: Path) -> list[Path]:
-    """Makes a folder that can be written to; returns the parents that had to be made."""
-    made = [parent for parent in folder.parents if not parent.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _LOCK).touch()
-    except OSError:
-        _remove_empty([folder, *made])
-        raise
-    return made
-
-
 @contextmanager
-def _exclusive_lock(stage: Path, made: Path) -> Iterator[None]:
-    """Holds the stage's lock, which ends with the process; not on Windows, where open files cannot be removed."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
+def _exclusive(stage: Path, target: Path) -> Iterator[None]:
+    """Makes the stage where there is none, and holds its lock, which ends with the process.
 
-    with (stage / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"expected to be the only run that makes {made}, got another at work") from error
+    Folders that are empty in the end are removed, once the lock is released: Windows removes no open file.
+    """
+    made = [stage, *(parent for parent in stage.parents if not parent.exists())]
+    lock = FileLock(stage / _LOCK)
+    try:
+        stage.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(f"expected to be the only run that makes {target}, got another at work") from error
+    except OSError as error:
+        _remove_empty(made)
+        raise UsageError(f"cannot write {target}: {error.strerror}") from error
+    try:
         yield
+    finally:
+        lock.release()
+        _remove_empty(made)
 
 
 def _replace_folder(new: Path, target: Path) -> None:

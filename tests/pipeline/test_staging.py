@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -153,7 +154,6 @@ def test_another_run_keeps_its_own_stage(tmp_path: Path) -> None:
         assert one.stage != other.stage
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs flock")
 def test_the_same_run_twice_at_once_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
     with staged_outputs(tmp_path / "a.onnx", "run") as first:
         with (
@@ -164,6 +164,32 @@ def test_the_same_run_twice_at_once_is_refused_and_the_first_goes_on(tmp_path: P
         make_all(first, "first")
         first.publish()
     assert listing(tmp_path) == PUBLISHED
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from slimprune.pipeline.staging import staged_outputs
+with staged_outputs(Path(sys.argv[1]), "run") as outputs:
+    (outputs.stage / "plan.json").touch()
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_another_process_is_refused_until_the_first_ends_however_it_ends(tmp_path: Path) -> None:
+    onnx = tmp_path / "a.onnx"
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(onnx)], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline().strip() == b"held"
+            with pytest.raises(UsageError, match=r"got another at work$"), staged_outputs(onnx, "run"):
+                pass
+        finally:
+            holder.kill()
+    with staged_outputs(onnx, "run") as outputs:
+        assert (outputs.stage / "plan.json").exists()
+    assert listing(tmp_path) == []
 
 
 def in_the_way(name: str) -> Callable[[Path], None]:
@@ -251,7 +277,6 @@ def test_a_run_that_was_stopped_within_a_piece_keeps_it(tmp_path: Path, error: t
     assert listing(tmp_path) == []
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no lock")
 def test_one_run_at_a_time_fills_a_folder(tmp_path: Path) -> None:
     with (
         resumable_folder(tmp_path / "a"),
