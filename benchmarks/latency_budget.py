@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 import slimprune
+from slimprune.report import markdown_table
 
 RESULTS = Path(__file__).parent / "results"
 CLASSES = 10
@@ -161,7 +162,7 @@ def page(rows: list[dict]) -> str:
     rivals = list(dict.fromkeys(row["method"] for row in rows if row["method"] != "latency"))
     heads = ["latency asked to go", "plan", "measured again", "dense ms", "slim ms", "rounded to", "plans timed"]
     head = ["arch", "batch", *heads, "MACs kept", *(f"{rival}: MACs kept" for rival in rivals)]
-    lines, findings, where = [head, ["---"] * len(head)], [], []
+    lines, findings, where = [], [], []
     for row in (row for row in rows if row["method"] == "latency"):
         same = [one for one in rows if all(one[key] == row[key] for key in ("arch", "batch", "ratio"))]
         others = {one["method"]: one["macs_kept"] for one in same if one is not row}
@@ -176,8 +177,7 @@ def page(rows: list[dict]) -> str:
         findings.append(finding(row, others))
         threads = f"{again['threads']} thread{'s' if again['threads'] > 1 else ''}"
         where.append(f"- {again['engine']} on {again['device']}, {threads}, {again['version']}: `{row['command']}`")
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return "\n\n".join([table, "\n".join(findings), "\n".join(where)])
+    return "\n\n".join([markdown_table(head, lines), "\n".join(findings), "\n".join(where)])
 
 
 def finding(row: dict, others: dict[str, float]) -> str:

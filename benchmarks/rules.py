@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from rich.progress import track
 
 import slimprune
+from slimprune.report import markdown_table
 
 
 def main() -> None:
@@ -137,19 +138,18 @@ def circumstances(options: argparse.Namespace) -> dict[str, str | int]:
 
 def table(cells: list[dict]) -> str:
     """Mean, spread and size by architecture, budget and rule; then the circumstances, each once."""
-    rows = ["| arch | removed | rule | top-1 (mean ± sd) | n | params | MACs |", "|---|---|---|---:|---:|---:|---:|"]
+    head = ["arch", "removed", "rule", "top-1 (mean ± sd)", "n", "params", "MACs"]
+    rows = []
     for arch, budget, rule in dict.fromkeys((c["arch"], c["budget"], c["rule"]) for c in cells):
         same = [c for c in cells if (c["arch"], c["budget"], c["rule"]) == (arch, budget, rule)]
         top1 = [100 * c["top1"] for c in same]
         spread = f" ± {statistics.stdev(top1):.2f}" if len(top1) > 1 else ""
         params = statistics.mean(c["params"] for c in same)
         macs = statistics.mean(c["macs"] for c in same) / 1e6
-        rows.append(
-            f"| {arch} | {budget} | {rule} | {statistics.mean(top1):.2f}{spread} | {len(same)} "
-            f"| {params:,.0f} | {macs:.1f}M |"
-        )
+        mean = f"{statistics.mean(top1):.2f}{spread}"
+        rows.append([arch, budget, rule, mean, len(same), f"{params:,.0f}", f"{macs:.1f}M"])
     notes = dict.fromkeys(f"- {name}: {value}" for c in cells for name, value in c["circumstances"].items())
-    return "\n".join([*rows, "", *notes]) + "\n"
+    return "\n".join([markdown_table(head, rows, left=(0, 1, 2)), "", *notes]) + "\n"
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import slimprune
+from slimprune.report import markdown_table
 
 METHODS = ("adjoint", "unrolled")
 
@@ -108,17 +109,14 @@ def table(rows: Sequence[Mapping[str, Any]], circumstances: Mapping[str, Any]) -
     unrolled = {row["steps"]: row for row in rows if row["method"] == "unrolled"}
     lines = ["# Cost of one ProsPr draw", "", f"`{circumstances['command']}`", ""]
     lines += [f"{name}: {value}  " for name, value in circumstances.items() if name != "command"]
-    lines += [
-        "",
-        "| M | method | seconds | peak GiB | time / unrolled | memory / unrolled |",
-        "|---:|---|---:|---:|---:|---:|",
-    ]
+    head = ["M", "method", "seconds", "peak GiB", "time / unrolled", "memory / unrolled"]
+    cells = []
     for row in rows:
         other = unrolled.get(row["steps"])
         shares = [f"{row[key] / other[key]:.0%}" if other else "" for key in ("seconds", "peak_bytes")]
         gib = f"{row['peak_bytes'] / 2**30:.2f}"
-        lines.append(f"| {row['steps']} | {row['method']} | {row['seconds']:.1f} | {gib} | {shares[0]} | {shares[1]} |")
-    return "\n".join(lines) + "\n"
+        cells.append([row["steps"], row["method"], f"{row['seconds']:.1f}", gib, *shares])
+    return "\n".join([*lines, "", markdown_table(head, cells, left=(1,))]) + "\n"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 import slimprune
+from slimprune.report import markdown_table
 
 RESULTS = Path(__file__).parent / "results"
 WITHOUT_SCORES = ("uniform", "erk")
@@ -183,9 +184,8 @@ def table(cells: list[dict], extra: tuple) -> str:
         *extra,
         ("device", lambda c: f"{c['device']}, {c['threads']} threads"),
     ]
-    head = [[name for name, _ in columns], ["---"] * len(columns)]
-    lines = head + [[text(cell) for _, text in columns] for cell in cells]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    rows = [[text(cell) for _, text in columns] for cell in cells]
+    return markdown_table([name for name, _ in columns], rows, left=(0, 2, 3, 5, len(columns) - 1))
 
 
 def speedup(cell: dict) -> str:

@@ -11,6 +11,8 @@ Seconds per epoch are those of the step times 50,000 / batch; loading and augmen
 
 import speed
 
+from slimprune.report import markdown_table
+
 EPOCH_IMAGES = 50_000
 
 PUBLISHED = {
@@ -46,14 +48,14 @@ def by_budget(cells: list[dict]) -> str:
     """Architectures and methods down, dense and the budgets across, the paper's speed-ups beside."""
     budgets = list(dict.fromkeys(cell["budget"] for cell in cells))
     keys = ("arch", "image_size", "method", "round_to", "engine", "batch")
-    rows = [["arch", "pixels", "method", "round to", "engine", "batch", "dense", *budgets, "paper, table 7"]]
-    rows.append(["---"] * len(rows[0]))
+    head = ["arch", "pixels", "method", "round to", "engine", "batch", "dense", *budgets, "paper, table 7"]
+    rows = []
     for key in dict.fromkeys(tuple(cell[name] for name in keys) for cell in cells):
         same = {cell["budget"]: cell for cell in cells if tuple(cell[name] for name in keys) == key}
         slim = [gain(same[budget]) if budget in same else "-" for budget in budgets]
         paper = " / ".join(f"{PUBLISHED.get(key[0], {}).get(budget, '-')}" for budget in budgets)
         rows.append([*map(str, key), f"{epoch_seconds(next(iter(same.values())), 'dense'):.1f}", *slim, paper])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown_table(head, rows, left=(0, 2, 4))
 
 
 def gain(cell: dict) -> str:

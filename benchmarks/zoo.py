@@ -32,7 +32,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 import slimprune
+from slimprune.report import markdown_table
 
+HEAD = (
+    "model", "side", "params", "outcome", "removed", "protected channels", "train step", "CPU s", "torch-pruning",
+)  # fmt: skip
 SIDES = (32, 64, 96, 128, 224, 240, 256, 288, 299)
 TIMM = Path(__file__).with_name("zoo_timm.txt")
 
@@ -255,9 +259,9 @@ def section(title: str, names: list[str], ours: dict[str, Any], theirs: dict[str
         "",
         *(f"- {by}: {sum_of(outcomes)}" for by, outcomes in found.items()),
         "",
-        "| model | side | params | outcome | removed | protected channels | train step | CPU s | torch-pruning |",
-        "|---|---:|---:|---|---:|---:|---|---:|---|",
-        *(line(name, ours.get(name, {}), theirs.get(name, {})) for name in names),
+        markdown_table(
+            HEAD, [cells(name, ours.get(name, {}), theirs.get(name, {})) for name in names], left=(0, 3, 6, 8)
+        ),
         "",
     ]
 
@@ -268,14 +272,14 @@ def sum_of(outcomes: list[str]) -> str:
     return f"{len(outcomes)} models: {counts}" if outcomes else "not run"
 
 
-def line(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> str:
-    """One row of a table."""
+def cells(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> list[Any]:
+    """One row of a table, under `HEAD`."""
 
     def percent(key: str) -> str:
         return f"{ours[key]:.1%}" if key in ours else ""
 
     step = {True: "ok", None: ""}.get(ours.get("trains"), str(ours.get("trains"))[:60])
-    cells = [
+    return [
         name,
         ours.get("side", theirs.get("side", "")),
         f"{ours.get('params', theirs.get('params', 0)):,}",
@@ -286,7 +290,6 @@ def line(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> str:
         ours.get("seconds", ""),
         theirs.get("outcome", ""),
     ]
-    return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
 
 
 def outcome(row: dict[str, Any]) -> str:

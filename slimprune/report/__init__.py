@@ -3,6 +3,7 @@
 from slimprune.report.comparison import comparison_markdown, comparison_page
 from slimprune.report.inspection import Inspection
 from slimprune.report.latency import latency_markdown, latency_table
+from slimprune.report.markdown_table import markdown_table
 from slimprune.report.pages import comparison_html, report_html
 from slimprune.report.pictures import draw_masks
 from slimprune.report.plots import draw_comparison
@@ -26,6 +27,7 @@ __all__ = [
     "latency_page",
     "latency_table",
     "markdown",
+    "markdown_table",
     "named_lines",
     "page",
     "protected_rows",

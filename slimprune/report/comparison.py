@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from slimprune.report.markdown_table import markdown_table
 from slimprune.report.tables import METRIC_NAMES, magnitude
 from slimprune.report.terminal import aligned, named_lines
 
@@ -72,8 +73,7 @@ def _markdown_table(document: Document, table: Mapping[str, Any]) -> str:
     columns = all_columns(document)
     head = ["", *(name for name, _ in columns)]
     lines = [[_bold(row, row["row"]), *(_bold(row, cell(row)) for _, cell in columns)] for row in table["rows"]]
-    rule = ["---", *["---:"] * len(columns)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *lines])
+    return markdown_table(head, lines)
 
 
 def _fitting(document: Document, table: Mapping[str, Any], width: int) -> str:

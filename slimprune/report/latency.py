@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from slimprune.report.markdown_table import markdown_table
+
 Row = Mapping[str, Any]
 
 NOTABLE = 0.05
@@ -26,8 +28,7 @@ def latency_groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
 
 def latency_table(rows: Sequence[Row]) -> str:
     """All columns as a Markdown table."""
-    lines = [FULL_HEAD, ("---", *["---:"] * (len(FULL_HEAD) - 2), "---"), *map(full_row, rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(FULL_HEAD, map(full_row, rows), left=(0, len(FULL_HEAD) - 1))
 
 
 def latency_sections(rows: Sequence[Row]) -> list[str]:

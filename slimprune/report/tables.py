@@ -1,14 +1,16 @@
 """The rows that people look at, made from the plain document, and their Markdown form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from slimprune.report.latency import READING, latency_sections
+from slimprune.report.markdown_table import markdown_table
 
 Document = Mapping[str, Any]
 Row = tuple[str, str, str, str]
 
 SUMMARY_HEAD: Row = ("", "dense", "slim", "change")
+WIDTHS_HEAD = ("layer", "dense", "slim")
 
 METRIC_NAMES = {"top1": "top-1", "miou": "mean IoU"}
 NOISE, SETTLED = 0.3, 0.7
@@ -106,14 +108,16 @@ def markdown(document: Document) -> str:
     recipe, environment = document["recipe"], document["environment"]
     parts = [
         f"# {page_title(document)}\n",
-        _table(SUMMARY_HEAD, summary_rows(document)),
+        markdown_table(SUMMARY_HEAD, summary_rows(document)),
         "\n".join(f"- {what}: {sentence}" for what, sentence in facts(document)),
         *(f"> {warning}" for warning in document["warnings"]),
         *(["## Speed\n", READING, *latency_sections(document["latency"])] if document["latency"] else []),
         "## Pictures\n" if document.get("pictures") else "",
         *(f"{entry['title']}\n\n![{entry['title']}]({entry['file']})" for entry in document.get("pictures", ())),
         "## Widths\n",
-        _table(("layer", "dense", "slim"), [(f"`{layer}`", *widths) for layer, *widths in width_rows(document)]),
+        markdown_table(
+            ("layer", "dense", "slim"), [(f"`{layer}`", *widths) for layer, *widths in width_rows(document)]
+        ),
         "## Protected layers (*)\n" if document["protected"] else "",
         "\n".join(f"- `{entry['layer']}`: {entry['reason']}" for entry in document["protected"]),
         "## Circumstances\n",
@@ -179,11 +183,6 @@ def magnitude(value: float | None) -> str:
             scaled = value / size
             return f"{scaled:.{0 if scaled >= 99.95 else 1 if scaled >= 9.995 else 2}f}{unit}"
     return f"{value:.0f}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _trainings(document: Document) -> list[tuple[str, Mapping[str, Any]]]:
