@@ -1,5 +1,6 @@
 """Files that are there either as they were or as a whole, whatever happens while they are written."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -63,6 +64,33 @@ def write_files(texts: Mapping[Path, str]) -> None:
             write_atomically(file, text)
         except OSError as error:
             raise UsageError(f"cannot write {file}: {error.strerror}") from error
+
+
+CONTENTS = 2 * 2**30
+"""Bytes up to which files are told apart by their contents, in a few seconds at most."""
+
+
+def digest_of(files: Iterable[Path], *, contents: int = CONTENTS) -> str:
+    """SHA-256 of the paths of files, below their nearest common folder, and of their contents.
+
+    A file that was touched or copied stays the same, one that was renamed does not. Where the files have more than
+    `contents` bytes in all, their sizes and times of change stand for what is in them.
+
+    Raises:
+        OSError: one of them cannot be read.
+    """
+    stats = {file: file.stat() for file in sorted(files)}
+    read = sum(stat.st_size for stat in stats.values()) <= contents
+    folder = os.path.commonpath([file.absolute().parent for file in stats]) if stats else ""
+    digest = hashlib.sha256()
+    for file, stat in stats.items():
+        digest.update(os.path.relpath(file, folder).encode(errors="surrogateescape") + b"\0")
+        if read:
+            with file.open("rb") as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
+        else:
+            digest.update(f"{stat.st_size} {stat.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
 
 
 VARIABLE = "SLIMPRUNE_CACHE"

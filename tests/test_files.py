@@ -1,9 +1,12 @@
+import hashlib
+import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from slimprune.files import atomic_write, cache_folder, write_atomically
+from slimprune.files import atomic_write, cache_folder, digest_of, write_atomically
 
 
 def test_a_file_takes_its_place_when_it_is_whole(tmp_path: Path) -> None:
@@ -61,3 +64,51 @@ def test_without_the_variable_the_cache_is_where_the_platform_has_it(
     for variable, value in (("SLIMPRUNE_CACHE", ""), ("HOME", "/home/someone"), ("XDG_CACHE_HOME", named)):
         monkeypatch.setenv(variable, value)
     assert cache_folder() == Path(expected)
+
+
+# Digests -------------------------------------------------------------------------------------------------------------
+
+
+def digest(folder: Path, **options: int) -> str:
+    return digest_of(folder.rglob("*.txt"), **options)
+
+
+def two_files(folder: Path) -> Path:
+    for name in ("a/1.txt", "b/2.txt"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("text")
+    return folder
+
+
+def test_a_digest_is_of_names_and_contents(tmp_path: Path) -> None:
+    first, other = two_files(tmp_path / "first"), two_files(tmp_path / "other")
+    assert digest(first) == digest(other)
+    (other / "b" / "2.txt").write_text("tent")
+    assert digest(first) != digest(other)
+
+
+def test_a_file_in_another_folder_is_another(tmp_path: Path) -> None:
+    first, other = two_files(tmp_path / "first"), two_files(tmp_path / "other")
+    (other / "b" / "2.txt").rename(other / "a" / "2.txt")
+    (first / "b" / "1.txt").touch()
+    (other / "b" / "1.txt").touch()
+    assert digest(first) != digest(other)
+
+
+def test_beyond_a_size_times_of_change_stand_for_contents(tmp_path: Path) -> None:
+    two_files(tmp_path)
+    before = {limit: digest(tmp_path, contents=limit) for limit in (7, 8)}
+    os.utime(tmp_path / "a" / "1.txt", (1, 1))
+    assert [digest(tmp_path, contents=limit) == before[limit] for limit in (7, 8)] == [False, True]
+
+
+def test_of_nothing_there_is_a_digest_as_well() -> None:
+    assert digest_of([]) == hashlib.sha256().hexdigest()
+
+
+def test_ten_thousand_small_files_take_seconds(tmp_path: Path) -> None:
+    for number in range(10_000):
+        (tmp_path / f"{number}.txt").write_bytes(bytes(1000))
+    began = time.process_time()
+    digest(tmp_path)
+    assert time.process_time() - began < 5

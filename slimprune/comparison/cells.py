@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,9 @@ from torch import nn
 
 from slimprune.budget import Cost
 from slimprune.comparison.grid import TRAINING, Cell
-from slimprune.errors import BudgetError, SlimpruneError, UnsupportedModelError
+from slimprune.data import data_files
+from slimprune.errors import BudgetError, DataError, SlimpruneError, UnsupportedModelError
+from slimprune.files import digest_of
 from slimprune.measure import environment
 from slimprune.pipeline.plan import PlannedPruning, choose_plan
 from slimprune.pipeline.stages import (
@@ -263,19 +264,19 @@ def _key(recipe: Recipe, names: Sequence[str]) -> str:
 
 
 def _digest_of_named_files(recipe: Recipe) -> str:
-    """SHA-256 over a user's code, initial weights and tensors, as far as the recipe names them."""
-    digest = hashlib.sha256()
+    """SHA-256 over a user's code, initial weights and data, as far as the recipe names files.
+
+    Raises:
+        DataError: one of them cannot be read.
+    """
     location, _, _ = (recipe.arch or "").rpartition(":")
-    kind, _, folder = recipe.data.partition(":")
-    for file in (
-        *([Path(location)] if location.endswith(".py") else []),
-        *([recipe.weights] if recipe.weights is not None else []),
-        *(sorted(Path(os.path.expanduser(folder)).glob("*.safetensors")) if kind == "tensors" else []),
-    ):
-        if file.is_file():
-            with file.open("rb") as opened:
-                digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()
+    code = [Path(location)] if location.endswith(".py") else []
+    weights = [recipe.weights] if recipe.weights is not None else []
+    groups = ([file for file in named if file.is_file()] for named in (code, weights, data_files(recipe.data)))
+    try:
+        return hashlib.sha256("".join(map(digest_of, filter(None, groups))).encode()).hexdigest()
+    except OSError as error:
+        raise DataError(f"expected files that can be read, got {error.filename}: {error.strerror}") from error
 
 
 def _named(cell: Cell) -> Record:

@@ -168,7 +168,7 @@ class _Run:
             raise UsageError(f"{rule}: remove it to go on") from error
         if made_from not in (None, self.workshop.named_files(cell.recipe)):
             raise UsageError(
-                f"{cell.title}: the code, weights or tensors that the grid names are not those that {file} was made "
+                f"{cell.title}: the code, weights or data that the grid names are not those that {file} was made "
                 "from: choose another folder"
             )
         return record

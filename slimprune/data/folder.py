@@ -61,12 +61,19 @@ def load_folder(
         DataError: If a part or all images are missing, the parts' classes differ, or an image cannot be read.
     """
     root = Path(os.path.expanduser(directory))
-    try:
-        classes, train_files, test_files = _listed(root)
-    except OSError as error:
-        raise DataError(f"expected folders that can be read, got {error.filename}: {error.strerror}") from error
+    classes, train_files, test_files = _listed(root)
     size = choose_size(_sizes([*train_files, *test_files]), image_size, keep_large=False)
     return hold_or_stream(name, _samples(train_files, size), _samples(test_files, size), classes, stream_above)
+
+
+def image_files(root: Path) -> list[Path]:
+    """List the images of both parts of a folder.
+
+    Raises:
+        DataError: If a part or all images are missing, or the parts' classes differ.
+    """
+    _, train_files, test_files = _listed(root)
+    return [path for path, _ in (*train_files, *test_files)]
 
 
 def _test_folder(root: Path) -> Path:
@@ -78,6 +85,13 @@ def _test_folder(root: Path) -> Path:
 
 def _listed(root: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]], list[tuple[Path, int]]]:
     """The classes, and the files of both parts."""
+    try:
+        return _checked(root)
+    except OSError as error:
+        raise DataError(f"expected folders that can be read, got {error.filename}: {error.strerror}") from error
+
+
+def _checked(root: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]], list[tuple[Path, int]]]:
     train = root / "train"
     classes = _class_names(train)
     test = _test_folder(root)

@@ -205,7 +205,7 @@ def test_cells_made_from_other_code_are_not_taken(grid: dict[str, Any], arch: st
     first = slimprune.compare(given, out=tmp_path / "out")
     assert slimprune.compare(given, out=tmp_path / "out") == first
     code.write_text(code.read_text() + "\n# changed\n")
-    with pytest.raises(UsageError, match=r"magnitude, params=0.5, seed 0: the code, weights or tensors"):
+    with pytest.raises(UsageError, match=r"magnitude, params=0.5, seed 0: the code, weights or data"):
         slimprune.compare(given, out=tmp_path / "out")
 
 
