@@ -1,7 +1,6 @@
-"""The stories that the command line tells: compress, plan, export, verify; each calls the rooms in order."""
+"""The commands `compress` and `plan`: the steps of a run, in order."""
 
 import json
-import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -13,10 +12,9 @@ from torch import nn
 from slimprune.budget import CostModel
 from slimprune.data import Batch
 from slimprune.errors import UsageError
-from slimprune.export import export_onnx, verify_onnx
 from slimprune.graph import Proof
 from slimprune.measure import environment
-from slimprune.pipeline.export import onnx_metadata
+from slimprune.pipeline.export import check_export, export_trained
 from slimprune.pipeline.latency import check_timing, with_latency_model
 from slimprune.pipeline.pictures import draw_pictures
 from slimprune.pipeline.plan import PlannedPruning, choose_plan, stored_pruning
@@ -40,8 +38,8 @@ from slimprune.progress import Listener, ignore
 from slimprune.recipe import Recipe, make_recipe
 from slimprune.report import markdown, report_html
 from slimprune.results import Report
-from slimprune.surgery import SlimModel, save
-from slimprune.training import AUTO, Loss, Task, choose_device
+from slimprune.surgery import SlimModel
+from slimprune.training import AUTO, Loss, Task, TrainResult, choose_device
 
 
 def compress(
@@ -74,27 +72,24 @@ def compress(
     began = time.perf_counter()
     given = Given(train_batches, test_batches, task, loss)
     recipe, own = _recipe(model, given, {**settings, "loss": loss} if isinstance(loss, str) else settings)
+    device = str(choose_device(recipe.device))
     with staged_outputs(recipe.out, recipe.hash if own is None else None) as outputs:
-        work = _workload(recipe, own, given)
+        stage = outputs.stage
+        work = named_workload(recipe, device) if own is None else own_workload(own, given, device, recipe.seed)
         if own is None:
             outputs.resume_from(work.fingerprint)
-        analysis = _analysed(recipe, work, outputs.stage, listener)
-        start = starting_networks(recipe, work, outputs.stage / "train dense", listener)
-        choice = choose_plan(recipe, analysis, start, listener, folder=outputs.stage)
-        slimmed = slim_and_prove(analysis, start.inherited, choice.plan)
-        report = replace(_reported(recipe, analysis, slimmed, choice), dense_training=start.dense_training)
-        # A model that cannot be exported is refused before it is trained.
-        export_onnx(slimmed.module, work.samples[:2], outputs.stage / "untrained.onnx").path.unlink()
+        analysis = _analyse(recipe, work, stored_pruning(stage), listener)
+        start = starting_networks(recipe, work, stage / "train dense", listener)
+        planned = choose_plan(recipe, analysis, start, listener, folder=stage)
+        slimmed = slim_and_prove(analysis, start.inherited, planned.plan)
+        report = _describe(recipe, analysis, slimmed, planned)
+        check_export(slimmed.module, work.samples, outputs)
         slimmed = initialise_slim(recipe, work.model, slimmed)
-        result = run_training(training_settings(recipe, work), work, slimmed.module, outputs.stage / "train", listener)
-        report = replace(report, training=result)
-        if recipe.train_dense and start.dense_training is None:
-            training = dense_settings(recipe, work)
-            dense = run_training(training, work, work.model, outputs.stage / "train dense", listener)
-            report = replace(report, dense_training=dense)
-        dense_network = start.scored if start.dense_training else work.model if recipe.train_dense else None
-        pictures = draw_pictures(work, slimmed.module, dense_network, outputs.staged(outputs.pictures))
-        report = _delivered(replace(report, pictures=pictures), work, slimmed, outputs, listener)
+        training = run_training(training_settings(recipe, work), work, slimmed.module, stage / "train", listener)
+        dense, dense_training = _train_dense(recipe, work, start, stage / "train dense", listener)
+        pictures = draw_pictures(work, slimmed.module, dense, outputs.staged(outputs.pictures))
+        report = replace(report, training=training, dense_training=dense_training, pictures=pictures)
+        report = export_trained(report, work, slimmed, outputs, listener)
         report = replace(report, seconds=time.perf_counter() - began)
         _publish(report.to_json(), outputs)
     return report
@@ -110,10 +105,10 @@ def plan(*, listener: Listener = ignore, **settings: Any) -> Report:
     recipe, _ = _recipe(None, Given(), settings)
     if recipe.when != "before-training":
         raise UsageError(f"expected when: before-training to plan without training, got {recipe.when}")
-    work = _workload(recipe, None, Given())
-    analysis = _analysed(recipe, work, None, listener)
-    choice = choose_plan(recipe, analysis, Start(work.model, work.model), listener)
-    report = _reported(recipe, analysis, slim_and_prove(analysis, work.model, choice.plan), choice)
+    work = named_workload(recipe, str(choose_device(recipe.device)))
+    analysis = _analyse(recipe, work, None, listener)
+    planned = choose_plan(recipe, analysis, Start(work.model, work.model), listener)
+    report = _describe(recipe, analysis, slim_and_prove(analysis, work.model, planned.plan), planned)
     return replace(report, seconds=time.perf_counter() - began)
 
 
@@ -143,40 +138,27 @@ def _own_recipe(settings: Mapping[str, Any], segmentation: bool) -> Recipe:
     return recipe.model_copy(update=of_names)
 
 
-def _workload(recipe: Recipe, own: nn.Module | None, given: Given) -> Workload:
-    device = str(choose_device(recipe.device))
-    return named_workload(recipe, device) if own is None else own_workload(own, given, device, recipe.seed)
-
-
-def _analysed(recipe: Recipe, work: Workload, stage: Path | None, listener: Listener) -> Analysis:
+def _analyse(recipe: Recipe, work: Workload, planned: PlannedPruning | None, listener: Listener) -> Analysis:
     """Channel groups and costs, for a budget that can be met.
 
-    What an interrupted run left in `stage` with its plan is proven, checked and timed already.
+    What an interrupted run has `planned` is proven, checked and timed already.
     """
-    found = None if stage is None else stored_pruning(stage)
-    if found is None:
-        analysis = with_latency_model(recipe, analyse(recipe, work, listener), listener)
-        check_budget(recipe, analysis)
-        return analysis
-    return Analysis(work, found.plan.groups, CostModel.of(work.model, found.plan.groups, work.example))
+    if planned is not None:
+        return Analysis(work, planned.plan.groups, CostModel.of(work.model, planned.plan.groups, work.example))
+    analysis = with_latency_model(recipe, analyse(recipe, work, listener), listener)
+    check_budget(recipe, analysis)
+    return analysis
 
 
-def _delivered(report: Report, work: Workload, slimmed: SlimModel, outputs: Outputs, listener: Listener) -> Report:
-    """Bundle and ONNX file, staged; the report with what the verification found."""
-    listener("export", 0, 2, "")
-    folder = outputs.staged(outputs.bundle)
-    folder.mkdir(exist_ok=True)
-    shutil.copy(outputs.stage / "train" / "metrics.jsonl", folder)
-    document = report.to_json()
-    results = {key: document[key] for key in ("params", "macs", "channels", "budget", "training")}
-    module = slimmed.module.cpu()
-    bundle = save(module, slimmed.plan, folder, origin=work.origin, recipe=document["recipe"], results=results)
-    staged = outputs.staged(outputs.onnx)
-    file = export_onnx(module, work.samples[:2], staged, metadata=onnx_metadata(bundle))
-    listener("export", 1, 2, "verify")
-    check = verify_onnx(module, staged, work.samples)
-    listener("export", 2, 2, "verify")
-    return replace(report, onnx=replace(check, path=outputs.onnx), onnx_bytes=file.bytes)
+def _train_dense(
+    recipe: Recipe, work: Workload, start: Start, store: Path, listener: Listener
+) -> tuple[nn.Module | None, TrainResult | None]:
+    """The trained dense network, where slimming started from it or the recipe asks for it, and its training."""
+    if start.dense_training is not None:
+        return start.scored, start.dense_training
+    if not recipe.train_dense:
+        return None, None
+    return work.model, run_training(dense_settings(recipe, work), work, work.model, store, listener)
 
 
 def _publish(document: Mapping[str, Any], outputs: Outputs) -> None:
@@ -186,9 +168,9 @@ def _publish(document: Mapping[str, Any], outputs: Outputs) -> None:
     outputs.publish()
 
 
-def _reported(recipe: Recipe, analysis: Analysis, slimmed: SlimModel, choice: PlannedPruning) -> Report:
-    """What the slim model is."""
-    work, plan = analysis.work, choice.plan
+def _describe(recipe: Recipe, analysis: Analysis, slimmed: SlimModel, planned: PlannedPruning) -> Report:
+    """What the slim model is, before it is trained."""
+    work, plan = analysis.work, planned.plan
     return Report(
         recipe=recipe,
         environment=environment(work.example.device),
@@ -197,8 +179,8 @@ def _reported(recipe: Recipe, analysis: Analysis, slimmed: SlimModel, choice: Pl
         dense=measure_network(work.model, work.example, plan.dense.channels),
         slim=measure_network(slimmed.module, work.example, plan.slim.channels),
         proof=cast(Proof, slimmed.proof),
-        saliency=choice.saliency,
-        search=choice.search,
+        saliency=planned.saliency,
+        search=planned.search,
         without_weights=work.without_weights,
         frozen=tuple(name for name, tensor in slimmed.module.named_parameters() if not tensor.requires_grad),
     )

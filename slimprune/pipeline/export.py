@@ -1,17 +1,20 @@
-"""Bundles to ONNX files, and ONNX files held against bundles."""
+"""Trained models and bundles to ONNX files, and ONNX files held against bundles."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from slimprune.data import load
 from slimprune.errors import UsageError, VerificationError
 from slimprune.export import OnnxCheck, export_onnx, read_metadata, verify_onnx
 from slimprune.measure import versions
-from slimprune.pipeline.staging import staged_outputs
-from slimprune.pipeline.workload import SAMPLES
-from slimprune.surgery import Bundle, read, restore
+from slimprune.pipeline.staging import Outputs, staged_outputs
+from slimprune.pipeline.workload import SAMPLES, Workload
+from slimprune.progress import Listener
+from slimprune.results import Report
+from slimprune.surgery import Bundle, SlimModel, read, restore, save
 
 
 def export(bundle: Path, out: Path, *, data: str | None = None, trust_code: bool = False) -> OnnxCheck:
@@ -27,7 +30,7 @@ def export(bundle: Path, out: Path, *, data: str | None = None, trust_code: bool
     with staged_outputs(out, None) as outputs:
         model = restore(found, trust_code=trust_code)
         samples, staged = _samples(found, data), outputs.staged(out)
-        export_onnx(model, samples[:2], staged, metadata=onnx_metadata(found))
+        export_onnx(model, samples[:2], staged, metadata=_metadata(found))
         check = verify_onnx(model, staged, samples)
         outputs.publish()
     return replace(check, path=out)
@@ -49,7 +52,42 @@ def verify(bundle: Path, onnx: Path, *, data: str | None = None, trust_code: boo
     return verify_onnx(restore(found, trust_code=trust_code), onnx, _samples(found, data))
 
 
-def onnx_metadata(bundle: Bundle) -> dict[str, str]:
+def check_export(module: nn.Module, samples: Tensor, outputs: Outputs) -> None:
+    """Refuses a model that cannot be exported, before any time is spent on its training.
+
+    Raises:
+        UnsupportedModelError: it cannot be exported.
+    """
+    export_onnx(module, samples[:2], outputs.stage / "untrained.onnx").path.unlink()
+
+
+def export_trained(report: Report, work: Workload, slimmed: SlimModel, outputs: Outputs, listener: Listener) -> Report:
+    """Stages bundle and ONNX file of a trained model; returns the report with what the verification found.
+
+    Args:
+        report: of the run; the bundle states its results.
+        work: the samples to verify on, and how the dense model was built.
+        slimmed: the trained model; it is moved to the CPU.
+        outputs: where everything is made; the log of the training lies there already.
+        listener: called before and after the verification.
+    """
+    listener("export", 0, 2, "")
+    folder = outputs.staged(outputs.bundle)
+    folder.mkdir(exist_ok=True)
+    shutil.copy(outputs.stage / "train" / "metrics.jsonl", folder)
+    document = report.to_json()
+    results = {key: document[key] for key in ("params", "macs", "channels", "budget", "training")}
+    module = slimmed.module.cpu()
+    bundle = save(module, slimmed.plan, folder, origin=work.origin, recipe=document["recipe"], results=results)
+    staged = outputs.staged(outputs.onnx)
+    file = export_onnx(module, work.samples[:2], staged, metadata=_metadata(bundle))
+    listener("export", 1, 2, "verify")
+    check = verify_onnx(module, staged, work.samples)
+    listener("export", 2, 2, "verify")
+    return replace(report, onnx=replace(check, path=outputs.onnx), onnx_bytes=file.bytes)
+
+
+def _metadata(bundle: Bundle) -> dict[str, str]:
     """What an ONNX file says of its origin."""
     results, recipe = bundle.results, bundle.recipe
     accuracy = {key: results["training"][key] for key in ("top1", "miou") if key in (results["training"] or {})}
