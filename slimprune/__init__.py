@@ -21,7 +21,7 @@ from slimprune.saliency.criteria.prospr import ProsPr
 from slimprune.surgery import Origin, SlimModel, load, prove, save, slim
 from slimprune.timing import Sampling
 from slimprune.timing.compare import BenchSettings, compare_speed
-from slimprune.timing.deployment import NetworkTimer, Runtime
+from slimprune.timing.runtime import NetworkTimer, Runtime
 from slimprune.training import Metric, TrainSettings, evaluate, mean_iou, top1, train
 
 __all__ = [

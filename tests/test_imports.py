@@ -43,7 +43,7 @@ BARRED = {
 
 
 def part(file: Path) -> str:
-    """The room or top-level module that a file belongs to."""
+    """The package or top-level module that a file belongs to."""
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -102,13 +102,13 @@ def test_the_walk_finds_forbidden_edges(owner: str, source: str, found: list[str
 
 
 def users(library: str) -> set[str]:
-    """Rooms in which a library is imported."""
+    """Parts of the package in which a library is imported."""
     return {
         part(file) for file in FILES for name in imports_of(file) if name == library or name.startswith(f"{library}.")
     }
 
 
-def test_libraries_stay_in_their_rooms() -> None:
+def test_libraries_are_imported_in_few_parts() -> None:
     assert users("torch_pruning") == set()
     assert users("datasets") <= {"data"}
     assert users("torchvision.datasets") <= {"data"}

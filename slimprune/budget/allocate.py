@@ -70,22 +70,22 @@ def allocate(
         if scores is not None and len(scores.by_group.get(group.id, ())) != group.width:
             raise UsageError(f"expected scores of these groups, got none for the {group.width} channels of {group.id}")
     limits = _Limits.of(groups, floor, round_to)
-    grants = _allocation_order(channel_priorities(chosen, groups, costs, scores), limits.low)
+    order = _allocation_order(channel_priorities(chosen, groups, costs, scores), limits.low)
     dense = costs.dense
 
     def fits(widths: Integers) -> bool:
         return budget.allows(costs.cost(widths), dense)
 
     def widths(count: int) -> Integers:
-        return limits.rounded(limits.low + np.bincount(grants[:count], minlength=len(groups)))
+        return limits.rounded(limits.low + np.bincount(order[:count], minlength=len(groups)))
 
     _check_floor(costs.cost(widths(0)), dense, budget, _describe(groups, floor, round_to))
-    count = _last(len(grants), lambda count: fits(widths(count)))
+    count = _last(len(order), lambda count: fits(widths(count)))
     final = widths(count)
     if LATENCY in budget.ratios:
-        longest = _last(len(grants), lambda longer: widths(longer).sum() <= REACH * widths(count).sum())
+        longest = _last(len(order), lambda longer: widths(longer).sum() <= REACH * widths(count).sum())
         count = next((longer for longer in _between(count, longest) if fits(widths(longer))), count)
-        final = _filled(widths(count), limits, list(dict.fromkeys(grants[count:].tolist())), costs, fits)
+        final = _filled(widths(count), limits, list(dict.fromkeys(order[count:].tolist())), costs, fits)
     kept = {group.id: _best(group, int(width), scores) for group, width in zip(groups, final, strict=True)}
     return Plan(tuple(groups), kept, budget, rule, dense, costs.cost(final))
 

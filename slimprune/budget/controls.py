@@ -24,7 +24,7 @@ def _worst(scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 
 CONTROLS: Mapping[str, ChannelChoice] = {"shuffle": _shuffled, "invert": _worst}
-"""The third twin, `reinit`, keeps the plan and draws the slim network's weights anew: `surgery.initialise`."""
+"""The third control, `reinit`, keeps the plan and draws the slim network's weights anew: `surgery.initialise`."""
 
 
 def control_plan(plan: Plan, kind: str, scores: Scores | None, *, seed: int = 0) -> Plan:

@@ -41,7 +41,7 @@ from slimprune.results import Saliency
 from slimprune.saliency import IterativePruning, Scores, make_criterion
 from slimprune.training import TrainResult
 
-Record = dict[str, Any]
+CellRecord = dict[str, Any]
 
 _MODEL = ("arch", "data", "image_size", "train_size", "weights", "loss", "batch_size", "score_batch", "seed")
 _AFTER_SCORES = ("init", "twin")
@@ -53,11 +53,11 @@ class PlannedCell:
     """What a cell is to train.
 
     Attributes:
-        choice: the plan and how it was found; None for the dense network and where there is nothing to train.
+        pruning: the plan and how it was found; None for the dense network and where there is nothing to train.
         refused: why there is nothing to train.
     """
 
-    choice: PlannedPruning | None = None
+    pruning: PlannedPruning | None = None
     refused: str | None = None
 
 
@@ -107,10 +107,10 @@ class RunCache:
     def draws_at_random(self, cell: Cell) -> bool:
         """Whether the network takes from torch's generators while it trains, as dropout does."""
         work = self._work(cell.recipe)
-        twin = copy.deepcopy(work.model).train()
+        copied = copy.deepcopy(work.model).train()
         with seeded(0), torch.no_grad():
             before = _generator_states(work.example.device)
-            twin(work.example)
+            copied(work.example)
             after = _generator_states(work.example.device)
         return any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
@@ -125,7 +125,7 @@ class RunCache:
         except SlimpruneError as error:
             self._failures[key] = _failure_of_one(error)
 
-    def sketch(self, cell: Cell, listener: Listener) -> PlannedCell:
+    def plan(self, cell: Cell, listener: Listener) -> PlannedCell:
         """The plan of a cell, taken from its folder where an interrupted run left it there."""
         key = start_key(cell)
         if key in self._failures:
@@ -140,17 +140,22 @@ class RunCache:
         except SlimpruneError as error:
             return PlannedCell(refused=_failure_of_one(error))
 
-    def train(self, cell: Cell, sketch: PlannedCell, listener: Listener) -> Record:
+    def train(self, cell: Cell, planned: PlannedCell, listener: Listener) -> CellRecord:
         """The record of a cell: its network made, proven, trained and tested."""
         work = _own(self._work(cell.recipe))
         named = {**_named(cell), "named_files": self.named_files(cell.recipe)}
         without_result = {**named, "metric": work.metric.name}
-        if sketch.refused is not None:
-            return {**without_result, "refused": sketch.refused}
+        if planned.refused is not None:
+            return {**without_result, "refused": planned.refused}
         start = self._starts[start_key(cell)]
-        if sketch.choice is None:
+        if planned.pruning is None:
             return named | self._dense_record(cell, work, cast(TrainResult, start.dense_training))
-        recipe, plan, saliency, search = cell.recipe, sketch.choice.plan, sketch.choice.saliency, sketch.choice.search
+        recipe, plan, saliency, search = (
+            cell.recipe,
+            planned.pruning.plan,
+            planned.pruning.saliency,
+            planned.pruning.search,
+        )
         # Tracing and proofs patch what all threads share; training does not.
         with self._surgery:
             slimmed = slim_and_prove(replace(self._analysis(recipe), work=work), start.inherited, plan)
@@ -196,7 +201,7 @@ class RunCache:
             self._scores[key] = score_channels(recipe, analysis, network, listener)
         return self._scores[key]
 
-    def _dense_record(self, cell: Cell, work: Workload, result: TrainResult) -> Record:
+    def _dense_record(self, cell: Cell, work: Workload, result: TrainResult) -> CellRecord:
         with self._surgery:
             cost = measure_network(work.model, work.example, self._analysis(cell.recipe).costs.dense.channels).cost
         kept = {"channels": 1.0, "params": 1.0, "macs": 1.0}
@@ -279,7 +284,7 @@ def _digest_of_named_files(recipe: Recipe) -> str:
         raise DataError(f"expected files that can be read, got {error.filename}: {error.strerror}") from error
 
 
-def _named(cell: Cell) -> Record:
+def _named(cell: Cell) -> CellRecord:
     recipe = cell.recipe.model_dump(mode="json")
     return {"row": cell.row, "kind": cell.kind, "budget": cell.budget, "seed": cell.recipe.seed} | {
         "hash": cell.recipe.hash,
@@ -287,7 +292,7 @@ def _named(cell: Cell) -> Record:
     }
 
 
-def _outcome(result: TrainResult, cost: Cost, work: Workload) -> Record:
+def _outcome(result: TrainResult, cost: Cost, work: Workload) -> CellRecord:
     """What the training and the network itself show; the metric in [0, 1], seconds of wall-clock."""
     return {
         "metric": result.metric,

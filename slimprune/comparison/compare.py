@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from slimprune.comparison.cells import PlannedCell, Record, RunCache, private_stream, start_key
-from slimprune.comparison.grid import TWINS, UNIFORMS, Cell, Grid, make_grid
+from slimprune.comparison.cells import CellRecord, PlannedCell, RunCache, private_stream, start_key
+from slimprune.comparison.grid import CONTROL_FIELDS, UNIFORMS, Cell, Grid, make_grid
 from slimprune.errors import UsageError
 from slimprune.files import write_atomically
 from slimprune.pipeline.stages import check_names, needs_scores
@@ -56,8 +56,8 @@ def compare(
     if jobs < 1:
         raise UsageError(f"expected jobs of at least 1, got {jobs}")
     with resumable_folder(out) as unfinished, torch.random.fork_rng(devices=[]):
-        tally = CellProgress(listener, _count(grid))
-        run = _Run(out / "cells", RunCache(unfinished, _device(grid)), jobs, tally)
+        progress = CellProgress(listener, _count(grid))
+        run = _Run(out / "cells", RunCache(unfinished, _device(grid)), jobs, progress)
         records, document = run.records(grid.dense_cells()), {}
         for budget in grid.budgets:
             records += _table(grid, budget, run)
@@ -66,7 +66,7 @@ def compare(
     return document
 
 
-def _table(grid: Grid, budget: str, run: "_Run") -> list[Record]:
+def _table(grid: Grid, budget: str, run: "_Run") -> list[CellRecord]:
     """The rows at one budget, then what the best of them is to be measured by."""
     cells = grid.row_cells(budget)
     records = run.records(cells)
@@ -74,8 +74,8 @@ def _table(grid: Grid, budget: str, run: "_Run") -> list[Record]:
     winners = [cell for cell in cells if cell.row == winner]
     best = [record for record in records if record["row"] == winner]
     followers = grid.uniform_cells(winners, [record["kept"] for record in best])
-    followers += grid.twin_cells(winners, [record["rule"] for record in best])
-    run.tally.drop(_count_followers(grid) - len(followers))
+    followers += grid.control_cells(winners, [record["rule"] for record in best])
+    run.progress.drop(_count_followers(grid) - len(followers))
     return records + run.records(followers)
 
 
@@ -84,27 +84,27 @@ class _Run:
     """One run over a grid."""
 
     folder: Path
-    workshop: RunCache
+    cache: RunCache
     jobs: int
-    tally: "CellProgress"
+    progress: "CellProgress"
     stop: Event = field(default_factory=Event)
 
-    def records(self, cells: Sequence[Cell]) -> list[Record]:
+    def records(self, cells: Sequence[Cell]) -> list[CellRecord]:
         """The records of some cells; those that have none yet are run, equal recipes once."""
         places = Counter(cell.recipe.hash for cell in cells)
         different = {cell.recipe.hash: cell for cell in cells}
         known = {key: self._read(cell) for key, cell in different.items() if self._file(cell).exists()}
         pending = {key: cell for key, cell in different.items() if key not in known}
-        self.tally.add(sum(places[key] for key in known))
+        self.progress.add(sum(places[key] for key in known))
         self._run(list(pending.values()), places)
         known |= {key: self._read(cell) for key, cell in pending.items()}
         return [known[cell.recipe.hash] | _place(cell) for cell in cells]
 
     def _run(self, cells: Sequence[Cell], places: Mapping[str, int]) -> None:
         """Trains what cells start from side by side, makes their plans one by one, trains them side by side."""
-        refusals = [self.workshop.refusal(cell) for cell in cells]
+        refusals = [self.cache.refusal(cell) for cell in cells]
         for cell in cells if self.jobs > 1 else ():
-            if self.workshop.draws_at_random(cell):
+            if self.cache.draws_at_random(cell):
                 raise UsageError(
                     f"expected jobs of 1 for {cell.recipe.arch}, which draws random numbers in training (as dropout "
                     f"does): networks trained side by side would share them, got {self.jobs}"
@@ -112,23 +112,23 @@ class _Run:
         possible = [cell for cell, refusal in zip(cells, refusals, strict=True) if refusal is None]
         starts = {start_key(cell): cell for cell in possible}
         self._side_by_side([partial(self._start, cell) for cell in starts.values()])
-        sketches = [
-            self.workshop.sketch(cell, self._listener(cell)) if refusal is None else PlannedCell(refused=refusal)
+        plans = [
+            self.cache.plan(cell, self._listener(cell)) if refusal is None else PlannedCell(refused=refusal)
             for cell, refusal in zip(cells, refusals, strict=True)
         ]
-        ready = zip(cells, sketches, strict=True)
+        ready = zip(cells, plans, strict=True)
         self._side_by_side([partial(self._finish, *cell, places[cell[0].recipe.hash]) for cell in ready])
 
     def _start(self, cell: Cell) -> None:
-        self.workshop.train_dense(cell, self._listener(cell))
+        self.cache.train_dense(cell, self._listener(cell))
 
-    def _finish(self, cell: Cell, sketch: PlannedCell, places: int) -> None:
-        record = self.workshop.train(cell, sketch, self._listener(cell))
+    def _finish(self, cell: Cell, planned: PlannedCell, places: int) -> None:
+        record = self.cache.train(cell, planned, self._listener(cell))
         self.folder.mkdir(exist_ok=True)
         write_atomically(self._file(cell), json.dumps(record, indent=1) + "\n")
-        self.workshop.clear(cell)
+        self.cache.clear(cell)
         result = record.get("refused") or f"{record['metric']} {100 * record['final']:.2f} %"
-        self.tally.add(places, f"{cell.title}: {result}")
+        self.progress.add(places, f"{cell.title}: {result}")
 
     def _side_by_side(self, jobs: Sequence[Job]) -> None:
         """Runs jobs in threads; the first that fails, or an interruption, stops the others at their next step."""
@@ -147,26 +147,26 @@ class _Run:
                 raise
 
     def _on_stream(self, job: Job) -> None:
-        with private_stream(self.workshop.device):
+        with private_stream(self.cache.device):
             job()
 
     def _listener(self, cell: Cell) -> Listener:
         def tell(stage: str, done: int, total: int, note: str) -> None:
             if self.stop.is_set():
                 raise _StoppedError
-            self.tally.tell(f"{cell.title}: {note if stage.startswith('train') else stage}")
+            self.progress.tell(f"{cell.title}: {note if stage.startswith('train') else stage}")
 
         return tell
 
-    def _read(self, cell: Cell) -> Record:
+    def _read(self, cell: Cell) -> CellRecord:
         file = self._file(cell)
         try:
-            record: Record = json.loads(file.read_text())
+            record: CellRecord = json.loads(file.read_text())
             made_from = record.get("named_files") if record["metric"] else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             rule = f"expected the record of a cell in {file}, got another file"
             raise UsageError(f"{rule}: remove it to go on") from error
-        if made_from not in (None, self.workshop.named_files(cell.recipe)):
+        if made_from not in (None, self.cache.named_files(cell.recipe)):
             raise UsageError(
                 f"{cell.title}: the code, weights or data that the grid names are not those that {file} was made "
                 "from: choose another folder"
@@ -215,14 +215,14 @@ def _count(grid: Grid) -> int:
 
 
 def _count_followers(grid: Grid) -> int:
-    return len(grid.seeds) * (len(UNIFORMS) + (len(TWINS) if grid.twins else 0))
+    return len(grid.seeds) * (len(UNIFORMS) + (len(CONTROL_FIELDS) if grid.twins else 0))
 
 
 def _device(grid: Grid) -> str:
     return str(choose_device(grid.base.get("device", "auto")))
 
 
-def _place(cell: Cell) -> Record:
+def _place(cell: Cell) -> CellRecord:
     """Where the grid has a record now, whichever name it was made under, and whether it may be the winner."""
     recipe = cell.recipe
     scored = cell.kind == "row" and needs_scores(recipe) and recipe.criterion != "random"

@@ -13,12 +13,12 @@ from slimprune.saliency.registry import criteria
 Kind = Literal["dense", "row", "uniform", "twin"]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
-DENSE = "dense"
+DENSE_ROW = "dense"
 UNIFORMS: Mapping[Literal["params", "macs"], str] = {
     "params": "uniform at equal params",
     "macs": "uniform at equal MACs",
 }
-TWINS: Mapping[str, Mapping[str, Any]] = {
+CONTROL_FIELDS: Mapping[str, Mapping[str, Any]] = {
     "shuffle": {"twin": "shuffle"},
     "reinit": {"init": "reinit"},
     "invert": {"twin": "invert"},
@@ -113,9 +113,9 @@ class Grid(BaseModel):
             return []
         shared = {name: self.base[name] for name in (*TRAINING, "weights", "score_batch") if name in self.base}
         recipes = [make_recipe({**shared, "train_dense": True, "seed": seed}).with_defaults() for seed in self.seeds]
-        return [Cell(DENSE, "dense", None, recipe) for recipe in recipes]
+        return [Cell(DENSE_ROW, "dense", None, recipe) for recipe in recipes]
 
-    def twin_cells(self, winners: Sequence["Cell"], rules: Sequence[str]) -> list["Cell"]:
+    def control_cells(self, winners: Sequence["Cell"], rules: Sequence[str]) -> list["Cell"]:
         """The twins of the winner's cells, by the rules of their plans: what was searched for is not searched again."""
         return [
             Cell(
@@ -124,7 +124,7 @@ class Grid(BaseModel):
                 winner.budget,
                 winner.recipe.model_copy(update={**changes, "rule": rule}),
             )
-            for name, changes in TWINS.items()
+            for name, changes in CONTROL_FIELDS.items()
             for winner, rule in zip(winners, rules, strict=True)
             if self.twins and winner.recipe.model_copy(update=changes) != winner.recipe
         ]
@@ -259,7 +259,7 @@ def _check_names(grid: Grid) -> None:
     for what, values in (("budgets", grid.budgets), ("seeds", grid.seeds), ("criteria", grid.criteria)):
         for value in _repeated(values):
             raise UsageError(f"{what}: expected each once, got {value!r} twice")
-    taken = {DENSE, *UNIFORMS.values(), *grid.model_copy(update={"rows": {}}).methods()}
+    taken = {DENSE_ROW, *UNIFORMS.values(), *grid.model_copy(update={"rows": {}}).methods()}
     for name in grid.rows:
         if name in taken:
             raise UsageError(f"rows: expected a name that is not taken, got {name!r}")
@@ -276,11 +276,11 @@ def _check_base_options(grid: Grid) -> None:
 
 
 def _check_paper(grid: Grid) -> None:
-    rows = [*grid.methods(), DENSE]
+    rows = [*grid.methods(), DENSE_ROW]
     for entry in grid.paper:
         if entry.row not in rows:
             raise UsageError(f"paper: expected a row of the grid ({', '.join(rows)}), got {entry.row!r}")
-        if entry.row != DENSE and entry.budget not in grid.budgets:
+        if entry.row != DENSE_ROW and entry.budget not in grid.budgets:
             raise UsageError(f"paper: expected a budget of the grid ({'; '.join(grid.budgets)}), got {entry.budget!r}")
         if (entry.top1 is None) == (entry.miou is None):
             raise UsageError(f"paper: expected either top1 or miou of {entry.row!r}, got both or none")

@@ -1,4 +1,4 @@
-"""The one table of data sets, and the way from a name to the data."""
+"""The one table of data sets, and data by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

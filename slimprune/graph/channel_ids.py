@@ -1,4 +1,4 @@
-"""Channel identities: one number per channel, carried beside activations and united where channels must stay together.
+"""Channel ids: one number per channel, carried beside activations and united where channels must stay together.
 
 An *identity tensor* has the shape of the activation beside which it is carried, int64, one number per element: 0 where
 no channel is (constants, padding), the number of an barrier (a reason) where what meets it cannot be removed, or the
@@ -131,13 +131,13 @@ def varying(ids: Tensor) -> set[int]:
     return {dim for dim, size in enumerate(core(ids).shape) if size > 1}
 
 
-def tied(identities: ChannelUnionFind, ids: Tensor, axis: int) -> Tensor:
+def tied(channel_ids: ChannelUnionFind, ids: Tensor, axis: int) -> Tensor:
     """One number per position along `axis`, [size], after all places at that position were united."""
     axis %= ids.ndim
     rows = core(ids)
     others = [dim for dim in range(rows.ndim) if dim != axis]
     first = rows.amax(others, keepdim=True) if others else rows
-    identities.unite(rows, first)
+    channel_ids.unite(rows, first)
     return first.reshape(-1).expand(ids.shape[axis])
 
 

@@ -1,4 +1,4 @@
-"""From united identities to channel groups: channels that touch the same places equally often form one group."""
+"""From united channel ids to channel groups: channels that touch the same places equally often form one group."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,59 +23,59 @@ class _Place:
     channels: Integers
 
 
-def build_groups(identities: ChannelUnionFind, order: Mapping[str, int]) -> list[ChannelGroup]:
+def build_groups(channel_ids: ChannelUnionFind, order: Mapping[str, int]) -> list[ChannelGroup]:
     """Channel groups in the order of their first producing layers.
 
     Args:
-        identities: what a trace found.
+        channel_ids: what a trace found.
         order: position of every tensor in the model, by name.
 
     Returns:
         Disjoint groups that cover every position of every layer that makes channels; protected where a channel meets an
         barrier.
     """
-    _keep_splits(identities)
-    places = sorted(_places(identities), key=lambda place: (order[place.name], place.dim))
+    _keep_splits(channel_ids)
+    places = sorted(_places(channel_ids), key=lambda place: (order[place.name], place.dim))
     if not places:
         return []
-    reasons = _reasons(identities)
+    reasons = _reasons(channel_ids)
     labels = _labels(places, reasons)
     groups = _Gathered(places, labels, reasons).groups()
     return _named(groups)
 
 
-def _keep_splits(identities: ChannelUnionFind) -> None:
+def _keep_splits(channel_ids: ChannelUnionFind) -> None:
     """Where a dimension was cut into parts, either whole parts go or the same channels of every part do.
 
     A part whose channels are united already goes as a whole. Otherwise all parts lose the same, since code that cuts a
     dimension takes the number of parts as given (chunks, channel shuffle).
     """
-    for numbers in identities.splits:
-        roots = identities.find(numbers)
+    for numbers in channel_ids.splits:
+        roots = channel_ids.find(numbers)
         removable = (roots >= FIRST_PLACE).any()
         if removable and not bool((roots == roots[:, :1]).all()):
-            identities.unite(roots, roots[:1])
+            channel_ids.unite(roots, roots[:1])
 
 
-def _places(identities: ChannelUnionFind) -> Iterator[_Place]:
-    for name, numbers in identities.elements.items():
-        ids = compressed(identities.find(numbers))
+def _places(channel_ids: ChannelUnionFind) -> Iterator[_Place]:
+    for name, numbers in channel_ids.elements.items():
+        ids = compressed(channel_ids.find(numbers))
         dims = sorted(varying(ids))
-        if len(dims) == 1 and (name, dims[0]) in identities.places:
-            identities.unite(core(ids).reshape(-1), identities.places[name, dims[0]])
+        if len(dims) == 1 and (name, dims[0]) in channel_ids.places:
+            channel_ids.unite(core(ids).reshape(-1), channel_ids.places[name, dims[0]])
         elif len(dims) == 1:
-            yield _Place(name, dims[0], identities.roles[name, None], core(ids).reshape(-1).numpy())
+            yield _Place(name, dims[0], channel_ids.roles[name, None], core(ids).reshape(-1).numpy())
         elif len(dims) > 1:
-            identities.protect(ids, f"{name} has channels along several dimensions")
-    for (name, dim), numbers in identities.places.items():
-        yield _Place(name, dim, identities.roles[name, dim], identities.find(numbers).numpy())
+            channel_ids.protect(ids, f"{name} has channels along several dimensions")
+    for (name, dim), numbers in channel_ids.places.items():
+        yield _Place(name, dim, channel_ids.roles[name, dim], channel_ids.find(numbers).numpy())
 
 
-def _reasons(identities: ChannelUnionFind) -> dict[int, str]:
+def _reasons(channel_ids: ChannelUnionFind) -> dict[int, str]:
     """The first reason of every protected channel."""
     found: dict[int, str] = {}
-    for numbers, reason in reversed(identities.protections):
-        found.update(dict.fromkeys(identities.find(numbers).tolist(), reason))
+    for numbers, reason in reversed(channel_ids.protections):
+        found.update(dict.fromkeys(channel_ids.find(numbers).tolist(), reason))
     return found
 
 

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 from slimprune.errors import first_line
 from slimprune.graph.example import BATCH, FORWARD_ERRORS, Example, first_samples, random_inputs
 from slimprune.graph.groups import ChannelGroup, named_tensors
-from slimprune.graph.random_weights import eval_twin, outputs, random_state, training_twin, visible_groups
+from slimprune.graph.random_weights import eval_copy, outputs, random_state, training_copy, visible_groups
 from slimprune.graph.removal import Kept, select
 
 TOLERANCE = 1e-5
@@ -122,19 +122,19 @@ class ProofTrial:
         batch = random_inputs(example, seed, batch=_CALIBRATION_BATCH)
         inputs = first_samples(batch, BATCH)
         state = random_state(dense, batch, seed, cross_channel)
-        trains = not isinstance(outputs(training_twin(dense, state), inputs, cross_channel), str)
-        visible = visible_groups(eval_twin(dense, state), inputs, groups)
+        trains = not isinstance(outputs(training_copy(dense, state), inputs, cross_channel), str)
+        visible = visible_groups(eval_copy(dense, state), inputs, groups)
         others = [group for group in groups if trains and group.id not in visible]
         return cls(
             dense,
             state,
             inputs,
             batch,
-            untouched=outputs(eval_twin(dense, state), inputs, cross_channel),
+            untouched=outputs(eval_copy(dense, state), inputs, cross_channel),
             trains=trains,
             cross_channel=cross_channel,
             visible=visible,
-            visible_in_training=visible_groups(training_twin(dense, state), batch, others),
+            visible_in_training=visible_groups(training_copy(dense, state), batch, others),
         )
 
     def prove(self, slim: nn.Module, groups: Iterable[ChannelGroup], kept: Kept) -> Proof:
@@ -146,11 +146,11 @@ class ProofTrial:
         structural = tuple(group.id for group in shrunk if not group.exact)
         problem = _misfit(slim, values)
         if problem is None and self.trains:
-            problem = _training_problem(training_twin(slim, values), self.inputs, gradients=bool(structural))
+            problem = _training_problem(training_copy(slim, values), self.inputs, gradients=bool(structural))
         if problem is not None:
             return Proof(float("inf"), problem=problem, structural=structural)
-        expected = self._run(eval_twin(self.dense, silent))
-        proof = replace(_compare(expected, self._run(eval_twin(slim, values))), structural=structural)
+        expected = self._run(eval_copy(self.dense, silent))
+        proof = replace(_compare(expected, self._run(eval_copy(slim, values))), structural=structural)
         hidden = [group for group in shrunk if group.id not in self.visible]
         if any(group.id not in self.visible_in_training for group in hidden):
             return replace(proof, problem=proof.problem or _UNSEEN)
@@ -167,8 +167,8 @@ class ProofTrial:
 
         It takes the larger batch: norms over two samples blow up rounding errors.
         """
-        expected = outputs(training_twin(self.dense, silent), self.batch, self.cross_channel)
-        found = outputs(training_twin(slim, values), self.batch, self.cross_channel)
+        expected = outputs(training_copy(self.dense, silent), self.batch, self.cross_channel)
+        found = outputs(training_copy(slim, values), self.batch, self.cross_channel)
         return replace(_compare(expected, found), structural=structural)
 
     def _run(self, model: nn.Module) -> list[Tensor] | str:

@@ -15,7 +15,7 @@ _CARRIED = "_slimprune_carried"
 
 
 @dataclass(frozen=True)
-class Source:
+class TensorSource:
     """A tensor that is (a view or rearrangement of) one parameter or buffer.
 
     Attributes:
@@ -29,7 +29,7 @@ class Source:
     coordinates: tuple[Tensor, ...]
 
     @classmethod
-    def of(cls, name: str, tensor: Tensor) -> "Source":
+    def of(cls, name: str, tensor: Tensor) -> "TensorSource":
         """The source that a parameter or buffer is itself."""
         steps = (
             torch.arange(size).view(-1, *[1] * (tensor.ndim - dim - 1)).expand(tensor.shape)
@@ -37,9 +37,9 @@ class Source:
         )
         return cls(name, tensor.shape, tuple(compressed(step) for step in steps))
 
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> "Source":
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "TensorSource":
         """The source after a movement of data."""
-        return Source(self.name, self.shape, tuple(compressed(change(steps)) for steps in self.coordinates))
+        return TensorSource(self.name, self.shape, tuple(compressed(change(steps)) for steps in self.coordinates))
 
     def dim_along(self, axis: int) -> int | None:
         """The dimension of the parameter that `axis` of the tensor follows, and it alone."""
@@ -94,41 +94,41 @@ class Flow:
     """Reads and writes what tensors carry.
 
     Attributes:
-        identities: the numbers that are carried.
+        channel_ids: the numbers that are carried.
         computed: layers whose weights are no plain tensors of the model, with the reason.
     """
 
-    identities: ChannelUnionFind
+    channel_ids: ChannelUnionFind
     computed: dict[str, str] = field(default_factory=dict)
 
     def carries(self, tensor: Tensor) -> bool:
         """Whether the tensor carries an identity or is a tensor of the model."""
         return hasattr(tensor, _CARRIED)
 
-    def source(self, tensor: Tensor | None) -> Source | None:
+    def source(self, tensor: Tensor | None) -> TensorSource | None:
         """The tensor of the model that this one is, if any."""
         carried = getattr(tensor, _CARRIED, None)
-        return carried if isinstance(carried, Source) else None
+        return carried if isinstance(carried, TensorSource) else None
 
     def ids(self, tensor: Tensor, role: Role = "scale") -> Tensor:
         """The identity tensor, each number replaced by the one that stands for it; zeros where none is carried."""
         carried = getattr(tensor, _CARRIED, None)
         if carried is None:
             return torch.zeros((), dtype=torch.int64).expand(tensor.shape)
-        if isinstance(carried, Source):
-            numbers = self.identities.element(carried.name, carried.shape, role)
+        if isinstance(carried, TensorSource):
+            numbers = self.channel_ids.element(carried.name, carried.shape, role)
             if not carried.coordinates:
-                return self.identities.find(numbers).expand(tensor.shape)
+                return self.channel_ids.find(numbers).expand(tensor.shape)
             steps = torch.broadcast_tensors(*(core(steps) for steps in carried.coordinates))
-            return compressed(self.identities.find(numbers[steps]).expand(tensor.shape))
-        return compressed(self.identities.find(core(carried)).expand(carried.shape))
+            return compressed(self.channel_ids.find(numbers[steps]).expand(tensor.shape))
+        return compressed(self.channel_ids.find(core(carried)).expand(carried.shape))
 
     def set_ids(self, tensor: Tensor, ids: Tensor) -> None:
         """Lets the tensor carry `ids`, expanded to its shape; tensors of the model stay what they are."""
         if self.source(tensor) is None:
             setattr(tensor, _CARRIED, compressed(ids.expand(tensor.shape)))
 
-    def set_source(self, tensor: Tensor, source: Source) -> None:
+    def set_source(self, tensor: Tensor, source: TensorSource) -> None:
         """Declares the tensor to be (a rearrangement of) a tensor of the model."""
         setattr(tensor, _CARRIED, source)
 
@@ -138,15 +138,15 @@ class Flow:
         dim = source.dim_along(axis % tensor.ndim) if source is not None else None
         if source is None or dim is None:
             return None
-        numbers = self.identities.place(source.name, dim, source.shape[dim], role)
+        numbers = self.channel_ids.place(source.name, dim, source.shape[dim], role)
         steps = source.coordinates[dim].movedim(axis, 0).reshape(tensor.shape[axis], -1)[:, 0]
-        return self.identities.find(numbers[steps])
+        return self.channel_ids.find(numbers[steps])
 
     def block(self, call: OperatorCall, tensors: list[Tensor], reason: str) -> None:
         """Protects all that the tensors carry, and lets the outputs carry the barrier."""
         for tensor in tensors:
             self._protect(tensor, reason)
-        barrier = torch.tensor(self.identities.barrier(reason))
+        barrier = torch.tensor(self.channel_ids.barrier(reason))
         for out in call.outputs:
             if not any(out is argument for argument in call.tensors):
                 self.set_ids(out, barrier)
@@ -155,9 +155,9 @@ class Flow:
         """The rows of a tensor of the model, and the channels of any other."""
         if self.source(tensor) is not None:
             rows = self.places(tensor, 0, "producer") if tensor.ndim > 1 else None
-            self.identities.protect(self.ids(tensor) if rows is None else rows, reason)
+            self.channel_ids.protect(self.ids(tensor) if rows is None else rows, reason)
         elif self.carries(tensor):
-            self.identities.protect(self.ids(tensor), reason)
+            self.channel_ids.protect(self.ids(tensor), reason)
 
 
 def replaced(values: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -36,12 +36,12 @@ def random_state(
             state[name] = draw(tensor, 0.5, 1.5)
         elif tensor.is_floating_point() and (tensor.ndim <= 1 or not tensor.any()):
             state[name] = draw(tensor, -0.3, 0.3)
-    twin = eval_twin(model, state)
-    for mean, variance in _calibrated_statistics(twin, inputs, cross_channel):
+    copied = eval_copy(model, state)
+    for mean, variance in _calibrated_statistics(copied, inputs, cross_channel):
         mean += variance.sqrt() * draw(mean, -0.3, 0.3)
         variance *= draw(variance, 0.5, 1.5)
     # A buffer that forward makes anew for the size of its input is left to forward.
-    found = {name: tensor.detach() for name, tensor in named_tensors(twin).items()}
+    found = {name: tensor.detach() for name, tensor in named_tensors(copied).items()}
     return {name: found[name] if found[name].shape == drawn.shape else drawn for name, drawn in state.items()}
 
 
@@ -61,12 +61,12 @@ def _double(tensor: Tensor) -> Tensor:
     return tensor.detach().to(torch.float64) if tensor.is_floating_point() else tensor.detach().clone()
 
 
-def eval_twin(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+def eval_copy(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """A copy in eval mode that shares `tensors`."""
     return with_values(model, tensors).eval()
 
 
-def training_twin(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+def training_copy(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """A copy in training mode, with buffers of its own since that mode writes to running statistics."""
     buffers = dict(model.named_buffers())
     values = {name: tensor.clone() if name in buffers else tensor for name, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""One forward of a model beside which channel identities flow; what meets in one place is united."""
+"""One forward of a model beside which channel ids flow; what meets in one place is united."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from slimprune.errors import UnsupportedModelError, first_line
 from slimprune.graph.channel_ids import ChannelUnionFind
 from slimprune.graph.example import FORWARD_ERRORS, Example, random_inputs
 from slimprune.graph.groups import named_tensors
-from slimprune.graph.propagation import Flow, OperatorCall, Source, replaced
+from slimprune.graph.propagation import Flow, OperatorCall, TensorSource, replaced
 from slimprune.graph.rules import apply_rule
 
 _INPUT = "it meets the model's input"
@@ -36,23 +36,23 @@ def trace(model: nn.Module, example: Example) -> ChannelUnionFind:
     Raises:
         UnsupportedModelError: the forward in eval mode fails.
     """
-    identities = ChannelUnionFind()
+    channel_ids = ChannelUnionFind()
     inputs = random_inputs(example, seed=0, double=False)
     try:
-        _follow(copy.deepcopy(model).eval(), inputs, identities)
+        _follow(copy.deepcopy(model).eval(), inputs, channel_ids)
     except FORWARD_ERRORS as error:
         raise UnsupportedModelError(f"{type(model).__name__} cannot be traced: {first_line(error)}") from error
     # What fails in training mode fails there dense and slim alike; what was united until then belongs together anyway.
     with suppress(*FORWARD_ERRORS):
-        _follow(copy.deepcopy(model).train(), inputs, identities)
-    return identities
+        _follow(copy.deepcopy(model).train(), inputs, channel_ids)
+    return channel_ids
 
 
-def _follow(model: nn.Module, inputs: tuple[Any, ...], identities: ChannelUnionFind) -> None:
-    flow = Flow(identities)
+def _follow(model: nn.Module, inputs: tuple[Any, ...], channel_ids: ChannelUnionFind) -> None:
+    flow = Flow(channel_ids)
     for name, tensor in named_tensors(model).items():
-        flow.set_source(tensor, Source.of(name, tensor))
-    barrier = torch.tensor(identities.barrier(_INPUT))
+        flow.set_source(tensor, TensorSource.of(name, tensor))
+    barrier = torch.tensor(channel_ids.barrier(_INPUT))
     inputs = replaced(inputs, torch.clone)
     for leaf in tree_leaves(inputs):
         if isinstance(leaf, Tensor):
@@ -62,7 +62,7 @@ def _follow(model: nn.Module, inputs: tuple[Any, ...], identities: ChannelUnionF
         outputs = model(*inputs)
     for leaf in tree_leaves(outputs):
         if isinstance(leaf, Tensor):
-            identities.protect(flow.ids(leaf), "model output")
+            channel_ids.protect(flow.ids(leaf), "model output")
     _protect_computed(model, flow)
 
 
@@ -70,8 +70,8 @@ def _protect_computed(model: nn.Module, flow: Flow) -> None:
     """Layers whose weights are computed from others are listed with what they are computed from."""
     for layer, reason in flow.computed.items():
         for name, tensor in model.named_parameters():
-            if name.startswith(f"{layer}.") and tensor.ndim > 1 and (name, 0) not in flow.identities.places:
-                flow.identities.protect(flow.identities.place(name, 0, len(tensor), "producer"), reason)
+            if name.startswith(f"{layer}.") and tensor.ndim > 1 and (name, 0) not in flow.channel_ids.places:
+                flow.channel_ids.protect(flow.channel_ids.place(name, 0, len(tensor), "producer"), reason)
 
 
 class Following(TorchDispatchMode):

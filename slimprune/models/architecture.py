@@ -1,4 +1,4 @@
-"""The plain types of this room: what a model is built for, and what an architecture is called."""
+"""Plain types: what a model is built for, and what an architecture is called."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The one table of architectures, and the way from a name to a fresh model."""
+"""The one table of architectures, and fresh models by name."""
 
 import difflib
 

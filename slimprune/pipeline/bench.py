@@ -1,4 +1,4 @@
-"""The story of `bench`: a bundle's network beside the dense one or another bundle's, timed and written down."""
+"""The command `bench`: a bundle's network beside the dense one or another bundle's, timed and written down."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -41,9 +41,9 @@ def bench(
         settings: what is timed, and how long.
         against: `dense`, or the folder of another bundle for images of the same size.
         trust_code: allow the bundles to name the code that builds their dense models.
-        out: JSON file to write, with a Markdown twin beside it.
+        out: JSON file to write, with a Markdown page beside it.
         report: report of the run that made the bundle; its `latency` gets the figures, and so do its Markdown and HTML
-            twins.
+            pages.
         listener: called with (engine and batch size, pairs done, pairs in all, verdict).
 
     Returns:
@@ -149,7 +149,7 @@ def _check_out(out: Path | None, report: Path | None) -> None:
     check_writable([*wanted, *([report.with_suffix(".html")] if report else [])])
 
 
-def _write(target: Path, document: Mapping[str, Any], twins: Mapping[str, str]) -> None:
-    """The JSON file and, by suffix, the texts of its twins."""
+def _write(target: Path, document: Mapping[str, Any], pages: Mapping[str, str]) -> None:
+    """The JSON file and, by suffix, the texts of the pages beside it."""
     plain = json.dumps(document, indent=1) + "\n"
-    write_files({target: plain, **{target.with_suffix(suffix): text for suffix, text in twins.items()}})
+    write_files({target: plain, **{target.with_suffix(suffix): text for suffix, text in pages.items()}})

@@ -1,4 +1,4 @@
-"""The story of `inspect`: what a model consists of, before anything is scored or cut."""
+"""The command `inspect`: what a model consists of, before anything is scored or cut."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

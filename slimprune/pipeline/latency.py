@@ -29,10 +29,10 @@ from slimprune.progress import Listener, ignore
 from slimprune.recipe import AUTO, BENCH_BATCH, Recipe
 from slimprune.saliency import Scores
 from slimprune.timing import LayerTimes, traced_layers
-from slimprune.timing.deployment import NetworkTimer, Runtime
+from slimprune.timing.runtime import NetworkTimer, Runtime
 
 ROUNDINGS = (1, 2, 4, 8, 16, 32)
-ROUNDS = 5
+MOST_NETWORKS = 5
 """Most whole networks that are timed for one plan."""
 
 CLOSE = 0.01
@@ -50,11 +50,11 @@ class TimedAnalysis(Analysis):
     """An analysis whose cost model knows times.
 
     Attributes:
-        clock: times whole networks.
+        timer: times whole networks.
         first: what they took dense, seconds for one batch; None where only layers were timed.
     """
 
-    clock: NetworkTimer
+    timer: NetworkTimer
     first: float | None
 
 
@@ -70,7 +70,7 @@ def check_timing(recipe: Recipe) -> None:
         UsageError: one of them.
     """
     if needs_times(recipe):
-        deployment_of(recipe)
+        runtime_of(recipe)
         return
     for name in ("engine", "bench_batch", "bench_threads"):
         if (value := getattr(recipe, name)) is not None:
@@ -78,7 +78,7 @@ def check_timing(recipe: Recipe) -> None:
             raise UsageError(f"expected {flag} beside a latency budget or round-to auto only, got {flag} {value}")
 
 
-def deployment_of(recipe: Recipe) -> Runtime:
+def runtime_of(recipe: Recipe) -> Runtime:
     """How the recipe's network is to be run."""
     batch = BENCH_BATCH if recipe.bench_batch is None else recipe.bench_batch
     return Runtime.of(recipe.engine, batch, recipe.bench_threads, recipe.device)
@@ -118,9 +118,9 @@ def latency_model(
         >>> costs = latency_model(model, groups, example, engine="onnxruntime", batch=8)  # doctest: +SKIP
         >>> allocate(None, groups, Budget(0.5, "latency"), costs, rule="uniform", round_to=8)  # doctest: +SKIP
     """
-    clock = NetworkTimer(Runtime.of(engine, batch, threads, device), model, example)
+    timer = NetworkTimer(Runtime.of(engine, batch, threads, device), model, example)
     costs = CostModel.of(model, groups, example)
-    return _at_both_ends(_layered(costs, groups, clock, listener), groups, clock, listener)[0]
+    return _at_both_ends(_layered(costs, groups, timer, listener), groups, timer, listener)[0]
 
 
 def with_latency_model(recipe: Recipe, analysis: Analysis, listener: Listener) -> Analysis:
@@ -128,14 +128,14 @@ def with_latency_model(recipe: Recipe, analysis: Analysis, listener: Listener) -
     if not needs_times(recipe):
         return analysis
     work = analysis.work
-    clock = NetworkTimer(deployment_of(recipe), work.model, work.example)
+    timer = NetworkTimer(runtime_of(recipe), work.model, work.example)
     assert isinstance(analysis.costs, CostModel)
-    costs, first = _layered(analysis.costs, analysis.groups, clock, listener), None
+    costs, first = _layered(analysis.costs, analysis.groups, timer, listener), None
     if LATENCY in budget_of(recipe).ratios:
         costs, first = _at_both_ends(
-            costs, analysis.groups, clock, listener, floor=recipe.floor, round_to=multiple(recipe)
+            costs, analysis.groups, timer, listener, floor=recipe.floor, round_to=multiple(recipe)
         )
-    return TimedAnalysis(work, analysis.groups, costs, clock, first)
+    return TimedAnalysis(work, analysis.groups, costs, timer, first)
 
 
 def plan_for_latency(recipe: Recipe, analysis: TimedAnalysis, scores: Scores | None, listener: Listener) -> Plan:
@@ -150,10 +150,10 @@ def plan_for_latency(recipe: Recipe, analysis: TimedAnalysis, scores: Scores | N
     rounding = _rounding(recipe, analysis, scores) if recipe.round_to == AUTO else None
     if rounding is not None:
         recipe = recipe.model_copy(update={"round_to": rounding.round_to})
-    timing = replace(analysis.clock.deployment.timing(), rounding=rounding)
+    timing = replace(analysis.timer.runtime.timing(), rounding=rounding)
     plan = allocate_for(recipe, analysis, scores)
     if analysis.first is None:
-        listener(STAGE, ROUNDS, ROUNDS, f"widths in multiples of {multiple(recipe)}")
+        listener(STAGE, MOST_NETWORKS, MOST_NETWORKS, f"widths in multiples of {multiple(recipe)}")
         return replace(plan, timing=timing)
     plans, trials = _trials(recipe, analysis, analysis.first, scores, plan, listener)
     wanted = 1 - plan.budget.ratios[LATENCY]
@@ -174,9 +174,9 @@ def _trials(
     plans: list[Plan] = []
     trials: list[TimedNetwork] = []
     wanted = 1 - plan.budget.ratios[LATENCY]
-    while len(trials) < ROUNDS and not any(plan.widths == former.widths for former in plans):
-        listener(STAGE, len(trials), ROUNDS, "")
-        row = analysis.clock.row(keep_channels(analysis.work.model, plan.groups, plan.kept))
+    while len(trials) < MOST_NETWORKS and not any(plan.widths == former.widths for former in plans):
+        listener(STAGE, len(trials), MOST_NETWORKS, "")
+        row = analysis.timer.row(keep_channels(analysis.work.model, plan.groups, plan.kept))
         plans.append(plan)
         trials.append(TimedNetwork(1 - plan.slim.of(LATENCY) / plan.dense.of(LATENCY), row))
         if _miss(trials[-1], wanted) <= CLOSE:
@@ -186,7 +186,7 @@ def _trials(
         costs = analysis.costs.corrected(widths, (1 - trials[-1].removed) * first)
         analysis = replace(analysis, costs=costs)
         plan = _next(recipe, analysis, scores) or plan
-    listener(STAGE, ROUNDS, ROUNDS, f"{100 * trials[-1].removed:.1f} % less")
+    listener(STAGE, MOST_NETWORKS, MOST_NETWORKS, f"{100 * trials[-1].removed:.1f} % less")
     return plans, trials
 
 
@@ -244,26 +244,26 @@ def _rounding(recipe: Recipe, analysis: Analysis, scores: Scores | None) -> Roun
     )
 
 
-def _layered(costs: CostModel, groups: Sequence[ChannelGroup], clock: NetworkTimer, listener: Listener) -> LatencyModel:
+def _layered(costs: CostModel, groups: Sequence[ChannelGroup], timer: NetworkTimer, listener: Listener) -> LatencyModel:
     """A model of the layers alone, whose times are kept in the user's cache folder."""
-    traced = traced_layers(clock.dense, clock.example)
-    seconds = clock.deployment.layer_clock(lambda count: listener(STAGE, 0, ROUNDS, f"{count} layers timed"))
+    traced = traced_layers(timer.dense, timer.example)
+    seconds = timer.runtime.layer_clock(lambda count: listener(STAGE, 0, MOST_NETWORKS, f"{count} layers timed"))
     return LatencyModel.of(costs, groups, [name for name, _ in traced], LayerTimes([one for _, one in traced], seconds))
 
 
 def _at_both_ends(
     costs: LatencyModel,
     groups: Sequence[ChannelGroup],
-    clock: NetworkTimer,
+    timer: NetworkTimer,
     listener: Listener,
     *,
     floor: float = 0.0,
     round_to: int = 1,
 ) -> tuple[LatencyModel, float]:
     """The model that fits the whole network dense and at its least widths, and the seconds of the dense one."""
-    listener(STAGE, 0, ROUNDS, "the dense network and the narrowest")
+    listener(STAGE, 0, MOST_NETWORKS, "the dense network and the narrowest")
     least = least_widths(groups, floor, round_to)
     kept = {group.id: torch.arange(width) for group, width in zip(groups, least.tolist(), strict=True)}
-    row = clock.row(keep_channels(clock.dense, groups, kept))
+    row = timer.row(keep_channels(timer.dense, groups, kept))
     dense = row["dense_ms"] / 1e3
     return costs.through((least, dense / row["speedup"]), dense), dense

@@ -1,4 +1,4 @@
-"""The choice of a plan: by a rule, by a search over rules, or by measured latencies."""
+"""A plan is chosen: by a rule, by a search over rules, or by measured latencies."""
 
 import json
 from collections.abc import Callable
@@ -38,7 +38,7 @@ class PlannedPruning:
     search: Search | None = None
 
     def to_json(self) -> str:
-        """The choice as JSON text."""
+        """The plan and how it was found, as JSON text."""
         found = {name: asdict(part) if part else None for name, part in vars(self).items() if name != "plan"}
         return json.dumps({**found, "plan": json.loads(self.plan.to_json())})
 
@@ -55,7 +55,7 @@ class PlannedPruning:
 
 
 def stored_pruning(folder: Path) -> PlannedPruning | None:
-    """The choice that an interrupted run left in its folder, if it came that far."""
+    """What an interrupted run left in its folder, if it came that far."""
     file = folder / PLAN_FILE
     return PlannedPruning.from_json(file.read_text()) if file.exists() else None
 
@@ -76,7 +76,7 @@ def choose_plan(
         analysis: the dense network, understood.
         start: the networks to score and to inherit weights from.
         listener: called while it scores and searches.
-        folder: where an interrupted run left its choice or its trials, and where this one leaves them.
+        folder: where an interrupted run left its plan or its trials, and where this one leaves them.
         scorer: makes the scores.
     """
     found = stored_pruning(folder) if folder is not None else None
@@ -92,7 +92,7 @@ def choose_plan(
         plan = plan_for_latency(recipe, analysis, scores, listener)
     elif search is None:
         plan = allocate_for(recipe, analysis, scores)
-    choice = PlannedPruning(plan, saliency, search)
+    planned = PlannedPruning(plan, saliency, search)
     if folder is not None:
-        write_atomically(folder / PLAN_FILE, choice.to_json())
-    return choice
+        write_atomically(folder / PLAN_FILE, planned.to_json())
+    return planned

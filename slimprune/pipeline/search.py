@@ -1,7 +1,4 @@
-"""The choice of a plan: by a rule, or by prospect search.
-
-In a prospect search width profiles of equal budget are tried out by short real trainings, in successive halving.
-"""
+"""The search for a rule: width profiles of equal budget are tried by short real trainings, in successive halving."""
 
 import json
 import time

@@ -24,7 +24,7 @@ from slimprune.surgery import SlimModel, initialise, prove, slim
 from slimprune.training import EpochRecord, Progress, TrainResult, TrainSettings, count_batches, train
 
 SEARCH = "search"
-"""Stands in place of a rule where the rule is to be found by short trainings, see `prospect`."""
+"""Stands in place of a rule where the rule is to be found by short trainings, see `search_rule`."""
 
 REWIND_SHARE = 0.02
 """Share of the dense training to whose end `rewind` goes back by default."""

@@ -171,15 +171,15 @@ def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Work
     train_batches = _repeatable(given.train_batches, "train_batches")
     test_batches = _repeatable(given.test_batches, "test_batches")
     loss = find_loss(given.loss, given.task) if isinstance(given.loss, str) else given.loss
-    twin = _copied(unwrap(model)).to(device)
+    copied = _copied(unwrap(model)).to(device)
     with seeded(seed):
         inputs, targets = (part.to(device) for part in _first(test_batches))
-        whole, output = _with_one_output(twin, inputs)
+        whole, output = _with_one_output(copied, inputs)
         _check_loss(output, targets, loss)
         samples = _first_inputs(test_batches)
     return Workload(
         model=whole,
-        origin=Origin(None, main_output=whole is not twin),
+        origin=Origin(None, main_output=whole is not copied),
         train_batches=train_batches,
         test_batches=test_batches,
         scoring_batches=_Cycle(train_batches),
@@ -275,8 +275,8 @@ def _with_one_output(model: nn.Module, inputs: Tensor) -> tuple[nn.Module, Tenso
     _check_tensor(model, output)
     model.train(training)
     # On a copy, for the sake of running statistics; a batch of one is too small for some norms.
-    twin = _copied(model).train()
-    _check_tensor(twin, _forward(twin, torch.cat([inputs[:1], inputs[:1]])))
+    copied = _copied(model).train()
+    _check_tensor(copied, _forward(copied, torch.cat([inputs[:1], inputs[:1]])))
     return model, cast(Tensor, output)
 
 

@@ -19,7 +19,7 @@ LAYER_HEIGHT, SMALL_HEIGHT = 42.0, 24.0
 
 
 @dataclass(frozen=True)
-class Part:
+class BoxPart:
     """A piece of a box's stripe: a group that the box hands on, from `start` over `length`, in shares of the stripe."""
 
     group: int
@@ -50,7 +50,7 @@ class Shape:
     tip: str
     colour: str
     protected: bool
-    parts: tuple[Part, ...]
+    parts: tuple[BoxPart, ...]
     groups: tuple[int, ...]
     centre: Point
     box: Box
@@ -247,12 +247,12 @@ def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1].rstrip()}…"
 
 
-def _parts(document: Document, groups: Sequence[int], colours: Sequence[str]) -> tuple[Part, ...]:
+def _parts(document: Document, groups: Sequence[int], colours: Sequence[str]) -> tuple[BoxPart, ...]:
     widths = [document["groups"][group]["width"] for group in groups]
     parts, start = [], 0.0
     for group, width in zip(groups, widths, strict=True):
         share = width / sum(widths)
-        parts.append(Part(group, colours[group], _reason(document, group) is not None, start, share))
+        parts.append(BoxPart(group, colours[group], _reason(document, group) is not None, start, share))
         start += share
     return tuple(parts)
 

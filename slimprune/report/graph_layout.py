@@ -108,7 +108,7 @@ class _Ranked:
 
 
 def _ranks(count: int, edges: Sequence[Edge]) -> list[int]:
-    """The longest way from a start; what nothing leads to stands just above what it leads to."""
+    """The longest path from a start; what nothing leads to stands just above what it leads to."""
     ranks = [0] * count
     for first, last in sorted(edges):
         ranks[last] = max(ranks[last], ranks[first] + 1)
@@ -170,7 +170,7 @@ def _crossings(graph: _Ranked, ranks: Sequence[Sequence[int]]) -> int:
 def _pulled(graph: _Ranked, ranks: Sequence[Sequence[int]], across: float) -> list[float]:
     """Coordinates of the vertices' middles: near the mean of what they are joined to, and never overlapping.
 
-    The spine, a longest way through the graph, stays at 0. Lines that pass ranks are laid out in the first sweeps, as
+    The spine, a longest path through the graph, stays at 0. Lines that pass ranks are laid out in the first sweeps, as
     far out as the widest box beside them, and then only give way.
     """
     xs, spine = [0.0] * len(graph.widths), _spine(graph)
@@ -200,7 +200,7 @@ def _pulled(graph: _Ranked, ranks: Sequence[Sequence[int]], across: float) -> li
 
 
 def _spine(graph: _Ranked) -> set[int]:
-    """The boxes of one longest way through the graph; such a way passes no rank without a box."""
+    """The boxes of one longest path through the graph; such a path passes no rank without a box."""
     longest = [0] * graph.real
     following: list[int | None] = [None] * graph.real
     for vertex in reversed(range(graph.real)):

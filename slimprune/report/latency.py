@@ -12,7 +12,7 @@ NOTABLE = 0.05
 
 SHORT_HEAD = ("engine", "batch", "dense ms", "slim ms", "speed-up", "of MACs")
 FULL_HEAD = ("engine", "batch", "dense ms", "slim ms", "speed-up", "of MACs", "pairs", "verdict")
-READING = (
+LATENCY_NOTE = (
     "Milliseconds per call: median (first to third quartile). Speed-up: dense over slim time within pairs, with its "
     "interval; `of MACs` is the speed-up over the MAC reduction. Inputs are synthetic."
 )
@@ -40,7 +40,11 @@ def latency_markdown(document: Mapping[str, Any]) -> str:
     """The document of `bench` as a Markdown page."""
     sections = [("Inputs", document["inputs"]), ("Method", document["method"])]
     sections.append(("Circumstances", document["environment"]))
-    parts = [f"# {document['bundle']} against {document['against']}", READING, *latency_sections(document["latency"])]
+    parts = [
+        f"# {document['bundle']} against {document['against']}",
+        LATENCY_NOTE,
+        *latency_sections(document["latency"]),
+    ]
     for title, facts in sections:
         parts += [f"## {title}", "\n".join(f"- {name}: {value}" for name, value in facts.items())]
     return "\n\n".join(parts) + "\n"

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from slimprune.report.comparison import NOTES, all_columns, shared_fields
 from slimprune.report.curves import inline_svg, training_curves
 from slimprune.report.diagram import diagram, group_colours
-from slimprune.report.latency import FULL_HEAD, READING, full_row, latency_groups
+from slimprune.report.latency import FULL_HEAD, LATENCY_NOTE, full_row, latency_groups
 from slimprune.report.plots import comparison_figure
 from slimprune.report.tables import (
     METRIC_NAMES,
@@ -53,7 +53,7 @@ def report_html(document: Document, folder: Path) -> str:
         widths=[{**row, "whole": row["layer"] in protected} for row in document["widths"]],
         widest=max((row["dense"] for row in document["widths"]), default=1),
         curves=_markup(training_curves(document)),
-        reading=READING.replace("`", ""),
+        reading=LATENCY_NOTE.replace("`", ""),
         latency=[(where, list(map(full_row, rows))) for where, rows in latency_groups(document["latency"])],
         latency_head=FULL_HEAD,
         protected=protected_rows(document),

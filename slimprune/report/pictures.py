@@ -10,7 +10,7 @@ from torch import Tensor
 Pixels = npt.NDArray[np.uint8]
 
 RIGHT, TOO_MUCH, MISSED, NOTHING = (255, 255, 255), (213, 94, 0), (0, 114, 178), (0, 0, 0)
-READING = "white: right, orange: too much, blue: missed"
+LEGEND = "white: right, orange: too much, blue: missed"
 _RGB = 3
 
 
@@ -34,7 +34,7 @@ def draw_masks(image: Tensor, truth: Tensor, predictions: Mapping[str, Tensor], 
         axes.imshow(pixels, interpolation="nearest")
         axes.set_title(name, fontsize=9)
         axes.set_axis_off()
-    figure.supxlabel(READING, fontsize=8)
+    figure.supxlabel(LEGEND, fontsize=8)
     figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
 
 

@@ -21,9 +21,9 @@ COLOURS = (
 """After Okabe and Ito, and Tol: told apart by readers with any colour vision."""
 MARKERS = "osD^vP*Xphd8"
 GREY, BLACK = "#777777", "#111111"
-TWINS = {"shuffle": (GREY, "o"), "reinit": (GREY, "s"), "invert": (GREY, "D")}
+CONTROL_STYLES = {"shuffle": (GREY, "o"), "reinit": (GREY, "s"), "invert": (GREY, "D")}
 UNIFORMS = {"uniform at equal params": (BLACK, "<"), "uniform at equal MACs": (BLACK, ">")}
-FIXED = {**UNIFORMS, **TWINS}
+FIXED = {**UNIFORMS, **CONTROL_STYLES}
 """Baselines and twins look the same in every plot; twins are hollow."""
 NEAR, STEP, WIDEST = 0.01, 0.015, 0.12
 """Shares of the axis; see `spread`."""
@@ -135,9 +135,9 @@ def _draw_row(axes: "Axes", xs: Sequence[float], name: str, rows: Sequence[Row],
         color=colour,
         marker=marker,
         markersize=9 if won else 6.5,
-        markerfacecolor="white" if name in TWINS else colour,
-        markeredgecolor=colour if name in TWINS else "white",
-        markeredgewidth=1.2 if name in TWINS else 0.6,
+        markerfacecolor="white" if name in CONTROL_STYLES else colour,
+        markeredgecolor=colour if name in CONTROL_STYLES else "white",
+        markeredgewidth=1.2 if name in CONTROL_STYLES else 0.6,
         linewidth=1.0,
         linestyle=":" if name in FIXED else "-",
         elinewidth=1.0,
@@ -148,7 +148,7 @@ def _draw_row(axes: "Axes", xs: Sequence[float], name: str, rows: Sequence[Row],
 
 
 def _legend(name: str, won: int, budgets: int) -> str:
-    if name in TWINS:
+    if name in CONTROL_STYLES:
         return f"twin of the winner: {name}"
     where = "" if budgets == 1 else f" at {won} of {budgets}"
     return f"{name} (winner{where})" if won else name

@@ -6,7 +6,7 @@ from typing import Any
 
 from slimprune.report.paired_differences import Gap, paired_gap
 
-Record = Mapping[str, Any]
+CellRecord = Mapping[str, Any]
 Summary = dict[str, Any]
 
 SCHEMA_VERSION = 1
@@ -14,7 +14,7 @@ SCHEMA_VERSION = 1
 _UNIFORM = {"params": ("uniform at equal params", "equal parameters"), "macs": ("uniform at equal MACs", "equal MACs")}
 
 
-def comparison_document(grid: Mapping[str, Any], cells: Sequence[Record]) -> dict[str, Any]:
+def comparison_document(grid: Mapping[str, Any], cells: Sequence[CellRecord]) -> dict[str, Any]:
     """The document `compare.json`.
 
     Args:
@@ -40,7 +40,7 @@ def comparison_document(grid: Mapping[str, Any], cells: Sequence[Record]) -> dic
     }
 
 
-def best_row(cells: Sequence[Record]) -> str | None:
+def best_row(cells: Sequence[CellRecord]) -> str | None:
     """The winner at one budget: the row with the best mean among those that have a result with every seed.
 
     Baselines and rows that train the dense network first may not win, unless there are no others. Of equal rows the
@@ -54,7 +54,7 @@ def best_row(cells: Sequence[Record]) -> str | None:
     return names[means.index(max(means))] if names else None
 
 
-def _table(budget: str, cells: Sequence[Record], paper: Sequence[Mapping[str, Any]]) -> Summary:
+def _table(budget: str, cells: Sequence[CellRecord], paper: Sequence[Mapping[str, Any]]) -> Summary:
     here = [cell for cell in cells if cell["budget"] in (budget, None)]
     winner = best_row(here)
     rows = [_row(name, here) for name in dict.fromkeys(cell["row"] for cell in here)]
@@ -66,7 +66,7 @@ def _table(budget: str, cells: Sequence[Record], paper: Sequence[Mapping[str, An
     return {"budget": budget, "winner": winner, "rows": rows, "findings": _findings(rows)}
 
 
-def _row(name: str, cells: Sequence[Record]) -> Summary:
+def _row(name: str, cells: Sequence[CellRecord]) -> Summary:
     """Means over the seeds that have a result; accuracies in percent, sd with n - 1."""
     own = [cell for cell in cells if cell["row"] == name]
     done = [cell for cell in own if "refused" not in cell]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from slimprune.report.latency import READING, latency_sections
+from slimprune.report.latency import LATENCY_NOTE, latency_sections
 from slimprune.report.markdown_table import markdown_table
 
 Document = Mapping[str, Any]
@@ -111,7 +111,7 @@ def markdown(document: Document) -> str:
         markdown_table(SUMMARY_HEAD, summary_rows(document)),
         "\n".join(f"- {what}: {sentence}" for what, sentence in facts(document)),
         *(f"> {warning}" for warning in document["warnings"]),
-        *(["## Speed\n", READING, *latency_sections(document["latency"])] if document["latency"] else []),
+        *(["## Speed\n", LATENCY_NOTE, *latency_sections(document["latency"])] if document["latency"] else []),
         "## Pictures\n" if document.get("pictures") else "",
         *(f"{entry['title']}\n\n![{entry['title']}]({entry['file']})" for entry in document.get("pictures", ())),
         "## Widths\n",

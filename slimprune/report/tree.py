@@ -21,7 +21,7 @@ ROLES = {
 }
 """Role of a slot -> how a reader is told, in the order in which channels meet them."""
 
-READING = (
+TREE_NOTE = (
     "Channels of one group go together. `conv.weight[1] x4` means: they lie along dimension 1 of that parameter, "
     "four positions a channel."
 )
@@ -30,7 +30,7 @@ STAKES = "At stake: what the dense model loses with one channel of a group, and 
 
 def inspection_page(document: Document, columns: int = 80) -> str:
     """Figures of the model, a tree of every group, what no group touches, and what is at stake in each."""
-    parts = ["\n".join(textwrap.fill(line, columns) for line in headline(document)), textwrap.fill(READING, columns)]
+    parts = ["\n".join(textwrap.fill(line, columns) for line in headline(document)), textwrap.fill(TREE_NOTE, columns)]
     parts += [_tree(group, columns) for group in document["groups"]]
     if document["untouched"]:
         names = [f"{entry['parameter']} {shape_text(entry['shape'])}" for entry in document["untouched"]]

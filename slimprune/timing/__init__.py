@@ -1,12 +1,12 @@
 """Everything with a stopwatch: layers, whole networks and training steps, timed in interleaved pairs."""
 
 from slimprune.timing.compare import BenchSettings, Row, compare_speed, engine_version, exported, noise, timing_row
-from slimprune.timing.deployment import NetworkTimer, Runtime
 from slimprune.timing.engines import ENGINES, Engine, Place, Subject, engine_at, find_engines
 from slimprune.timing.kernels import count_kernels
 from slimprune.timing.layer_times import LayerClock, LayerTimes
 from slimprune.timing.layers import Layer, traced_layers
 from slimprune.timing.pairs import CONFIDENCE, MIN_PAIRS, PLACEMENT, Timing, timing_of
+from slimprune.timing.runtime import NetworkTimer, Runtime
 from slimprune.timing.sampling import (
     SAMPLE_SECONDS,
     Call,

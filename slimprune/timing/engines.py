@@ -92,7 +92,7 @@ class Engine:
         """The call that is timed, made once to see that it works.
 
         Raises:
-            UnsupportedModelError: the network cannot be run that way.
+            UnsupportedModelError: the network cannot be run so.
         """
         try:
             call = self.prepare(subject, inputs, place)
@@ -163,8 +163,8 @@ def _captured_inference(subject: Subject, inputs: Tensor, place: Place) -> Call:
     """Forward pass in eval mode and channels-last order, recorded once as a CUDA graph and replayed."""
     module = _copied(_channels_last(subject).module, place).eval()
     with torch.no_grad():
-        recording = capture(module, channels_last(inputs.to(place.device)))
-    return lambda: recording.graph.replay()
+        captured = capture(module, channels_last(inputs.to(place.device)))
+    return lambda: captured.graph.replay()
 
 
 def _training(*, fast: bool, amp: bool) -> Callable[[Subject, Tensor, Place], Call]:
@@ -179,10 +179,10 @@ def _training(*, fast: bool, amp: bool) -> Callable[[Subject, Tensor, Place], Ca
         module, inputs = _copied(subject.module, place).train(), inputs.to(place.device)
         with torch.no_grad():
             loss, targets = _synthetic_task(module(inputs))
-        way = make_execution(module, settings, loss, place.device, _refuse)
+        execution = make_execution(module, settings, loss, place.device, _refuse)
         for _ in range(2):  # the second one is recorded where there are recordings
-            way.step(inputs, targets, 0.0)
-        return lambda: way.step(inputs, targets, 0.0)
+            execution.step(inputs, targets, 0.0)
+        return lambda: execution.step(inputs, targets, 0.0)
 
     return prepare
 

@@ -157,10 +157,10 @@ def traced_layers(model: nn.Module, example: Tensor) -> list[tuple[str, Layer]]:
         model: any module that takes `example`; left untouched.
         example: input [N, ...] on the model's device.
     """
-    twin = copy.deepcopy(model).eval()
-    tracer = _Tracer(twin)
+    copied = copy.deepcopy(model).eval()
+    tracer = _Tracer(copied)
     with torch.no_grad(), torch.random.fork_rng(devices=[]), tracer:
-        twin(example[:1])
+        copied(example[:1])
     return tracer.found
 
 

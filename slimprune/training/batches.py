@@ -1,4 +1,4 @@
-"""Any re-iterable of (inputs, targets): its length, its epoch number, its way to the device."""
+"""Any re-iterable of (inputs, targets): its length, its epoch number, its transfer to the device."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

@@ -30,7 +30,7 @@ class _Copy(NamedTuple):
 class Bf16Weights:
     """The weights of convolutions and linear layers in bfloat16, for forward and backward passes under autocast.
 
-    Autocast casts the same weights the same way, one by one. The float32 masters stay what the optimizer, checkpoints
+    Autocast casts the same weights likewise, one by one. The float32 masters stay what the optimizer, checkpoints
     and everyone else sees. Norms keep theirs in the passes as well, and so does a weight that other layers share.
 
     Args:

@@ -19,7 +19,7 @@ WARM_UP = 3
 """Calls before the recording, in which libraries choose their algorithms and take their memory."""
 
 _ONE_AT_A_TIME = Lock()
-"""Only one recording may be under way in a process, however many threads train networks side by side."""
+"""Only one recording may be made at a time in a process, however many threads train networks side by side."""
 
 _AWAITED = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 _INDEXING = (torch.ops.aten.index.Tensor, torch.ops.aten._unsafe_index.Tensor)
@@ -87,7 +87,7 @@ def capture(work: Work, *examples: Tensor) -> CapturedGraph:
     Other threads may use the device meanwhile, also to record.
 
     Args:
-        work: a function of tensors on one CUDA device to a tensor; it takes the same way every time.
+        work: a function of tensors on one CUDA device to a tensor; it runs the same operators every time.
         examples: of shapes, types, memory order and device.
 
     Raises:
@@ -121,12 +121,12 @@ class CapturedCallable:
     """Work that is recorded when inputs like those of its first call come again, and replayed from then on.
 
     Inputs of other shapes, such as the last batch of an epoch, go through the work itself. Work that cannot be
-    recorded, or whose first call fails, gives way to `fallback` for good, and `note` is told why.
+    recorded, or whose first call fails, is replaced by `fallback` for good, and `note` is told why.
 
     Attributes:
         work: a function of tensors on one CUDA device to a tensor.
         fallback: the same by plainer means.
-        note: hears what stands in the way.
+        note: hears why there is no recording.
         snapshot: keeps all that the work changes and returns what puts it back; calls that only serve the recording
             leave no trace.
     """
@@ -135,7 +135,7 @@ class CapturedCallable:
     fallback: Work
     note: Note
     snapshot: Callable[[], Callable[[], None]] = changes_nothing
-    _recording: CapturedGraph | None = field(default=None, init=False)
+    _captured: CapturedGraph | None = field(default=None, init=False)
     _first: tuple[Any, ...] | None = field(default=None, init=False)
     _refused: bool = field(default=False, init=False)
 
@@ -153,9 +153,9 @@ class CapturedCallable:
             return self.fallback(*tensors)
         if kinds != self._first:
             return self.work(*tensors)
-        if self._recording is None:
+        if self._captured is None:
             return self._tried(lambda restore: self._recorded(tensors, restore), tensors)
-        return self._recording(*tensors)
+        return self._captured(*tensors)
 
     def _tried(self, attempt: Callable[[Callable[[], None]], Tensor], tensors: Sequence[Tensor]) -> Tensor:
         restore = self.snapshot()
@@ -169,10 +169,10 @@ class CapturedCallable:
 
     def _recorded(self, tensors: Sequence[Tensor], restore: Callable[[], None]) -> Tensor:
         with torch.random.fork_rng(devices={tensor.device for tensor in tensors if tensor.is_cuda}):
-            recording = capture(self.work, *tensors)
+            captured = capture(self.work, *tensors)
         restore()
-        self._recording = recording
-        return recording(*tensors)
+        self._captured = captured
+        return captured(*tensors)
 
 
 def _picks_by_number(func: Any, args: Sequence[Any]) -> bool:

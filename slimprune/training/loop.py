@@ -1,4 +1,4 @@
-"""The training loop: one for every network, device, precision and way to make a step."""
+"""The training loop: one for every network, device, precision and execution."""
 
 import math
 import time
@@ -53,7 +53,7 @@ def train(
         progress: Called after steps and epochs.
         checkpoint: Folder for checkpoints and `metrics.jsonl`; if it holds a checkpoint, training goes on from there.
         forward_fn: (model, batch) -> output, for models that are not called with their inputs. Batches are whatever it
-            takes then, loss and metric get (output, batch), and steps are made the plain way.
+            takes then, loss and metric get (output, batch), and steps are made the plain execution.
 
     Raises:
         UsageError: If the device is absent, the batches cannot be repeated or the folder cannot be written to.
@@ -64,19 +64,19 @@ def train(
     """
     device = find_device(settings.device)
     run = _Run(model.to(device), settings, count_batches(train_batches), progress, forward_fn)
-    with open_execution(model, settings, loss, device, progress.on_note, forward_fn) as way:
+    with open_execution(model, settings, loss, device, progress.on_note, forward_fn) as execution:
         store = _open_store(run, metric, checkpoint)
-        history = store.restore(model, way.optimizer) if store else []
+        history = store.restore(model, execution.optimizer) if store else []
         if store and rank() == 0:
             store.start_metrics(history)
         for epoch in range(len(history) + 1, settings.epochs + 1):
             started = time.perf_counter()
             with _epoch_randomness(settings.seed, epoch, device):
-                lr, train_loss = _train_epoch(run, way.step, train_batches, epoch, device)
-                value = tested(model, way.forward, test_batches, metric, device, forward_fn)
+                lr, train_loss = _train_epoch(run, execution.step, train_batches, epoch, device)
+                value = tested(model, execution.forward, test_batches, metric, device, forward_fn)
             history.append(EpochRecord(epoch, lr, train_loss, value, time.perf_counter() - started))
             if store and rank() == 0:
-                store.save(model, way.optimizer, history)
+                store.save(model, execution.optimizer, history)
             progress.on_epoch(history[-1])
     model.eval()
     return TrainResult.of(metric.name, history)
@@ -96,7 +96,7 @@ class _Run:
 def _open_store(run: _Run, metric: Metric, folder: Path | None) -> Checkpoint | None:
     if folder is None:
         return None
-    # Where and which way it runs does not change what is trained, and ranks of one run differ in the former. Every way
+    # Where and how it runs does not change what is trained, and ranks of one run differ in the former. Every execution
     # keeps the same float32 weights and momentum buffers, and rounds less differently than another device does.
     settings = {key: value for key, value in asdict(run.settings).items() if key not in ("device", "fast")}
     return Checkpoint(folder, {**settings, "metric": metric.name, "steps_per_epoch": run.steps_per_epoch})

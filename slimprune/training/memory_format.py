@@ -64,12 +64,12 @@ class MemoryOrder:
         if not (isinstance(inputs, Tensor) and inputs.ndim == 4 and _filters(self.model)):
             return None
         try:
-            twin = copy.deepcopy(self.model)
+            copied = copy.deepcopy(self.model)
         except (RuntimeError, TypeError):  # what holds a lock or a stream; then the first step shows it
             return None
-        failure = _failure(twin, channels_last(inputs))
-        _arrange(_filters(twin), torch.contiguous_format)
-        return failure if failure and _failure(twin, inputs) is None else None
+        failure = _failure(copied, channels_last(inputs))
+        _arrange(_filters(copied), torch.contiguous_format)
+        return failure if failure and _failure(copied, inputs) is None else None
 
 
 def _failure(model: nn.Module, inputs: Any) -> str | None:

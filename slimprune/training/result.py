@@ -1,4 +1,4 @@
-"""What training hands back, and what it reports on the way."""
+"""What training hands back, and what it reports meanwhile."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ class Progress:
     Attributes:
         on_step: Called after every optimiser step with (epoch, step, steps_per_epoch), the first two from 1.
         on_epoch: Called after every epoch, once its checkpoint lies on the disk.
-        on_note: Called with one line when training cannot go the fast way and goes a slower one.
+        on_note: Called with one line when training cannot be executed fast and is executed more slowly.
     """
 
     on_step: Callable[[int, int, int], None] = _ignore_step

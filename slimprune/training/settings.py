@@ -28,7 +28,7 @@ class TrainSettings:
         nesterov: Nesterov's momentum; needs a momentum above 0.
         schedule: "step" (per epoch) or "cosine" (per step, after a linear warm-up); see `learning_rate`.
         amp: Forward passes under `torch.autocast` in bfloat16.
-        fast: Whether steps are made the fast way, to the same results within rounding, see `make_execution`; None for
+        fast: Whether training is executed fast, to the same results within rounding, see `make_execution`; None for
             wherever the model allows.
         device: "cpu", "cuda" or "cuda:N".
         seed: What each epoch's random numbers (dropout, a sampler on torch's generator) are derived from.

@@ -20,7 +20,7 @@ from slimprune.training.state import fill_state, state_tensors
 
 
 class Step(Protocol):
-    """One way to make a training step."""
+    """What makes a training step."""
 
     def __call__(self, inputs: Any, targets: Any, lr: float) -> Tensor:
         """Makes one step and returns the loss before it, a scalar on the device.

@@ -1,4 +1,4 @@
-"""The way that a training takes: the plain one, or the faster ones to the same results within rounding."""
+"""How a training is executed: plainly, or faster to the same results within rounding."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -25,7 +25,7 @@ class Execution:
     """How steps and test passes are made.
 
     Attributes:
-        optimizer: of the parameters that are trained; float32 weights and momentum buffers on every way.
+        optimizer: of the parameters that are trained; float32 weights and momentum buffers in every execution.
         step: one training step.
         forward: inputs to output in eval mode; the next call may overwrite the output.
     """
@@ -44,22 +44,22 @@ def open_execution(
     note: Note,
     forward_fn: ForwardFn | None = None,
 ) -> Iterator[Execution]:
-    """The way of one training, see `make_execution`; the weights are in its memory order meanwhile.
+    """The execution of one training, see `make_execution`; the weights are in its memory order meanwhile.
 
     With a `forward_fn`, whose batches need not be images, it is the plain one.
     """
     if forward_fn is not None:
         settings = replace(settings, fast=False)
     with channels_last_weights(model) if goes_fast(model, settings) else nullcontext():
-        way = make_execution(model, settings, loss, device, note, forward_fn)
+        execution = make_execution(model, settings, loss, device, note, forward_fn)
         try:
-            yield way
+            yield execution
         finally:
-            way.optimizer.zero_grad(set_to_none=True)  # gradients may lie in the memory of a recording
+            execution.optimizer.zero_grad(set_to_none=True)  # gradients may lie in the memory of a recording
 
 
 def goes_fast(model: nn.Module, settings: TrainSettings) -> bool:
-    """Whether the model goes the fast way; wrapped in `DistributedDataParallel` it never does."""
+    """Whether the model is trained fast; wrapped in `DistributedDataParallel` it never is."""
     return settings.fast is not False and not isinstance(model, DistributedDataParallel)
 
 
@@ -71,11 +71,11 @@ def make_execution(
     note: Note,
     forward_fn: ForwardFn | None = None,
 ) -> Execution:
-    """The way that the settings choose; all of them lead to the same results within rounding.
+    """The execution that the settings choose; all lead to the same results within rounding.
 
     - Plain: what a reader of the recipe would write.
-    - On the CPU the fast way is the same with images and weights in channels-last order. Steps per second against the
-      plain way, float32 and in brackets bfloat16, batches of 8 to 64, one core of an AMD EPYC (avx512_bf16), torch
+    - On the CPU the fast one is the same with images and weights in channels-last order. Steps per second against the
+      plain one, float32 and in brackets bfloat16, batches of 8 to 64, one core of an AMD EPYC (avx512_bf16), torch
       2.15: VGG-19 1.05 (1.00) times, a tenth of its MACs 1.31 (1.34) with odd widths and 1.21 (1.27) with multiples of
       8, ResNet-20 1.29 (1.22), ResNet-18 1.12 (1.05), MobileNetV2 1.55 (1.29), DenseNet-121 1.34 (1.30), U-Net 0.99
       (1.04). Neither the fused optimizer nor bfloat16 copies of the weights gained anything there. A model that does
@@ -89,7 +89,7 @@ def make_execution(
         loss: (output, targets) -> mean loss, a scalar.
         device: where everything runs.
         note: hears why there is no recording, or no channels-last order.
-        forward_fn: (model, batch) -> output, where the model is not called with its inputs; for the plain way.
+        forward_fn: (model, batch) -> output, where the model is not called with its inputs; for the plain one.
 
     Raises:
         UnsupportedModelError: nothing can be trained.

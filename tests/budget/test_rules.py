@@ -51,7 +51,7 @@ def test_what_is_at_stake_by_hand():
 
 
 def test_without_scores_they_are_ones():
-    assert [stake.scores.tolist() for stake in group_costs(*convs(), None)] == [[1] * 4, [1] * 2, [1] * 3]
+    assert [cost.scores.tolist() for cost in group_costs(*convs(), None)] == [[1] * 4, [1] * 2, [1] * 3]
 
 
 @pytest.mark.parametrize("name", [*RULES, *PROFILES])

@@ -80,20 +80,20 @@ def test_the_dense_network_depends_on_the_training_alone() -> None:
 
 def test_twins_differ_from_the_winner_in_one_thing() -> None:
     winners = grid(seeds=[3]).row_cells("params=0.9")[:1]
-    twins = grid().twin_cells(winners, ["global"])
+    twins = grid().control_cells(winners, ["global"])
     assert titles(twins) == [f"prospr: {kind}, params=0.9, seed 3" for kind in ("shuffle", "reinit", "invert")]
     assert [(cell.recipe.twin, cell.recipe.init) for cell in twins] == [
         ("shuffle", "keep"), (None, "reinit"), ("invert", "keep"),
     ]  # fmt: skip
     back = [cell.recipe.model_copy(update={"twin": None, "init": "keep"}) for cell in twins]
     assert back == [winners[0].recipe] * 3
-    assert grid(twins=False).twin_cells(winners, ["global"]) == []
+    assert grid(twins=False).control_cells(winners, ["global"]) == []
 
 
 def test_a_winner_with_other_initial_weights_is_not_its_own_twin() -> None:
     rows = {"fresh": {"criterion": "3sp", "init": "reinit"}}
     (winner,) = grid(criteria=[], rows=rows, seeds=[3]).row_cells("params=0.9")
-    twins = grid().twin_cells([winner], ["global"])
+    twins = grid().control_cells([winner], ["global"])
     assert [(cell.recipe.twin, cell.recipe.init) for cell in twins] == [("shuffle", "reinit"), ("invert", "reinit")]
 
 

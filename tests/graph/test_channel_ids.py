@@ -4,28 +4,28 @@ from slimprune.graph.channel_ids import FIRST_PLACE, ChannelUnionFind, compresse
 
 
 def test_united_numbers_have_one_that_stands_for_them():
-    identities = ChannelUnionFind()
-    numbers = identities.place("a", 0, 6, "producer")
-    identities.unite(numbers[[5, 4, 1]], numbers[[4, 3, 0]])
-    assert identities.find(numbers).tolist() == (FIRST_PLACE + torch.tensor([0, 0, 2, 3, 3, 3])).tolist()
+    channel_ids = ChannelUnionFind()
+    numbers = channel_ids.place("a", 0, 6, "producer")
+    channel_ids.unite(numbers[[5, 4, 1]], numbers[[4, 3, 0]])
+    assert channel_ids.find(numbers).tolist() == (FIRST_PLACE + torch.tensor([0, 0, 2, 3, 3, 3])).tolist()
 
 
 def test_a_long_chain_is_followed_to_its_end():
-    identities = ChannelUnionFind()
-    numbers = identities.place("a", 0, 1000, "producer")
+    channel_ids = ChannelUnionFind()
+    numbers = channel_ids.place("a", 0, 1000, "producer")
     order = torch.randperm(1000, generator=torch.Generator().manual_seed(0))
     for start in range(0, 999, 37):
         part = order[start : start + 38]
-        identities.unite(numbers[part[1:]], numbers[part[:-1]])
-    assert identities.find(numbers).unique().tolist() == [FIRST_PLACE]
+        channel_ids.unite(numbers[part[1:]], numbers[part[:-1]])
+    assert channel_ids.find(numbers).unique().tolist() == [FIRST_PLACE]
 
 
 def test_what_meets_an_obstacle_is_protected_for_its_reason_and_not_united():
-    identities = ChannelUnionFind()
-    numbers = identities.place("a", 0, 3, "producer")
-    identities.unite(numbers[:2], torch.tensor([identities.barrier("in the way"), 0]))
-    assert [(met.tolist(), reason) for met, reason in identities.protections] == [([FIRST_PLACE], "in the way")]
-    assert len(identities.find(numbers).unique()) == 3
+    channel_ids = ChannelUnionFind()
+    numbers = channel_ids.place("a", 0, 3, "producer")
+    channel_ids.unite(numbers[:2], torch.tensor([channel_ids.barrier("in the way"), 0]))
+    assert [(met.tolist(), reason) for met, reason in channel_ids.protections] == [([FIRST_PLACE], "in the way")]
+    assert len(channel_ids.find(numbers).unique()) == 3
 
 
 def test_compressed_tensors_have_no_stride_where_nothing_changes():
@@ -36,16 +36,16 @@ def test_compressed_tensors_have_no_stride_where_nothing_changes():
 
 
 def test_places_along_an_axis_are_tied_and_padding_is_not():
-    identities = ChannelUnionFind()
-    numbers = identities.place("a", 0, 4, "producer")
+    channel_ids = ChannelUnionFind()
+    numbers = channel_ids.place("a", 0, 4, "producer")
     ids = torch.stack([numbers[:2], numbers[2:], torch.zeros(2, dtype=torch.int64)])  # [positions, channels]
-    assert tied(identities, ids, 1).shape == (2,)
+    assert tied(channel_ids, ids, 1).shape == (2,)
     first = FIRST_PLACE
-    assert identities.find(numbers).tolist() == [first, first + 1, first, first + 1]
+    assert channel_ids.find(numbers).tolist() == [first, first + 1, first, first + 1]
 
 
 def test_the_strongest_role_of_a_tensor_counts():
-    identities = ChannelUnionFind()
+    channel_ids = ChannelUnionFind()
     for role in ("consumer", "producer", "scale"):
-        identities.place("a", 0, 2, role)
-    assert identities.roles["a", 0] == "producer"
+        channel_ids.place("a", 0, 2, role)
+    assert channel_ids.roles["a", 0] == "producer"

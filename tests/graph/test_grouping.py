@@ -37,24 +37,24 @@ ORDER = {"a.weight": 0, "read.weight": 1}
 
 def met(first, second):
     """Four rows, and columns of a second layer that meet them pairwise."""
-    identities = ChannelUnionFind()
-    rows = identities.place("a.weight", 0, 4, "producer")
-    columns = identities.place("read.weight", 1, 4, "consumer")
-    identities.unite(columns[first], rows[second])
-    return identities
+    channel_ids = ChannelUnionFind()
+    rows = channel_ids.place("a.weight", 0, 4, "producer")
+    columns = channel_ids.place("read.weight", 1, 4, "consumer")
+    channel_ids.unite(columns[first], rows[second])
+    return channel_ids
 
 
 def test_channels_that_meet_in_one_place_are_merged():
-    identities = met(torch.tensor([0, 1, 0, 1]), torch.tensor([0, 1, 2, 3]))  # columns 0 and 1 read two channels each
-    (group,) = build_groups(identities, ORDER)
+    channel_ids = met(torch.tensor([0, 1, 0, 1]), torch.tensor([0, 1, 2, 3]))  # columns 0 and 1 read two channels each
+    (group,) = build_groups(channel_ids, ORDER)
     assert group.width == 2
     assert [slot.index.tolist() for slot in group.slots] == [[[0, 2], [1, 3]], [[0], [1]]]
 
 
 def test_an_obstacle_protects_only_the_channels_that_meet_it():
-    identities = met(torch.arange(4), torch.tensor([3, 2, 1, 0]))
-    identities.protect(identities.places["a.weight", 0][:2], "grouped")
-    held, free = build_groups(identities, ORDER)
+    channel_ids = met(torch.arange(4), torch.tensor([3, 2, 1, 0]))
+    channel_ids.protect(channel_ids.places["a.weight", 0][:2], "grouped")
+    held, free = build_groups(channel_ids, ORDER)
     assert (free.protected_reason, held.protected_reason) == (None, "grouped")
     assert [slot.index.flatten().tolist() for slot in held.slots] == [[0, 1], [3, 2]]
     assert [slot.index.flatten().tolist() for slot in free.slots] == [[2, 3], [1, 0]]
@@ -62,22 +62,22 @@ def test_an_obstacle_protects_only_the_channels_that_meet_it():
 
 
 def test_columns_that_read_the_input_are_no_group():
-    identities = ChannelUnionFind()
-    identities.place("a.weight", 1, 3, "consumer")
-    assert build_groups(identities, ORDER) == []
+    channel_ids = ChannelUnionFind()
+    channel_ids.place("a.weight", 1, 3, "consumer")
+    assert build_groups(channel_ids, ORDER) == []
 
 
 def test_equal_parts_lose_equal_channels_unless_a_part_goes_as_a_whole():
-    identities = ChannelUnionFind()
-    rows = identities.place("a.weight", 0, 6, "producer")
-    identities.splits.append(rows.view(2, 3))
-    (group,) = build_groups(identities, ORDER)
+    channel_ids = ChannelUnionFind()
+    rows = channel_ids.place("a.weight", 0, 6, "producer")
+    channel_ids.splits.append(rows.view(2, 3))
+    (group,) = build_groups(channel_ids, ORDER)
     assert group.slots[0].index.tolist() == [[0, 3], [1, 4], [2, 5]]
-    identities = ChannelUnionFind()
-    rows = identities.place("a.weight", 0, 6, "producer")
-    identities.splits.append(rows.view(2, 3))
-    identities.unite(rows.view(2, 3), rows.view(2, 3)[:, :1])
-    (group,) = build_groups(identities, ORDER)
+    channel_ids = ChannelUnionFind()
+    rows = channel_ids.place("a.weight", 0, 6, "producer")
+    channel_ids.splits.append(rows.view(2, 3))
+    channel_ids.unite(rows.view(2, 3), rows.view(2, 3)[:, :1])
+    (group,) = build_groups(channel_ids, ORDER)
     assert group.slots[0].index.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 

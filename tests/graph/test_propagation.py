@@ -1,17 +1,17 @@
 import torch
 
 from slimprune.graph.channel_ids import ChannelUnionFind
-from slimprune.graph.propagation import Flow, Source
+from slimprune.graph.propagation import Flow, TensorSource
 
 
 def known(tensor, name="weight"):
     flow = Flow(ChannelUnionFind())
-    flow.set_source(tensor, Source.of(name, tensor))
+    flow.set_source(tensor, TensorSource.of(name, tensor))
     return flow
 
 
 def test_the_dimension_that_an_axis_follows():
-    source = Source.of("weight", torch.zeros(4, 3, 1, 1))
+    source = TensorSource.of("weight", torch.zeros(4, 3, 1, 1))
     assert [source.dim_along(axis) for axis in range(4)] == [0, 1, 2, 3]
     turned = source.mapped(lambda steps: steps.flatten(1).t())
     assert [turned.dim_along(axis) for axis in range(2)] == [1, 0]

@@ -3,7 +3,7 @@ from torch import nn
 
 from slimprune.graph import find_groups
 from slimprune.graph.example import random_inputs
-from slimprune.graph.random_weights import eval_twin, outputs, random_state, visible_groups
+from slimprune.graph.random_weights import eval_copy, outputs, random_state, visible_groups
 from tests.networks import EXAMPLE, Residual, toy
 
 
@@ -12,7 +12,7 @@ def test_a_dense_model_is_left_alone_and_its_twin_is_lively():
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     inputs = random_inputs(EXAMPLE, seed=0, batch=8)
     state = random_state(model, inputs, 0, frozenset())
-    (found,) = outputs(eval_twin(model, state), inputs, frozenset())
+    (found,) = outputs(eval_copy(model, state), inputs, frozenset())
     assert (found[0] - found[1]).abs().max() > 0.01
     assert found.dtype == torch.float64
     assert model.training

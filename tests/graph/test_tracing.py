@@ -9,8 +9,9 @@ from tests.networks import EXAMPLE, Flatten, Residual, toy
 
 
 def test_columns_of_a_flattened_channel_are_united_with_its_row():
-    identities = trace(toy(Flatten), EXAMPLE)
-    rows, columns = (identities.find(identities.places[place]) for place in (("conv.weight", 0), ("hidden.weight", 1)))
+    channel_ids = trace(toy(Flatten), EXAMPLE)
+    places = [channel_ids.places[place] for place in (("conv.weight", 0), ("hidden.weight", 1))]
+    rows, columns = map(channel_ids.find, places)
     assert torch.equal(columns.view(6, 4), rows[:, None].expand(6, 4))
 
 

@@ -501,7 +501,7 @@ def test_a_model_object_cannot_be_resumed_so_nothing_is_left(tmp_path: Path) -> 
     assert listing(tmp_path) == []
 
 
-# The other stories ---------------------------------------------------------------------------------------------------
+# The other commands ---------------------------------------------------------------------------------------------------
 
 
 def test_a_rule_without_scores_scores_nothing(settings: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from slimprune.errors import BudgetError, UsageError
 from slimprune.graph import ChannelGroup
 from slimprune.pipeline import latency
 from slimprune.pipeline.latency import (
-    ROUNDS,
+    MOST_NETWORKS,
     TimedAnalysis,
     check_timing,
     latency_model,
@@ -32,8 +32,8 @@ from slimprune.pipeline.workload import Given, own_workload
 from slimprune.progress import ignore
 from slimprune.recipe import Recipe, make_recipe
 from slimprune.results import Report
-from slimprune.timing import LayerTimes, Sampling, deployment, traced_layers
-from slimprune.timing.deployment import Runtime
+from slimprune.timing import LayerTimes, Sampling, runtime, traced_layers
+from slimprune.timing.runtime import Runtime
 from tests.timing.fakes import blocked_seconds
 
 compressing = sys.modules["slimprune.pipeline.compress"]  # the package's name of that is the function
@@ -56,10 +56,10 @@ class Net(nn.Module):
         return torch.as_tensor(self.head(images.mean((2, 3))))
 
 
-class FakeClock:
+class FakeTimer:
     """A machine on which whole networks take longer than their layers: half of their time again, and what is added."""
 
-    deployment = Runtime.of("onnxruntime", 8, 1, "cpu")
+    runtime = Runtime.of("onnxruntime", 8, 1, "cpu")
 
     def __init__(self, work: Any, overhead: float = 1e-5, bend: float = 0.0) -> None:
         self.work, self.dense, self.overhead, self.bend, self.rows = work, work.model, overhead, bend, 0
@@ -90,21 +90,21 @@ def analysis() -> Analysis:
     return analyse(recipe(), own_workload(Net(), Given(batch, batch), "cpu", 0), ignore)
 
 
-def fake_timed(analysis: Analysis, wanted: Recipe, **options: Any) -> tuple[TimedAnalysis, FakeClock]:
+def fake_timed(analysis: Analysis, wanted: Recipe, **options: Any) -> tuple[TimedAnalysis, FakeTimer]:
     """The analysis as `timed` makes it, of a machine that takes as long as the formulas say."""
-    clock = FakeClock(analysis.work, **options)
+    timer = FakeTimer(analysis.work, **options)
     traced = traced_layers(analysis.work.model, analysis.work.example)
     times = LayerTimes([layer for _, layer in traced], lambda layers: [layer_seconds(layer) for layer in layers])
     costs: Any = analysis.costs
     model, first = LatencyModel.of(costs, analysis.groups, [name for name, _ in traced], times), None
     if "latency" in (wanted.of, *wanted.also):
-        model, first = latency._at_both_ends(model, analysis.groups, clock, ignore, floor=wanted.floor)  # type: ignore[arg-type]
-    return TimedAnalysis(analysis.work, analysis.groups, model, clock, first), clock  # type: ignore[arg-type]
+        model, first = latency._at_both_ends(model, analysis.groups, timer, ignore, floor=wanted.floor)  # type: ignore[arg-type]
+    return TimedAnalysis(analysis.work, analysis.groups, model, timer, first), timer  # type: ignore[arg-type]
 
 
-def settle(analysis: Analysis, wanted: Recipe, **options: Any) -> tuple[Plan, FakeClock]:
-    found, clock = fake_timed(analysis, wanted, **options)
-    return plan_for_latency(wanted, found, None, ignore), clock
+def settle(analysis: Analysis, wanted: Recipe, **options: Any) -> tuple[Plan, FakeTimer]:
+    found, timer = fake_timed(analysis, wanted, **options)
+    return plan_for_latency(wanted, found, None, ignore), timer
 
 
 @pytest.mark.parametrize("ratio", [0.3, 0.5, 0.7])
@@ -113,14 +113,14 @@ def settle(analysis: Analysis, wanted: Recipe, **options: Any) -> tuple[Plan, Fa
 def test_the_measured_latency_is_the_one_that_was_asked_for(
     analysis: Analysis, ratio: float, round_to: Any, overhead: float
 ) -> None:
-    plan, clock = settle(analysis, recipe(ratio=ratio, round_to=round_to), overhead=overhead)
+    plan, timer = settle(analysis, recipe(ratio=ratio, round_to=round_to), overhead=overhead)
     slim = slimprune.slim(analysis.work.model, plan).module
-    left = clock.seconds(slim) / clock.seconds(analysis.work.model)
+    left = timer.seconds(slim) / timer.seconds(analysis.work.model)
     assert left == pytest.approx(1 - ratio, rel=0.05)
     assert plan.achieved == pytest.approx(1 - left, abs=1e-4)
     assert plan.timing is not None
-    assert 1 <= len(plan.timing.trials) <= ROUNDS
-    assert clock.rows == 1 + len(plan.timing.trials)
+    assert 1 <= len(plan.timing.trials) <= MOST_NETWORKS
+    assert timer.rows == 1 + len(plan.timing.trials)
 
 
 @pytest.mark.parametrize("bend", [2e4, -1e4])
@@ -178,13 +178,13 @@ def free_widths(plan: Plan) -> list[int]:
 @pytest.mark.parametrize("planted", [8, 16])
 def test_a_budget_of_macs_takes_the_rounding_that_is_quickest(analysis: Analysis, planted: int) -> None:
     wanted = recipe(of="macs", ratio=0.6, round_to="auto")
-    found, clock = fake_timed(analysis, wanted)
+    found, timer = fake_timed(analysis, wanted)
     plan = plan_for_latency(wanted, with_planted(found, planted), None, ignore)
     assert plan.timing is not None
     assert plan.timing.rounding is not None
     assert plan.timing.rounding.round_to % planted == 0
     assert plan.timing.rounding.reason.startswith("is the quickest at this budget of macs")
-    assert (plan.timing.trials, plan.timing.trial, clock.rows) == ((), None, 0)
+    assert (plan.timing.trials, plan.timing.trial, timer.rows) == ((), None, 0)
 
 
 def test_a_rounding_that_leaves_much_of_a_budget_is_not_taken_for_quick(analysis: Analysis) -> None:
@@ -217,10 +217,10 @@ def test_other_limits_hold_as_well(analysis: Analysis) -> None:
 
 def test_an_impossible_latency_is_refused_by_what_was_measured(analysis: Analysis) -> None:
     wanted = recipe(ratio=0.9)
-    found, clock = fake_timed(analysis, wanted, overhead=1e-3)
+    found, timer = fake_timed(analysis, wanted, overhead=1e-3)
     with pytest.raises(BudgetError, match=r"cannot remove 0.9 of latency: the floor .* ns, a ratio of 0\.\d+ at most"):
         check_budget(wanted, found)
-    assert clock.rows == 1
+    assert timer.rows == 1
 
 
 def test_the_listener_hears_the_end_once(analysis: Analysis) -> None:
@@ -252,8 +252,8 @@ def test_latency_is_rounded_as_it_pays_unless_told_otherwise() -> None:
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Short measurements, an empty cache and few plans."""
     monkeypatch.setenv("SLIMPRUNE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(deployment, "SAMPLING", Sampling(8, 0.01))
-    monkeypatch.setattr(latency, "ROUNDS", 2)
+    monkeypatch.setattr(runtime, "SAMPLING", Sampling(8, 0.01))
+    monkeypatch.setattr(latency, "MOST_NETWORKS", 2)
     return tmp_path
 
 

@@ -40,19 +40,19 @@ def test_an_engine_can_be_called_again_and_again_and_leaves_the_network_untouche
 @pytest.mark.parametrize("name", TRAINING)
 def test_a_training_step_has_all_its_parts_and_keeps_the_weights(monkeypatch, name):
     """Gradients and momentum of every weight, running statistics of batch norm; no new weights."""
-    module, ways = network(), []
-    monkeypatch.setattr(engines, "_copied", lambda module, place: ways.append(module) or module)
-    make_way = engines.make_execution
-    monkeypatch.setattr(engines, "make_execution", lambda *arguments: ways.append(make_way(*arguments)) or ways[-1])
+    module, made = network(), []
+    monkeypatch.setattr(engines, "_copied", lambda module, place: made.append(module) or module)
+    make = engines.make_execution
+    monkeypatch.setattr(engines, "make_execution", lambda *given: made.append(make(*given)) or made[-1])
     ENGINES[name].prepared(Subject(module), INPUTS, Place(CPU, 1))
-    trained, way = ways
+    trained, execution = made
     assert trained.training
     assert all(parameter.grad is not None for parameter in trained.parameters())
-    assert len(way.optimizer.state) == len(list(module.parameters()))
+    assert len(execution.optimizer.state) == len(list(module.parameters()))
     assert trained[1].running_mean.abs().sum() > 0
     assert all(torch.equal(*pair) for pair in zip(module.parameters(), trained.parameters(), strict=True))
     assert trained[0].weight.is_contiguous() == ("fast" not in name)
-    assert way.step.amp == name.endswith("amp")
+    assert execution.step.amp == name.endswith("amp")
 
 
 @pytest.mark.parametrize("name", TRAINING)

@@ -72,7 +72,7 @@ def convolutional(seed=0):
 
 
 def record_by_calling(work, *examples):
-    """Stands in for `record` where there is no CUDA: the same calls, and a recording that calls the work again."""
+    """Stands in for `capture` where there is no CUDA: the same calls, and a recording that calls the work again."""
     inputs = tuple(example.clone() for example in examples)
     for _ in range(WARM_UP):
         work(*inputs)

@@ -190,8 +190,8 @@ def test_wrapped_models_go_the_plain_way(tmp_path):
     distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
     try:
         wrapped = DistributedDataParallel(convolutional())
-        with open_execution(wrapped, TrainSettings(1, fast=True), cross_entropy, CPU, pytest.fail) as way:
-            assert isinstance(way.step, EagerStep)
+        with open_execution(wrapped, TrainSettings(1, fast=True), cross_entropy, CPU, pytest.fail) as execution:
+            assert isinstance(execution.step, EagerStep)
             assert wrapped.module[0].weight.is_contiguous()
     finally:
         distributed.destroy_process_group()
@@ -200,9 +200,10 @@ def test_wrapped_models_go_the_plain_way(tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_cuda_steps_are_recorded():
     device = torch.device("cuda")
-    way = make_execution(convolutional().to(device), TrainSettings(1, amp=True), cross_entropy, device, pytest.fail)
-    assert isinstance(way.step, CapturedStep)
-    assert way.optimizer.defaults["fused"]
+    model = convolutional().to(device)
+    execution = make_execution(model, TrainSettings(1, amp=True), cross_entropy, device, pytest.fail)
+    assert isinstance(execution.step, CapturedStep)
+    assert execution.optimizer.defaults["fused"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -37,8 +37,8 @@ def gated_halves(flow: Flow, call: OperatorCall) -> None:
     """GLU: channel i of the first half times the gate that channel i of the second half makes."""
     ids, dim = flow.ids(call["self"]), call["dim"]
     first, second = ids.chunk(2, dim)
-    flow.identities.unite(first, second)
-    flow.set_ids(call.out, flow.identities.find(first))
+    flow.channel_ids.unite(first, second)
+    flow.set_ids(call.out, flow.channel_ids.find(first))
 
 
 def overwrite(flow: Flow, call: OperatorCall) -> None:
@@ -64,16 +64,16 @@ def combine(
     first, second = ids.expand(shape), other_ids.expand(shape)
     reason = f"{where} is broadcast over channels"
     if _is_broadcast(first, second, other):
-        flow.identities.protect(second, reason)
+        flow.channel_ids.protect(second, reason)
         if not annihilates and bool((core(second) != 0).any()):
-            flow.identities.protect(first, reason)
+            flow.channel_ids.protect(first, reason)
     elif _is_broadcast(second, first, values):
-        flow.identities.protect(first, reason)
+        flow.channel_ids.protect(first, reason)
         if not annihilates and bool((core(first) != 0).any()):
-            flow.identities.protect(second, reason)
+            flow.channel_ids.protect(second, reason)
         return second
     else:
-        flow.identities.unite(first, second)
+        flow.channel_ids.unite(first, second)
     return _stronger(first, second)
 
 
@@ -84,7 +84,7 @@ def _combine_all(flow: Flow, call: OperatorCall, *, annihilates: bool) -> None:
         if flow.carries(other):
             ids = combine(flow, values, ids, other, call.where, annihilates=annihilates)
     for out in call.outputs:
-        flow.set_ids(out, flow.identities.find(core(ids)).expand(ids.shape))
+        flow.set_ids(out, flow.channel_ids.find(core(ids)).expand(ids.shape))
 
 
 def _is_broadcast(wide: Tensor, narrow: Tensor, tensor: Tensor) -> bool:

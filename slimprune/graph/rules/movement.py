@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from slimprune.graph.channel_ids import varying
-from slimprune.graph.propagation import Flow, OperatorCall, Source
+from slimprune.graph.propagation import Flow, OperatorCall, TensorSource
 
 
 def move(flow: Flow, call: OperatorCall) -> None:
-    """The operator itself, run on identities; index tensors stay as they are."""
+    """The operator itself, run on channel ids; index tensors stay as they are."""
     _move(flow, call, call.run)
 
 
@@ -102,14 +102,14 @@ def _keep_parts(flow: Flow, values: Tensor, dim: int, size: int) -> None:
     """Notes that `dim` is cut into parts of `size`, where channels lie along it."""
     if flow.source(values) is None and dim in varying(ids := flow.ids(values)):
         rows = ids.movedim(dim, 0).reshape(ids.shape[dim], -1).amax(1)
-        flow.identities.splits.append(rows.view(-1, size))
+        flow.channel_ids.splits.append(rows.view(-1, size))
 
 
 def _protect_numbered(flow: Flow, call: OperatorCall, dims: set[int]) -> None:
     """Channels that the code knows by number stay: the numbers of others would change with them."""
     values = call["self"]
     if flow.source(values) is None and (changing := varying(ids := flow.ids(values))) and changing <= dims:
-        flow.identities.protect(ids, f"{call.where} picks channels by number")
+        flow.channel_ids.protect(ids, f"{call.where} picks channels by number")
 
 
 def _move(
@@ -132,7 +132,7 @@ def _move(
         flow.set_ids(out, result)
 
 
-def _move_source(flow: Flow, call: OperatorCall, run: Callable[..., Any], source: Source, moved: Tensor) -> None:
+def _move_source(flow: Flow, call: OperatorCall, run: Callable[..., Any], source: TensorSource, moved: Tensor) -> None:
     """A tensor of the model that is rearranged stays known by where its elements come from."""
     results: list[list[Tensor]] = [
         tree_leaves(run(lambda tensor, steps=steps: _alias(steps) if tensor is moved else tensor.detach().cpu()))
@@ -140,7 +140,7 @@ def _move_source(flow: Flow, call: OperatorCall, run: Callable[..., Any], source
     ]
     for number, out in enumerate(call.outputs):
         columns = [result[number] for result in results]
-        flow.set_source(out, Source(source.name, source.shape, tuple(columns)).mapped(lambda steps: steps))
+        flow.set_source(out, TensorSource(source.name, source.shape, tuple(columns)).mapped(lambda steps: steps))
 
 
 def _alias(ids: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from slimprune.graph.rules.elementwise import combine
 def batch_norm(flow: Flow, call: OperatorCall) -> None:
     """Each channel is normalised by itself; a silenced one comes out silent in either mode."""
     ids = flow.ids(call["input"])
-    channels = tied(flow.identities, ids, 1)
+    channels = tied(flow.channel_ids, ids, 1)
     for name in ("weight", "bias", "running_mean", "running_var"):
         _follow(flow, call, call[name], channels, "norm")
     flow.set_ids(call.out[0], ids)
@@ -34,9 +34,9 @@ def group_norm(flow: Flow, call: OperatorCall) -> None:
         flow.block(call, [values], f"group norm {call.layer} has no gain and offset")
         return
     ids = flow.ids(values)
-    channels = tied(flow.identities, ids, 1)
+    channels = tied(flow.channel_ids, ids, 1)
     units, whole = channels.view(groups, -1), loses_whole_groups(groups, len(channels) // groups)
-    flow.identities.unite(units, units[:, :1] if whole else units[:1])
+    flow.channel_ids.unite(units, units[:, :1] if whole else units[:1])
     for name in ("weight", "bias"):
         _follow(flow, call, call[name], channels, "norm" if whole else "cross-channel-norm")
     flow.set_ids(call.out[0], ids)
@@ -48,6 +48,6 @@ def _follow(flow: Flow, call: OperatorCall, tensor: Tensor | None, channels: Ten
         return
     places = flow.places(tensor, 0, role)
     if places is None:
-        flow.identities.protect(channels, f"a tensor of {call.layer} is computed from others")
+        flow.channel_ids.protect(channels, f"a tensor of {call.layer} is computed from others")
     else:
-        flow.identities.unite(places, channels)
+        flow.channel_ids.unite(places, channels)

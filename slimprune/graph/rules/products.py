@@ -18,7 +18,7 @@ def convolution(flow: Flow, call: OperatorCall) -> None:
         else:
             # All channels of a group live and die together, read and made; a depthwise group is the smallest case.
             units = filters.view(groups, -1)
-            flow.identities.unite(units, units[:, :1])
+            flow.channel_ids.unite(units, units[:, :1])
             read, made = (units[:, :1].expand(-1, width // groups).reshape(-1) for width in (inputs, outputs))
             _apply(flow, call, values, (1, read), (1, made), role="depthwise")
         return
@@ -28,7 +28,7 @@ def convolution(flow: Flow, call: OperatorCall) -> None:
         _computed(flow, call)
         return
     # The i-th channels of all groups live and die together: along the second dimension they are one place already.
-    flow.identities.unite(first.view(groups, -1), first.view(groups, -1)[:1])
+    flow.channel_ids.unite(first.view(groups, -1), first.view(groups, -1)[:1])
     columns, rows = (first, second.repeat(groups)) if call["transposed"] else (second.repeat(groups), first)
     _apply(flow, call, values, (1, columns), (1, rows))
 
@@ -116,10 +116,10 @@ def _apply(
     ids, (axis, columns), (out_axis, rows) = flow.ids(values), read, made
     if varying(ids) and axis % values.ndim not in varying(ids):
         reason = f"{call.where} reads positions, not channels"
-        flow.identities.protect(rows, reason)
+        flow.channel_ids.protect(rows, reason)
         flow.block(call, [values], reason)
         return
-    flow.identities.unite(columns, tied(flow.identities, ids, axis))
+    flow.channel_ids.unite(columns, tied(flow.channel_ids, ids, axis))
     _add_bias(flow, call, rows, call["bias"] if bias is None else bias, role)
     behind = call.out.ndim - 1 - out_axis % call.out.ndim
     flow.set_ids(call.out, rows.view(*rows.shape, *[1] * behind).expand(call.out.shape))
@@ -131,7 +131,7 @@ def _add_bias(flow: Flow, call: OperatorCall, rows: Tensor, bias: Tensor | None,
     offsets = flow.places(bias, -1, role)
     if offsets is None:
         reason = f"a bias of {call.layer or 'the model'} is computed from others"
-        flow.identities.protect(rows, reason)
-        flow.identities.protect(flow.ids(bias), reason)
+        flow.channel_ids.protect(rows, reason)
+        flow.channel_ids.protect(flow.ids(bias), reason)
     else:
-        flow.identities.unite(rows, offsets)
+        flow.channel_ids.unite(rows, offsets)

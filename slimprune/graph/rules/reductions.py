@@ -35,7 +35,7 @@ def _unite_branches(flow: Flow, values: Tensor, dims: Sequence[int]) -> None:
     """Where branches or parts are joined, what meets in one channel of the output lives and dies together."""
     ids = flow.ids(values)
     if varying(ids) - set(dims):
-        flow.identities.unite(ids, core(ids).amax(tuple(dims), keepdim=True))
+        flow.channel_ids.unite(ids, core(ids).amax(tuple(dims), keepdim=True))
 
 
 def window(rank: int) -> "_Window":
@@ -69,9 +69,9 @@ def joined(flow: Flow, ids: Tensor, dims: Sequence[int], where: str) -> Tensor:
     strongest = small.amax(tuple(dims), keepdim=True) if dims else small
     mixed = ((small != strongest) & (small != 0)).any(dim=tuple(dims), keepdim=True) if dims else small < 0
     if bool(mixed.any()):
-        flow.identities.protect(torch.where(mixed, small, 0), reason)
+        flow.channel_ids.protect(torch.where(mixed, small, 0), reason)
         # Where an barrier alone is joined with others it keeps its own reason.
-        barrier = torch.tensor(flow.identities.barrier(reason))
+        barrier = torch.tensor(flow.channel_ids.barrier(reason))
         strongest = torch.where(mixed & (strongest >= FIRST_PLACE), barrier, strongest)
     shape = [1 if dim in dims else size for dim, size in enumerate(ids.shape)]
     return compressed(strongest.expand(shape))

@@ -61,20 +61,20 @@ TINY = 2.0**-900
 
 def _all_positive(network: nn.Module) -> nn.Module:
     """A float64 copy in evaluation mode with |weights|, without biases, whose norms only scale."""
-    twin = copy.deepcopy(network).double().eval()
-    for name, module in twin.named_modules():
+    copied = copy.deepcopy(network).double().eval()
+    for name, module in copied.named_modules():
         if isinstance(module, nn.LayerNorm | nn.GroupNorm | nn.RMSNorm):
             kind = type(module).__name__
             raise UnsupportedModelError(f"synflow expects norms that only scale, got {kind} {name}")
         if isinstance(module, _NormBase):
-            some = next(twin.parameters())
+            some = next(copied.parameters())
             module.running_mean = some.new_zeros(module.num_features)
             module.running_var = some.new_ones(module.num_features)
             module.track_running_stats = True
     with torch.no_grad():
-        for name, parameter in twin.named_parameters():
+        for name, parameter in copied.named_parameters():
             parameter.copy_(torch.zeros_like(parameter) if name.endswith("bias") else parameter.abs())
-    return twin
+    return copied
 
 
 def _ones(problem: Problem, value: float = 1.0) -> Batch:

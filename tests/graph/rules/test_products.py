@@ -5,7 +5,7 @@ from torch import nn
 
 from tests.graph.following import groups_of, mean, reason
 
-OBSTACLES = {
+BARRIERS = {
     "products of activations": (lambda net, x: mean(x @ x), "bmm multiplies activations with each other"),
     "attention": (lambda net, x: mean(F.scaled_dot_product_attention(x, x, x)), "attention in "),
     "a linear layer over positions": (lambda net, x: mean(net.rows(x)), "addmm in rows reads positions, not channels"),
@@ -20,9 +20,9 @@ OBSTACLES = {
 }
 
 
-@pytest.mark.parametrize("name", OBSTACLES)
+@pytest.mark.parametrize("name", BARRIERS)
 def test_channels_that_a_product_cannot_lose_are_protected(name):
-    forward, expected = OBSTACLES[name]
+    forward, expected = BARRIERS[name]
     assert expected in reason(forward, rows=nn.Linear(8, 8), line=nn.Conv1d(1, 1, 3, padding=1))
 
 

@@ -69,7 +69,7 @@ class Runtime:
             progress: called with the number of layers that are known.
         """
         file = cache_folder() / "latency" / f"{_digest(_described(self))[:16]}.json"
-        clock = LayerClock(
+        layer_clock = LayerClock(
             self.engine,
             self.place,
             self.batch,
@@ -80,7 +80,7 @@ class Runtime:
 
         def seconds(layers: Sequence[Layer]) -> list[float]:
             with pinned_threads(self.place.threads):
-                return clock.seconds(layers)
+                return layer_clock.seconds(layers)
 
         return seconds
 
@@ -100,25 +100,25 @@ class NetworkTimer:
     """Times slim networks beside the dense one.
 
     Attributes:
-        deployment: how they run.
+        runtime: how they run.
         dense: the dense network, left untouched.
         example: inputs of it, [N, ...].
     """
 
-    deployment: Runtime
+    runtime: Runtime
     dense: nn.Module
     example: Tensor
 
     def row(self, slim: nn.Module) -> Row:
         """One comparison, in the form of `compare_speed`."""
-        deployment, network = self.deployment, copy.deepcopy(slim).cpu()
-        with pinned_threads(deployment.place.threads), torch.random.fork_rng(devices=[]):
+        runtime, network = self.runtime, copy.deepcopy(slim).cpu()
+        with pinned_threads(runtime.place.threads), torch.random.fork_rng(devices=[]):
             calls = self._dense_call, self._call(network)
-            times = paired_times(*calls, SAMPLING, stopwatch=deployment.place.stopwatch)
+            times = paired_times(*calls, SAMPLING, stopwatch=runtime.place.stopwatch)
         timing = timing_of(times.first, times.second)
         macs = self._dense_macs, count_macs(network, self.example.cpu())
         measured = {"disturbed": times.disturbed}
-        return timing_row(deployment.engine, deployment.batch, deployment.place, timing, measured, macs)
+        return timing_row(runtime.engine, runtime.batch, runtime.place, timing, measured, macs)
 
     @cached_property
     def _dense_macs(self) -> int:
@@ -129,37 +129,35 @@ class NetworkTimer:
         return self._call(copy.deepcopy(self.dense).cpu())
 
     def _call(self, network: nn.Module) -> Callable[[], object]:
-        engine, place = self.deployment.engine, self.deployment.place
+        engine, place = self.runtime.engine, self.runtime.place
         shape, example = self.example.shape[1:], self.example.cpu()
         with TemporaryDirectory() as folder:
             file = Path(folder, "network.onnx")
             subject = exported(network, example, file) if engine.runs_onnx else Subject(network)
-            return engine.prepared(subject, noise(self.deployment.batch, shape), place)
+            return engine.prepared(subject, noise(self.runtime.batch, shape), place)
 
 
-def known_times(file: Path, deployment: Runtime) -> dict[str, float]:
+def known_times(file: Path, runtime: Runtime) -> dict[str, float]:
     """Description -> seconds of the layers that were timed before; none where the file is missing or damaged."""
     try:
         plain = json.loads(file.read_text())
         seconds = {str(layer): float(time) for layer, time in plain["seconds"].items()}
-        sound = plain["deployment"] == _described(deployment) and all(
-            0 < time < float("inf") for time in seconds.values()
-        )
+        sound = plain["deployment"] == _described(runtime) and all(0 < time < float("inf") for time in seconds.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
     return seconds if sound else {}
 
 
-def keep_times(file: Path, deployment: Runtime, found: Mapping[str, float]) -> None:
+def keep_times(file: Path, runtime: Runtime, found: Mapping[str, float]) -> None:
     """Adds to what is known; a folder that cannot be written to costs no more than the next run's time."""
-    plain = {"deployment": _described(deployment), "seconds": {**known_times(file, deployment), **found}}
+    plain = {"deployment": _described(runtime), "seconds": {**known_times(file, runtime), **found}}
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps(plain, indent=1) + "\n")
 
 
-def _described(deployment: Runtime) -> dict[str, str | int]:
-    timing = deployment.timing()
+def _described(runtime: Runtime) -> dict[str, str | int]:
+    timing = runtime.timing()
     return {name: getattr(timing, name) for name in ("engine", "version", "device", "threads", "batch")}
 
 

@@ -10,8 +10,8 @@ from slimprune.errors import UsageError
 from slimprune.graph import find_groups, keep_channels
 from slimprune.measure import usable_cores, versions
 from slimprune.timing import Layer, Sampling
-from slimprune.timing import deployment as module
-from slimprune.timing.deployment import NetworkTimer, Runtime, keep_times, known_times
+from slimprune.timing import runtime as module
+from slimprune.timing.runtime import NetworkTimer, Runtime, keep_times, known_times
 from tests.networks import EXAMPLE, Residual, halves, toy
 
 
@@ -55,7 +55,7 @@ def test_what_cannot_be_run_is_refused(options: dict[str, Any], message: str) ->
 LAYERS = [Layer("linear", rows, 4, ()) for rows in (4, 8)]
 
 
-def measured(monkeypatch: pytest.MonkeyPatch, deployment: Runtime) -> list[int]:
+def measured(monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> list[int]:
     """Asks for the times of two layers; returns how many were measured for it at once."""
     counts = []
 
@@ -64,7 +64,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, deployment: Runtime) -> list[int]:
         return [1e-3 * (number + 1) for number in range(len(calls))]
 
     monkeypatch.setattr("slimprune.timing.layer_times.interleaved_times", timed)
-    assert deployment.layer_clock(lambda count: None)(LAYERS) == [1e-3, 2e-3]
+    assert runtime.layer_clock(lambda count: None)(LAYERS) == [1e-3, 2e-3]
     return counts
 
 
@@ -79,7 +79,7 @@ def test_layers_are_measured_once_on_a_machine(cache: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("other", [{"batch": 3}, {"threads": 2}, {"engine": "torch"}])
-def test_another_deployment_is_measured_by_itself(
+def test_another_runtime_is_measured_by_itself(
     cache: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
 ) -> None:
     measured(monkeypatch, Runtime.of(**{"batch": 2, **ON_CPU}))
@@ -106,21 +106,21 @@ def test_another_version_is_measured_by_itself(cache: Path, monkeypatch: pytest.
     ids=["empty", "cut", "a list", "negative", "no number", "another engine"],
 )
 def test_damaged_times_are_measured_again(cache: Path, monkeypatch: pytest.MonkeyPatch, damage: Any) -> None:
-    deployment = Runtime.of(**ON_CPU)
-    measured(monkeypatch, deployment)
+    runtime = Runtime.of(**ON_CPU)
+    measured(monkeypatch, runtime)
     (file,) = cache.iterdir()
     whole = file.read_text()
     file.write_text(damage(whole))
-    assert known_times(file, deployment) == {}
-    assert measured(monkeypatch, deployment) == [2]
+    assert known_times(file, runtime) == {}
+    assert measured(monkeypatch, runtime) == [2]
     assert file.read_text() == whole
 
 
 def test_what_another_process_measured_meanwhile_stays(cache: Path) -> None:
-    deployment, file = Runtime.of(**ON_CPU), cache / "times.json"
-    keep_times(file, deployment, {"a": 1.0})
-    keep_times(file, deployment, {"b": 2.0})
-    assert known_times(file, deployment) == {"a": 1.0, "b": 2.0}
+    runtime, file = Runtime.of(**ON_CPU), cache / "times.json"
+    keep_times(file, runtime, {"a": 1.0})
+    keep_times(file, runtime, {"b": 2.0})
+    assert known_times(file, runtime) == {"a": 1.0, "b": 2.0}
 
 
 def test_a_folder_that_cannot_be_written_to_is_no_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,9 +138,9 @@ def test_a_slim_network_is_timed_beside_the_dense_one(monkeypatch: pytest.Monkey
     dense = toy(Residual)
     groups = find_groups(dense, EXAMPLE)
     slim = keep_channels(dense, groups, halves(groups))
-    clock = NetworkTimer(Runtime.of(engine, 2, **ON_CPU), dense, EXAMPLE)
+    timer = NetworkTimer(Runtime.of(engine, 2, **ON_CPU), dense, EXAMPLE)
     for _ in range(2):
-        row = clock.row(slim)
+        row = timer.row(slim)
         assert (row["engine"], row["batch"], row["threads"], row["pairs"]) == (engine, 2, 1, 8)
         assert row["macs"]["dense"] > row["macs"]["slim"] > 0
         low, high = row["interval"]
