@@ -44,8 +44,8 @@ def test_the_python_examples_run(tmp_path, monkeypatch, capsys):
 def test_the_commands_are_understood(command, monkeypatch):
     """Every command of the README is parsed by the real parser; the work behind it is tested elsewhere."""
     called = []
-    for command in ("compress", "plan", "export", "verify"):
-        monkeypatch.setattr(cli.pipeline, command, lambda *args, _command=command, **options: called.append(_command))
+    for name in ("compress", "plan", "export", "verify"):
+        monkeypatch.setattr(cli.pipeline, name, lambda *args, _name=name, **options: called.append(_name))
     monkeypatch.setattr(cli.comparison, "compare", lambda *args, **options: called.append("compare"))
     monkeypatch.setattr(cli.pipeline, "inspect_named", lambda *args, **options: called.append("inspect"))
     monkeypatch.setattr(cli.pipeline, "bench", lambda *args, **options: called.append("bench"))
