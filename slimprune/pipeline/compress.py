@@ -30,6 +30,7 @@ from slimprune.pipeline.stages import (
     initialise_slim,
     measure_network,
     run_training,
+    second_opinion,
     slim_and_prove,
     starting_networks,
     training_settings,
@@ -156,7 +157,7 @@ def _analysed(recipe: Recipe, work: Workload, stage: Path | None, listener: List
     found = None if stage is None else stored_pruning(stage)
     if found is None:
         analysis = with_latency_model(recipe, analyse(recipe, work, listener), listener)
-        check_budget(recipe, analysis)
+        check_budget(recipe, analysis, listener)
         return analysis
     return Analysis(work, found.plan.groups, CostModel.of(work.model, found.plan.groups, work.example))
 
@@ -197,6 +198,7 @@ def _reported(recipe: Recipe, analysis: Analysis, slimmed: SlimModel, choice: Pl
         dense=measure_network(work.model, work.example, plan.dense.channels),
         slim=measure_network(slimmed.module, work.example, plan.slim.channels),
         proof=cast(Proof, slimmed.proof),
+        fvcore=second_opinion(analysis, slimmed.module),
         saliency=choice.saliency,
         search=choice.search,
         without_weights=work.without_weights,

@@ -19,6 +19,9 @@ ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA
         (lambda x: x.to("meta"), "copies between cpu and meta"),
         (lambda x: torch.empty(3, device="meta")[torch.tensor([2, 0])], "makes the host wait"),
         (lambda x: torch.tensor([1.0], device="meta"), "values from the host"),
+        (lambda x: torch.as_tensor(data=[1.0], device="meta"), "values from the host"),
+        (lambda x: torch.asarray([1.0], device="meta"), "values from the host"),
+        (lambda x: torch.empty(1, device="meta").new_tensor([1.0]), "values from the host"),
         (lambda x: torch.autograd.backward((x.requires_grad_() * 2).sum().item()), "makes the host wait"),
     ],
 )
@@ -31,6 +34,7 @@ def test_ordinary_work_is_let_through():
     weight = torch.rand(3, 3, requires_grad=True)
     with RefuseHostSync():
         rows = (torch.rand(2, 3) @ weight).softmax(1).bfloat16().float()
+        assert torch.tensor([1.0]).shape == torch.as_tensor(torch.empty(1, device="meta")).shape
         loss = rows.sum() + rows[:, torch.tensor([2, 0])].sum() + rows[torch.arange(2), torch.tensor([0, 1])].sum()
         torch.autograd.backward(loss)
     assert weight.grad is not None
