@@ -37,6 +37,20 @@ class DataError(SlimpruneError):
     exit_code = 6
 
 
+FORWARD_ERRORS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+    ZeroDivisionError,
+    NotImplementedError,
+)
+"""What a model's forward raises on an input, a width or a device that it does not take."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, for a message of one line; its kind where it says nothing."""
     lines = str(error).strip().splitlines()

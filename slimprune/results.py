@@ -93,12 +93,27 @@ class Measured:
     """What one network takes, counted on the network itself.
 
     Attributes:
-        cost: parameters, MACs (counted by fvcore) and channels.
+        cost: parameters, MACs and channels.
         weight_bytes: bytes of parameters and persistent buffers.
     """
 
     cost: Cost
     weight_bytes: int
+
+
+@dataclass(frozen=True)
+class SecondOpinion:
+    """The MACs of both networks as fvcore counts them, by other formulas on another graph.
+
+    Attributes:
+        dense: of the dense network; None where fvcore cannot trace it.
+        slim: of the slim one.
+        note: why fvcore cannot trace a network, if so.
+    """
+
+    dense: int | None
+    slim: int | None
+    note: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +128,7 @@ class Report:
         dense: what the dense network takes.
         slim: what the slim one takes.
         proof: the proof of the removal.
+        fvcore: the MACs of both by a second count.
         saliency: how the channels were scored.
         search: how the allocation rule was found, where it was searched for.
         training: of the slim network.
@@ -132,6 +148,7 @@ class Report:
     dense: Measured
     slim: Measured
     proof: Proof
+    fvcore: SecondOpinion | None = None
     saliency: Saliency | None = None
     search: Search | None = None
     training: TrainResult | None = None
@@ -158,9 +175,9 @@ class Report:
             found.append(f"frozen, so slimmed but not trained: {', '.join(self.frozen)}")
         found += self._latency_warnings()
         predicted, counted = self.plan.slim.macs, self.slim.cost.macs
-        if abs(predicted - counted) > 0.001 * counted:
-            found.append(f"the plan predicts {predicted:,} MACs, fvcore counts {counted:,}")
-        return found
+        if differ(predicted, counted):
+            found.append(f"the plan predicts {predicted:,} MACs, the slim network takes {counted:,}")
+        return found + self._fvcore_warnings()
 
     def to_json(self) -> dict[str, Any]:
         """The document `report.json`."""
@@ -170,6 +187,7 @@ class Report:
             "recipe": {**self.recipe.model_dump(mode="json"), "hash": self.recipe.hash},
             "environment": dict(self.environment),
             **{quantity: self._compared(quantity) for quantity in ("channels", "params", "macs")},
+            "fvcore_macs": None if self.fvcore is None else asdict(self.fvcore),
             "weight_bytes": {"dense": self.dense.weight_bytes, "slim": self.slim.weight_bytes},
             "budget": {
                 **self._budgeted(budget.of),
@@ -200,6 +218,16 @@ class Report:
             "warnings": self.warnings,
             "seconds": self.seconds,
         }
+
+    def _fvcore_warnings(self) -> list[str]:
+        if self.fvcore is None:
+            return []
+        networks = (("dense", self.dense, self.fvcore.dense), ("slim", self.slim, self.fvcore.slim))
+        return [
+            f"the {name} network takes {own.cost.macs:,} MACs, fvcore counts {second:,}"
+            for name, own, second in networks
+            if second is not None and differ(second, own.cost.macs)
+        ]
 
     def _latency_warnings(self) -> list[str]:
         timing, budget = self.plan.timing, self.plan.budget
@@ -245,6 +273,11 @@ class Report:
         if self.onnx is None:
             return None
         return {**check_to_json(self.onnx), "path": self.onnx.path.name, "bytes": self.onnx_bytes}
+
+
+def differ(macs: int, others: int) -> bool:
+    """Whether two counts of MACs are further apart than rounding explains: by more than a thousandth."""
+    return abs(macs - others) > 0.001 * others
 
 
 def check_to_json(check: OnnxCheck) -> dict[str, Any]:

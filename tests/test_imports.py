@@ -127,5 +127,5 @@ def test_only_the_command_line_prints() -> None:
 
 
 def test_the_package_can_be_imported_without_data_set_libraries() -> None:
-    blocked = "import sys; sys.modules.update(datasets=None); import slimprune; slimprune.load"
+    blocked = "import sys; sys.modules.update(datasets=None, fvcore=None); import slimprune; slimprune.load"
     subprocess.run([sys.executable, "-c", blocked], check=True, timeout=120)

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from slimprune.results import Measured, Report, Saliency, check_to_json
+from slimprune.results import Measured, Report, Saliency, SecondOpinion, check_to_json
 from tests.conftest import Compressed
 
 FIELDS = {
@@ -79,8 +79,21 @@ def test_a_ranking_that_is_noise_is_said(report: Report, stability: float | None
 
 def test_macs_that_were_predicted_wrongly_are_said(report: Report) -> None:
     cost = replace(report.slim.cost, macs=report.slim.cost.macs * 2)
-    wrong = replace(report, saliency=None, slim=Measured(cost, report.slim.weight_bytes))
-    assert [f"fvcore counts {cost.macs:,}" in warning for warning in wrong.warnings] == [True]
+    wrong = replace(report, saliency=None, fvcore=None, slim=Measured(cost, report.slim.weight_bytes))
+    assert [f"the slim network takes {cost.macs:,}" in warning for warning in wrong.warnings] == [True]
+
+
+def test_fvcore_gives_a_second_opinion_on_both_networks(report: Report) -> None:
+    document = report.to_json()
+    counted = {name: document["macs"][name] for name in ("dense", "slim")}
+    assert document["fvcore_macs"] == {**counted, "note": None}
+    other = SecondOpinion(counted["dense"] * 2, None, "expected a model that fvcore can trace")
+    found = replace(report, fvcore=other)
+    assert found.to_json()["fvcore_macs"]["note"] == other.note
+    assert [warning for warning in found.warnings if "fvcore" in warning] == [
+        f"the dense network takes {counted['dense']:,} MACs, fvcore counts {2 * counted['dense']:,}"
+    ]
+    assert replace(report, fvcore=None).to_json()["fvcore_macs"] is None
 
 
 def test_a_verification_has_its_whole_path(report: Report) -> None:

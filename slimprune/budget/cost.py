@@ -1,21 +1,18 @@
 """Cost of a model as a function of its group widths: parameters, MACs and channels, which can be counted."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from slimprune.errors import UsageError
 from slimprune.forward import ForwardFn, bind_forward
-from slimprune.graph import ChannelGroup, Example, first_samples, named_tensors, unfused_attention
+from slimprune.graph import ChannelGroup, Example, first_samples
+from slimprune.measure import macs_by_parameter
 
 Integers = NDArray[np.int64]
 Quantity = Literal["params", "macs", "channels", "latency"]
@@ -166,40 +163,7 @@ def _sizes(tensor: Tensor, dims: list[int]) -> list[int]:
 
 def _count_uses(model: nn.Module, example: Example) -> tuple[dict[str, int], int]:
     """How often each parameter is applied for one sample, and the MACs that use no parameter."""
-    twin = copy.deepcopy(model).eval()
-    counter = _MacCounter(twin)
-    # Fused attention is one opaque operator that has no formula.
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), unfused_attention(), counter:
-        twin(*first_samples(example))
-    sizes = {name: tensor.numel() for name, tensor in named_tensors(twin).items()}
-    return {name: macs // sizes[name] for name, macs in counter.macs.items()}, counter.fixed
-
-
-class _MacCounter(TorchDispatchMode):
-    """Counts the MACs of every convolution and matrix product by the parameter that takes part in it."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._names = {p.untyped_storage().data_ptr(): name for name, p in model.named_parameters()}
-        self.macs: dict[str, int] = {}
-        self.fixed = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func._overloadpacket)
-        if formula is not None:
-            macs = formula(*args, **(kwargs or {}), out_val=out) // 2
-            weights = [tensor for tensor in args if isinstance(tensor, Tensor) and self._name(tensor)]
-            if weights:
-                name = self._names[max(weights, key=_extent).untyped_storage().data_ptr()]
-                self.macs[name] = self.macs.get(name, 0) + macs
-            else:
-                self.fixed += macs
-        return out
-
-    def _name(self, tensor: Tensor) -> str | None:
-        return self._names.get(tensor.untyped_storage().data_ptr())
-
-
-def _extent(tensor: Tensor) -> tuple[int, int]:
-    return tensor.numel(), tensor.ndim
+    count = macs_by_parameter(model, *first_samples(example))
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    uses = {name: macs // sizes[name] for name, macs in count.by_parameter.items()}
+    return uses, count.total - sum(uses[name] * sizes[name] for name in uses)

@@ -1,15 +1,13 @@
 """Model and example input to channel groups, each proven."""
 
-from slimprune.graph.example import FORWARD_ERRORS, Example, first_samples, inputs_of, shapes_of
+from slimprune.graph.example import Example, first_samples, inputs_of, shapes_of
 from slimprune.graph.find import find_groups
 from slimprune.graph.groups import ChannelGroup, Role, Slot, free_groups, named_tensors
 from slimprune.graph.layer_graph import DataFlow, Node, trace_flow
 from slimprune.graph.proof import TOLERANCE, Proof, prove_removal
 from slimprune.graph.removal import Kept, keep_channels, with_tensors, with_values
-from slimprune.graph.tracing import unfused_attention
 
 __all__ = [
-    "FORWARD_ERRORS",
     "TOLERANCE",
     "ChannelGroup",
     "DataFlow",
@@ -28,7 +26,6 @@ __all__ = [
     "prove_removal",
     "shapes_of",
     "trace_flow",
-    "unfused_attention",
     "with_tensors",
     "with_values",
 ]

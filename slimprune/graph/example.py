@@ -12,19 +12,6 @@ Example = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 BATCH = 2
 """Samples in a trace or a proof; batch norm in training mode needs more than one."""
 
-FORWARD_ERRORS = (
-    RuntimeError,
-    ValueError,
-    TypeError,
-    IndexError,
-    KeyError,
-    AttributeError,
-    AssertionError,
-    ZeroDivisionError,
-    NotImplementedError,
-)
-"""What a model's forward raises on an input, a width or a device that it does not take."""
-
 
 def inputs_of(example: Example) -> tuple[Any, ...]:
     """The positional arguments of a forward call."""

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from slimprune.errors import UnsupportedModelError, first_line
-from slimprune.graph.example import FORWARD_ERRORS, Example, random_inputs
+from slimprune.errors import FORWARD_ERRORS, UnsupportedModelError, first_line
+from slimprune.graph.example import Example, random_inputs
 from slimprune.graph.groups import named_tensors
 from slimprune.graph.propagation import OperatorCall, replaced
-from slimprune.graph.tracing import Following, unfused_attention
+from slimprune.graph.tracing import Following
+from slimprune.measure import unfused_attention
 
 _ORIGIN = "_slimprune_origin"
 

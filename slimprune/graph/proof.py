@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from slimprune.errors import first_line
-from slimprune.graph.example import BATCH, FORWARD_ERRORS, Example, first_samples, random_inputs
+from slimprune.errors import FORWARD_ERRORS, first_line
+from slimprune.graph.example import BATCH, Example, first_samples, random_inputs
 from slimprune.graph.groups import ChannelGroup, named_tensors
 from slimprune.graph.random_weights import eval_copy, outputs, random_state, training_copy, visible_groups
 from slimprune.graph.removal import Kept, select

@@ -10,8 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from slimprune.errors import first_line
-from slimprune.graph.example import FORWARD_ERRORS
+from slimprune.errors import FORWARD_ERRORS, first_line
 from slimprune.graph.groups import ChannelGroup, named_tensors
 from slimprune.graph.removal import with_values
 

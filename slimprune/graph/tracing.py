@@ -1,8 +1,8 @@
 """One forward of a model beside which channel ids flow; what meets in one place is united."""
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -13,12 +13,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from slimprune.errors import UnsupportedModelError, first_line
+from slimprune.errors import FORWARD_ERRORS, UnsupportedModelError, first_line
 from slimprune.graph.channel_ids import ChannelUnionFind
-from slimprune.graph.example import FORWARD_ERRORS, Example, random_inputs
+from slimprune.graph.example import Example, random_inputs
 from slimprune.graph.groups import named_tensors
 from slimprune.graph.propagation import Flow, OperatorCall, TensorSource, replaced
 from slimprune.graph.rules import apply_rule
+from slimprune.measure import unfused_attention
 
 _INPUT = "it meets the model's input"
 
@@ -124,14 +125,3 @@ def _as_layer_norm(
     eps: float | None = None,
 ) -> Tensor:
     return F.layer_norm(input, normalized_shape, weight)
-
-
-@contextmanager
-def unfused_attention() -> Iterator[None]:
-    """Transformer layers of eval mode as the operators that they consist of, not as one."""
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)

@@ -9,19 +9,24 @@ from slimprune.measure.machine import (
     usable_cores,
     versions,
 )
-from slimprune.measure.macs import count_macs
+from slimprune.measure.macs import MacCount, count_macs, macs_by_parameter, unfused_attention
 from slimprune.measure.memory import PeakMemory
+from slimprune.measure.second_count import count_macs_fvcore
 from slimprune.measure.size import count_params, weight_bytes
 
 __all__ = [
+    "MacCount",
     "PeakMemory",
     "count_macs",
+    "count_macs_fvcore",
     "count_params",
     "device_name",
     "environment",
     "load_average",
+    "macs_by_parameter",
     "pinned_threads",
     "undisturbed_seconds",
+    "unfused_attention",
     "usable_cores",
     "versions",
     "weight_bytes",

@@ -1,139 +1,152 @@
-"""Multiply-accumulates (MACs) of one forward pass, counted by fvcore on the traced graph.
+"""Multiply-accumulates (MACs) of one forward pass, counted operator by operator while the network runs.
 
-fvcore calls them flops. Counted are the operators that sum products over an index: convolution, linear, the matrix
-products, einsum, attention. Batch and other norms, activations, pooling, resampling and sums of branches do no
-multiply-accumulates and count nothing, so figures differ from fvcore's own total, which includes some of them.
-Biases count nothing either.
+Counted are the operators that sum products over an index: convolution, linear, the matrix products, attention and
+distances. Batch and other norms, activations, pooling, resampling, Fourier transforms and sums of branches count
+nothing, and neither do biases. An operator that sums products by a formula that is not known is refused.
 """
 
 import copy
-import math
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from slimprune.errors import UnsupportedModelError
+from slimprune.errors import FORWARD_ERRORS, UnsupportedModelError, first_line
+from slimprune.measure.products import formula_of, may_sum_products
 
-with warnings.catch_warnings():
-    # fvcore compiles a loss function with torch.jit.script when it is imported, which torch calls deprecated.
-    warnings.simplefilter("ignore", FutureWarning)
-    from fvcore.nn import FlopCountAnalysis
-    from fvcore.nn.jit_handles import conv_flop_count, einsum_flop_jit, get_shape
+_ONE_AT_A_TIME = threading.RLock()
+"""How torch computes attention is set for the whole process: two threads would put back each other's settings."""
 
-Handle = Callable[[Sequence[Any], Sequence[Any]], float]
 
-_TRANSPOSED = 6
+@dataclass(frozen=True)
+class MacCount:
+    """The MACs of a forward pass, by what takes part in them.
+
+    Attributes:
+        by_parameter: of the products in which a parameter is a factor, by its name.
+        others: of the products of activations with each other, as in attention.
+    """
+
+    by_parameter: Mapping[str, int]
+    others: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self.by_parameter.values()) + self.others
 
 
 def count_macs(model: nn.Module, example: Tensor) -> int:
     """MACs of one sample in eval mode.
 
     Args:
-        model: Any module that torch can trace; a copy is traced, so mode, state and hooks stay as they are.
-        example: Input [N, ...] on the model's device; the count of the batch is divided by N.
+        model: any module; a copy runs, so mode, state and hooks stay as they are.
+        example: input [N, ...] on the model's device; the first sample is used.
 
     Returns:
         MACs per sample.
 
     Raises:
-        UnsupportedModelError: If the model does multiply-accumulates in an operator that is not counted, such as a
-            recurrent layer, a deformable convolution or an autograd function written in Python; or if torch can
-            neither copy nor trace it.
+        UnsupportedModelError: as `macs_by_parameter`.
     """
-    analysis = _analyse(model, example)
-    _refuse_uncounted(analysis.unsupported_ops())
-    return round(float(analysis.total()) / len(example))
+    return macs_by_parameter(model, example[:1]).total
 
 
-def _analyse(model: nn.Module, example: Tensor) -> FlopCountAnalysis:
-    """The analysis, finished: fvcore traces the model when it is first asked for a figure."""
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    # The fused attention of eval mode is one opaque operator in the graph.
-    torch.backends.mha.set_fastpath_enabled(False)
+def macs_by_parameter(model: nn.Module, *inputs: Any) -> MacCount:
+    """MACs of a forward pass on the inputs in eval mode; a copy of the model runs.
+
+    Raises:
+        UnsupportedModelError: the model does multiply-accumulates in an operator that is not counted, such as a
+            recurrent layer, a deformable convolution or a custom operator; or it can neither be copied nor run.
+    """
     try:
-        analysis = FlopCountAnalysis(copy.deepcopy(model).eval(), example)
-        analysis.clear_op_handles().set_op_handle(**_HANDLES)
-        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-        with torch.no_grad():
-            analysis.total()
-    except RuntimeError as error:
-        cause = (str(error).splitlines() or [""])[0]
-        rule = f"expected a model that torch can copy and trace on an input {list(example.shape)}"
-        raise UnsupportedModelError(f"{rule}, got {cause}") from error
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
-    return analysis
+        twin = copy.deepcopy(model).eval()
+        counter = _Counter(twin)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), unfused_attention(), _attention_in_steps(), counter:
+            twin(*inputs)
+    except FORWARD_ERRORS as error:
+        shapes = ", ".join(str(list(part.shape)) for part in inputs if isinstance(part, Tensor))
+        rule = f"expected a model that can be copied and run on an input {shapes}".rstrip()
+        raise UnsupportedModelError(f"{rule}, got {first_line(error)}") from error
+    if counter.uncounted:
+        raise UnsupportedModelError(f"expected operators whose MACs can be counted, got {counter.uncounted[0]}")
+    return MacCount(counter.by_parameter, counter.others)
 
 
-def _refuse_uncounted(operators: Mapping[str, int]) -> None:
-    for name in sorted(operators):
-        if name in _UNCOUNTED or name.startswith(("prim::PythonOp", "prim::CallFunction")):
-            raise UnsupportedModelError(f"expected operators whose MACs can be counted, got {name}")
+@contextmanager
+def unfused_attention() -> Iterator[None]:
+    """Transformer layers of eval mode as the operators that they consist of, not as one."""
+    with _ONE_AT_A_TIME:
+        fast_path = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
-def _convolution(inputs: Sequence[Any], outputs: Sequence[Any]) -> float:
-    """Outputs times the products that each one sums; for a transposed convolution, inputs times their targets."""
-    shapes = [get_shape(value) for value in (*inputs[:2], outputs[0])]
-    # The variant with padding "same" or "valid" has no flag for transposition at position 6.
-    transposed = len(inputs) > _TRANSPOSED + 1 and bool(inputs[_TRANSPOSED].toIValue())
-    return float(conv_flop_count(*shapes, transposed=transposed))
+@contextmanager
+def _attention_in_steps() -> Iterator[None]:
+    """Attention as matrix products and a softmax: fused operators pad the width of a head on some devices."""
+    with _ONE_AT_A_TIME, sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
-def _contraction(position: int) -> Handle:
-    """Entries of the output times the length of the summed index: the last one of that input."""
+class _Counter(TorchDispatchMode):
+    """Counts the MACs of every operator by the parameter that takes part in it.
 
-    def count(inputs: Sequence[Any], outputs: Sequence[Any]) -> float:
-        return float(math.prod(get_shape(outputs[0])) * get_shape(inputs[position])[-1])
+    Args:
+        model: the copy that will run; recurrent layers get hooks, since torch computes them by one operator or by
+            many, as device and version have it.
+    """
 
-    return count
+    supports_higher_order_operators = True
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._names = {p.untyped_storage().data_ptr(): name for name, p in model.named_parameters()}
+        self.by_parameter: dict[str, int] = {}
+        self.others = 0
+        self.uncounted: list[str] = []
+        for module in model.modules():
+            if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+                module.register_forward_pre_hook(lambda layer, _: self.uncounted.append(f"nn.{type(layer).__name__}"))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        formula = formula_of(func)
+        if formula is None:
+            # In torch.inference_mode operators arrive that torch takes apart otherwise.
+            with self:
+                out = func.decompose(*args, **kwargs) if isinstance(func, OpOverload) else NotImplemented
+            if out is not NotImplemented:
+                return out
+        out = func(*args, **kwargs)
+        if formula is not None:
+            self._add(formula(args, kwargs, out), args)
+        elif may_sum_products(func):
+            # Not raised here: code between this operator and the caller may change the error.
+            self.uncounted.append(str(func.name()))
+        return out
+
+    def _add(self, macs: int, args: Sequence[Any]) -> None:
+        weights = [tensor for tensor in args if isinstance(tensor, Tensor) and self._name(tensor)]
+        if weights:
+            name = self._names[max(weights, key=_extent).untyped_storage().data_ptr()]
+            self.by_parameter[name] = self.by_parameter.get(name, 0) + macs
+        else:
+            self.others += macs
+
+    def _name(self, tensor: Tensor) -> str | None:
+        return self._names.get(tensor.untyped_storage().data_ptr())
 
 
-def _attention(inputs: Sequence[Any], outputs: Sequence[Any]) -> float:
-    """Queries [..., L, E], keys [..., S, E], values [..., S, V]: L * S * (E + V) for each of the leading entries."""
-    queries, keys = get_shape(inputs[0]), get_shape(inputs[1])
-    *rows, value_width = get_shape(outputs[0])
-    return float(math.prod(rows) * keys[-2] * (queries[-1] + value_width))
-
-
-_HANDLES: dict[str, Handle] = {
-    "aten::_convolution": _convolution,
-    "aten::_convolution_mode": _convolution,
-    "aten::linear": _contraction(0),
-    "aten::addmm": _contraction(1),
-    "aten::mm": _contraction(0),
-    "aten::bmm": _contraction(0),
-    "aten::baddbmm": _contraction(1),
-    "aten::matmul": _contraction(0),
-    "aten::mv": _contraction(0),
-    "aten::dot": _contraction(0),
-    "aten::einsum": einsum_flop_jit,
-    "aten::scaled_dot_product_attention": _attention,
-}
-
-_UNCOUNTED = frozenset(
-    {
-        "aten::lstm",
-        "aten::gru",
-        "aten::rnn_tanh",
-        "aten::rnn_relu",
-        "aten::lstm_cell",
-        "aten::gru_cell",
-        "aten::rnn_tanh_cell",
-        "aten::rnn_relu_cell",
-        "aten::_native_multi_head_attention",
-        "aten::_transformer_encoder_layer_fwd",
-        "aten::addbmm",
-        "aten::addmv",
-        "aten::bilinear",
-        "aten::chain_matmul",
-        "aten::conv_tbc",
-        "aten::inner",
-        "aten::linalg_multi_dot",
-        "aten::tensordot",
-        "aten::vdot",
-        "torchvision::deform_conv2d",
-    }
-)
+def _extent(tensor: Tensor) -> tuple[int, int]:
+    return tensor.numel(), tensor.ndim

@@ -28,6 +28,7 @@ from slimprune.pipeline.stages import (
     initialise_slim,
     measure_network,
     run_training,
+    second_opinion,
     slim_and_prove,
     starting_networks,
     training_settings,
@@ -146,7 +147,7 @@ def _analyse(recipe: Recipe, work: Workload, planned: PlannedPruning | None, lis
     if planned is not None:
         return Analysis(work, planned.plan.groups, CostModel.of(work.model, planned.plan.groups, work.example))
     analysis = with_latency_model(recipe, analyse(recipe, work, listener), listener)
-    check_budget(recipe, analysis)
+    check_budget(recipe, analysis, listener)
     return analysis
 
 
@@ -179,6 +180,7 @@ def _describe(recipe: Recipe, analysis: Analysis, slimmed: SlimModel, planned: P
         dense=measure_network(work.model, work.example, plan.dense.channels),
         slim=measure_network(slimmed.module, work.example, plan.slim.channels),
         proof=cast(Proof, slimmed.proof),
+        fvcore=second_opinion(analysis, slimmed.module),
         saliency=planned.saliency,
         search=planned.search,
         without_weights=work.without_weights,

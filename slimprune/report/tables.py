@@ -59,6 +59,7 @@ def facts(document: Document) -> list[tuple[str, str]]:
         ("proof", f"relative difference {proof['max_rel_diff']:.1e} (tolerance {proof['tolerance']:.0e})"),
     ]
     lines[1:1] = _timing_facts(document)
+    lines += _second_count(document)
     if (saliency := document["saliency"]) is not None:
         stability = "" if saliency["stability"] is None else f", stability {saliency['stability']:.2f}"
         draws = f"{_count(saliency['draws'], 'draw')} of {_count(saliency['steps'], 'step')}"
@@ -89,6 +90,17 @@ def _timing_facts(document: Document) -> list[tuple[str, str]]:
     if (rounding := timing["rounding"]) is not None:
         facts.append(("rounding", f"widths in multiples of {rounding['round_to']}, which {rounding['reason']}"))
     return facts
+
+
+def _second_count(document: Document) -> list[tuple[str, str]]:
+    """The MACs as another program counts them."""
+    if (counts := document.get("fvcore_macs")) is None:
+        return []
+    if all(counts[name] == document["macs"][name] for name in ("dense", "slim")):
+        return [("MACs by fvcore", "the same")]
+    found = [f"{counts[name]:,} {name}" for name in ("dense", "slim") if counts[name] is not None]
+    notes = [] if counts["note"] is None else [counts["note"]]
+    return [("MACs by fvcore", "; ".join([" and ".join(found) or "none", *notes]))]
 
 
 def verification(onnx: Mapping[str, Any]) -> str:

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from slimprune.errors import first_line
@@ -24,6 +26,8 @@ _ONE_AT_A_TIME = Lock()
 _AWAITED = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 _INDEXING = (torch.ops.aten.index.Tensor, torch.ops.aten._unsafe_index.Tensor)
 _COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+_FACTORIES = (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor)
+_FROM_THE_HOST = "a tensor of values from the host is made on the device"
 
 
 class NotCapturableError(RuntimeError):
@@ -37,23 +41,55 @@ class RefuseHostSync(TorchDispatchMode):
     before, in an ordinary call.
     """
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._functions = _RefuseHostValues()
+
+    def __enter__(self) -> Self:
+        self._functions.__enter__()  # type: ignore[no-untyped-call]
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        self._functions.__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Calls the operator.
 
         Raises:
-            NotRecordableError: it makes the host wait.
+            NotCapturableError: it makes the host wait.
         """
         if not _AWAITED.isdisjoint(func.tags) and not _picks_by_number(func, args):
             raise NotCapturableError(f"{func} makes the host wait for the device")
         if func is torch.ops.aten.lift_fresh.default and args[0].device.type != "cpu":
-            raise NotCapturableError("a tensor of values from the host is made on the device")
+            raise NotCapturableError(_FROM_THE_HOST)
         result = func(*args, **(kwargs or {}))
         if func in _COPIES:
             devices = {part.device for part in (result, *args) if isinstance(part, Tensor)}
             if len(devices) > 1:
                 raise NotCapturableError(f"{func} copies between {' and '.join(sorted(map(str, devices)))}")
+        return result
+
+
+class _RefuseHostValues(TorchFunctionMode):
+    """Refuses functions that make a tensor of Python values on a device; how they fill it is hidden from dispatch."""
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Calls the function.
+
+        Raises:
+            NotCapturableError: it copies values from the host.
+        """
+        result = func(*args, **(kwargs or {}))
+        if func in _FACTORIES and result.device.type != "cpu" and not _made_of_tensor(func, args, kwargs or {}):
+            raise NotCapturableError(_FROM_THE_HOST)
         return result
 
 
@@ -99,7 +135,7 @@ def capture(work: Work, *examples: Tensor) -> CapturedGraph:
         side.wait_stream(current)
         try:
             with torch.cuda.stream(side):
-                with RefuseHostSync():  # type: ignore[no-untyped-call]
+                with RefuseHostSync():
                     work(*inputs)
                 for _ in range(WARM_UP - 1):
                     work(*inputs)
@@ -181,6 +217,13 @@ def _picks_by_number(func: Any, args: Sequence[Any]) -> bool:
         return False
     source, indices = args[0], [index for index in args[1] if index is not None]
     return all(index.device == source.device and index.dtype not in (torch.bool, torch.uint8) for index in indices)
+
+
+def _made_of_tensor(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a factory gets a tensor of a device: that is a copy on the device, or one that dispatch sees."""
+    position = 1 if function is Tensor.new_tensor else 0
+    data = args[position] if len(args) > position else kwargs.get("data", kwargs.get("obj"))
+    return isinstance(data, Tensor) and data.device.type != "cpu"
 
 
 _OTHERS: tuple[Any, ...] = ("others",)

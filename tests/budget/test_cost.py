@@ -7,6 +7,7 @@ from torch import nn
 from slimprune.budget import CostModel
 from slimprune.graph import find_groups, keep_channels
 from slimprune.measure import count_macs, count_params
+from slimprune.models import InputSpec, build
 from tests.networks import EXAMPLE, NAMED, TOYS, halves, named, toy
 
 
@@ -106,6 +107,27 @@ def test_fused_attention_is_counted():
     model = Encoder()
     assert CostModel.of(model, [], EXAMPLE).dense.macs == count_macs(model, EXAMPLE)
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize("arch", ["timm:test_vit", "timm:test_byobnet"])
+def test_networks_of_timm_cost_what_is_predicted(arch):
+    model, example = build(arch, InputSpec(3, 64, 64, 10)), torch.zeros(1, 3, 64, 64)
+    groups = find_groups(model, example)
+    costs = CostModel.of(model, groups, example)
+    assert costs.dense.macs == count_macs(model, example)
+    check(model, groups, costs, example)
+
+
+def test_macs_of_a_computed_weight_are_counted():
+    """Its size is no multiple of the bias that alone is known by name: what is left over is fixed."""
+
+    class Standardised(nn.Conv2d):
+        def forward(self, x):
+            weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+            return torch.nn.functional.conv2d(x, weight, self.bias)
+
+    model = Standardised(3, 5, 3)
+    assert CostModel.of(model, [], EXAMPLE).dense.macs == count_macs(model, EXAMPLE) == 5 * 6 * 6 * 27
 
 
 @pytest.mark.parametrize("kind", TOYS)

@@ -1,13 +1,18 @@
 import logging
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
 
 from slimprune.errors import UnsupportedModelError
-from slimprune.measure import count_macs
+from slimprune.measure import count_macs, macs_by_parameter
+from slimprune.measure.products import formula_of, may_sum_products
 
 IMAGE = (3, 32, 32)
 
@@ -55,18 +60,140 @@ class Product(nn.Module):
         (lambda x: torch.bmm(x, x.transpose(1, 2)), 5 * 5 * 4),
         (lambda x: torch.baddbmm(torch.zeros(1), x, x.transpose(1, 2)), 5 * 5 * 4),
         (lambda x: torch.einsum("nij,nkj->nik", x, x), 5 * 5 * 4),
-        (lambda x: nn.functional.scaled_dot_product_attention(x, x[:, :3], x[:, :3]), 5 * 3 * (4 + 4)),
+        (lambda x: torch.tensordot(x, x.mT), 5 * 4),
+        (lambda x: torch.addbmm(torch.zeros(1), x.expand(2, 5, 4), x.mT.expand(2, 4, 5)), 2 * 5 * 5 * 4),
+        (lambda x: x[0] @ x[0, 0] + torch.addmv(x[0, :, 0], x[0], x[0, 0]), 2 * 5 * 4),
+        (lambda x: torch.dot(x[0, 0], x[0, 1]) + torch.vdot(x[0, 0], x[0, 1]), 2 * 4),
+        (lambda x: torch.cdist(x, x[:, :3]), 5 * 3 * 4),
+        (lambda x: torch.linalg.multi_dot([x[0].mT, x[0], x[0].mT]), 4 * 5 * 4 + 4 * 4 * 5),
+        (lambda x: torch.nn.functional.interpolate(x[:, None], scale_factor=2, mode="bilinear"), 0),
     ],
 )
 def test_macs_of_products(function, expected):
     assert count_macs(Product(function), torch.rand(1, 5, 4)) == expected
 
 
-def test_macs_of_attention_in_eval_mode():
-    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-    macs = count_macs(layer.eval(), torch.rand(1, 5, 8))
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("training", [True, False])
+def test_macs_of_a_transformer_layer(training, batch):
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).train(training)
+    macs = count_macs(layer, torch.rand(batch, 5, 8))
     assert macs == 5 * 8 * 24 + 5 * 5 * (8 + 8) + 5 * 8 * 8 + 2 * 5 * 8 * 16
     # that is: projection in, two products, projection out, two linear layers
+
+
+ATTENTION = {
+    "plain": lambda q, k, v: scaled_dot_product_attention(q, k, v),
+    "causal": lambda q, k, v: scaled_dot_product_attention(q[..., :6, :], k, v, is_causal=True),
+    "masked": lambda q, k, v: scaled_dot_product_attention(q, k, v, torch.ones(5, 6, dtype=torch.bool)),
+}
+
+
+@pytest.mark.parametrize("way", ATTENTION)
+@pytest.mark.parametrize("backend", [None, SDPBackend.FLASH_ATTENTION, SDPBackend.MATH])
+def test_macs_of_attention_are_those_of_its_plain_form(way, backend):
+    """Heads of odd width, values of another width than keys; whatever operator torch or the model chooses."""
+
+    def attend(x):
+        q, k = torch.rand(1, 2, 5, 7), torch.rand(1, 2, 6, 7)
+        v = torch.rand(1, 2, 6, 7 if backend is SDPBackend.FLASH_ATTENTION else 3)
+        with nullcontext() if backend is None else sdpa_kernel([backend, SDPBackend.MATH]):
+            return ATTENTION[way](q, k, v)
+
+    width = 7 if backend is SDPBackend.FLASH_ATTENTION else 3
+    assert count_macs(Product(attend), torch.rand(1, 1)) == 2 * 5 * 6 * (7 + width)
+
+
+def test_queries_may_share_keys_and_values():
+    x = torch.rand(1, 4, 5, 8)
+    model = Product(lambda x: scaled_dot_product_attention(x, x[:, :2], x[:, :2], enable_gqa=True))
+    assert count_macs(model, x) == 4 * 5 * 5 * (8 + 8)
+
+
+FUSED = [
+    (name, getattr(torch.ops.aten, name))
+    for name in sorted({schema.name.removeprefix("aten::") for schema in torch._C._jit_get_all_schemas()})
+    if name.startswith("_scaled_dot_product") and "attention" in name and "backward" not in name
+]
+
+
+@pytest.mark.parametrize(("name", "operator"), FUSED)
+def test_every_fused_attention_of_this_torch_has_the_same_formula(name, operator):
+    formula = formula_of(getattr(operator, operator.overloads()[0]))
+    q, k = torch.rand(1, 2, 5, 8), torch.rand(1, 2, 6, 8)
+    assert formula is not None
+    assert formula((q, k, k), {}, (q, None)) == 2 * 5 * 6 * (8 + 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "sums"),
+    [
+        ("mm", True),  # as every name here, looked at as if it had no formula
+        ("_int_mm", True),
+        ("_weight_int8pack_mm", True),
+        ("mkldnn_rnn_layer", True),
+        ("_native_multi_head_attention", True),
+        ("_transformer_encoder_layer_fwd", True),
+        ("conv_tbc", True),
+        ("relu", False),
+        ("native_batch_norm", False),
+        ("constant_pad_nd", False),
+        ("upsample_linear1d", False),
+        ("_upsample_bilinear2d_aa", False),
+        ("linalg_vector_norm", False),
+        ("cumsum", False),
+    ],
+)
+def test_names_tell_what_may_sum_products(name, sums):
+    packet = getattr(torch.ops.aten, name)
+    assert may_sum_products(getattr(packet, packet.overloads()[0])) == sums
+
+
+def test_macs_are_those_of_the_parameter_that_takes_part():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.ConvTranspose2d(3, 4, 2, stride=2), nn.Linear(4, 5)
+
+        def forward(self, x):
+            tokens = self.conv(x).flatten(2).mT
+            return self.head(tokens).sum(1) + self.head(tokens.mT @ tokens).sum(1)
+
+    count = macs_by_parameter(Net(), torch.rand(1, 3, 4, 4))
+    # 16 positions before the transposed convolution, 64 after; the head sees 64 and then 4 tokens
+    assert count.by_parameter == {"conv.weight": 16 * (3 * 4 * 4), "head.weight": (64 + 4) * 20}
+    assert count.others == 4 * 64 * 4
+    assert count.total == sum(count.by_parameter.values()) + count.others
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.enable_grad])
+def test_what_the_model_says_of_gradients_changes_nothing(mode):
+    class Guarded(nn.Sequential):
+        def forward(self, x):
+            with mode():
+                return super().forward(x)
+
+    layers = nn.Conv2d(3, 4, 3), nn.Flatten(2), nn.Linear(36, 2), Product(lambda x: x @ x.mT)
+    assert count_macs(Guarded(*layers), torch.rand(2, 3, 8, 8)) == 36 * 4 * 27 + 4 * 36 * 2 + 4 * 4 * 2
+
+
+def test_functions_with_their_own_gradient_are_looked_into():
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x @ x.mT
+
+    assert count_macs(Product(Doubled.apply), torch.rand(1, 5, 4)) == 5 * 5 * 4
+
+
+def test_settings_of_attention_are_put_back_though_threads_count_at_the_same_time():
+    before = torch.backends.cuda.math_sdp_enabled(), torch.backends.cuda.flash_sdp_enabled()
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    with ThreadPoolExecutor(4) as pool:
+        counts = list(pool.map(lambda _: count_macs(layer, torch.rand(1, 5, 8)), range(16)))
+    assert len(set(counts)) == 1
+    assert (torch.backends.cuda.math_sdp_enabled(), torch.backends.cuda.flash_sdp_enabled()) == before
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_macs_of_resnet18_are_the_published_ones():
@@ -79,17 +206,35 @@ def test_a_layer_used_twice_counts_twice():
     assert count_macs(nn.Sequential(layer, layer), torch.rand(2, 4)) == 2 * 16
 
 
+@torch.library.custom_op("slimprune_tests::product", mutates_args=())
+def custom_product(x: torch.Tensor) -> torch.Tensor:
+    return x @ x.mT
+
+
+def deformed(x):
+    images, weights = x[:, None], torch.ones(2, 1, 1, 1)
+    return torchvision.ops.deform_conv2d(images, torch.zeros(1, 2, 5, 4), weights)
+
+
 @pytest.mark.parametrize(
     ("function", "name"),
-    [(nn.LSTM(4, 4, batch_first=True), "aten::lstm"), (lambda x: torch.tensordot(x, x.mT), "aten::tensordot")],
+    [
+        (nn.LSTM(4, 4, batch_first=True), "nn.LSTM"),
+        (nn.GRU(4, 4, batch_first=True), "nn.GRU"),
+        (nn.Sequential(nn.Flatten(0, 1), nn.LSTMCell(4, 3)), "nn.LSTMCell"),
+        (deformed, "torchvision::deform_conv2d"),
+        (lambda x: nn.Bilinear(4, 4, 3)(x, x), "aten::_trilinear"),
+        (lambda x: torch.conv_tbc(x, torch.ones(2, 4, 3), torch.ones(3)), "aten::conv_tbc"),
+        (lambda x: custom_product(x), "slimprune_tests::product"),
+    ],
 )
 def test_operators_that_cannot_be_counted_are_refused_by_name(function, name):
-    with pytest.raises(UnsupportedModelError, match=name):
+    with pytest.raises(UnsupportedModelError, match=f"whose MACs can be counted, got {name}"):
         count_macs(Product(function), torch.rand(1, 5, 4))
 
 
 def test_an_input_that_does_not_fit_is_refused():
-    with pytest.raises(UnsupportedModelError, match=r"trace on an input \[1, 5\], got .*mat1"):
+    with pytest.raises(UnsupportedModelError, match=r"copied and run on an input \[1, 5\], got .*mat1"):
         count_macs(nn.Linear(4, 4), torch.rand(1, 5))
 
 

@@ -34,6 +34,23 @@ compressing = sys.modules["slimprune.pipeline.compress"]  # the package's name o
 Event = tuple[str, int, int, str]
 
 
+UNPOOLING = """
+from torch import nn
+from torch.nn import functional
+
+
+class Unpooling(nn.Module):
+    def __init__(self, num_classes, in_channels):
+        super().__init__()
+        self.stem, self.body = nn.Conv2d(in_channels, 8, 3, padding=1), nn.Conv2d(8, 4, 3, padding=1)
+        self.head = nn.Linear(4, num_classes)
+
+    def forward(self, images):
+        pooled, places = functional.max_pool2d(self.stem(images).relu(), 2, return_indices=True)
+        return self.head(self.body(functional.max_unpool2d(pooled, places, 2)).relu().mean((2, 3)))
+"""
+
+
 def own_model() -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
@@ -516,6 +533,21 @@ def test_an_impossible_budget_is_refused_before_scoring(settings: dict[str, Any]
     with pytest.raises(BudgetError, match=r"the floor .* leaves 46 of 1,474"):
         pipeline.plan(**{**settings, "ratio": 0.99}, listener=lambda *event: events.append(event))
     assert {stage for stage, *_ in events} == {"prove"}
+
+
+def test_a_network_that_fvcore_cannot_trace_is_planned_with_a_note(settings: dict[str, Any], tmp_path: Path) -> None:
+    file, heard = tmp_path / "unpooling.py", []
+    file.write_text(UNPOOLING)
+    wanted = {**settings, "arch": f"{file}:Unpooling", "of": "macs", "ratio": 0.3, "rule": "uniform"}
+    report = pipeline.plan(**wanted, listener=lambda *event: heard.append(event))
+    document = report.to_json()
+    assert document["macs"]["dense"] == 16 * 16 * (8 * 3 + 4 * 8) * 9 + 4 * 2
+    assert document["macs"]["removed"] >= 0.3
+    assert (document["fvcore_macs"]["dense"], document["fvcore_macs"]["slim"]) == (None, None)
+    assert document["fvcore_macs"]["note"].startswith("expected a model that fvcore can trace on an input [1, 3, 16, 1")
+    assert [note for stage, *_, note in heard if stage == "check"] == [
+        f"no second count of MACs: {document['fvcore_macs']['note']}"
+    ]
 
 
 def test_an_exported_bundle_is_the_file_that_compress_wrote(compressed: Compressed, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,14 +112,27 @@ def test_every_limit_is_checked_before_scoring(recipe: Callable[..., Recipe], an
             steps.check_budget(recipe(**changes), analysis)
 
 
-def test_macs_that_cannot_be_predicted_trouble_only_who_limits_them(
-    recipe: Callable[..., Recipe], analysis: Analysis, monkeypatch: pytest.MonkeyPatch
+def uncountable(model: nn.Module, example: Tensor) -> int:
+    raise UnsupportedModelError("expected a model that fvcore can trace")
+
+
+@pytest.mark.parametrize(
+    ("count", "note"),
+    [
+        (lambda model, example: 7, "the dense network takes 129,056 MACs, fvcore counts 7"),
+        (lambda model, example: 129_056, None),
+        (uncountable, "no second count of MACs: expected a model that fvcore can trace"),
+    ],
+)
+def test_a_second_count_of_macs_is_heard_by_who_limits_them(
+    recipe: Callable[..., Recipe], analysis: Analysis, monkeypatch: pytest.MonkeyPatch, count: Any, note: str | None
 ) -> None:
-    monkeypatch.setattr(steps, "count_macs", lambda model, example: 7)
-    steps.check_budget(recipe(), analysis)
-    for changes in ({"of": "macs"}, {"also": {"macs": 0.5}}):
-        with pytest.raises(UnsupportedModelError, match=r"expected MACs that can be predicted, got .* fvcore counts 7"):
-            steps.check_budget(recipe(**changes), analysis)
+    monkeypatch.setattr(steps, "count_macs_fvcore", count)
+    assert analysis.costs.dense.macs == 16 * 16 * 27 * 8 + 8 * 8 * 9 * 8 * 16 + 16 * 2
+    heard: list[str] = []
+    for changes in ({}, {"of": "macs"}, {"also": {"macs": 0.5}}):
+        steps.check_budget(recipe(**changes), replace(analysis), lambda *event: heard.append(event[-1]))
+    assert heard == ([note] * 2 if note else [])
 
 
 # What is scored and inherited ----------------------------------------------------------------------------------------

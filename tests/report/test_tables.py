@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from slimprune.report import facts, markdown, protected_rows, summary_rows, verification, width_rows
@@ -63,6 +65,19 @@ def test_facts_without_scoring_and_training() -> None:
         ("budget", "75.05 % of params removed (75 % asked), rule global"),
         ("proof", "relative difference 1.2e-14 (tolerance 1e-05)"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        ({"dense": 10**9, "slim": 10**9, "note": None}, "the same"),
+        ({"dense": 10**9, "slim": 2_000_000, "note": None}, "1,000,000,000 dense and 2,000,000 slim"),
+        ({"dense": None, "slim": None, "note": "expected a trace"}, "none; expected a trace"),
+        (None, None),
+    ],
+)
+def test_a_second_count_of_macs_is_a_fact(counts: dict[str, Any] | None, sentence: str | None) -> None:
+    assert dict(facts(document(fvcore_macs=counts))).get("MACs by fvcore") == sentence
 
 
 def test_every_limit_of_the_budget_is_said() -> None:

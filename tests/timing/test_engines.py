@@ -20,10 +20,10 @@ def network(*tail):
     return nn.Sequential(*layers, *(tail or (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5))))
 
 
-@pytest.fixture
-def subject(tmp_path):
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory):
     module = network()
-    return Subject(module, export_onnx(module, INPUTS, tmp_path / "net.onnx").path)
+    return Subject(module, export_onnx(module, INPUTS, tmp_path_factory.mktemp("engines") / "net.onnx").path)
 
 
 @pytest.mark.parametrize("name", HERE)
@@ -37,15 +37,27 @@ def test_an_engine_can_be_called_again_and_again_and_leaves_the_network_untouche
     assert all(parameter.grad is None for parameter in subject.module.parameters())
 
 
+@pytest.fixture
+def prepared(monkeypatch):
+    """Prepares an engine that trains; returns the copy that it trains and the execution that it steps with."""
+
+    def prepare(name, module):
+        made = []
+        copied, make_execution = engines._copied, engines.make_execution
+        with monkeypatch.context() as patched:
+            patched.setattr(engines, "_copied", lambda *given: made.append(copied(*given)) or made[-1])
+            patched.setattr(engines, "make_execution", lambda *given: made.append(make_execution(*given)) or made[-1])
+            ENGINES[name].prepared(Subject(module), INPUTS, Place(CPU, 1))
+        return made
+
+    return prepare
+
+
 @pytest.mark.parametrize("name", TRAINING)
-def test_a_training_step_has_all_its_parts_and_keeps_the_weights(monkeypatch, name):
+def test_a_training_step_has_all_its_parts_and_keeps_the_weights(prepared, name):
     """Gradients and momentum of every weight, running statistics of batch norm; no new weights."""
-    module, made = network(), []
-    monkeypatch.setattr(engines, "_copied", lambda module, place: made.append(module) or module)
-    make = engines.make_execution
-    monkeypatch.setattr(engines, "make_execution", lambda *given: made.append(make(*given)) or made[-1])
-    ENGINES[name].prepared(Subject(module), INPUTS, Place(CPU, 1))
-    trained, execution = made
+    module = network()
+    trained, execution = prepared(name, module)
     assert trained.training
     assert all(parameter.grad is not None for parameter in trained.parameters())
     assert len(execution.optimizer.state) == len(list(module.parameters()))
@@ -57,23 +69,29 @@ def test_a_training_step_has_all_its_parts_and_keeps_the_weights(monkeypatch, na
 
 @pytest.mark.parametrize("name", TRAINING)
 @pytest.mark.parametrize("tail", [(), (nn.Conv2d(6, 1, 1),), (nn.Conv2d(6, 3, 1),), (nn.Flatten(), nn.Linear(216, 1))])
-def test_any_output_can_be_trained(name, tail):
-    ENGINES[name].prepared(Subject(network(*tail)), INPUTS, Place(CPU, 1))
+def test_any_output_can_be_trained(prepared, name, tail):
+    trained, _ = prepared(name, network(*tail))
+    gradients = [parameter.grad for parameter in trained.parameters()]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert trained[0].weight.grad.abs().sum() > 0
 
 
-def test_frozen_layers_stay_frozen():
+def test_frozen_layers_stay_frozen(prepared):
     module = network()
     module[0].requires_grad_(False)
-    ENGINES["train"].prepared(Subject(module), INPUTS, Place(CPU, 1))
+    trained, execution = prepared("train", module)
+    assert [parameter.grad is None for parameter in trained.parameters()] == [True] * 2 + [False] * 4
+    assert len(execution.optimizer.state) == 4
     module.requires_grad_(False)
     with pytest.raises(UnsupportedModelError, match="trainable parameters, got none"):
         ENGINES["train"].prepared(Subject(module), INPUTS, Place(CPU, 1))
 
 
-def test_weights_of_other_dimensions_may_stand_beside_images():
-    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Unflatten(1, (2, 2)), nn.Conv3d(2, 2, 1), nn.Flatten())
-    for name in ("torch-nhwc", "train-fast"):
-        ENGINES[name].prepared(Subject(module), INPUTS, Place(CPU, 1))
+@pytest.mark.parametrize("name", ["torch-nhwc", "train-fast"])
+def test_weights_of_other_dimensions_may_stand_beside_images(prepared, name):
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Unflatten(1, (2, 2)), nn.Conv3d(2, 2, (1, 3, 3)), nn.Flatten())
+    copied, *_ = prepared(name, module)
+    assert [copied[index].weight.is_contiguous() for index in (0, 2)] == [False, True]
 
 
 def test_a_network_that_fails_is_refused_in_one_line():
@@ -124,8 +142,10 @@ def test_engines_that_are_not_there_are_refused(monkeypatch, name, device, messa
 @pytest.mark.parametrize("name", ["torch-captured", *TRAINING])
 def test_a_captured_network_runs_on_cuda(subject, name):
     place = Place(torch.device("cuda", 0), 1)
+    before = copy.deepcopy(subject.module.state_dict())
     ENGINES[name].prepared(subject, INPUTS, place)()
     place.stopwatch.synchronise()
+    assert all(torch.equal(before[key], value) for key, value in subject.module.state_dict().items())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

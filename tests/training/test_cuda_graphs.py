@@ -19,6 +19,9 @@ ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA
         (lambda x: x.to("meta"), "copies between cpu and meta"),
         (lambda x: torch.empty(3, device="meta")[torch.tensor([2, 0])], "makes the host wait"),
         (lambda x: torch.tensor([1.0], device="meta"), "values from the host"),
+        (lambda x: torch.as_tensor(data=[1.0], device="meta"), "values from the host"),
+        (lambda x: torch.asarray([1.0], device="meta"), "values from the host"),
+        (lambda x: torch.empty(1, device="meta").new_tensor([1.0]), "values from the host"),
         (lambda x: torch.autograd.backward((x.requires_grad_() * 2).sum().item()), "makes the host wait"),
     ],
 )
@@ -27,13 +30,27 @@ def test_work_that_waits_is_refused(work, reason):
         work(torch.rand(3))
 
 
-def test_ordinary_work_is_let_through():
-    weight = torch.rand(3, 3, requires_grad=True)
-    with RefuseHostSync():
-        rows = (torch.rand(2, 3) @ weight).softmax(1).bfloat16().float()
+def test_ordinary_work_is_let_through_and_gives_the_same():
+    images = torch.rand(2, 3)
+
+    def gradient():
+        weight = torch.arange(9.0).reshape(3, 3).requires_grad_()
+        rows = (images @ weight).softmax(1).bfloat16().float()
         loss = rows.sum() + rows[:, torch.tensor([2, 0])].sum() + rows[torch.arange(2), torch.tensor([0, 1])].sum()
-        torch.autograd.backward(loss)
-    assert weight.grad is not None
+        torch.autograd.backward(loss + torch.as_tensor(rows).sum())
+        return weight.grad
+
+    with RefuseHostSync():
+        guarded = gradient()
+    assert torch.equal(guarded, gradient())
+    assert guarded.abs().sum() > 0
+
+
+def test_tensors_of_the_device_may_be_made_of_its_tensors():
+    on_device = torch.empty(2, device="meta")
+    with RefuseHostSync():
+        assert torch.as_tensor(on_device) is on_device
+        assert torch.asarray(on_device).device.type == "meta"
 
 
 class Sum:

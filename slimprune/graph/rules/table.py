@@ -5,8 +5,7 @@ from typing import Any
 
 import torch
 
-from slimprune.errors import first_line
-from slimprune.graph.example import FORWARD_ERRORS
+from slimprune.errors import FORWARD_ERRORS, first_line
 from slimprune.graph.propagation import Flow, OperatorCall
 from slimprune.graph.rules import elementwise, movement, norms, products, reductions
 
