@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
-from slimprune.errors import UsageError
+from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.forward import ForwardFn, bind_forward, unwrap
 from slimprune.graph import ChannelGroup, Example, Proof, find_groups, keep_channels, prove_removal
+from slimprune.graph.groups import loses_whole_groups
 from slimprune.surgery.matching import find_kept, remaining_widths
 
 
@@ -68,7 +70,9 @@ def prove_pruned(
 
     Raises:
         UsageError: `pruned` has another structure, or no weights of the dense network, as after a training.
-        UnsupportedModelError: the dense network fails on the example, or it cannot be traced.
+        UnsupportedModelError: the dense network fails on the example, or it cannot be traced; or a layer in groups lost
+            channels of each group where `find_groups` takes whole groups, or the other way round, so that nothing can
+            be said.
 
     Example:
         >>> import copy, torch_pruning
@@ -83,6 +87,7 @@ def prove_pruned(
     dense, pruned = unwrap(dense), unwrap(pruned)
     whole, left = _tensors(dense), _tensors(pruned)
     _check_structure(dense, pruned)
+    _check_division(dense, pruned)
     groups = tuple(find_groups(dense, example, forward_fn=forward_fn, progress=progress))
     kept = find_kept(whole, left, groups, remaining_widths(whole, left, groups))
     problem = _disorder(kept) or _untied(dense, pruned) or _foreign(dense, left, groups, kept)
@@ -117,6 +122,41 @@ def _check_structure(dense: nn.Module, pruned: nn.Module) -> None:
                 f"expected a pruned network with at most the dense one's channels and at least one, got {name} of "
                 f"shape {tuple(tensor.shape)} in place of {tuple(whole[name].shape)}"
             )
+
+
+def _check_division(dense: nn.Module, pruned: nn.Module) -> None:
+    """Refuses layers in groups that lost channels in another way than our groups would."""
+    for (name, layer), other in zip(dense.named_modules(), pruned.modules(), strict=True):
+        before, after = _division(layer), _division(other)
+        if before is None or after is None or before.parts == 1:
+            continue
+        whole = loses_whole_groups(before.parts, before.width)
+        if after.sizes != before.sizes if whole else after.parts != before.parts:
+            ours, theirs = ("whole groups", "channels of each group")[:: 1 if whole else -1]
+            raise UnsupportedModelError(
+                f"expected {name} to lose {ours}, as slimprune divides its {before.parts} groups, got a network that "
+                f"lost {theirs}: neither proven nor refuted"
+            )
+
+
+@dataclass(frozen=True)
+class _Division:
+    """How a layer is divided: number of groups, channels in the larger side of one, and sizes of one group."""
+
+    parts: int
+    width: int
+    sizes: tuple[int, ...]
+
+
+def _division(layer: nn.Module) -> _Division | None:
+    """The division of a convolution or group norm; none where its tensors do not fit its attributes."""
+    if isinstance(layer, nn.GroupNorm) and layer.affine and len(layer.weight) % layer.num_groups == 0:
+        width = len(layer.weight) // layer.num_groups
+        return _Division(layer.num_groups, width, (width,))
+    if isinstance(layer, _ConvNd) and len(layer.weight) % layer.groups == 0:
+        sizes = (len(layer.weight) // layer.groups, layer.weight.shape[1])
+        return _Division(layer.groups, max(sizes), sizes)
+    return None
 
 
 def _kind(tensor: Tensor) -> str:

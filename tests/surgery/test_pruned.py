@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 
 import slimprune
-from slimprune.errors import UsageError
+from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.graph import find_groups, keep_channels
 from slimprune.models import InputSpec, build
 from slimprune.surgery import pruned as module
@@ -265,6 +265,29 @@ def test_another_structure_is_refused(change, message):
     change(other)
     with pytest.raises(UsageError, match=message):
         prove_pruned(network, other, EXAMPLE)
+
+
+@pytest.mark.parametrize(
+    ("parts", "middle", "message"),
+    [
+        (4, nn.Conv2d(8, 4, 1, groups=4), "expected 1 to lose whole groups, .* its 4 groups, got"),
+        (2, nn.Conv2d(4, 4, 1), "expected 1 to lose channels of each group, .* its 2 groups, got"),
+    ],
+)
+def test_groups_that_were_divided_in_another_way_are_neither_proven_nor_refuted(parts, middle, message):
+    network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1, groups=parts), nn.Conv2d(8, 4, 1))
+    pruned = copy.deepcopy(network)
+    pruned[0], pruned[1], pruned[2] = nn.Conv2d(3, middle.in_channels, 1), middle, nn.Conv2d(4, 4, 1)
+    with pytest.raises(UnsupportedModelError, match=message):
+        prove_pruned(network, pruned, EXAMPLE)
+
+
+@pytest.mark.parametrize("parts", [2, 4, 8])
+def test_convolutions_in_groups_are_proven_where_they_are_divided_alike(parts):
+    network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1, groups=parts), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    groups = find_groups(network, EXAMPLE)
+    found = prove_pruned(network, keep_channels(network, groups, halves(groups)), EXAMPLE)
+    assert found.passed, found.reason
 
 
 def test_the_example_in_the_docstring():
