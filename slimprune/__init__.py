@@ -18,7 +18,7 @@ from slimprune.report import Inspection
 from slimprune.results import Report
 from slimprune.saliency import Problem, Scores, score
 from slimprune.saliency.criteria.prospr import ProsPr
-from slimprune.surgery import Origin, SlimModel, load, prove, save, slim
+from slimprune.surgery import Origin, PrunedProof, SlimModel, load, prove, prove_pruned, save, slim
 from slimprune.timing import Sampling
 from slimprune.timing.compare import BenchSettings, compare_speed
 from slimprune.timing.runtime import NetworkTimer, Runtime
@@ -39,6 +39,7 @@ __all__ = [
     "Plan",
     "Problem",
     "ProsPr",
+    "PrunedProof",
     "Recipe",
     "Report",
     "Runtime",
@@ -65,6 +66,7 @@ __all__ = [
     "load_data",
     "mean_iou",
     "prove",
+    "prove_pruned",
     "save",
     "score",
     "slim",

@@ -109,7 +109,7 @@ def users(library: str) -> set[str]:
 
 
 def test_libraries_are_imported_in_few_parts() -> None:
-    assert users("torch_pruning") == set()
+    assert users("torch_pruning") == {"saliency"}
     assert users("datasets") <= {"data"}
     assert users("torchvision.datasets") <= {"data"}
     assert users("rich") | users("typer") == {"cli"}

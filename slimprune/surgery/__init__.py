@@ -3,17 +3,20 @@
 from slimprune.measure import versions
 from slimprune.surgery.bundle import Bundle, Origin, build_dense, load, read, restore, save
 from slimprune.surgery.initial import INITIALIZERS, initialise
+from slimprune.surgery.pruned import PrunedProof, prove_pruned
 from slimprune.surgery.slim import SlimModel, prove, slim
 
 __all__ = [
     "INITIALIZERS",
     "Bundle",
     "Origin",
+    "PrunedProof",
     "SlimModel",
     "build_dense",
     "initialise",
     "load",
     "prove",
+    "prove_pruned",
     "read",
     "restore",
     "save",
