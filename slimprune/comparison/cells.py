@@ -33,7 +33,7 @@ from slimprune.pipeline.stages import (
     starting_networks,
     training_settings,
 )
-from slimprune.pipeline.workload import Workload, named_workload, seeded
+from slimprune.pipeline.workload import Workload, code_files, named_workload, seeded
 from slimprune.progress import Listener, ignore
 from slimprune.recipe import Recipe
 from slimprune.results import Saliency
@@ -85,7 +85,7 @@ class RunCache:
 
     def named_files(self, recipe: Recipe) -> str:
         """SHA-256 of the files that a recipe names, as they were when they were first asked about."""
-        key = _key(recipe, ("arch", "weights", "data"))
+        key = _key(recipe, ("arch", "weights", "data", "criterion", "rule"))
         if key not in self._named_files:
             self._named_files[key] = _digest_of_named_files(recipe)
         return self._named_files[key]
@@ -118,7 +118,7 @@ class RunCache:
         recipe, key = _start_recipe(cell), start_key(cell)
         if key in self._starts or key in self._failures:
             return
-        store = self.unfinished / f"dense-{key}-{self.named_files(recipe)[:8]}" / "train dense"
+        store = self.unfinished / f"dense-{key}-{self.named_files(_unscored(recipe))[:8]}" / "train dense"
         try:
             self._starts[key] = starting_networks(recipe, _own(self._work(recipe)), store, listener)
         except SlimpruneError as error:
@@ -252,6 +252,11 @@ def _start_recipe(cell: Cell) -> Recipe:
     return cell.recipe.model_copy(update=changes) if cell.kind == "dense" else cell.recipe
 
 
+def _unscored(recipe: Recipe) -> Recipe:
+    """The same recipe without what the dense network does not depend on."""
+    return recipe.model_copy(update={"criterion": Recipe.model_fields["criterion"].default, "rule": None})
+
+
 def _own(work: Workload) -> Workload:
     """The workload with a model and training batches of its own: training chooses the epoch on the batches."""
     return replace(work, model=copy.deepcopy(work.model), train_batches=copy.copy(work.train_batches))
@@ -265,10 +270,9 @@ def _key(recipe: Recipe, names: Sequence[str]) -> str:
 def _digest_of_named_files(recipe: Recipe) -> str:
     """SHA-256 over a user's code, initial weights and tensors, as far as the recipe names them."""
     digest = hashlib.sha256()
-    location, _, _ = (recipe.arch or "").rpartition(":")
     kind, _, folder = recipe.data.partition(":")
     for file in (
-        *([Path(location)] if location.endswith(".py") else []),
+        *code_files(recipe),
         *([recipe.weights] if recipe.weights is not None else []),
         *(sorted(Path(os.path.expanduser(folder)).glob("*.safetensors")) if kind == "tensors" else []),
     ):

@@ -1,11 +1,11 @@
 from pathlib import Path
 
 import pytest
+from slimprune.models.user_code import build
 from torch import nn
 
 from slimprune.errors import SlimpruneError, UnsupportedModelError, UsageError
 from slimprune.models import InputSpec
-from slimprune.models.user_code import build
 
 INPUTS = InputSpec(channels=2, height=8, width=8, classes=5)
 
