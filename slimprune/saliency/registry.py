@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar, cast
 from torch import Tensor
 
 from slimprune.errors import UsageError, kind_and_line
-from slimprune.registry import Registry, description_of
+from slimprune.registry import Registry, description_of, kind_of
 from slimprune.saliency.problem import GATES, Problem
 
 
