@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,13 @@ import pytest
 import torch
 
 import slimprune
-from slimprune import pipeline
+from slimprune import budget, data, graph, models, pipeline, saliency
 from slimprune.budget import RULES, find_rule
 from slimprune.cli.choices import available
 from slimprune.data import load as load_data
 from slimprune.errors import DataError, SlimpruneError, UsageError
 from slimprune.graph import OPERATORS
-from slimprune.models import is_user_code
+from slimprune.models import ARCHITECTURES, is_user_code
 from slimprune.pipeline.workload import code_files, named_workload
 from slimprune.recipe import make_recipe
 from slimprune.saliency import make_criterion
@@ -276,10 +277,17 @@ def test_the_code_that_a_recipe_names_belongs_to_its_fingerprint(files: Path) ->
 
 
 def test_a_bundle_does_not_run_the_code_that_loads_its_data_unasked(
-    files: Path, slimprune: Callable[..., Run], flags: list[str]
+    files: Path, slimprune: Callable[..., Run], flags: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = ("compress", *flags, "--arch", "resnet20", "--data", "data.py:load", "--out", "a.onnx", "--quiet")
-    assert slimprune(*command, "--batch-size", 8, "--score-batch", 8, "--rule", "uniform")[0] == 0
+    restored(monkeypatch, ARCHITECTURES)
+
+    @models.register("of-a-test", "two convolutions")
+    def net(num_classes: int) -> torch.nn.Module:
+        convolutions = (torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, num_classes, 3))
+        return torch.nn.Sequential(*convolutions, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+
+    command = ("compress", *flags, "--arch", "of-a-test", "--data", "data.py:load", "--out", "a.onnx", "--quiet")
+    assert slimprune(*command, "--rule", "uniform")[0] == 0
     (files / "data.py").write_text("raise RuntimeError('this code has run')\n")
     for command in (("export", "a.slim", "--out", "b.onnx"), ("verify", "a.slim", "a.onnx")):
         result = slimprune(*command)
@@ -372,11 +380,7 @@ def test_an_operator_rule_that_cannot_be_loaded_says_so_where_it_is_needed(
 
 
 def test_registration_has_one_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import dataclass
-
-    from slimprune import budget, data, graph, models, saliency
-
-    for registry in (saliency.CRITERIA, RULES, data.SOURCES, models.ARCHITECTURES, OPERATORS):
+    for registry in (saliency.CRITERIA, RULES, data.SOURCES, ARCHITECTURES, OPERATORS):
         restored(monkeypatch, registry)
 
     @saliency.register("none-better", "all alike")

@@ -81,20 +81,20 @@ class Registry(Generic[T]):
         self._failure, self._others, self._listing, self._code = failure, others, listing, code
         self._entries: dict[str, Entry[T]] = {}
 
-    def add(self, name: str, description: str, thing: T, *, module: str, takes: str = "") -> None:
+    def add(self, name: str, description: str, thing: T, *, module: str | None, takes: str = "") -> None:
         """Register a thing; the module that registered a name may do so again, as when it is loaded again.
 
         Args:
             name: A name that is not taken.
             description: One line for people.
             thing: What goes by the name.
-            module: Name of the module that it comes from.
+            module: Name of the module that it comes from; None at a prompt.
             takes: What is to be written after the name and a colon.
 
         Raises:
             UsageError: If the name is empty or taken.
         """
-        self._put(Entry(name, description, lambda: thing, takes, module))
+        self._put(Entry(name, description, lambda: thing, takes, module or "__main__"))
 
     def declare(self, name: str, description: str, target: str, *, takes: str = "") -> None:
         """Register what "package.module:attribute" holds without importing it; for the rest see `add`."""
