@@ -75,5 +75,6 @@ def test_a_package_offers_the_same(
         _, out, _ = slimprune("list", group.rpartition(".")[2])
         for name in named:
             assert re.search(rf"^{name} +(?!unavailable)\w", out, re.MULTILINE)
-    names = ("--criterion", "largest-weight", "--data", "stripes")
-    assert slimprune("plan", "--arch", "vgg11", *names, "--ratio", 0.5, "--quiet") == (0, "", "")
+    (tmp_path / "net.py").write_text(files()["my_network.py"])
+    names = ("--arch", f"{tmp_path / 'net.py'}:net", "--criterion", "largest-weight", "--data", "stripes")
+    assert slimprune("plan", *names, "--ratio", 0.5, "--quiet") == (0, "", "")
