@@ -1,5 +1,8 @@
 """The one family of errors that slimprune raises on purpose; each child carries its exit code."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class SlimpruneError(Exception):
     """A rule was broken; the message states the rule and the value that was found."""
@@ -61,3 +64,13 @@ def kind_and_line(error: BaseException) -> str:
     """The same with the kind before it, for errors whose words alone may say little (`KeyError: 'epoch'`)."""
     kind, said = type(error).__name__, first_line(error)
     return kind if said == kind else f"{kind}: {said}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A remark for the end of a message about an unknown name: the known ones that are close to it, if any.
+
+    >>> did_you_mean("resnet19", ["vgg19", "resnet18"])
+    ' (did you mean resnet18?)'
+    """
+    close = difflib.get_close_matches(name, list(known), n=3)
+    return f" (did you mean {', '.join(close)}?)" if close else ""

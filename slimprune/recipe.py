@@ -69,7 +69,7 @@ class Recipe(BaseModel):
     )
 
     arch: str | None = Field(None, description="architecture name, package.module:factory or path/to/file.py:factory")
-    data: str = Field("digits", description="digits, cifar10, cifar100, folder:DIR, hf:NAME_OR_DIR or tensors:DIR")
+    data: str = Field("digits", description="a data set (`slimprune list data`) or path/to/file.py:function")
     image_size: int | None = Field(None, ge=1, description="side in pixels to which large images are resized")
     train_size: int | None = Field(None, ge=1, description="train and score on this many images only, drawn once")
     ratio: Share = Field(0.9, description="share to remove, in (0, 1)")
@@ -91,8 +91,12 @@ class Recipe(BaseModel):
     twin: Literal["shuffle", "invert"] | None = Field(
         None, description="same widths, other channels: random ones, or those with the lowest scores"
     )
-    criterion: str = Field("prospr", description="how channels are scored (`slimprune list criteria`)")
-    rule: str | None = Field(None, description="how the budget is shared out (`slimprune list rules`)")
+    criterion: str = Field(
+        "prospr", description="how channels are scored (`slimprune list criteria`), or path/to/file.py:Class"
+    )
+    rule: str | None = Field(
+        None, description="how the budget is shared out (`slimprune list rules`), or path/to/file.py:function"
+    )
     floor: float = Field(0.05, ge=0, lt=1, description="share of its channels that every layer keeps at least")
     gate: Literal["consumer", "norm", "producer"] = Field("consumer", description="where the gates sit")
     steps: int | None = Field(None, ge=0, description="inner training steps")

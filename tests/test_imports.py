@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = [
     {"errors", "progress"},
-    {"files", "forward", "measure", "recipe"},
+    {"files", "forward", "measure", "recipe", "registry"},
     {"data", "export", "graph", "models", "training"},
     {"saliency"},
     {"budget"},

@@ -6,7 +6,7 @@ from slimprune.budget.cost import QUANTITIES, Cost, CostModel, Costs, Quantity
 from slimprune.budget.latency import LatencyModel
 from slimprune.budget.latency_record import Candidate, LatencyRecord, Rounding, TimedNetwork
 from slimprune.budget.plan import Budget, Plan
-from slimprune.budget.rules import RULES, Rule, find_rule, profile
+from slimprune.budget.rules import RULES, GroupCost, Rule, find_rule, profile, register
 
 __all__ = [
     "CONTROLS",
@@ -19,6 +19,7 @@ __all__ = [
     "Cost",
     "CostModel",
     "Costs",
+    "GroupCost",
     "LatencyModel",
     "LatencyRecord",
     "Plan",
@@ -31,5 +32,6 @@ __all__ = [
     "find_rule",
     "least_widths",
     "profile",
+    "register",
     "schedule_target",
 ]

@@ -2,14 +2,15 @@
 
 A rule gives every group a falling sequence of priorities, one for its first, second, ... channel. `allocate` grants
 channels in the order of priority as long as the budget lasts, so a tighter budget always gives a smaller model. Which
-rule is the default of which budget stands in `recipe.py`, which of them a search tries out in `prospect.py`.
+rule is the default of which budget stands in `recipe.py`, which of them a search tries out in `search.py`.
 """
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from slimprune.budget.cost import Costs
 from slimprune.errors import UsageError
 from slimprune.graph import ChannelGroup
+from slimprune.registry import Registry, description_of, kind_of
 from slimprune.saliency import Scores
 
 Priorities = NDArray[np.float64]
@@ -64,6 +66,10 @@ class Rule:
     priorities: Callable[[GroupCost], Priorities]
 
 
+GivesPriorities = TypeVar("GivesPriorities", bound=Callable[[GroupCost], Priorities])
+PROFILE = "profile:score=X,reuse=Y"
+
+
 def _ranked(cost: GroupCost) -> Priorities:
     return np.sort(cost.scores)[::-1]
 
@@ -88,56 +94,84 @@ def _proportional(width: int, factor: float) -> Priorities:
     return np.asarray(width * factor / (np.arange(width) + 0.5), np.float64)
 
 
-RULES: Mapping[str, Rule] = {
-    rule.name: rule
-    for rule in (
-        Rule("global", "one threshold over the scores of all channels (the ProsPr paper)", True, _ranked),
-        Rule(
-            "compute-aware",
-            "one threshold over scores divided by the MACs that a channel's removal saves (the 3SP paper)",
-            True,
-            _compute_aware,
-        ),
-        Rule(
-            "tempered",
-            "widths in proportion to dense width * (mean score) ** 1/4",
-            True,
-            partial(_profiled, score=TEMPER, reuse=0.0),
-        ),
-        Rule(
-            "early",
-            "widths in proportion to dense width * (uses of a weight) ** 0.15; needs no scores",
-            False,
-            partial(_profiled, score=0.0, reuse=EARLINESS),
-        ),
-        Rule(
-            "uniform",
-            "widths in proportion to dense width; needs no scores",
-            False,
-            partial(_profiled, score=0.0, reuse=0.0),
-        ),
-        Rule(
-            "erk",
-            "Erdos-Renyi-Kernel densities as shares of the widths; needs no scores (Evci et al., 2020)",
-            False,
-            _erdos_renyi,
-        ),
-    )
-}
+def register(name: str, description: str, *, needs_scores: bool = True) -> Callable[[GivesPriorities], GivesPriorities]:
+    """Decorator: makes a function that gives the priorities of a group's channels known as the rule `name`.
+
+    Args:
+        name: a name that is not taken.
+        description: one line for people.
+        needs_scores: whether the function looks at `GroupCost.scores`; without that nothing has to be scored.
+
+    Raises:
+        UsageError: the name is taken.
+    """
+
+    def add(priorities: GivesPriorities) -> GivesPriorities:
+        rule = Rule(name, description, needs_scores, priorities)
+        RULES.add(name, description, rule, module=priorities.__module__)
+        return priorities
+
+    return add
+
+
+def _as_rule(name: str, found: object) -> Rule:
+    """What an entry point or the user's code holds: a rule, or a function that may look at scores."""
+    if isinstance(found, Rule):
+        return replace(found, name=name)
+    if isinstance(found, type) or not callable(found):
+        raise UsageError(f"expected rule {name} to be a function or a Rule, got {kind_of(found)}")
+    return Rule(name, description_of(found), needs_scores=True, priorities=found)
+
+
+RULES: Registry[Rule] = Registry("a rule", "slimprune.rules", "a rule", _as_rule, others=(PROFILE,))
+
+for _rule in (
+    Rule("global", "one threshold over the scores of all channels (the ProsPr paper)", True, _ranked),
+    Rule(
+        "compute-aware",
+        "one threshold over scores divided by the MACs that a channel's removal saves (the 3SP paper)",
+        True,
+        _compute_aware,
+    ),
+    Rule(
+        "tempered",
+        "widths in proportion to dense width * (mean score) ** 1/4",
+        True,
+        partial(_profiled, score=TEMPER, reuse=0.0),
+    ),
+    Rule(
+        "early",
+        "widths in proportion to dense width * (uses of a weight) ** 0.15; needs no scores",
+        False,
+        partial(_profiled, score=0.0, reuse=EARLINESS),
+    ),
+    Rule(
+        "uniform",
+        "widths in proportion to dense width; needs no scores",
+        False,
+        partial(_profiled, score=0.0, reuse=0.0),
+    ),
+    Rule(
+        "erk",
+        "Erdos-Renyi-Kernel densities as shares of the widths; needs no scores (Evci et al., 2020)",
+        False,
+        _erdos_renyi,
+    ),
+):
+    RULES.add(_rule.name, _rule.description, _rule, module=__name__)
 
 
 def find_rule(name: str) -> Rule:
-    """The rule called `name`.
+    """The rule called `name`; or what it leads to, `file.py:rule` or `package.module:rule`.
 
     Raises:
-        UsageError: no such rule, or a profile whose exponents are out of range.
+        UsageError: no such rule, code that fails, or a profile whose exponents are out of range.
     """
-    if name in RULES:
-        return RULES[name]
+    if not name.startswith("profile:"):
+        return RULES.find(name)
     chosen = re.fullmatch(r"profile:score=(\d*\.?\d+),reuse=(\d*\.?\d+)", name)
     if chosen is None:
-        known = ", ".join([*RULES, "profile:score=X,reuse=Y"])
-        raise UsageError(f"expected a rule ({known}), got {name!r}")
+        raise RULES.unknown(name)
     return profile(float(chosen[1]), float(chosen[2]))
 
 
@@ -161,11 +195,28 @@ def profile(score: float, reuse: float) -> Rule:
 def channel_priorities(
     rule: Rule, groups: Sequence[ChannelGroup], costs: Costs, scores: Scores | None
 ) -> list[Priorities]:
-    """Priorities of the channels of every group, protected groups empty."""
+    """Priorities of the channels of every group, protected groups empty.
+
+    Raises:
+        UsageError: the rule gives a group something else than falling numbers [width].
+    """
     return [
-        rule.priorities(cost) if group.protected_reason is None else np.empty(0)
+        _checked(rule, group, rule.priorities(cost)) if group.protected_reason is None else np.empty(0)
         for group, cost in zip(groups, group_costs(groups, costs, scores), strict=True)
     ]
+
+
+def _checked(rule: Rule, group: ChannelGroup, found: object) -> Priorities:
+    try:
+        priorities = np.asarray(found, np.float64)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"expected rule {rule.name} to give numbers, got {type(found).__name__}") from error
+    if priorities.shape != (group.width,):
+        where = f"for the {group.width} channels of {group.id}"
+        raise UsageError(f"expected rule {rule.name} to give one priority each {where}, got {priorities.shape}")
+    if not bool((priorities[1:] <= priorities[:-1]).all()) or bool(np.isnan(priorities).any()):
+        raise UsageError(f"expected rule {rule.name} to give falling priorities, got others for {group.id}")
+    return priorities
 
 
 def group_costs(groups: Sequence[ChannelGroup], costs: Costs, scores: Scores | None) -> list[GroupCost]:

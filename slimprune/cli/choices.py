@@ -4,19 +4,23 @@ from typing import Literal
 
 from slimprune.budget import RULES
 from slimprune.data import data_sets
-from slimprune.models import architectures
+from slimprune.graph import OPERATORS
+from slimprune.models import ARCHITECTURES
 from slimprune.pipeline.stages import SEARCH
-from slimprune.saliency import criteria
+from slimprune.saliency import CRITERIA
 from slimprune.timing import ENGINES
 
+Kind = Literal["archs", "data", "criteria", "rules", "operators", "engines"]
 
-def available(kind: Literal["archs", "data", "criteria", "rules", "engines"]) -> list[tuple[str, str]]:
+
+def available(kind: Kind) -> list[tuple[str, str]]:
     """Names and descriptions of what can be chosen."""
     return {
-        "archs": [(entry.name, entry.description) for entry in architectures()],
+        "archs": ARCHITECTURES.rows(),
         "data": data_sets(),
-        "criteria": [(entry.name, entry.description) for entry in criteria()],
-        "rules": [*((rule.name, rule.description) for rule in RULES.values()), *_OTHER_RULES],
+        "criteria": sorted(CRITERIA.rows()),
+        "rules": [*RULES.rows(), *_OTHER_RULES],
+        "operators": sorted(OPERATORS.rows()),
         "engines": [(engine.name, engine.description) for engine in ENGINES.values()],
     }[kind]
 

@@ -10,13 +10,13 @@ from contextlib import AbstractContextManager, redirect_stdout
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from slimprune import comparison, pipeline
-from slimprune.cli.choices import available
+from slimprune.cli.choices import Kind, available
 from slimprune.cli.flags import takes_fields, takes_recipe
 from slimprune.cli.progress import listening
 from slimprune.errors import SlimpruneError, UsageError
@@ -61,7 +61,7 @@ BundleFolder = Annotated[Path, typer.Argument(help="folder of a bundle (NAME.sli
 DataName = Annotated[
     str | None, typer.Option("--data", help="take samples from this data set instead of the bundle's", metavar="NAME")
 ]
-TrustCode = Annotated[bool, typer.Option("--trust-code", help="run the code that the bundle names as architecture")]
+TrustCode = Annotated[bool, typer.Option("--trust-code", help="run the code that the bundle names")]
 
 
 def main() -> None:
@@ -262,11 +262,11 @@ def bench(
 
 @app.command("list")
 def list_choices(
-    kind: Annotated[Literal["archs", "data", "criteria", "rules", "engines"], typer.Argument(help="what to list")],
+    kind: Annotated[Kind, typer.Argument(help="what to list")],
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List what can be chosen: archs, data, criteria, rules or engines."""
+    """List what can be chosen, and the operators that channels are followed through."""
     rows = available(kind)
     if as_json:
         print(json.dumps([{"name": name, "description": description} for name, description in rows]))

@@ -34,7 +34,7 @@ from slimprune.pipeline.stages import (
     starting_networks,
     training_settings,
 )
-from slimprune.pipeline.workload import Workload, named_workload, seeded
+from slimprune.pipeline.workload import Workload, code_files, named_workload, seeded
 from slimprune.progress import Listener, ignore
 from slimprune.recipe import Recipe
 from slimprune.results import Saliency
@@ -86,7 +86,7 @@ class RunCache:
 
     def named_files(self, recipe: Recipe) -> str:
         """SHA-256 of the files that a recipe names, as they were when they were first asked about."""
-        key = _key(recipe, ("arch", "weights", "data"))
+        key = _key(recipe, ("arch", "weights", "data", "criterion", "rule"))
         if key not in self._named_files:
             self._named_files[key] = _digest_of_named_files(recipe)
         return self._named_files[key]
@@ -119,7 +119,7 @@ class RunCache:
         recipe, key = _start_recipe(cell), start_key(cell)
         if key in self._starts or key in self._failures:
             return
-        store = self.unfinished / f"dense-{key}-{self.named_files(recipe)[:8]}" / "train dense"
+        store = self.unfinished / f"dense-{key}-{self.named_files(_unscored(recipe))[:8]}" / "train dense"
         try:
             self._starts[key] = starting_networks(recipe, _own(self._work(recipe)), store, listener)
         except SlimpruneError as error:
@@ -258,6 +258,11 @@ def _start_recipe(cell: Cell) -> Recipe:
     return cell.recipe.model_copy(update=changes) if cell.kind == "dense" else cell.recipe
 
 
+def _unscored(recipe: Recipe) -> Recipe:
+    """The same recipe without what the dense network does not depend on."""
+    return recipe.model_copy(update={"criterion": Recipe.model_fields["criterion"].default, "rule": None})
+
+
 def _own(work: Workload) -> Workload:
     """The workload with a model and training batches of its own: training chooses the epoch on the batches."""
     return replace(work, model=copy.deepcopy(work.model), train_batches=copy.copy(work.train_batches))
@@ -274,10 +279,10 @@ def _digest_of_named_files(recipe: Recipe) -> str:
     Raises:
         DataError: one of them cannot be read.
     """
-    location, _, _ = (recipe.arch or "").rpartition(":")
-    code = [Path(location)] if location.endswith(".py") else []
     weights = [recipe.weights] if recipe.weights is not None else []
-    groups = ([file for file in named if file.is_file()] for named in (code, weights, data_files(recipe.data)))
+    groups = (
+        [file for file in named if file.is_file()] for named in (code_files(recipe), weights, data_files(recipe.data))
+    )
     try:
         return hashlib.sha256("".join(map(digest_of, filter(None, groups))).encode()).hexdigest()
     except OSError as error:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from slimprune.errors import UsageError
 from slimprune.recipe import AUTO, CRITERION_OPTIONS, SCORED_RULES, Recipe, make_recipe, validated
-from slimprune.saliency.registry import criteria
+from slimprune.saliency import find_criterion
 
 Kind = Literal["dense", "row", "uniform", "twin"]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -288,8 +288,10 @@ def _check_paper(grid: Grid) -> None:
 
 def _foreign_options(criterion: str) -> list[str]:
     """Fields of a recipe that set options which the criterion does not have; none for an unknown criterion."""
-    own = {entry.name: entry.options for entry in criteria()}
-    known = own.get(str(criterion), tuple(CRITERION_OPTIONS.values()))
+    try:
+        known: Sequence[str] = find_criterion(str(criterion)).options
+    except UsageError:
+        return []
     return [field for field, option in CRITERION_OPTIONS.items() if option not in known]
 
 

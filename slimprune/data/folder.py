@@ -43,9 +43,7 @@ class FileSamples:
         return to_tensor(image), torch.tensor(self.labels[index])
 
 
-def load_folder(
-    name: str, directory: str, image_size: int | None = None, stream_above: int = STREAM_ABOVE
-) -> ImageData:
+def load_folder(name: str, source: str, image_size: int | None = None, stream_above: int = STREAM_ABOVE) -> ImageData:
     """Load a folder of images.
 
     Where all images have one size of up to 64 pixels, they keep it. Otherwise the shorter side is resized and the
@@ -53,15 +51,18 @@ def load_folder(
 
     Args:
         name: What reports call the set.
-        directory: The folder.
+        source: The folder.
         image_size: Side in pixels that images are brought to; 224 where they must be and nothing is given.
         stream_above: Decoded size in bytes from which images are decoded as they are read.
 
     Raises:
         DataError: If a part or all images are missing, the parts' classes differ, or an image cannot be read.
     """
-    root = Path(os.path.expanduser(directory))
-    classes, train_files, test_files = _listed(root)
+    root = Path(os.path.expanduser(source))
+    try:
+        classes, train_files, test_files = _listed(root)
+    except OSError as error:
+        raise DataError(f"expected folders that can be read, got {error.filename}: {error.strerror}") from error
     size = choose_size(_sizes([*train_files, *test_files]), image_size, keep_large=False)
     return hold_or_stream(name, _samples(train_files, size), _samples(test_files, size), classes, stream_above)
 

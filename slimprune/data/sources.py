@@ -1,106 +1,119 @@
-"""The one table of data sets, and data by name."""
+"""All data sets by name, and the way from a name to the data."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import TypeVar
 
-from slimprune.data.cifar import load_cifar
-from slimprune.data.digits import load_digits
-from slimprune.data.folder import load_folder
-from slimprune.data.huggingface import load_huggingface
+from slimprune.data.arrays import check_image_size
 from slimprune.data.image_data import ImageData
 from slimprune.data.streamed_data import STREAM_ABOVE
-from slimprune.data.tensors import load_tensors
-from slimprune.errors import UsageError
+from slimprune.errors import DataError, UsageError
+from slimprune.registry import Registry, call_with, importable, kind_of
+
+Loader = Callable[..., ImageData]
+"""Given those of `name`, `source`, `image_size` and `stream_above` that its signature names, see `load`."""
+
+Function = TypeVar("Function", bound=Loader)
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the user asks for.
+def register(name: str, description: str, *, takes: str = "") -> Callable[[Function], Function]:
+    """Decorator: makes a function that returns `ImageData` known as the data set `name`.
 
-    Attributes:
-        name: The whole name, which reports repeat.
-        argument: What stands after the prefix.
-        image_size: Side in pixels, if given.
-        stream_above: Decoded size in bytes from which data is not held in memory.
-    """
+    The function is given those of these arguments that its signature names: `name`, the whole name as the user gave
+    it, `source`, what stands after the colon, and `image_size`, the side in pixels that the user asks for, or None.
 
-    name: str
-    argument: str
-    image_size: int | None
-    stream_above: int
-
-
-@dataclass(frozen=True)
-class Source:
-    """One row of the table.
-
-    Attributes:
-        pattern: How its data sets are named.
+    Args:
+        name: A name that is not taken.
         description: One line for people.
-        load: Takes the request.
+        takes: What is to be written after the name and a colon, such as "DIR"; nothing by default.
+
+    Raises:
+        UsageError: If the name is taken.
     """
 
-    pattern: str
-    description: str
-    load: Callable[[Request], ImageData]
+    def add(loader: Function) -> Function:
+        SOURCES.add(name, description, loader, module=loader.__module__, takes=takes)
+        return loader
 
-
-SOURCES: dict[str, Source] = {
-    "digits": Source(
-        "digits",
-        "1,797 handwritten digits that come with slimprune, 32x32, 10 classes",
-        lambda r: load_digits(r.name, r.image_size),
-    ),
-    "cifar10": Source(
-        "cifar10",
-        "60,000 photographs, 32x32, 10 classes, downloaded on first use",
-        lambda r: load_cifar(r.name, r.image_size),
-    ),
-    "cifar100": Source(
-        "cifar100",
-        "60,000 photographs, 32x32, 100 classes, downloaded on first use",
-        lambda r: load_cifar(r.name, r.image_size),
-    ),
-    "folder:": Source(
-        "folder:DIR",
-        "image files as DIR/train/CLASS/* and DIR/val/CLASS/* (or DIR/test)",
-        lambda r: load_folder(r.name, r.argument, r.image_size, r.stream_above),
-    ),
-    "hf:": Source(
-        "hf:NAME_OR_DIR",
-        "a Hugging Face data set or a folder of its files: images with labels or masks",
-        lambda r: load_huggingface(r.name, r.argument, r.image_size, r.stream_above),
-    ),
-    "tensors:": Source(
-        "tensors:DIR",
-        "DIR/train.safetensors and DIR/test.safetensors with images and labels or masks",
-        lambda r: load_tensors(r.name, r.argument, r.image_size),
-    ),
-}
+    return add
 
 
 def data_sets() -> list[tuple[str, str]]:
     """List how data sets are named, each with a description."""
-    return [(source.pattern, source.description) for source in SOURCES.values()]
+    return SOURCES.rows()
+
+
+def is_user_code(name: str) -> bool:
+    """Whether the data is loaded by code that the name leads to, `file.py:load` or `package.module:load`."""
+    return SOURCES.is_user_code(name)
 
 
 def load(name: str, *, image_size: int | None = None, stream_above: int = STREAM_ABOVE) -> ImageData:
     """Load a data set by its name.
 
     Args:
-        name: One of the patterns of `data_sets()`.
+        name: One of the patterns of `data_sets()`, or the user's own "path/to/file.py:load" or "package.module:load":
+            a function that returns an `ImageData`, such as a `TensorData`, given those of `name` and `image_size` that
+            its signature names.
         image_size: Side in pixels that images are brought to; needed for none.
         stream_above: Decoded size in bytes from which image files are decoded as they are read.
 
     Raises:
         UsageError: If the name is unknown, or the image size is not positive or does not go with the data.
-        DataError: If the data is missing, empty or unreadable.
+        DataError: If the data is missing, empty or unreadable, or the user's function fails.
     """
-    prefix, colon, argument = name.partition(":")
-    source = SOURCES.get(prefix + colon)
-    if source is None or bool(argument) != bool(colon):
-        known = ", ".join(pattern for pattern, _ in data_sets())
-        raise UsageError(f"expected a data set ({known}), got {name!r}")
+    key, source = SOURCES.split(name)
+    entry = SOURCES.entry(key)
+    if entry is not None and (name.endswith(":") or (entry.module and bool(source) != bool(entry.takes))):
+        raise SOURCES.unknown(name)
+    loader = SOURCES.find(key)
     if image_size is not None and image_size < 1:
         raise UsageError(f"expected an image size of at least 1, got {image_size}")
-    return source.load(Request(name, argument, image_size, stream_above))
+    offered: dict[str, object] = {"name": name, "image_size": image_size, "stream_above": stream_above}
+    with importable(name):
+        data = call_with(
+            loader, {**offered, "source": source} if source else offered, f"data loader {name!r}", DataError
+        )
+    if not isinstance(data, ImageData):
+        raise DataError(f"expected data loader {name!r} to return an ImageData, got {type(data).__name__}")
+    if entry is None or not entry.built_in:
+        check_image_size(name, (data.height, data.width), image_size)
+    return data
+
+
+def _as_loader(name: str, found: object) -> Loader:
+    if not callable(found):
+        raise DataError(f"expected data loader {name!r} to be a function, got {kind_of(found)}")
+    loader: Loader = found
+    return loader
+
+
+SOURCES: Registry[Loader] = Registry("a data set", "slimprune.data", "a data loader", _as_loader, failure=DataError)
+SOURCES.declare(
+    "digits",
+    "1,797 handwritten digits that come with slimprune, 32x32, 10 classes",
+    "slimprune.data.digits:load_digits",
+)
+for _classes in (10, 100):
+    SOURCES.declare(
+        f"cifar{_classes}",
+        f"60,000 photographs, 32x32, {_classes} classes, downloaded on first use",
+        "slimprune.data.cifar:load_cifar",
+    )
+SOURCES.declare(
+    "folder",
+    "image files as DIR/train/CLASS/* and DIR/val/CLASS/* (or DIR/test)",
+    "slimprune.data.folder:load_folder",
+    takes="DIR",
+)
+SOURCES.declare(
+    "hf",
+    "a Hugging Face data set or a folder of its files: images with labels or masks",
+    "slimprune.data.huggingface:load_huggingface",
+    takes="NAME_OR_DIR",
+)
+SOURCES.declare(
+    "tensors",
+    "DIR/train.safetensors and DIR/test.safetensors with images and labels or masks",
+    "slimprune.data.tensors:load_tensors",
+    takes="DIR",
+)

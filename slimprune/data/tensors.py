@@ -16,7 +16,7 @@ KEYS = ("images", "labels", "masks")
 WHITE = 255
 
 
-def load_tensors(name: str, directory: str, image_size: int | None = None) -> TensorData:
+def load_tensors(name: str, source: str, image_size: int | None = None) -> TensorData:
     """Load uint8 `images` [N, C, H, W] with int64 `labels` [N], or with uint8 `masks` [N, 1, H, W].
 
     Masks hold 0 and 1, or 0 and 255. There are as many classes as the largest training label tells. Images are
@@ -24,14 +24,14 @@ def load_tensors(name: str, directory: str, image_size: int | None = None) -> Te
 
     Args:
         name: What reports call the set.
-        directory: The folder.
+        source: The folder.
         image_size: None or the side of the images, in pixels.
 
     Raises:
         DataError: If a file is missing or unreadable, or its content is not as described; the message names the file.
         UsageError: If another image size is asked for.
     """
-    folder = Path(os.path.expanduser(directory))
+    folder = Path(os.path.expanduser(source))
     train_file, test_file = folder / "train.safetensors", folder / "test.safetensors"
     train, test = _read(train_file), _read(test_file)
     check_parts_agree(train, test, where=f"'{train_file}' and '{test_file}'")

@@ -5,15 +5,20 @@ from slimprune.graph.find import find_groups
 from slimprune.graph.groups import ChannelGroup, Role, Slot, free_groups, named_tensors
 from slimprune.graph.layer_graph import DataFlow, Node, trace_flow
 from slimprune.graph.proof import TOLERANCE, Proof, prove_removal
+from slimprune.graph.propagation import Flow, OperatorCall
 from slimprune.graph.removal import Kept, keep_channels, with_tensors, with_values
+from slimprune.graph.rules import OPERATORS, register
 
 __all__ = [
+    "OPERATORS",
     "TOLERANCE",
     "ChannelGroup",
     "DataFlow",
     "Example",
+    "Flow",
     "Kept",
     "Node",
+    "OperatorCall",
     "Proof",
     "Role",
     "Slot",
@@ -24,6 +29,7 @@ __all__ = [
     "keep_channels",
     "named_tensors",
     "prove_removal",
+    "register",
     "shapes_of",
     "trace_flow",
     "with_tensors",

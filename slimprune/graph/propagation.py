@@ -57,7 +57,8 @@ class OperatorCall:
     """One call of an operator.
 
     Attributes:
-        name: of the operator without its overload and in-place mark, such as `add`.
+        name: of the operator without its overload and in-place mark, such as `add`; of operators that are not
+            torch's own with the namespace, such as `torchvision::roi_align`.
         layer: of the innermost module that made the call.
         values: arguments by the names of the operator's schema.
         out: what it returned.

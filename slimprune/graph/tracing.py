@@ -101,7 +101,7 @@ class Following(TorchDispatchMode):
         names = [argument.name for argument in func._schema.arguments]
         defaults = {argument.name: argument.default_value for argument in func._schema.arguments}
         call = OperatorCall(
-            name=func._schema.name.partition("::")[2].rstrip("_"),
+            name=func._schema.name.removeprefix("aten::").rstrip("_"),
             layer=self._layers[-1] if self._layers else "",
             values={**defaults, **dict(zip(names, args, strict=False)), **kwargs},
             out=out,

@@ -2,10 +2,11 @@
 
 from slimprune.models.architecture import Architecture, InputSpec
 from slimprune.models.main_output import MAIN, MainOutput, has_main_output
-from slimprune.models.registry import architectures, build, task_of
+from slimprune.models.registry import ARCHITECTURES, architectures, build, is_user_code, register, task_of
 from slimprune.models.weights import load_weights, save_weights
 
 __all__ = [
+    "ARCHITECTURES",
     "MAIN",
     "Architecture",
     "InputSpec",
@@ -13,7 +14,9 @@ __all__ = [
     "architectures",
     "build",
     "has_main_output",
+    "is_user_code",
     "load_weights",
+    "register",
     "save_weights",
     "task_of",
 ]

@@ -52,12 +52,12 @@ class Architecture:
 
     Attributes:
         name: The name that `build` takes.
-        task: "classification" or "segmentation".
+        task: "classification" or "segmentation"; None where it is not known before the architecture is built.
         description: One line for people.
     """
 
     name: str
-    task: Task
+    task: Task | None
     description: str
 
 

@@ -1,21 +1,15 @@
-"""The one table of architectures, and fresh models by name."""
+"""All architectures by name, and the way from a name to a fresh model."""
 
-import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import nn
 
-from slimprune.errors import UsageError
-from slimprune.models import (
-    cifar_resnet,
-    resnet,
-    timm_models,
-    torchvision_models,
-    torchvision_segmentation,
-    unet,
-    user_code,
-    vgg,
-)
-from slimprune.models.architecture import Architecture, Family, InputSpec, Task
+from slimprune.errors import UnsupportedModelError
+from slimprune.models import cifar_resnet, resnet, timm_models, torchvision_models, torchvision_segmentation, unet, vgg
+from slimprune.models.architecture import Architecture, InputSpec, Task, refuse_options
+from slimprune.registry import Registry, call_with, importable, kind_of
 
 FAMILIES = (
     vgg.FAMILY,
@@ -28,17 +22,52 @@ FAMILIES = (
 )
 """In order of precedence: our own `vgg19` (with batch norm) stands before torchvision's (without)."""
 
-REGISTRY: dict[str, tuple[Architecture, Family]] = {
-    architecture.name.partition(":")[0]: (architecture, family)
-    for family in reversed(FAMILIES)
-    for architecture in family.architectures
-}
+
+@dataclass(frozen=True)
+class Builder:
+    """What goes by the name of an architecture.
+
+    Attributes:
+        task: None where it is not known.
+        build: Takes the name, the text of its options ("" without) and the input; returns fresh weights.
+    """
+
+    task: Task | None
+    build: Callable[[str, str, InputSpec], nn.Module]
+
+
+Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
+
+
+def register(name: str, description: str, *, task: Task | None = None) -> Callable[[Factory], Factory]:
+    """Decorator: makes a function that returns a fresh model known as the architecture `name`.
+
+    The function is given those of `num_classes` and `in_channels` that its signature names.
+
+    Args:
+        name: A name that is not taken.
+        description: One line for people.
+        task: "classification" or "segmentation", if it is made for one of them.
+
+    Raises:
+        UsageError: If the name is taken.
+    """
+
+    def add(factory: Factory) -> Factory:
+        ARCHITECTURES.add(name, description, _as_builder(name, factory, task), module=factory.__module__)
+        return factory
+
+    return add
 
 
 def architectures() -> list[Architecture]:
     """List every named architecture once, slimprune's own families first."""
-    listed = (architecture for family in FAMILIES for architecture in family.architectures)
-    return [REGISTRY[name][0] for name in dict.fromkeys(entry.name.partition(":")[0] for entry in listed)]
+    builders, described = ARCHITECTURES.available(), dict(ARCHITECTURES.rows())
+    return [
+        Architecture(entry.shown, builders[entry.name].task, described[entry.shown])
+        for entry in ARCHITECTURES.entries()
+        if entry.name in builders
+    ]
 
 
 def build(arch: str, inputs: InputSpec) -> nn.Module:
@@ -46,7 +75,9 @@ def build(arch: str, inputs: InputSpec) -> nn.Module:
 
     Args:
         arch: A name of `architectures()`, for some with options ("unet:depth=3,width=32"), "timm:NAME", or the user's
-            own "package.module:factory" or "path/to/file.py:factory".
+            own "package.module:factory" or "path/to/file.py:factory": a function that is given those of `num_classes`
+            and `in_channels` that its signature names. While it is imported and called, the file's own folder (for a
+            file) or the current directory (for a module) can be imported from.
         inputs: Image channels and size, and the number of outputs.
 
     Returns:
@@ -57,31 +88,53 @@ def build(arch: str, inputs: InputSpec) -> nn.Module:
             does not fit the architecture.
         UnsupportedModelError: If the user's factory fails, or the model cannot take the images' channels.
     """
-    if _is_user_code(arch):
-        return user_code.build(arch, inputs)
-    name, _, options = arch.partition(":")
-    return _entry(arch)[1].build(name, options, inputs)
+    name, options = ARCHITECTURES.split(arch)
+    return ARCHITECTURES.find(name).build(name, options, inputs)
 
 
 def task_of(arch: str) -> Task | None:
-    """Return the task of a named architecture; None for the user's own code.
+    """Return the task of a named architecture; None where it is not known, as of the user's own code.
 
     Raises:
         UsageError: If the name is unknown.
     """
-    return None if _is_user_code(arch) else _entry(arch)[0].task
+    return None if is_user_code(arch) else ARCHITECTURES.find(ARCHITECTURES.split(arch)[0]).task
 
 
-def _is_user_code(arch: str) -> bool:
-    """Options hold "=", a factory's name never does."""
-    location, _, attribute = arch.rpartition(":")
-    return bool(location) and attribute.isidentifier() and location != timm_models.PREFIX
+def is_user_code(arch: str) -> bool:
+    """Whether building runs code that the name leads to, rather than slimprune's or an installed package's."""
+    return ARCHITECTURES.is_user_code(arch)
 
 
-def _entry(arch: str) -> tuple[Architecture, Family]:
-    name = arch.partition(":")[0]
-    if name in REGISTRY:
-        return REGISTRY[name]
-    close = difflib.get_close_matches(name, REGISTRY, n=3)
-    hint = f" (did you mean {', '.join(close)}?)" if close else ""
-    raise UsageError(f"expected an architecture name, module:factory or file.py:factory, got {arch!r}{hint}")
+def _as_builder(name: str, factory: object, task: Task | None = None) -> Builder:
+    """What builds an architecture by a factory of the user's or of an installed package."""
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise UnsupportedModelError(f"expected {name!r} to be a factory, got {kind_of(factory)}")
+
+    def build(_: str, options: str, inputs: InputSpec) -> nn.Module:
+        refuse_options(name, options)
+        offered = {"num_classes": inputs.classes, "in_channels": inputs.channels}
+        with importable(name):
+            model = call_with(factory, offered, f"factory {name!r}", UnsupportedModelError)
+        if not isinstance(model, nn.Module):
+            raise UnsupportedModelError(f"expected factory {name!r} to return an nn.Module, got {type(model).__name__}")
+        return model
+
+    return Builder(task, build)
+
+
+ARCHITECTURES: Registry[Builder] = Registry(
+    "an architecture",
+    "slimprune.models",
+    "a factory",
+    _as_builder,
+    failure=UnsupportedModelError,
+    listing="slimprune list archs",
+)
+_seen: set[str] = set()
+for _family in FAMILIES:
+    for _one in _family.architectures:
+        if _one.name not in _seen:
+            _seen.add(_one.name)
+            _name, _, _takes = _one.name.partition(":")
+            ARCHITECTURES.add(_name, _one.description, Builder(_one.task, _family.build), module=__name__, takes=_takes)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from slimprune.data import load
+from slimprune.data import is_user_code, load
 from slimprune.errors import UsageError, VerificationError
 from slimprune.export import OnnxCheck, export_onnx, read_metadata, verify_onnx
 from slimprune.measure import versions
@@ -24,12 +24,12 @@ def export(bundle: Path, out: Path, *, data: str | None = None, trust_code: bool
         bundle: the folder.
         out: the ONNX file to write.
         data: the data set to take samples from, in place of the recipe's.
-        trust_code: allow the bundle to name the code that builds its dense model.
+        trust_code: allow the bundle to name the code that builds its dense model and loads its data.
     """
     found = read(bundle)
     with staged_outputs(out, None) as outputs:
         model = restore(found, trust_code=trust_code)
-        samples, staged = _samples(found, data), outputs.staged(out)
+        samples, staged = _samples(found, data, trust_code), outputs.staged(out)
         export_onnx(model, samples[:2], staged, metadata=_metadata(found))
         check = verify_onnx(model, staged, samples)
         outputs.publish()
@@ -49,7 +49,7 @@ def verify(bundle: Path, onnx: Path, *, data: str | None = None, trust_code: boo
     stated = read_metadata(onnx).get("weights_sha256", found.weights_sha256)
     if stated != found.weights_sha256:
         raise VerificationError(f"expected {onnx} to be made from the weights of {bundle}, got other weights")
-    return verify_onnx(restore(found, trust_code=trust_code), onnx, _samples(found, data))
+    return verify_onnx(restore(found, trust_code=trust_code), onnx, _samples(found, data, trust_code))
 
 
 def check_export(module: nn.Module, samples: Tensor, outputs: Outputs) -> None:
@@ -106,5 +106,13 @@ def _metadata(bundle: Bundle) -> dict[str, str]:
     return {key: str(value) for key, value in stated.items()}
 
 
-def _samples(bundle: Bundle, data: str | None) -> Tensor:
-    return load(data or bundle.recipe["data"], image_size=bundle.recipe["image_size"]).samples(SAMPLES)
+def _samples(bundle: Bundle, data: str | None, trust_code: bool) -> Tensor:
+    """Test images from the data that was asked for, or else from the bundle's.
+
+    Raises:
+        UsageError: the bundle's data is loaded by code that needs `trust_code`.
+    """
+    named: str = data or bundle.recipe["data"]
+    if data is None and is_user_code(named) and not trust_code:
+        raise UsageError(f"bundle {bundle.folder} loads its data by the code {named}: allow it with --trust-code")
+    return load(named, image_size=bundle.recipe["image_size"]).samples(SAMPLES)

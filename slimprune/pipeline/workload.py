@@ -14,12 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from slimprune.data import Batch, ImageData, load
+from slimprune.budget import RULES
+from slimprune.data import SOURCES, Batch, ImageData, load
 from slimprune.errors import DataError, UnsupportedModelError, UsageError, first_line
 from slimprune.forward import unwrap
 from slimprune.measure import versions
-from slimprune.models import MAIN, InputSpec, MainOutput, build, has_main_output, load_weights, task_of
+from slimprune.models import ARCHITECTURES, MAIN, InputSpec, MainOutput, build, has_main_output, load_weights, task_of
 from slimprune.recipe import Recipe
+from slimprune.registry import code_file
+from slimprune.saliency import CRITERIA
 from slimprune.surgery import Origin
 from slimprune.training import AUTO, LOSSES, Loss, Metric, Task, find_loss, mean_iou, top1
 
@@ -42,6 +45,7 @@ class Workload:
         task: classification, or segmentation with one mask.
         pixels: inputs [N, C, H, W] -> what people would see, uint8 [N, C, H, W].
         without_weights: parameters that a file of initial weights did not have.
+        code: files of the user's code that the recipe names.
     """
 
     model: nn.Module
@@ -54,6 +58,7 @@ class Workload:
     task: Task
     pixels: Callable[[Tensor], Tensor]
     without_weights: tuple[str, ...] = ()
+    code: tuple[Path, ...] = ()
 
     @property
     def metric(self) -> Metric:
@@ -70,12 +75,14 @@ class Workload:
     def fingerprint(self) -> str:
         """SHA-256 of what a run is made from, whatever names led to it.
 
-        That is the model's structure, code and initial weights, test samples, the first batch to score with and its
-        targets, and the versions of the packages that matter.
+        That is the model's structure, code and initial weights, further code that the recipe names, test samples, the
+        first batch to score with and its targets, and the versions of the packages that matter.
         """
         digest = hashlib.sha256(repr((self.model, versions())).encode())
         for code in sorted({_code(type(module)) for module in self.model.modules()}):
             digest.update(code)
+        for file in self.code:
+            digest.update(file.read_bytes())
         given = chain([self.samples], tree_leaves(next(iter(self.scoring_batches))))
         for tensor in chain(self.model.parameters(), self.model.buffers(), given):
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -153,7 +160,20 @@ def named_workload(recipe: Recipe, device: str) -> Workload:
         task=data.task,
         pixels=data.pixels,
         without_weights=tuple(missing),
+        code=code_files(recipe),
     )
+
+
+def code_files(recipe: Recipe) -> tuple[Path, ...]:
+    """The files of the user's code that a recipe names: architecture, data, criterion and rule."""
+    own = (
+        (recipe.arch, ARCHITECTURES.is_user_code),
+        (recipe.data, SOURCES.is_user_code),
+        (recipe.criterion, CRITERIA.is_user_code),
+        (recipe.rule, RULES.is_user_code),
+    )
+    files = (code_file(name) for name, is_user_code in own if name is not None and is_user_code(name))
+    return tuple(dict.fromkeys(file for file in files if file is not None))
 
 
 def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Workload:

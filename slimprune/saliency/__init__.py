@@ -4,18 +4,28 @@ import slimprune.saliency.criteria  # noqa: F401  (registers every criterion)
 from slimprune.saliency.adjoint import InnerTraining, final_weights, meta_gradient, trajectory
 from slimprune.saliency.iterative import IterativePruning, exponential
 from slimprune.saliency.problem import GATES, Gate, Loss, Problem
-from slimprune.saliency.registry import Criterion, Entry, check_gate, criteria, make_criterion, register
+from slimprune.saliency.registry import (
+    CRITERIA,
+    Criterion,
+    KnownCriterion,
+    check_gate,
+    criteria,
+    find_criterion,
+    make_criterion,
+    register,
+)
 from slimprune.saliency.score import score
 from slimprune.saliency.scores import Scores, spearman
 from slimprune.saliency.target import Target, channel_target
 
 __all__ = [
+    "CRITERIA",
     "GATES",
     "Criterion",
-    "Entry",
     "Gate",
     "InnerTraining",
     "IterativePruning",
+    "KnownCriterion",
     "Loss",
     "Problem",
     "Scores",
@@ -25,6 +35,7 @@ __all__ = [
     "criteria",
     "exponential",
     "final_weights",
+    "find_criterion",
     "make_criterion",
     "meta_gradient",
     "register",

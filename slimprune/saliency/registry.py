@@ -1,12 +1,14 @@
-"""The protocol of a criterion, and the table of all criteria by name."""
+"""The protocol of a criterion, and all criteria by name."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
+from typing import Any, Protocol, TypeVar, cast
 
 from torch import Tensor
 
-from slimprune.errors import UsageError
+from slimprune.errors import UsageError, kind_and_line
+from slimprune.registry import Registry, description_of, kind_of
 from slimprune.saliency.problem import GATES, Problem
 
 
@@ -33,8 +35,15 @@ class Criterion(Protocol):
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One registered criterion."""
+class KnownCriterion:
+    """A criterion that goes by a name.
+
+    Attributes:
+        name: as the user gives it.
+        description: one line for people.
+        make: takes options by name.
+        options: the names.
+    """
 
     name: str
     description: str
@@ -42,23 +51,35 @@ class Entry:
     options: tuple[str, ...]
 
 
-_ENTRIES: dict[str, Entry] = {}
+Class = TypeVar("Class", bound=type)
 
 
-def register(name: str, description: str, **fixed: Any) -> Callable[[type], type]:
-    """Class decorator: makes a criterion dataclass known as `name`, with the options in `fixed` set."""
+def register(name: str, description: str, **fixed: Any) -> Callable[[Class], Class]:
+    """Class decorator: makes a criterion dataclass known as `name`, with the options in `fixed` set.
 
-    def add(criterion: type) -> type:
-        options = tuple(field.name for field in fields(criterion) if field.name not in fixed)
-        _ENTRIES[name] = Entry(name, description, lambda **chosen: criterion(**chosen, **fixed), options)
+    Raises:
+        UsageError: the name is taken, or the class is no criterion.
+    """
+
+    def add(criterion: Class) -> Class:
+        CRITERIA.add(name, description, _known(name, description, criterion, fixed), module=criterion.__module__)
         return criterion
 
     return add
 
 
-def criteria() -> list[Entry]:
-    """All registered criteria, by name."""
-    return sorted(_ENTRIES.values(), key=lambda entry: entry.name)
+def criteria() -> list[KnownCriterion]:
+    """All criteria that can be loaded, by name."""
+    return sorted(CRITERIA.available().values(), key=lambda known: known.name)
+
+
+def find_criterion(name: str) -> KnownCriterion:
+    """The criterion called `name`; or the class that it leads to, `file.py:Class` or `package.module:Class`.
+
+    Raises:
+        UsageError: there is none, or its code fails.
+    """
+    return CRITERIA.find(name)
 
 
 def check_gate(name: str, criterion: Criterion, gate: str) -> None:
@@ -76,13 +97,35 @@ def make_criterion(name: str, **options: Any) -> Criterion:
     """The criterion called `name` with the given options.
 
     Raises:
-        UsageError: unknown name, or an option that the criterion does not have.
+        UsageError: unknown name, an option that the criterion does not have, or options that it does not take.
     """
-    if name not in _ENTRIES:
-        raise UsageError(f"expected a criterion ({', '.join(sorted(_ENTRIES))}), got {name!r}")
-    entry = _ENTRIES[name]
+    known = find_criterion(name)
     for option in options:
-        if option not in entry.options:
-            known = ", ".join(entry.options) or "none"
-            raise UsageError(f"criterion {name} has no option {option!r} (its options: {known})")
-    return entry.make(**options)
+        if option not in known.options:
+            listed = ", ".join(known.options) or "none"
+            raise UsageError(f"criterion {name} has no option {option!r} (its options: {listed})")
+    try:
+        return known.make(**options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"criterion {name} cannot be made: {kind_and_line(error)}") from error
+
+
+def _known(name: str, description: str, criterion: object, fixed: Mapping[str, Any]) -> KnownCriterion:
+    if not isinstance(criterion, type) or not is_dataclass(criterion):
+        raise UsageError(f"expected criterion {name} to be a dataclass, got {kind_of(criterion)}")
+    own = {field.name for field in fields(criterion)}
+    missing = [part for part in _PARTS if part not in own and not hasattr(criterion, part)]
+    if missing:
+        raise UsageError(f"expected criterion {name} to have {', '.join(_PARTS)}, found no {', '.join(missing)}")
+    options = tuple(field.name for field in fields(criterion) if field.name not in fixed)
+    return KnownCriterion(name, description, partial(cast(Callable[..., Criterion], criterion), **fixed), options)
+
+
+_PARTS = ("steps", "batches_per_draw", "deterministic", "score")
+
+CRITERIA: Registry[KnownCriterion] = Registry(
+    "a criterion",
+    "slimprune.criteria",
+    "a criterion class",
+    lambda name, found: _known(name, description_of(found), found, {}),
+)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,8 @@ def score(
         The averaged scores.
 
     Raises:
-        UsageError: an unknown criterion or gate, draws < 1, or no target for a criterion that narrows step by step.
+        UsageError: an unknown criterion or gate, draws < 1, no target for a criterion that narrows step by step, or a
+            criterion that does not give every channel a score of at least 0.
         DataError: fewer batches than needed, or batches that are no pairs without a `forward_fn`.
         UnsupportedModelError: nothing to score, a loss that is no scalar, a fully frozen model, or one that the
             criterion cannot score.
@@ -92,8 +94,7 @@ def _drawn(
     for draw, part in enumerate(parts):
         with precise_arithmetic():
             result = criterion.score(replace(problem, batches=part, seed=_seed_of_draw(problem.seed, draw)))
-        scores = {group: values.detach().cpu().double() for group, values in result.items()}
-        _check(scores)
+        scores = _checked(result, problem.groups)
         report(draw + 1, draws)
         yield scores
 
@@ -141,7 +142,16 @@ def _too_few(found: int, wanted: int) -> DataError:
     return DataError(f"expected {wanted} batches to score with, got {found}")
 
 
-def _check(scores: Mapping[str, Tensor]) -> None:
+def _checked(result: Mapping[str, Tensor], groups: Sequence[ChannelGroup]) -> dict[str, Tensor]:
+    """The scores in float64 on the CPU, [width] of every group."""
+    for group in groups:
+        found = result.get(group.id)
+        shape = tuple(found.shape) if isinstance(found, Tensor) else None
+        if shape != (group.width,):
+            raise UsageError(f"expected a criterion to score the {group.width} channels of {group.id}, got {shape}")
+        if bool((cast(Tensor, found) < 0).any()):
+            raise UsageError(f"expected a criterion to give scores of at least 0, got others for {group.id}")
+    scores = {group.id: result[group.id].detach().cpu().double() for group in groups}
     total = float(sum(values.sum() for values in scores.values()))
     if total != total or total == float("inf"):
         raise SlimpruneError(
@@ -150,6 +160,7 @@ def _check(scores: Mapping[str, Tensor]) -> None:
         )
     if total == 0:
         raise UnsupportedModelError("expected scores above 0, got 0 for every channel: no gate moves the loss")
+    return scores
 
 
 def _nothing_to_score(groups: Sequence[ChannelGroup]) -> str:

@@ -18,7 +18,7 @@ from slimprune.errors import UsageError, VerificationError
 from slimprune.forward import unwrap
 from slimprune.graph import named_tensors, with_tensors
 from slimprune.measure import versions
-from slimprune.models import InputSpec, MainOutput, build, task_of
+from slimprune.models import InputSpec, MainOutput, build, is_user_code
 
 SCHEMA_VERSION = 1
 _WEIGHTS, _DESCRIPTION = "weights.safetensors", "slim.json"
@@ -46,8 +46,8 @@ class Origin:
 
     @property
     def is_user_code(self) -> bool:
-        """Whether building it runs code that is not slimprune's or torchvision's."""
-        return self.arch is not None and task_of(self.arch) is None
+        """Whether building it runs code that its name leads to, not slimprune's or an installed package's."""
+        return self.arch is not None and is_user_code(self.arch)
 
 
 @dataclass(frozen=True, eq=False)

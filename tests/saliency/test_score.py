@@ -95,7 +95,7 @@ def test_a_criterion_that_narrows_needs_a_target(name):
 
 
 def test_which_criteria_narrow():
-    assert NARROWING == ["force", "iter-snip", "synflow"]
+    assert {"force", "iter-snip", "synflow"} <= set(NARROWING)
 
 
 @pytest.mark.parametrize("name", ["prospr", "3sp"])

@@ -1,5 +1,5 @@
 """What each operator does to the channels that reach it: one table of small rules."""
 
-from slimprune.graph.rules.table import apply_rule
+from slimprune.graph.rules.table import OPERATORS, apply_rule, register
 
-__all__ = ["apply_rule"]
+__all__ = ["OPERATORS", "apply_rule", "register"]

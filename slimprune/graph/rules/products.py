@@ -39,6 +39,8 @@ def matrix_product(left: str, right: str, bias: str | None = None) -> "_MatrixPr
 
 
 class _MatrixProduct:
+    """Products of matrices, one of which is a weight: its columns read channels, its rows make them."""
+
     def __init__(self, left: str, right: str, bias: str | None) -> None:
         self._left, self._right, self._bias = left, right, bias
 

@@ -44,6 +44,8 @@ def window(rank: int) -> "_Window":
 
 
 class _Window:
+    """Pooling and resampling over positions; channels go through."""
+
     def __init__(self, rank: int) -> None:
         self._rank = rank
 

@@ -1,22 +1,56 @@
-"""The table: which rule holds for which operator."""
+"""All operators by name: what each does to the channels that reach it."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from slimprune.errors import FORWARD_ERRORS, first_line
+from slimprune.errors import FORWARD_ERRORS, UsageError, first_line
 from slimprune.graph.propagation import Flow, OperatorCall
 from slimprune.graph.rules import elementwise, movement, norms, products, reductions
+from slimprune.registry import Registry, description_of, kind_of
 
 OperatorRule = Callable[[Flow, OperatorCall], None]
+
+Function = TypeVar("Function", bound=OperatorRule)
+
+
+def register(name: str, description: str) -> Callable[[Function], Function]:
+    """Decorator: makes a function known as the rule of an operator.
+
+    Args:
+        name: as `OperatorCall.name` has it: of torch's own operators without namespace, overload and the underscore of
+            in-place forms, such as `conv2d`; of others with the namespace, such as `torchvision::roi_align`.
+        description: one line for people.
+
+    Raises:
+        UsageError: the operator has a rule.
+    """
+
+    def add(rule: Function) -> Function:
+        OPERATORS.add(name, description, rule, module=rule.__module__)
+        return rule
+
+    return add
+
+
+def _as_rule(name: str, found: object) -> OperatorRule:
+    if not callable(found):
+        raise UsageError(f"expected the rule of operator {name} to be a function, got {kind_of(found)}")
+    rule: OperatorRule = found
+    return rule
+
+
+OPERATORS: Registry[OperatorRule] = Registry(
+    "an operator", "slimprune.operators", "an operator rule", _as_rule, code=False
+)
 
 
 def _each(rule: OperatorRule, names: str) -> dict[str, OperatorRule]:
     return dict.fromkeys(names.split(), rule)
 
 
-RULES: dict[str, OperatorRule] = {
+_TORCHS: dict[str, OperatorRule] = {
     **_each(products.convolution, "convolution _convolution convolution_overrideable"),
     **_each(products.matrix_product("mat1", "mat2", "self"), "addmm _addmm_activation"),
     **_each(products.matrix_product("batch1", "batch2", "self"), "baddbmm"),
@@ -90,14 +124,22 @@ RULES: dict[str, OperatorRule] = {
         "reflection_pad3d replication_pad3d",
     ),
 }
-"""By the operator's name without namespace, overload and the underscore of in-place forms."""
+
+for _name, _rule in _TORCHS.items():
+    OPERATORS.add(_name, description_of(_rule), _rule, module=__name__)
 
 
 def apply_rule(flow: Flow, func: Any, call: OperatorCall) -> None:
-    """Lets the outputs of a call carry what its inputs carry; without a rule the channels stay, with the reason."""
+    """Lets the outputs of a call carry what its inputs carry; without a rule the channels stay, with the reason.
+
+    Raises:
+        UsageError: the rule is an installed package's and cannot be loaded.
+    """
     if not any(flow.carries(tensor) for tensor in call.tensors):
         return
-    rule = RULES.get(call.name, elementwise.elementwise if torch.Tag.pointwise in func.tags else None)
+    entry = OPERATORS.entry(call.name)
+    pointwise = elementwise.elementwise if torch.Tag.pointwise in func.tags else None
+    rule = pointwise if entry is None else entry.load()
     if rule is None:
         flow.block(call, call.tensors, f"there is no rule for {call.where}")
         return

@@ -4,8 +4,8 @@ import pytest
 from torch import nn
 
 from slimprune.errors import SlimpruneError, UnsupportedModelError, UsageError
-from slimprune.models import InputSpec
-from slimprune.models.user_code import build
+from slimprune.models import InputSpec, build
+from slimprune.registry import code_file, names_code
 
 INPUTS = InputSpec(channels=2, height=8, width=8, classes=5)
 
@@ -132,7 +132,7 @@ def test_modules_of_the_current_directory(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_installed_modules():
     assert build("torch.nn:Identity", INPUTS) is not None
-    with pytest.raises(UsageError, match="expected an importable module, found no module 'no_such_package'"):
+    with pytest.raises(UsageError, match=r"got 'no_such_package.nets:net'; found no module 'no_such_package'$"):
         build("no_such_package.nets:net", INPUTS)
 
 
@@ -144,3 +144,45 @@ def test_files_that_cannot_be_loaded(tmp_path: Path):
         UnsupportedModelError, match=r"importing '.*broken.py' raised ZeroDivisionError: division by zero"
     ):
         build(f"{tmp_path / 'broken.py'}:net", INPUTS)
+
+
+def test_a_file_is_executed_once_as_long_as_it_does_not_change(tmp_path: Path):
+    file, seen = tmp_path / "counted.py", tmp_path / "seen"
+    code = f"from torch import nn\nwith open({str(seen)!r}, 'a') as file:\n    file.write('x')\n"
+    code += "def net():\n    return nn.Linear(1, 1)\n"
+    for text, executions in ((code, 1), (code, 1), (code + "# changed\n", 2)):
+        file.write_text(text)
+        build(f"{file}:net", INPUTS)
+        assert seen.read_text() == "x" * executions
+
+
+def test_errors_of_slimprune_pass_a_factory(tmp_path: Path):
+    (tmp_path / "net.py").write_text("import slimprune\ndef net():\n    return slimprune.Budget(2)\n")
+    with pytest.raises(UsageError, match="got 2"):
+        build(f"{tmp_path / 'net.py'}:net", INPUTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("net.py:build", True),
+        ("folder/net.py:build", True),
+        ("package.module:build", True),
+        ("unet:depth=3", False),
+        ("unet", False),
+        (":build", False),
+        ("net.py:", False),
+        ("folder:/some/where", False),
+    ],
+)
+def test_the_form_of_code(name: str, code: bool):
+    assert names_code(name) == code
+
+
+def test_the_file_of_code_is_found_without_running_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for file in ("one_of_a_test.py", "other_of_a_test.py"):
+        (tmp_path / file).write_text("1 / 0\n")
+    assert code_file("one_of_a_test.py:x") == Path("one_of_a_test.py")
+    assert code_file("other_of_a_test:x") == tmp_path / "other_of_a_test.py"
+    assert [code_file(name) for name in ("none.py:x", "none_of_a_test:x", "none.of_a_test:x", "uniform")] == [None] * 4

@@ -1,0 +1,6 @@
+"""One way to extend: what goes by a name is slimprune's own, an installed package's, or code that the name leads to."""
+
+from slimprune.registry.registry import Entry, Registry, description_of, kind_of
+from slimprune.registry.user_code import call_with, code_file, importable, names_code
+
+__all__ = ["Entry", "Registry", "call_with", "code_file", "description_of", "importable", "kind_of", "names_code"]

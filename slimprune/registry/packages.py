@@ -1,0 +1,33 @@
+"""What installed packages offer: the entry points of a group, imported when they are asked for."""
+
+import sys
+from functools import lru_cache
+from importlib import metadata
+
+from slimprune.registry.user_code import Failure, in_one_line
+
+
+def entry_points(group: str) -> tuple[metadata.EntryPoint, ...]:
+    """All entry points of a group; packages are looked for anew where the import path has changed."""
+    return _entry_points(group, tuple(sys.path))
+
+
+def package_of(point: metadata.EntryPoint) -> str:
+    """Name and version of the package that an entry point comes from."""
+    return "of unknown name" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+
+
+def load(point: metadata.EntryPoint, what: str, failure: Failure) -> object:
+    """Import what an entry point leads to; whatever goes wrong is one line that names the package."""
+    try:
+        return point.load()
+    except (Exception, SystemExit) as error:
+        raise failure(
+            f"{what} {point.name!r} of the package {package_of(point)} cannot be loaded from {point.value}: "
+            f"{in_one_line(error)}"
+        ) from error
+
+
+@lru_cache
+def _entry_points(group: str, path: tuple[str, ...]) -> tuple[metadata.EntryPoint, ...]:
+    return tuple(metadata.entry_points(group=group))

@@ -1,0 +1,165 @@
+"""The user's own code by name: `path/to/file.py:Name` or `package.module:Name`."""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+
+from slimprune.errors import SlimpruneError, UsageError
+
+Failure = type[SlimpruneError]
+
+KEYWORD_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+VARIADIC_KINDS = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class NoSuchModuleError(UsageError):
+    """There is no module of that name."""
+
+
+def names_code(name: str) -> bool:
+    """Whether a name has the form of code: something, a colon, an identifier.
+
+    >>> [names_code(name) for name in ("net.py:build", "package.module:build", "unet:depth=3", "unet")]
+    [True, True, False, False]
+    """
+    location, _, attribute = name.rpartition(":")
+    return bool(location) and attribute.isidentifier()
+
+
+def code_file(name: str) -> Path | None:
+    """The file that holds the code of a name; None where there is none. The code itself is not run."""
+    location = _location(name) if names_code(name) else ""
+    if location.endswith(".py"):
+        return Path(location) if Path(location).is_file() else None
+    spec = None
+    with importable(name), suppress(ImportError, ValueError, AttributeError):
+        spec = importlib.util.find_spec(location) if location else None
+    origin = None if spec is None else spec.origin
+    return Path(origin) if origin is not None and Path(origin).is_file() else None
+
+
+@contextmanager
+def importable(name: str) -> Iterator[None]:
+    """Let the code of a name import its neighbours, for the time of the context.
+
+    They lie in the file's own folder (for a file) or in the current directory (for a module). Other names change
+    nothing.
+    """
+    if not names_code(name):
+        yield
+        return
+    location = _location(name)
+    entry = str(Path(location).resolve().parent if location.endswith(".py") else Path.cwd())
+    sys.path.insert(0, entry)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        if entry in sys.path:
+            sys.path.remove(entry)
+
+
+def load_code(name: str, noun: str, failure: Failure) -> object:
+    """Import the file or the module, and return what it calls by the rest of the name.
+
+    Args:
+        name: "path/to/file.py:Name" or "package.module:Name".
+        noun: What is looked for, with its article, as errors call it.
+        failure: What is raised where the code itself raises.
+
+    Raises:
+        UsageError: If the file, the module or the name in it is not found.
+    """
+    location, _, attribute = name.rpartition(":")
+    with importable(name):
+        is_file = location.endswith(".py")
+        module = _load_file(Path(location), failure) if is_file else _load_module(location, failure)
+    if not hasattr(module, attribute):
+        raise UsageError(f"expected {noun} {attribute!r} in '{location}', found none")
+    return getattr(module, attribute)
+
+
+def call_with(function: Callable[..., object], offered: Mapping[str, object], label: str, failure: Failure) -> object:
+    """Call a function with those of the arguments on offer that its signature names.
+
+    Args:
+        function: What is called.
+        offered: Arguments by name.
+        label: What errors call the function.
+        failure: What is raised where the function raises (errors of slimprune pass) or needs other arguments.
+    """
+    arguments = _arguments(function, offered, label, failure)
+    try:
+        return function(**arguments)
+    except SlimpruneError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise failure(f"{label} raised {in_one_line(error)}") from error
+
+
+def in_one_line(error: BaseException) -> str:
+    """The kind of an error and all that it says."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def _location(name: str) -> str:
+    return name.rpartition(":")[0]
+
+
+def _load_file(path: Path, failure: Failure) -> ModuleType:
+    """Execute the file under a module name of its own, again only after a change."""
+    if not path.is_file():
+        raise UsageError(f"expected a Python file, found none at '{path}'")
+    name = f"slimprune_user_{path.stem}_{_digest(str(path.resolve()).encode())}"
+    content, loaded = _digest(path.read_bytes()), sys.modules.get(name)
+    if loaded is not None and getattr(loaded, "__slimprune_content__", None) == content:
+        return loaded
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"expected a Python file, got '{path}'")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise failure(f"importing '{path}' raised {in_one_line(error)}") from error
+    module.__dict__["__slimprune_content__"] = content
+    return module
+
+
+def _load_module(name: str, failure: Failure) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{name}.".startswith(f"{missing}."):
+            raise NoSuchModuleError(f"found no module {missing!r}") from error
+        raise failure(f"importing {name!r} raised {in_one_line(error)}") from error
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]
+
+
+def _arguments(
+    function: Callable[..., object], offered: Mapping[str, object], label: str, failure: Failure
+) -> dict[str, object]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise failure(f"expected a readable signature of {label}, got none") from error
+    given = {p.name: offered[p.name] for p in parameters if p.name in offered and p.kind in KEYWORD_KINDS}
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in VARIADIC_KINDS]
+    unknown = [name for name in needed if name not in given]
+    if unknown:
+        known = " and ".join(offered)
+        raise failure(f"expected {label} to require at most {known}, got {', '.join(unknown)}")
+    return given
