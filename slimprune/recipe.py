@@ -162,6 +162,22 @@ class Recipe(BaseModel):
         return self.model_copy(update={name: value for name, value in defaults.items() if getattr(self, name) is None})
 
 
+PANELS: Mapping[str, tuple[str, ...]] = {
+    "network": ("arch", "weights", "device", "seed"),
+    "data": ("data", "image_size", "train_size"),
+    "budget": ("ratio", "of", "also", "rule", "floor", "protect", "round_to", "engine", "bench_batch", "bench_threads"),
+    "scoring": (
+        "when", "rewind_step", "criterion", "gate", "steps", "draws", "inner_lr", "inner_momentum", "rounds",
+        "score_batch", "dtype", "twin",
+    ),
+    "training": (
+        "epochs", "batch_size", "lr", "weight_decay", "schedule", "loss", "init", "amp", "fast", "train_dense",
+        "dense_epochs",
+    ),
+    "output": ("out",),
+}  # fmt: skip
+"""What each field is about: the panels in which the help of a command shows their flags, in that order."""
+
 _PAPER: Mapping[str, Any] = {
     "epochs": 200, "batch_size": 256, "lr": 0.1, "schedule": "step", "draws": 8, "score_batch": 128,
 }  # fmt: skip

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from slimprune.errors import UsageError
-from slimprune.recipe import DEFAULT_RULES, Recipe, default_text, make_recipe, read_recipe
+from slimprune.recipe import DEFAULT_RULES, PANELS, Recipe, default_text, make_recipe, read_recipe
 
 
 @pytest.mark.parametrize(
@@ -186,3 +186,7 @@ def test_refuses_a_missing_file(tmp_path: Path) -> None:
 
 def test_every_field_is_described() -> None:
     assert all(field.description for field in Recipe.model_fields.values())
+
+
+def test_every_field_is_in_one_panel() -> None:
+    assert sorted(name for names in PANELS.values() for name in names) == sorted(Recipe.model_fields)
