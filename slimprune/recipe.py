@@ -294,8 +294,11 @@ def default_text(name: str) -> str:
     if name in CRITERION_OPTIONS:
         return "the criterion's own"
     if name in _PAPER:
-        others = {"segmentation": _SEGMENTATION, **_BY_DATA}
-        exceptions = [f", {defaults[name]} for {what}" for what, defaults in others.items()]
+        others: dict[str, list[str]] = {}
+        for what, defaults in {"segmentation": _SEGMENTATION, **_BY_DATA}.items():
+            if defaults[name] != _PAPER[name]:
+                others.setdefault(str(defaults[name]), []).append(what)
+        exceptions = [f", {value} for {' and '.join(where)}" for value, where in others.items()]
         return f"{_PAPER[name]}{''.join(exceptions)}"
     default = Recipe.model_fields[name].default
     return "" if default is None or default is False or default in ((), {}) else str(default)

@@ -104,7 +104,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", help="print the version", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", help="print the version", metavar="", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Hold the options of the program itself."""

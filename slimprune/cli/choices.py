@@ -1,27 +1,58 @@
-"""What can be chosen: the rows of `slimprune list`."""
+"""What can be chosen: the rows of `slimprune list`. Each kind imports what it lists, and no more."""
 
-from typing import Literal
+from collections.abc import Callable, Mapping
 
-from slimprune.budget import RULES
-from slimprune.data import data_sets
-from slimprune.models import architectures
-from slimprune.pipeline.stages import SEARCH
-from slimprune.saliency import criteria
-from slimprune.timing import ENGINES
+from slimprune.errors import UsageError
+
+Rows = list[tuple[str, str]]
 
 
-def available(kind: Literal["archs", "data", "criteria", "rules", "engines"]) -> list[tuple[str, str]]:
-    """Names and descriptions of what can be chosen."""
-    return {
-        "archs": [(entry.name, entry.description) for entry in architectures()],
-        "data": data_sets(),
-        "criteria": [(entry.name, entry.description) for entry in criteria()],
-        "rules": [*((rule.name, rule.description) for rule in RULES.values()), *_OTHER_RULES],
-        "engines": [(engine.name, engine.description) for engine in ENGINES.values()],
-    }[kind]
+def available(kind: str) -> Rows:
+    """Names and descriptions of what can be chosen.
 
+    Raises:
+        UsageError: If there is no list of that kind.
+    """
+    if kind not in LISTS:
+        raise UsageError(f"expected a list ({', '.join(LISTS)}), got {kind!r}")
+    return LISTS[kind]()
+
+
+def _archs() -> Rows:
+    from slimprune.models import architectures
+
+    return [(entry.name, entry.description) for entry in architectures()]
+
+
+def _data() -> Rows:
+    from slimprune.data import data_sets
+
+    return data_sets()
+
+
+def _criteria() -> Rows:
+    from slimprune.saliency import criteria
+
+    return [(entry.name, entry.description) for entry in criteria()]
+
+
+def _rules() -> Rows:
+    from slimprune.budget import RULES
+
+    return [*((rule.name, rule.description) for rule in RULES.values()), *_OTHER_RULES]
+
+
+def _engines() -> Rows:
+    from slimprune.timing import ENGINES
+
+    return [(engine.name, engine.description) for engine in ENGINES.values()]
+
+
+LISTS: Mapping[str, Callable[[], Rows]] = {
+    "archs": _archs, "data": _data, "criteria": _criteria, "rules": _rules, "engines": _engines,
+}  # fmt: skip
 
 _OTHER_RULES = [
     ("profile:score=X,reuse=Y", "widths in proportion to dense width * (mean score) ** X * (uses of a weight) ** Y"),
-    (SEARCH, "the best of several profiles, tried out by short trainings in successive halving"),
+    ("search", "the best of several profiles, tried out by short trainings in successive halving"),
 ]

@@ -45,13 +45,25 @@ def _flag(name: str, panel: str) -> inspect.Parameter:
     field = Recipe.model_fields[name]
     option = "--" + (field.alias or name).replace("_", "-")
     kinds = (field.annotation, *get_args(field.annotation))
-    choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
-    chosen = f": {', '.join(choices)}" if choices else ""
-    default = f" (default {default_text(name)})" if default_text(name) else ""
-    shown: dict[str, Any] = {"help": f"{field.description}{chosen}{default}", "rich_help_panel": panel}
+    shown: dict[str, Any] = {"help": _help(name), "rich_help_panel": panel}
     if bool in kinds:
-        kind: Any = Annotated[bool | None, typer.Option(f"{option}/--no-{option[2:]}", **shown)]
+        kind: Any = Annotated[bool | None, typer.Option(f"{option}/--no-{option[2:]}", metavar="", **shown)]
     else:
         metavar = next((METAVARS[kind] for kind in (*kinds, get_origin(field.annotation)) if kind in METAVARS), "NAME")
         kind = Annotated[str | None, typer.Option(option, metavar=metavar, **shown)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+
+
+def _help(name: str) -> str:
+    """What a field is, and behind it what can be chosen and its default in one pair of brackets."""
+    field = Recipe.model_fields[name]
+    kinds = {field.annotation, *get_args(field.annotation)} - {type(None)}
+    literals = [kind for kind in kinds if get_origin(kind) is Literal]
+    mixed = int in kinds or get_origin(field.annotation) is dict  # the description tells what else there is
+    remarks = [", ".join(get_args(kind)) for kind in literals if not mixed]
+    if default_text(name):
+        remarks.append(f"default: {default_text(name)}")
+    description = str(field.description)
+    if remarks and description.endswith("`)"):
+        return f"{description[:-1]}; {'; '.join(remarks)})"
+    return f"{description} ({'; '.join(remarks)})" if remarks else description

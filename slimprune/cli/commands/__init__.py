@@ -18,7 +18,7 @@ SUMMARIES: Mapping[str, str] = {
     "export": "Write the model of a bundle as ONNX and verify it.",
     "verify": "Compare a bundle with an ONNX file on real samples, in onnxruntime.",
     "bench": "Time a bundle's network against the dense one, or another bundle's, in interleaved pairs.",
-    "list": "List what can be chosen: archs, data, criteria, rules or engines.",
+    "list": "List what can be chosen.",
 }
 """Name of a command, which is that of its file -> what the help says of it."""
 

@@ -1,6 +1,5 @@
 """`slimprune bench`."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,15 +41,16 @@ def command(
     from slimprune import pipeline
     from slimprune.cli.progress import listening
     from slimprune.cli.running import columns, own_stdout, show
-    from slimprune.report import latency_page
+    from slimprune.report import latency_page, paragraph
     from slimprune.timing import BenchSettings
 
     settings = BenchSettings.parsed(engine or (), batch, threads, device, pairs=samples, seconds=seconds)
     options: dict[str, Any] = {"against": against, "trust_code": trust_code, "out": out, "report": report}
     with own_stdout(), listening(quiet) as listener:
         document = pipeline.bench(bundle, settings, listener=listener, **options)
-    show(document, lambda: f"{_title(document)}\n{latency_page(document, columns())}", as_json, quiet)
 
+    def text() -> str:
+        title = f"{document['bundle']} against {document['against']}, inputs {document['inputs']['kind']}"
+        return f"{paragraph(title, columns())}\n{latency_page(document, columns())}"
 
-def _title(document: Mapping[str, Any]) -> str:
-    return f"{document['bundle']} against {document['against']}, inputs {document['inputs']['kind']}"
+    show(document, text, as_json, quiet)

@@ -9,7 +9,7 @@ from slimprune.cli.options import OUTPUT, Debug, Json, Quiet
 
 
 def command(
-    recipe: Annotated[Path, typer.Argument(help="YAML file of a grid: rows, budgets and seeds")],
+    recipe: Annotated[Path, typer.Argument(help="YAML file of a grid: rows, budgets and seeds", metavar="GRID")],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -25,10 +25,14 @@ def command(
     from slimprune import comparison
     from slimprune.cli.progress import listening
     from slimprune.cli.running import columns, own_stdout, show
-    from slimprune.report import comparison_page
+    from slimprune.report import comparison_page, paragraph
 
     folder = out or Path(recipe.stem)
     with own_stdout(), listening(quiet, cells=True) as listener:
         document = comparison.compare(recipe, out=folder, jobs=jobs, listener=listener)
-    written = f"{folder} holds compare.html and .md (all columns), .json, .svg and .png"
-    show(document, lambda: f"{written}\n{comparison_page(document, columns())}", as_json, quiet)
+
+    def text() -> str:
+        written = f"{folder} holds compare.html and .md (all columns), .json, .svg and .png"
+        return f"{paragraph(written, columns())}\n{comparison_page(document, columns())}"
+
+    show(document, text, as_json, quiet)

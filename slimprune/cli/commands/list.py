@@ -1,22 +1,22 @@
 """`slimprune list`."""
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from slimprune.cli.choices import LISTS, available
 from slimprune.cli.options import Debug, Json
 
 
 def command(
-    kind: Annotated[Literal["archs", "data", "criteria", "rules", "engines"], typer.Argument(help="what to list")],
+    kind: Annotated[str, typer.Argument(help=f"what to list ({', '.join(LISTS)})", metavar="KIND")],
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Print names and descriptions."""
-    from slimprune.cli.choices import available
     from slimprune.cli.running import columns
-    from slimprune.report.terminal import named_lines
+    from slimprune.report import named_lines
 
     rows = available(kind)
     if as_json:

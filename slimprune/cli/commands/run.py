@@ -12,7 +12,9 @@ from slimprune.cli.options import Debug, Json, Quiet
 @takes_recipe
 def command(
     settings: dict[str, Any],
-    recipe: Annotated[Path, typer.Argument(help="YAML file with the fields of a recipe; flags override them")],
+    recipe: Annotated[
+        Path, typer.Argument(help="YAML file with the fields of a recipe; flags override them", metavar="RECIPE")
+    ],
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

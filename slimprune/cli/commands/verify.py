@@ -10,7 +10,7 @@ from slimprune.cli.options import BundleFolder, DataName, Debug, Json, Quiet, Tr
 
 def command(
     bundle: BundleFolder,
-    onnx: Annotated[Path, typer.Argument(help="the ONNX file to compare with it")],
+    onnx: Annotated[Path, typer.Argument(help="the ONNX file to compare with it", metavar="ONNX")],
     data: DataName = None,
     trust_code: TrustCode = False,
     as_json: Json = False,
