@@ -166,6 +166,22 @@ class Recipe(BaseModel):
         return self.model_copy(update={name: value for name, value in defaults.items() if getattr(self, name) is None})
 
 
+PANELS: Mapping[str, tuple[str, ...]] = {
+    "network": ("arch", "weights", "device", "seed"),
+    "data": ("data", "image_size", "train_size"),
+    "budget": ("ratio", "of", "also", "rule", "floor", "protect", "round_to", "engine", "bench_batch", "bench_threads"),
+    "scoring": (
+        "when", "rewind_step", "criterion", "gate", "steps", "draws", "inner_lr", "inner_momentum", "rounds",
+        "score_batch", "dtype", "twin",
+    ),
+    "training": (
+        "epochs", "batch_size", "lr", "weight_decay", "schedule", "loss", "init", "amp", "fast", "train_dense",
+        "dense_epochs",
+    ),
+    "output": ("out",),
+}  # fmt: skip
+"""What each field is about: the panels in which the help of a command shows their flags, in that order."""
+
 _PAPER: Mapping[str, Any] = {
     "epochs": 200, "batch_size": 256, "lr": 0.1, "schedule": "step", "draws": 8, "score_batch": 128,
 }  # fmt: skip
@@ -282,8 +298,11 @@ def default_text(name: str) -> str:
     if name in CRITERION_OPTIONS:
         return "the criterion's own"
     if name in _PAPER:
-        others = {"segmentation": _SEGMENTATION, **_BY_DATA}
-        exceptions = [f", {defaults[name]} for {what}" for what, defaults in others.items()]
+        others: dict[str, list[str]] = {}
+        for what, defaults in {"segmentation": _SEGMENTATION, **_BY_DATA}.items():
+            if defaults[name] != _PAPER[name]:
+                others.setdefault(str(defaults[name]), []).append(what)
+        exceptions = [f", {value} for {' and '.join(where)}" for value, where in others.items()]
         return f"{_PAPER[name]}{''.join(exceptions)}"
     default = Recipe.model_fields[name].default
     return "" if default is None or default is False or default in ((), {}) else str(default)

@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from slimprune import cli, pipeline
-from slimprune.recipe import Recipe
+from slimprune.recipe import PANELS, Recipe
 from tests.commands import Run, error_line, listing
 from tests.conftest import Compressed
 
@@ -48,7 +48,7 @@ def test_without_a_command_the_help_is_shown(slimprune: Callable[..., Run]) -> N
     assert err == ""
 
 
-@pytest.mark.parametrize("command", ["compress", "plan"])
+@pytest.mark.parametrize("command", ["compress", "plan", "run"])
 def test_every_field_of_the_recipe_is_a_flag(
     slimprune: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
@@ -59,10 +59,12 @@ def test_every_field_of_the_recipe_is_a_flag(
     assert code == 0
     for name, field in Recipe.model_fields.items():
         assert re.search(rf"--{(field.alias or name).replace('_', '-')}\b", out), name
+    titles = [line.split()[1].lower() for line in out.splitlines() if line.startswith("╭─ ")]
+    assert [title for title in titles if title in PANELS] == list(PANELS)
     assert "--also" not in out
     assert "{}" not in out
-    assert "what the ratio counts: params, macs, channels, latency (default params)" in out
-    assert "training epochs (default 200, 100 for segmentation, 12 for digits)" in out
+    assert "what the ratio counts (params, macs, channels, latency; default: params)" in out
+    assert "training epochs (default: 200, 100 for segmentation, 12 for digits)" in out
 
 
 @pytest.mark.parametrize(
@@ -149,8 +151,9 @@ def test_compress_by_a_recipe_with_flags_over_it(
     Path("b.yaml").write_text(json.dumps({**recipe, "ratio": 0.5, "train_dense": False, "epochs": 1}))
     code, out, err = slimprune("run", "b.yaml", "--quiet")
     assert (code, out, err) == (0, "", "")
-    weights = [Path(name, "weights.safetensors").read_bytes() for name in ("new/a.slim", "b.slim")]
-    assert weights[0] == weights[1]
+    assert slimprune("run", "mine.yaml", *over, "--out", "c.onnx", "--quiet") == (0, "", "")
+    weights = [Path(name, "weights.safetensors").read_bytes() for name in ("new/a.slim", "b.slim", "c.slim")]
+    assert weights[0] == weights[1] == weights[2]
 
 
 def test_further_limits_are_the_same_from_flags_files_and_python(

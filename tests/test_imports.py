@@ -112,7 +112,8 @@ def test_libraries_are_imported_in_few_parts() -> None:
     assert users("torch_pruning") == {"saliency"}
     assert users("datasets") <= {"data"}
     assert users("torchvision.datasets") <= {"data"}
-    assert users("rich") | users("typer") == {"cli"}
+    assert users("typer") == {"cli"}
+    assert users("rich") == {"cli", "report"}
     assert users("matplotlib") == {"report"}
 
 
@@ -129,3 +130,25 @@ def test_only_the_command_line_prints() -> None:
 def test_the_package_can_be_imported_without_data_set_libraries() -> None:
     blocked = "import sys; sys.modules.update(datasets=None, fvcore=None); import slimprune; slimprune.load"
     subprocess.run([sys.executable, "-c", blocked], check=True, timeout=120)
+
+
+def test_public_names_type_checkers_and_lazy_imports_agree() -> None:
+    source = ast.parse((PACKAGE / "__init__.py").read_text())
+    shown = next(node for node in source.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    for_checkers = {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in shown.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    lazily = {
+        name: f"slimprune.{module}.{slimprune._ORIGINAL_NAMES.get(name, name)}"
+        for name, module in slimprune._MODULES.items()
+    }
+    assert sorted(for_checkers) == sorted(slimprune.__all__)
+    assert lazily == for_checkers
+
+
+def test_a_name_that_the_package_does_not_have() -> None:
+    with pytest.raises(AttributeError, match="module 'slimprune' has no attribute 'compres'"):
+        _ = slimprune.compres  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from slimprune.errors import UsageError
-from slimprune.recipe import DEFAULT_RULES, Recipe, default_text, make_recipe, read_recipe
+from slimprune.recipe import DEFAULT_RULES, PANELS, Recipe, default_text, make_recipe, read_recipe
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,27 @@ def test_code_of_the_users_own_has_no_name_that_tells_its_task() -> None:
     assert make_recipe({"arch": "net.py:build"}).with_defaults(segmentation=True).schedule == "cosine"
 
 
+def said_of(name: str, what: str) -> str:
+    """The default of a field for what stands behind "for" in the help, or else the first that it gives."""
+    first, *others = default_text(name).split(", ")
+    exceptions = [(value, where.split(" and ")) for value, _, where in (other.partition(" for ") for other in others)]
+    return next((value for value, where in exceptions if what in where), first)
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [({"data": "cifar10"}, "photographs"), ({"data": "hf:x", "arch": "unet"}, "segmentation"), ({}, "digits")],
+)
+def test_defaults_by_task_and_data_are_what_the_help_says(settings: dict[str, str], what: str) -> None:
+    recipe = make_recipe(settings).with_defaults()
+    for name in ("epochs", "batch_size", "lr", "schedule", "draws", "score_batch"):
+        assert said_of(name, what) == str(getattr(recipe, name))
+
+
 def test_defaults_are_what_the_help_says() -> None:
-    for settings, position in (({"data": "cifar10"}, 0), ({"data": "hf:x", "arch": "unet"}, 1), ({}, -1)):
-        recipe = make_recipe(settings).with_defaults()
-        for name in ("epochs", "batch_size", "lr", "schedule", "draws", "score_batch"):
-            said = default_text(name).split(", ")[position]
-            assert said.partition(" for ")[0] == str(getattr(recipe, name))
+    assert default_text("epochs") == "200, 100 for segmentation, 12 for digits"
+    assert default_text("lr") == "0.1, 0.05 for digits"
+    assert default_text("schedule") == "step, cosine for segmentation and digits"
     assert default_text("ratio") == str(make_recipe({}).ratio)
     assert default_text("seed") == "0"
     assert default_text("arch") == default_text("protect") == default_text("amp") == default_text("also") == ""
@@ -186,3 +201,7 @@ def test_refuses_a_missing_file(tmp_path: Path) -> None:
 
 def test_every_field_is_described() -> None:
     assert all(field.description for field in Recipe.model_fields.values())
+
+
+def test_every_field_is_in_one_panel() -> None:
+    assert sorted(name for names in PANELS.values() for name in names) == sorted(Recipe.model_fields)

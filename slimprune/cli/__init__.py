@@ -1,5 +1,5 @@
 """The command line: the only package that prints."""
 
-from slimprune.cli.commands import main, run
+from slimprune.cli.app import main, run
 
 __all__ = ["main", "run"]

@@ -1,31 +1,64 @@
-"""What can be chosen: the rows of `slimprune list`."""
+"""What can be chosen: the rows of `slimprune list`. Each kind imports what it lists, and no more."""
 
-from typing import Literal
+from collections.abc import Callable, Mapping
 
-from slimprune.budget import RULES
-from slimprune.data import data_sets
-from slimprune.graph import OPERATORS
-from slimprune.models import ARCHITECTURES
-from slimprune.pipeline.stages import SEARCH
-from slimprune.saliency import CRITERIA
-from slimprune.timing import ENGINES
+from slimprune.errors import UsageError
 
-Kind = Literal["archs", "data", "criteria", "rules", "operators", "engines"]
+Rows = list[tuple[str, str]]
 
 
-def available(kind: Kind) -> list[tuple[str, str]]:
-    """Names and descriptions of what can be chosen."""
-    return {
-        "archs": ARCHITECTURES.rows(),
-        "data": data_sets(),
-        "criteria": sorted(CRITERIA.rows()),
-        "rules": [*RULES.rows(), *_OTHER_RULES],
-        "operators": sorted(OPERATORS.rows()),
-        "engines": [(engine.name, engine.description) for engine in ENGINES.values()],
-    }[kind]
+def available(kind: str) -> Rows:
+    """Names and descriptions of what can be chosen.
+
+    Raises:
+        UsageError: If there is no list of that kind.
+    """
+    if kind not in LISTS:
+        raise UsageError(f"expected a list ({', '.join(LISTS)}), got {kind!r}")
+    return LISTS[kind]()
 
 
+def _archs() -> Rows:
+    from slimprune.models import ARCHITECTURES
+
+    return ARCHITECTURES.rows()
+
+
+def _data() -> Rows:
+    from slimprune.data import data_sets
+
+    return data_sets()
+
+
+def _criteria() -> Rows:
+    from slimprune.saliency import CRITERIA
+
+    return sorted(CRITERIA.rows())
+
+
+def _rules() -> Rows:
+    from slimprune.budget import RULES
+
+    return [*RULES.rows(), *_OTHER_RULES]
+
+
+def _operators() -> Rows:
+    from slimprune.graph import OPERATORS
+
+    return sorted(OPERATORS.rows())
+
+
+def _engines() -> Rows:
+    from slimprune.timing import ENGINES
+
+    return [(engine.name, engine.description) for engine in ENGINES.values()]
+
+
+LISTS: Mapping[str, Callable[[], Rows]] = {
+    "archs": _archs, "data": _data, "criteria": _criteria, "rules": _rules, "operators": _operators,
+    "engines": _engines,
+}  # fmt: skip
 _OTHER_RULES = [
     ("profile:score=X,reuse=Y", "widths in proportion to dense width * (mean score) ** X * (uses of a weight) ** Y"),
-    (SEARCH, "the best of several profiles, tried out by short trainings in successive halving"),
+    ("search", "the best of several profiles, tried out by short trainings in successive halving"),
 ]

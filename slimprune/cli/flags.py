@@ -1,35 +1,38 @@
 """The fields of a recipe as flags of a command."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
-from pydantic.fields import FieldInfo
 
-from slimprune.recipe import Recipe, default_text
+from slimprune.recipe import PANELS, Recipe, default_text
 
 Command = Callable[..., None]
+METAVARS = {float: "X", int: "N", Path: "FILE", tuple[str, ...]: "NAME,...", dict: "NAME=X,..."}
 
 
 def takes_recipe(command: Command) -> Command:
-    """Adds a flag for every field of `Recipe`; the command receives those that were given as `settings`."""
+    """Add a flag for every field of `Recipe`; the command receives those that were given as `settings`."""
     return takes_fields(*Recipe.model_fields)(command)
 
 
 def takes_fields(*names: str) -> Callable[[Command], Command]:
-    """Adds flags for some fields of `Recipe`, as `takes_recipe` does for all."""
-    return lambda command: _with_flags(command, {name: Recipe.model_fields[name] for name in names})
+    """Add flags for some fields of `Recipe`, as `takes_recipe` does for all."""
+    panels = {name: panel for panel, members in PANELS.items() for name in members if name in names}
+    return lambda command: _with_flags(command, panels)
 
 
-def _with_flags(command: Command, fields: Mapping[str, FieldInfo]) -> Command:
+def _with_flags(command: Command, panels: dict[str, str]) -> Command:
+    """The command with a flag for every name, in the order of the mapping to the panels."""
+
     def with_settings(**given: Any) -> None:
-        settings = {field.alias or name: given.pop(name) for name, field in fields.items()}
+        settings = {Recipe.model_fields[name].alias or name: given.pop(name) for name in panels}
         command(settings={name: value for name, value in settings.items() if value is not None}, **given)
 
     own = [parameter for name, parameter in inspect.signature(command).parameters.items() if name != "settings"]
-    flags = [_flag(name, field) for name, field in fields.items()]
+    flags = [_flag(name, panel.capitalize()) for name, panel in panels.items()]
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*flags, *own)]
     with_settings.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     with_settings.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -37,18 +40,30 @@ def _with_flags(command: Command, fields: Mapping[str, FieldInfo]) -> Command:
     return with_settings
 
 
-def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
+def _flag(name: str, panel: str) -> inspect.Parameter:
     """The flag of one field; its text is parsed and checked by the recipe itself."""
+    field = Recipe.model_fields[name]
     option = "--" + (field.alias or name).replace("_", "-")
     kinds = (field.annotation, *get_args(field.annotation))
-    choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
-    chosen = f": {', '.join(choices)}" if choices else ""
-    default = f" (default {default_text(name)})" if default_text(name) else ""
-    help_text = f"{field.description}{chosen}{default}"
+    shown: dict[str, Any] = {"help": _help(name), "rich_help_panel": panel}
     if bool in kinds:
-        kind: Any = Annotated[bool | None, typer.Option(f"{option}/--no-{option[2:]}", help=help_text)]
+        kind: Any = Annotated[bool | None, typer.Option(f"{option}/--no-{option[2:]}", metavar="", **shown)]
     else:
-        metavars = {float: "X", int: "N", Path: "FILE", tuple[str, ...]: "NAME,...", dict: "NAME=X,..."}
-        metavar = next((metavars[kind] for kind in (*kinds, get_origin(field.annotation)) if kind in metavars), "NAME")
-        kind = Annotated[str | None, typer.Option(option, help=help_text, metavar=metavar)]
+        metavar = next((METAVARS[kind] for kind in (*kinds, get_origin(field.annotation)) if kind in METAVARS), "NAME")
+        kind = Annotated[str | None, typer.Option(option, metavar=metavar, **shown)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+
+
+def _help(name: str) -> str:
+    """What a field is, and behind it what can be chosen and its default in one pair of brackets."""
+    field = Recipe.model_fields[name]
+    kinds = {field.annotation, *get_args(field.annotation)} - {type(None)}
+    literals = [kind for kind in kinds if get_origin(kind) is Literal]
+    mixed = int in kinds or get_origin(field.annotation) is dict  # the description tells what else there is
+    remarks = [", ".join(get_args(kind)) for kind in literals if not mixed]
+    if default_text(name):
+        remarks.append(f"default: {default_text(name)}")
+    description = str(field.description)
+    if remarks and description.endswith("`)"):
+        return f"{description[:-1]}; {'; '.join(remarks)})"
+    return f"{description} ({'; '.join(remarks)})" if remarks else description

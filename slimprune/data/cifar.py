@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.datasets import CIFAR10, CIFAR100
 
 from slimprune.data.arrays import check_image_size
 from slimprune.data.augmentation import Augmentation
@@ -24,7 +23,6 @@ from slimprune.errors import DataError
 from slimprune.files import cache_folder
 
 IMAGE_SIZE = 32
-READERS: dict[str, Any] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 DOWNLOAD_ERRORS = (OSError, RuntimeError, HTTPException, tarfile.TarError, EOFError)
 
 
@@ -42,7 +40,7 @@ def load_cifar(name: str, image_size: int | None = None) -> TensorData:
         UsageError: If another image size is asked for.
     """
     check_image_size(name, (IMAGE_SIZE, IMAGE_SIZE), image_size)
-    reader, folder = READERS[name], cache_folder()
+    reader, folder = find_reader(name), cache_folder()
     if not _cached(reader, folder):
         _download(name, reader, folder)
     with quiet():
@@ -54,6 +52,13 @@ def load_cifar(name: str, image_size: int | None = None) -> TensorData:
         class_names=tuple(train.classes),
         augmentation=Augmentation(crop_padding=4, flip=True),
     )
+
+
+def find_reader(name: str) -> Any:
+    """Return torchvision's class for a data set; its import takes seconds and is put off until here."""
+    from torchvision import datasets
+
+    return {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
 
 
 def _arrays(part: Any) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from slimprune.graph.groups import ChannelGroup, free_groups, named_tensors
 from slimprune.graph.proof import Proof, ProofTrial, prove_in
 from slimprune.graph.removal import Kept, select, with_tensors
 from slimprune.graph.tracing import trace
+from slimprune.progress import Listener, ignore
 
 Prove = Callable[[Kept], Proof]
 
@@ -25,7 +26,7 @@ def find_groups(
     example: Example,
     *,
     protect: Sequence[str] = (),
-    progress: Callable[[int, int], None] | None = None,
+    progress: Listener = ignore,
     forward_fn: ForwardFn | None = None,
 ) -> list[ChannelGroup]:
     """Channel groups of `model`; a group whose removal cannot be proven is protected, with the reason.
@@ -34,7 +35,7 @@ def find_groups(
         model: any module; left untouched.
         example: one input batch, a tensor [N, ...], a tuple of arguments, or a list or dict of tensors as one argument.
         protect: names or patterns (`layer1.*`) of layers whose channels all stay.
-        progress: called with (proofs of groups done, in all) while they are proven, each of them twice.
+        progress: hears ("prove", proofs of groups done, in all, "") while they are proven, each of them twice.
         forward_fn: (model, batch) -> outputs, for models that are not called with their inputs; then `example` is a
             batch as it takes.
 
@@ -62,7 +63,7 @@ def find_groups(
         slim = with_tensors(model, {**tensors, **select(tensors, groups, kept)})
         return prove_in(draw, slim, groups, kept)
 
-    refused = _refused(prove, groups, progress or (lambda done, total: None))
+    refused = _refused(prove, groups, progress)
     return [group.protect(f"not proven: {refused[group.id]}") if group.id in refused else group for group in groups]
 
 
@@ -93,7 +94,7 @@ def _protect_named(groups: Iterable[ChannelGroup], patterns: Sequence[str]) -> l
     return groups
 
 
-def _refused(prove: Prove, groups: Sequence[ChannelGroup], progress: Callable[[int, int], None]) -> dict[str, str]:
+def _refused(prove: Prove, groups: Sequence[ChannelGroup], progress: Listener) -> dict[str, str]:
     """By group id, why half of its channels cannot be removed, for those of the free groups where that is so.
 
     A random half is removed first, then the second half of the channels: code that cuts channels at a fixed place may
@@ -108,8 +109,8 @@ def _refused(prove: Prove, groups: Sequence[ChannelGroup], progress: Callable[[i
     return refused
 
 
-def _tell(progress: Callable[[int, int], None], upto: int, total: int, waiting: int) -> None:
-    progress(upto - waiting, total)
+def _tell(progress: Listener, upto: int, total: int, waiting: int) -> None:
+    progress("prove", upto - waiting, total, "")
 
 
 def _refused_halves(prove: Prove, halves: Kept, still_waiting: Callable[[int], None]) -> dict[str, str]:

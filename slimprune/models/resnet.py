@@ -1,10 +1,10 @@
 """ResNet (He et al., CVPR 2016) as in torchvision, with a stem that keeps the resolution of small images."""
 
-import torchvision
 from torch import nn
 
 from slimprune.models.architecture import CLASSIFICATION, Architecture, Family, InputSpec, refuse_options
 from slimprune.models.input_channels import fit_input_channels
+from slimprune.models.torchvision_zoo import zoo_model
 
 DEPTHS = (18, 34, 50, 101, 152)
 STEM_WIDTH = 64
@@ -20,7 +20,7 @@ def build(name: str, options: str, inputs: InputSpec) -> nn.Module:
         UsageError: If options are given.
     """
     refuse_options(name, options)
-    model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=inputs.classes)
+    model = zoo_model(name, num_classes=inputs.classes)
     if not inputs.small:
         return fit_input_channels(model, inputs.channels)
     stem = nn.Conv2d(inputs.channels, STEM_WIDTH, kernel_size=3, stride=1, padding=1, bias=False)

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import torchvision
 from torch import nn
 
 from slimprune.models.architecture import CLASSIFICATION, Architecture, Family, InputSpec, refuse_options
 from slimprune.models.input_channels import fit_input_channels
+from slimprune.models.torchvision_zoo import model_names, zoo_model
 
 AUXILIARY_HEADS = ("googlenet", "inception_v3")
 """Models that would return extra logits in training mode; they are built without those heads."""
@@ -21,14 +21,10 @@ def build(name: str, options: str, inputs: InputSpec) -> nn.Module:
     """
     refuse_options(name, options)
     settings: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name in AUXILIARY_HEADS else {}
-    model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=inputs.classes, **settings)
-    return fit_input_channels(model, inputs.channels)
+    return fit_input_channels(zoo_model(name, num_classes=inputs.classes, **settings), inputs.channels)
 
 
 FAMILY = Family(
-    tuple(
-        Architecture(name, CLASSIFICATION, f"torchvision's {name}")
-        for name in torchvision.models.list_models(module=torchvision.models)
-    ),
+    tuple(Architecture(name, CLASSIFICATION, f"torchvision's {name}") for name in model_names()),
     build,
 )

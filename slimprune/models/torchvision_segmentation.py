@@ -3,11 +3,11 @@
 from typing import cast
 
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 
 from slimprune.models.architecture import SEGMENTATION, Architecture, Family, InputSpec, refuse_options
 from slimprune.models.input_channels import fit_input_channels
+from slimprune.models.torchvision_zoo import model_names, zoo_model
 
 SEVERAL_FEATURES = ("lraspp_mobilenet_v3_large",)
 """Models whose head reads more than one level of the backbone."""
@@ -44,14 +44,11 @@ def build(name: str, options: str, inputs: InputSpec) -> nn.Module:
         UnsupportedModelError: If the images do not have three channels and no convolution can be fitted to them.
     """
     refuse_options(name, options)
-    model = torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=inputs.classes)
+    model = zoo_model(name, weights_backbone=None, num_classes=inputs.classes)
     return fit_input_channels(Segmenter(model, name in SEVERAL_FEATURES), inputs.channels)
 
 
 FAMILY = Family(
-    tuple(
-        Architecture(name, SEGMENTATION, "torchvision, segmentation")
-        for name in torchvision.models.list_models(module=torchvision.models.segmentation)
-    ),
+    tuple(Architecture(name, SEGMENTATION, "torchvision, segmentation") for name in model_names("segmentation")),
     build,
 )

@@ -1,10 +1,10 @@
 """VGG with batch norm (Simonyan and Zisserman, ICLR 2015), in its CIFAR form for small images."""
 
-import torchvision
 from torch import Tensor, nn
 
 from slimprune.models.architecture import CLASSIFICATION, Architecture, Family, InputSpec, refuse_options
 from slimprune.models.input_channels import fit_input_channels
+from slimprune.models.torchvision_zoo import zoo_model
 
 STAGE_WIDTHS = (64, 128, 256, 512, 512)
 """Output channels of every convolution of a stage."""
@@ -75,8 +75,7 @@ def build(name: str, options: str, inputs: InputSpec) -> nn.Module:
     refuse_options(name, options)
     if inputs.small:
         return CifarVGG(STAGE_DEPTHS[name], inputs.channels, inputs.classes)
-    model: nn.Module = torchvision.models.get_model(f"{name}_bn", weights=None, num_classes=inputs.classes)
-    return fit_input_channels(model, inputs.channels)
+    return fit_input_channels(zoo_model(f"{name}_bn", num_classes=inputs.classes), inputs.channels)
 
 
 FAMILY = Family(

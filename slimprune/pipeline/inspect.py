@@ -1,6 +1,6 @@
 """The command `inspect`: what a model consists of, before anything is scored or cut."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ def inspect(
     example: Example,
     *,
     protect: Sequence[str] = (),
-    progress: Callable[[int, int], None] | None = None,
+    progress: Listener = ignore,
 ) -> Inspection:
     """What can be slimmed in `model`, and what is at stake: groups, costs and the flow of data.
 
@@ -36,7 +36,7 @@ def inspect(
         model: any module; left untouched.
         example: one input batch, as for `find_groups`.
         protect: names or patterns of layers whose channels all stay.
-        progress: called with (proofs of groups done, in all).
+        progress: hears ("prove", proofs of groups done, in all, "").
 
     Returns:
         The inspection; `print` it, or take its `to_json()`, `to_html()` or `to_svg()`. A model of which nothing can be
@@ -94,9 +94,7 @@ def inspect_named(
         model = build(recipe.arch, inputs).to(choose_device(recipe.device))
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     example = torch.zeros(2, inputs.channels, inputs.height, inputs.width, device=device)
-    found = inspect(
-        model, example, protect=recipe.protect, progress=lambda done, total: listener("prove", done, total, "")
-    )
+    found = inspect(model, example, protect=recipe.protect, progress=listener)
     found = replace(found, name=recipe.arch)
     forms = {"json": found.to_text, "html": found.to_html, "svg": found.to_svg}
     write_files({file: forms[form]() for form, file in files.items()})

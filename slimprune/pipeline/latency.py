@@ -247,7 +247,11 @@ def _rounding(recipe: Recipe, analysis: Analysis, scores: Scores | None) -> Roun
 def _layered(costs: CostModel, groups: Sequence[ChannelGroup], timer: NetworkTimer, listener: Listener) -> LatencyModel:
     """A model of the layers alone, whose times are kept in the user's cache folder."""
     traced = traced_layers(timer.dense, timer.example)
-    seconds = timer.runtime.layer_clock(lambda count: listener(STAGE, 0, MOST_NETWORKS, f"{count} layers timed"))
+
+    def progress(_: str, done: int, total: int, note: str) -> None:
+        listener(STAGE, 0, MOST_NETWORKS, f"{done} of {total} layers timed")
+
+    seconds = timer.runtime.layer_clock(progress)
     return LatencyModel.of(costs, groups, [name for name, _ in traced], LayerTimes([one for _, one in traced], seconds))
 
 

@@ -17,12 +17,12 @@ from slimprune.graph import ChannelGroup, find_groups, free_groups
 from slimprune.measure import PeakMemory, count_macs, count_macs_fvcore, count_params, weight_bytes
 from slimprune.models import load_weights, save_weights
 from slimprune.pipeline.workload import Workload, seeded
-from slimprune.progress import Listener, ignore
+from slimprune.progress import Listener, ignore, under
 from slimprune.recipe import Recipe
 from slimprune.results import Measured, Saliency, SecondOpinion, differ
 from slimprune.saliency import Scores, check_gate, make_criterion, score
 from slimprune.surgery import SlimModel, initialise, prove, slim
-from slimprune.training import EpochRecord, Progress, TrainResult, TrainSettings, count_batches, train
+from slimprune.training import TrainResult, TrainSettings, count_batches, train
 
 SEARCH = "search"
 """Stands in place of a rule where the rule is to be found by short trainings, see `search_rule`."""
@@ -86,7 +86,7 @@ def analyse(recipe: Recipe, work: Workload, listener: Listener) -> Analysis:
         work.model,
         work.example,
         protect=recipe.protect,
-        progress=lambda done, total: listener("prove", done, total, ""),
+        progress=listener,
     )
     if not free_groups(groups):
         # Asked for, it is a budget that cannot be met; otherwise it is the model.
@@ -178,7 +178,7 @@ def score_channels(
             dtype=getattr(torch, recipe.dtype),
             seed=recipe.seed,
             target=goal,
-            progress=lambda done, total: listener("score", done, total, recipe.criterion),
+            progress=lambda stage, done, total, _: listener(stage, done, total, recipe.criterion),
         )
     seconds = time.perf_counter() - began
     return scores, Saliency(recipe.criterion, scores.steps, scores.draws, scores.stability, seconds, memory.peak_bytes)
@@ -247,7 +247,7 @@ def run_training(
     store: Path,
     listener: Listener,
     *,
-    after_step: Callable[[nn.Module, int], None] | None = None,
+    after_step: Callable[[nn.Module, int], None] = lambda module, done: None,
 ) -> TrainResult:
     """Trains `module` in place, resumable in `store`, whose name is what the listener hears.
 
@@ -259,26 +259,6 @@ def run_training(
         listener: called after every step.
         after_step: called with the module and the number of steps done.
     """
-    note, remarks, per_epoch = "", "", 1
-
-    def on_step(epoch: int, step: int, steps: int) -> None:
-        nonlocal per_epoch
-        per_epoch = steps
-        if after_step is not None:
-            after_step(module, (epoch - 1) * steps + step)
-        if step < steps:
-            listener(store.name, (epoch - 1) * steps + step, settings.epochs * steps, f"epoch {epoch}{note}{remarks}")
-
-    def on_epoch(record: EpochRecord) -> None:
-        nonlocal note
-        note = f", {work.metric.name} {100 * record.test_metric:.2f} %"
-        done, total = record.epoch * per_epoch, settings.epochs * per_epoch
-        listener(store.name, done, total, f"epoch {record.epoch}{note}{remarks}")
-
-    def on_note(remark: str) -> None:
-        nonlocal remarks
-        remarks += f", {remark}"
-
     return train(
         module,
         work.train_batches,
@@ -286,7 +266,8 @@ def run_training(
         settings,
         loss=work.loss,
         metric=work.metric,
-        progress=Progress(on_step, on_epoch, on_note),
+        progress=under(store.name, listener),
+        after_step=lambda done: after_step(module, done),
         checkpoint=store,
     )
 

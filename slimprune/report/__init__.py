@@ -9,7 +9,8 @@ from slimprune.report.pictures import draw_masks
 from slimprune.report.plots import draw_comparison
 from slimprune.report.summary import best_row, comparison_document
 from slimprune.report.tables import facts, markdown, protected_rows, summary_rows, verification, width_rows
-from slimprune.report.terminal import latency_page, named_lines, page
+from slimprune.report.terminal import latency_page, page
+from slimprune.report.text import named_lines, paragraph
 from slimprune.report.tree import inspection_page
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "markdown_table",
     "named_lines",
     "page",
+    "paragraph",
     "protected_rows",
     "report_html",
     "summary_rows",

@@ -5,7 +5,7 @@ from typing import Any
 
 from slimprune.report.markdown_table import markdown_table
 from slimprune.report.tables import METRIC_NAMES, magnitude
-from slimprune.report.terminal import aligned, named_lines
+from slimprune.report.text import paragraph, text_table
 
 Document = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -38,10 +38,10 @@ def comparison_markdown(document: Document) -> str:
 def comparison_page(document: Document, columns: int = 80) -> str:
     """The comparison for a terminal: of each table the columns for which there is room, then the findings."""
     parts = [document["title"]] if document["title"] else []
-    for table in document["tables"]:
-        parts.append(f"removed: {table['budget']}, {_seeds(document)}, * the winner, Δ to uniform at equal cost")
-        parts.append(_fitting(document, table, columns))
-        parts.append(named_lines([("-", finding) for finding in table["findings"]], columns))
+    for found in document["tables"]:
+        title = f"removed: {found['budget']}, {_seeds(document)}, * the winner, Δ to uniform at equal cost"
+        parts += [paragraph(title, columns), _fitting(document, found["rows"], columns)]
+        parts.append("\n".join(paragraph(finding, columns, "- ", "  ") for finding in found["findings"]))
     return "\n\n".join(parts)
 
 
@@ -76,17 +76,13 @@ def _markdown_table(document: Document, table: Mapping[str, Any]) -> str:
     return markdown_table(head, lines)
 
 
-def _fitting(document: Document, table: Mapping[str, Any], width: int) -> str:
+def _fitting(document: Document, rows: Sequence[Row], width: int) -> str:
+    """The table with as many columns as there is room for, of which the first is the name of the row."""
     short = {"vs uniform, equal params": "Δ params", "vs uniform, equal MACs": "Δ MACs"}
     columns = _columns(document)
-    while True:
-        lines = [["", *(short.get(name, name) for name, _ in columns)]]
-        lines += [[f"{'*' if row['winner'] else ' '} {row['row']}", *(cell(row) for _, cell in columns)] for row in
-                  table["rows"]]  # fmt: skip
-        text = aligned(lines)
-        if len(columns) == 1 or max(map(len, text.splitlines())) <= width:
-            return text
-        columns.pop()
+    head = ["", *(short.get(name, name) for name, _ in columns)]
+    body = [[f"{'*' if row['winner'] else ' '} {row['row']}", *(cell(row) for _, cell in columns)] for row in rows]
+    return text_table([(head[:count], [row[:count] for row in body]) for count in range(len(head), 1, -1)], width)
 
 
 def _accuracy(row: Row) -> str:

@@ -1,14 +1,18 @@
 """What a model consists of, for people who wonder what can go together: groups, what is at stake, the flow of data."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from slimprune.budget import CostModel
-from slimprune.graph import ChannelGroup, DataFlow, free_groups
 from slimprune.report.pages import inspection_html, inspection_svg
 from slimprune.report.tree import inspection_page
+
+if TYPE_CHECKING:
+    from slimprune.budget import CostModel
+    from slimprune.graph import ChannelGroup, DataFlow
 
 SCHEMA_VERSION = 1
 
@@ -49,7 +53,7 @@ class Inspection:
                 "inputs": [list(shape) for shape in self.inputs],
                 **dense.to_json(),
                 "groups": len(self.groups),
-                "removable_groups": len(free_groups(self.groups)),
+                "removable_groups": sum(group.protected_reason is None for group in self.groups),
             },
             "groups": [self._group(number, group) for number, group in enumerate(self.groups)],
             "untouched": [

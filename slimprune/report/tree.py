@@ -1,11 +1,10 @@
 """The channel groups of an inspected model as a tree for a terminal."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from slimprune.report.tables import magnitude
-from slimprune.report.terminal import aligned
+from slimprune.report.text import paragraph, text_table
 
 Document = Mapping[str, Any]
 Group = Mapping[str, Any]
@@ -30,13 +29,13 @@ STAKES = "At stake: what the dense model loses with one channel of a group, and 
 
 def inspection_page(document: Document, columns: int = 80) -> str:
     """Figures of the model, a tree of every group, what no group touches, and what is at stake in each."""
-    parts = ["\n".join(textwrap.fill(line, columns) for line in headline(document)), textwrap.fill(TREE_NOTE, columns)]
+    parts = ["\n".join(paragraph(line, columns) for line in headline(document)), paragraph(TREE_NOTE, columns)]
     parts += [_tree(group, columns) for group in document["groups"]]
     if document["untouched"]:
         names = [f"{entry['parameter']} {shape_text(entry['shape'])}" for entry in document["untouched"]]
         parts.append(_branches("touched by no group", [("as is", names)], columns))
     if document["groups"]:
-        parts += [textwrap.fill(f"{STAKES} * stays whole.", columns) + "\n" + _stakes(document, columns)]
+        parts += [paragraph(f"{STAKES} * stays whole.", columns) + "\n" + _stakes(document, columns)]
     return "\n\n".join(parts)
 
 
@@ -102,26 +101,18 @@ def _branches(title: str, rows: Sequence[tuple[str, Sequence[str]]], columns: in
     lines = [title]
     for number, (name, items) in enumerate(rows):
         fork, trunk = ("└─ ", "   ") if number == len(rows) - 1 else ("├─ ", "│  ")
-        wrap = textwrap.TextWrapper(
-            columns,
-            initial_indent=f"{fork}{name:<{margin}}",
-            subsequent_indent=trunk + " " * margin,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        lines.append(wrap.fill(", ".join(item.replace(" x", "\N{NO-BREAK SPACE}x") for item in items)))
-    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+        listed = ", ".join(item.replace(" x", "\N{NO-BREAK SPACE}x") for item in items)
+        lines.append(paragraph(listed, columns, f"{fork}{name:<{margin}}", trunk + " " * margin))
+    return "\n".join(lines)
 
 
 def _stakes(document: Document, columns: int) -> str:
     """A line for every group, with as many columns as there is room for."""
-    table = ""
-    for width in _STAKES_HEADS:
-        rows = [_stakes_row(document, group, width) for group in document["groups"]]
-        table = aligned([_STAKES_HEADS[width], *rows])
-        if max(map(len, table.splitlines())) <= columns:
-            break
-    return table
+    forms = [
+        (head, [_stakes_row(document, group, width) for group in document["groups"]])
+        for width, head in _STAKES_HEADS.items()
+    ]
+    return text_table(forms, columns)
 
 
 _STAKES_HEADS: Mapping[Width, tuple[str, ...]] = {

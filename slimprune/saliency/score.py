@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import cast
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
 from slimprune.forward import ForwardFn
 from slimprune.graph import ChannelGroup, free_groups
+from slimprune.progress import Listener, ignore
 from slimprune.saliency.problem import Batch, Gate, Loss, Problem, precise_arithmetic
 from slimprune.saliency.registry import Criterion, check_gate, make_criterion
 from slimprune.saliency.scores import Scores, average
@@ -29,7 +31,7 @@ def score(
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
     target: Target | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Listener = ignore,
     forward_fn: ForwardFn | None = None,
 ) -> Scores:
     """Saliency of every channel of the unprotected groups.
@@ -50,7 +52,7 @@ def score(
         dtype: torch.float32 or torch.float64 for the whole computation.
         seed: of dropout and of random criteria.
         target: where criteria that narrow step by step are heading; the others take no notice.
-        progress: called with (draws done, draws in all).
+        progress: hears ("score", draws done, draws in all, name of the criterion).
         forward_fn: (model, batch) -> output, for models that are not called with their inputs. Batches are whatever it
             takes then, and the loss is (output, batch) -> scalar tensor.
 
@@ -76,7 +78,7 @@ def score(
     draws = 1 if chosen.deterministic else draws
     problem = replace(Problem.prepare(model, free, loss, gate, dtype, forward_fn), seed=seed, target=target)
     parts = _parts(batches, draws, chosen.batches_per_draw)
-    results = list(_drawn(chosen, problem, parts, draws, progress))
+    results = list(_drawn(chosen, problem, parts, partial(_tell, progress, name, draws)))
     by_group, stability = average(results)
     return Scores(by_group, name, draws, stability, chosen.steps)
 
@@ -85,17 +87,15 @@ def _drawn(
     criterion: Criterion,
     problem: Problem,
     parts: Iterable[Sequence[Batch]],
-    draws: int,
-    progress: Callable[[int, int], None] | None,
+    tell: Callable[[int], None],
 ) -> Iterator[dict[str, Tensor]]:
     """The scores of every draw, each on its own batches and seed."""
-    report = progress or _ignore
-    report(0, draws)
+    tell(0)
     for draw, part in enumerate(parts):
         with precise_arithmetic():
             result = criterion.score(replace(problem, batches=part, seed=_seed_of_draw(problem.seed, draw)))
         scores = _checked(result, problem.groups)
-        report(draw + 1, draws)
+        tell(draw + 1)
         yield scores
 
 
@@ -104,8 +104,8 @@ def _seed_of_draw(seed: int, draw: int) -> int:
     return (seed * 1_000_000_007 + draw) % 2**63
 
 
-def _ignore(done: int, total: int) -> None:
-    """Tells nobody."""
+def _tell(progress: Listener, name: str, draws: int, done: int) -> None:
+    progress("score", done, draws, name)
 
 
 class _Part(Sequence[Batch]):

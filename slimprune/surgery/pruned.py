@@ -1,6 +1,6 @@
 """Proof of a network that something else has pruned, such as torch-pruning."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.forward import ForwardFn, bind_forward, unwrap
 from slimprune.graph import ChannelGroup, Example, Proof, find_groups, keep_channels, prove_removal
 from slimprune.graph.groups import loses_whole_groups
+from slimprune.progress import Listener, ignore
 from slimprune.surgery.matching import find_kept, remaining_widths
 
 
@@ -51,7 +52,7 @@ def prove_pruned(
     example: Example,
     *,
     forward_fn: ForwardFn | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Listener = ignore,
 ) -> PrunedProof:
     """Finds which channels went when `pruned` was cut out of `dense`, and proves or refutes that it was done right.
 

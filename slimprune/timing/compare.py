@@ -155,9 +155,9 @@ def _compared(
     listener(stage, 0, sampling.pairs, "warm-up")
     (first, first_load), (second, second_load) = (_loaded(engine, subject, inputs, place) for subject in subjects)
 
-    def progress(done: int) -> None:
-        if done < sampling.pairs:
-            listener(stage, done, sampling.pairs, "")
+    def progress(_: str, done: int, total: int, note: str) -> None:
+        if done < total:
+            listener(stage, done, total, note)
 
     times = paired_times(first, second, sampling, stopwatch=place.stopwatch, progress=progress)
     timing = timing_of(times.first, times.second)

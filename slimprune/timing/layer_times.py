@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from slimprune.progress import Listener, ignore
 from slimprune.timing.engines import Engine, Place
 from slimprune.timing.layers import Layer
 from slimprune.timing.sampling import interleaved_times
@@ -42,7 +43,7 @@ class LayerClock:
         batch: samples at once.
         known: description -> seconds for the batch; what is measured is added.
         keep: called with what was measured, as soon as it was.
-        progress: called with the number of layers that were measured so far.
+        progress: hears ("layers", layers measured, in all, "").
     """
 
     engine: Engine
@@ -50,7 +51,7 @@ class LayerClock:
     batch: int
     known: dict[str, float] = field(default_factory=dict)
     keep: Callable[[Times], None] = lambda times: None
-    progress: Callable[[int], None] = lambda count: None
+    progress: Listener = ignore
 
     def seconds(self, layers: Sequence[Layer]) -> list[float]:
         """Seconds of one batch of each layer.
@@ -58,12 +59,13 @@ class LayerClock:
         Raises:
             UnsupportedModelError: the engine cannot run one of them.
         """
-        missing = iter({layer.description: layer for layer in layers if layer.description not in self.known}.values())
+        unknown = {layer.description: layer for layer in layers if layer.description not in self.known}
+        missing, total = iter(unknown.values()), len(self.known) + len(unknown)
         while batch := list(islice(missing, AT_ONCE)):
             found = {layer.description: time for layer, time in zip(batch, self._measured(batch), strict=True)}
             self.known.update(found)
             self.keep(found)
-            self.progress(len(self.known))
+            self.progress("layers", len(self.known), total, "")
         return [self.known[layer.description] for layer in layers]
 
     def _measured(self, layers: Sequence[Layer]) -> list[float]:

@@ -17,6 +17,7 @@ from slimprune.budget import LatencyRecord
 from slimprune.errors import UsageError
 from slimprune.files import cache_folder, write_atomically
 from slimprune.measure import count_macs, device_name, pinned_threads, usable_cores
+from slimprune.progress import Listener
 from slimprune.recipe import BENCH_BATCH
 from slimprune.timing.compare import Row, engine_version, exported, noise, timing_row
 from slimprune.timing.engines import Engine, Place, Subject, engine_at
@@ -62,11 +63,11 @@ class Runtime:
             raise UsageError(f"expected threads of at least 1, got {threads}")
         return cls(found, Place(where, threads or usable_cores()), batch)
 
-    def layer_clock(self, progress: Callable[[int], None]) -> Callable[[Sequence[Layer]], list[float]]:
+    def layer_clock(self, progress: Listener) -> Callable[[Sequence[Layer]], list[float]]:
         """What times layers, each of them once on this machine: the times are kept in the user's cache folder.
 
         Args:
-            progress: called with the number of layers that are known.
+            progress: hears ("layers", layers that are known, in all, "").
         """
         file = cache_folder() / "latency" / f"{_digest(_described(self))[:16]}.json"
         layer_clock = LayerClock(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from slimprune.errors import UsageError
+from slimprune.progress import Listener, ignore
 from slimprune.timing.pairs import MIN_PAIRS
 
 Call = Callable[[], object]
@@ -101,7 +102,7 @@ def paired_times(
     sampling: Sampling,
     *,
     stopwatch: Stopwatch | None = None,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Listener = ignore,
 ) -> PairedTimes:
     """Times two calls in turns, after they were warmed up.
 
@@ -110,7 +111,7 @@ def paired_times(
         second: B.
         sampling: how many pairs, for how long, in which order.
         stopwatch: wall-clock by default.
-        progress: called with the number of pairs done.
+        progress: hears ("time", pairs done, pairs in all, ""); time may be up before the last.
     """
     stopwatch = stopwatch or Stopwatch()
     repeats = _repeats(warm_up(first, stopwatch), warm_up(second, stopwatch))
@@ -124,7 +125,7 @@ def paired_times(
             started = time.perf_counter()
             times[which].append(stopwatch.seconds((first, second)[which], repeats[which]))
             spent += time.perf_counter() - started
-        progress(len(times[0]))
+        progress("time", len(times[0]), sampling.pairs, "")
     counted = sum(repeats[which] * sum(times[which]) for which in (0, 1))
     return PairedTimes(*times, disturbed=max(0.0, 1 - counted / spent))
 

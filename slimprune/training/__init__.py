@@ -8,7 +8,7 @@ from slimprune.training.losses import AUTO, LOSSES, Loss, Task, find_loss
 from slimprune.training.masks import foreground_logits, plain_mask
 from slimprune.training.memory_format import channels_last, to_channels_last
 from slimprune.training.metrics import Metric, mean_iou, top1
-from slimprune.training.result import EpochRecord, Progress, TrainResult
+from slimprune.training.result import EpochRecord, TrainResult
 from slimprune.training.settings import TrainSettings, choose_device
 from slimprune.training.strategy import make_execution
 
@@ -18,7 +18,6 @@ __all__ = [
     "EpochRecord",
     "Loss",
     "Metric",
-    "Progress",
     "Task",
     "TrainResult",
     "TrainSettings",

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,18 +12,20 @@ from torch import Tensor, nn
 
 from slimprune.errors import DataError, SlimpruneError
 from slimprune.forward import ForwardFn
+from slimprune.progress import Listener, ignore
 from slimprune.training.batches import Batches, count_batches, first_tensor, on_device, pair_of, set_epoch
 from slimprune.training.checkpoint import Checkpoint
 from slimprune.training.distributed import rank
 from slimprune.training.evaluation import tested
 from slimprune.training.losses import Loss
 from slimprune.training.metrics import Metric
-from slimprune.training.result import EpochRecord, Progress, TrainResult
+from slimprune.training.progress import TrainProgress
+from slimprune.training.result import EpochRecord, TrainResult
 from slimprune.training.settings import TrainSettings, find_device, learning_rate
 from slimprune.training.step import Step
 from slimprune.training.strategy import open_execution
 
-SILENT = Progress()
+AfterStep = Callable[[int], None]
 
 
 def train(
@@ -34,7 +36,8 @@ def train(
     *,
     loss: Loss,
     metric: Metric,
-    progress: Progress = SILENT,
+    progress: Listener = ignore,
+    after_step: AfterStep = lambda done: None,
     checkpoint: Path | None = None,
     forward_fn: ForwardFn | None = None,
 ) -> TrainResult:
@@ -50,10 +53,11 @@ def train(
         settings: The recipe.
         loss: (output, targets) of a batch -> mean loss, a scalar.
         metric: What the test batches are judged by.
-        progress: Called after steps and epochs.
+        progress: Hears after every step: ("train", steps done, steps in all, "epoch 2, top1 91.20 %").
+        after_step: Called with the number of steps done, before the epoch is tested and stored.
         checkpoint: Folder for checkpoints and `metrics.jsonl`; if it holds a checkpoint, training goes on from there.
         forward_fn: (model, batch) -> output, for models that are not called with their inputs. Batches are whatever it
-            takes then, loss and metric get (output, batch), and steps are made the plain execution.
+            takes then, loss and metric get (output, batch), and steps are made by plain execution.
 
     Raises:
         UsageError: If the device is absent, the batches cannot be repeated or the folder cannot be written to.
@@ -63,8 +67,10 @@ def train(
         SlimpruneError: If the loss stops being finite.
     """
     device = find_device(settings.device)
-    run = _Run(model.to(device), settings, count_batches(train_batches), progress, forward_fn)
-    with open_execution(model, settings, loss, device, progress.on_note, forward_fn) as execution:
+    steps = count_batches(train_batches)
+    told = TrainProgress(progress, metric.name, settings.epochs, steps)
+    run = _Run(model.to(device), settings, steps, told, after_step, forward_fn)
+    with open_execution(model, settings, loss, device, told.remark, forward_fn) as execution:
         store = _open_store(run, metric, checkpoint)
         history = store.restore(model, execution.optimizer) if store else []
         if store and rank() == 0:
@@ -77,7 +83,7 @@ def train(
             history.append(EpochRecord(epoch, lr, train_loss, value, time.perf_counter() - started))
             if store and rank() == 0:
                 store.save(model, execution.optimizer, history)
-            progress.on_epoch(history[-1])
+            told.epoch(history[-1])
     model.eval()
     return TrainResult.of(metric.name, history)
 
@@ -89,7 +95,8 @@ class _Run:
     model: nn.Module
     settings: TrainSettings
     steps_per_epoch: int
-    progress: Progress
+    told: TrainProgress
+    after_step: AfterStep
     forward_fn: ForwardFn | None = None
 
 
@@ -129,7 +136,8 @@ def _train_epoch(run: _Run, make_step: Step, batches: Batches, epoch: int, devic
             _check_finite([loss.item()], run, epoch, step)
         losses.append(loss)
         sizes.append(len(first_tensor(inputs)))
-        run.progress.on_step(epoch, step, run.steps_per_epoch)
+        run.after_step((epoch - 1) * run.steps_per_epoch + step)
+        run.told.step(epoch, step)
     if not losses:
         raise DataError(f"expected training batches in epoch {epoch}, got none")
     # On an accelerator the losses are looked at here only: one wait per epoch in place of one per step.

@@ -1,6 +1,6 @@
-"""What training hands back, and what it reports meanwhile."""
+"""What training hands back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -49,30 +49,3 @@ class TrainResult:
         values = [record.test_metric for record in history]
         seconds = sum(record.seconds for record in history)
         return cls(metric, values[-1], max(values), len(history), seconds, tuple(history))
-
-
-def _ignore_step(epoch: int, step: int, steps_per_epoch: int) -> None:
-    """Does nothing with a finished step."""
-
-
-def _ignore_epoch(record: EpochRecord) -> None:
-    """Does nothing with a finished epoch."""
-
-
-def _ignore_note(note: str) -> None:
-    """Does nothing with a remark."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What is called while training runs; by default nothing.
-
-    Attributes:
-        on_step: Called after every optimiser step with (epoch, step, steps_per_epoch), the first two from 1.
-        on_epoch: Called after every epoch, once its checkpoint lies on the disk.
-        on_note: Called with one line when training cannot be executed fast and is executed more slowly.
-    """
-
-    on_step: Callable[[int, int, int], None] = _ignore_step
-    on_epoch: Callable[[EpochRecord], None] = _ignore_epoch
-    on_note: Callable[[str], None] = _ignore_note

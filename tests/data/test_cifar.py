@@ -40,7 +40,7 @@ class Reader:
 @pytest.fixture
 def reader(monkeypatch: pytest.MonkeyPatch) -> type[Reader]:
     fresh = type("FreshReader", (Reader,), {})
-    monkeypatch.setitem(cifar.READERS, "cifar10", fresh)
+    monkeypatch.setattr(cifar, "find_reader", {"cifar10": fresh}.__getitem__)
     return fresh
 
 

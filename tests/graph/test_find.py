@@ -97,8 +97,11 @@ def test_a_failing_forward_is_one_sentence_and_modes_are_restored():
 
 def test_progress_counts_groups():
     seen = []
-    find_groups(toy(Depthwise), EXAMPLE, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(2, 4), (4, 4)]  # two groups, both halves of which are proven in one proof each
+    find_groups(toy(Depthwise), EXAMPLE, progress=lambda *event: seen.append(event))
+    assert seen == [
+        ("prove", 2, 4, ""),
+        ("prove", 4, 4, ""),
+    ]  # two groups, both halves of which are proven in one proof each
 
 
 def test_groups_of_which_too_little_is_left_together_are_proven_alone():

@@ -110,9 +110,9 @@ def test_what_cannot_be_is_refused_in_one_line_and_leaves_nothing(
 
 def test_any_module_can_be_inspected() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
-    calls: list[tuple[int, int]] = []
+    calls: list[tuple[str, int, int, str]] = []
     found = slimprune.inspect(model, torch.zeros(1, 3, 8, 8), progress=lambda *call: calls.append(call))
     assert "Sequential, input 3 x 8 x 8: 516 parameters" in str(found)
-    assert calls[-1][0] == calls[-1][1]
+    assert calls[-1] == ("prove", 4, 4, "")
     with pytest.raises(UsageError, match="expects the name or pattern of a layer"):
         slimprune.inspect(model, torch.zeros(1, 3, 8, 8), protect=["body"])

@@ -16,7 +16,7 @@ from slimprune.pipeline.stages import Analysis, analyse, starting_networks
 from slimprune.pipeline.workload import Workload, named_workload
 from slimprune.progress import ignore
 from slimprune.recipe import Recipe, make_recipe
-from slimprune.training import Progress, TrainResult, TrainSettings, train
+from slimprune.training import TrainSettings, train
 
 Event = tuple[str, int, int, str]
 EPOCH = 5
@@ -57,7 +57,7 @@ def dense_states(recipe: Recipe, work: Workload, epochs: int) -> list[dict[str, 
         ),
         loss=work.loss,
         metric=work.metric,
-        progress=Progress(on_step=lambda epoch, step, in_all: found.append(state(model))),
+        after_step=lambda done: found.append(state(model)),
     )
     return found
 
@@ -308,21 +308,21 @@ def test_the_recipe_chooses_the_way_to_train(
     assert steps.training_settings(recipe(fast=fast), analysis.work).fast is fast
 
 
-def test_why_training_is_not_captured_is_heard_to_the_end(
-    recipe: Callable[..., Recipe], analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_training_is_heard_under_the_name_of_its_folder(
+    recipe: Callable[..., Recipe], analysis: Analysis, tmp_path: Path
 ) -> None:
-    def remarking(*arguments: object, progress: Progress, **options: Any) -> TrainResult:
-        progress.on_note("not captured")
-        return train(*arguments, progress=progress, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(steps, "train", remarking)
     work, heard = analysis.work, []
     settings = steps.training_settings(recipe(epochs=2), work)
-    steps.run_training(
-        settings, work, copy.deepcopy(work.model), tmp_path / "train", lambda *event: heard.append(event[-1])
-    )
-    assert heard[0] == "epoch 1, not captured"
-    assert heard[-1].endswith("%, not captured")
+    module, store = copy.deepcopy(work.model), tmp_path / "train again"
+    steps.run_training(settings, work, module, store, lambda *event: heard.append(event[:3]))
+    assert heard == [
+        (
+            "train again",
+            done,
+            2 * EPOCH,
+        )
+        for done in range(1, 2 * EPOCH + 1)
+    ]
 
 
 def test_a_network_whose_channels_are_all_protected_is_refused(recipe: Callable[..., Recipe]) -> None:

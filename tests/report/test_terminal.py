@@ -1,7 +1,7 @@
 import pytest
 
-from slimprune.report import named_lines, page
-from slimprune.report.terminal import aligned, width_grid
+from slimprune.report import page
+from slimprune.report.terminal import width_grid
 
 from .documents import ONNX, SALIENCY, TRAINING, document
 
@@ -11,6 +11,7 @@ def test_the_page_ends_with_widths_and_dense_against_slim() -> None:
     assert text.split("\n\n")[1:] == [
         "stem        64 -> 16     body.conv2  64 -> 16     head        10 -> 10 *",
         "                     dense            slim     change\n"
+        "─────────────────────────────────────────────────────\n"
         "channels             1,200             300   -75.00 %\n"
         "parameters       4,000,000         998,000   -75.05 %\n"
         "MACs         1,000,000,000   1,000,000,000       none\n"
@@ -28,18 +29,6 @@ def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
     assert max(map(len, text.splitlines())) <= columns
 
 
-def test_sentences_stand_below_each_other() -> None:
-    assert named_lines([("a", "one two three"), ("long", "x")], columns=14) == "a     one two\n      three\nlong  x"
-
-
-def test_a_number_and_its_percent_sign_stay_together() -> None:
-    assert named_lines([("a", "one 50 % two")], columns=9) == "a  one\n   50 %\n   two"
-
-
-def test_a_word_that_is_too_long_stays_whole() -> None:
-    assert "/a/path/that-must/stay-whole" in named_lines([("a", "see /a/path/that-must/stay-whole")], columns=20)
-
-
 def test_widths_run_downwards_and_are_aligned() -> None:
     rows = [("a", "8", "7"), ("bb", "16", "2 *"), ("c", "128", "64"), ("d", "4", "4"), ("e", "5", "5")]
     assert width_grid(rows, columns=36).splitlines() == [
@@ -48,9 +37,3 @@ def test_widths_run_downwards_and_are_aligned() -> None:
         "c   128 -> 64",
     ]
     assert len(width_grid(rows, columns=10).splitlines()) == 5
-
-
-def test_columns_are_flush_right_but_the_first() -> None:
-    assert aligned([("", "dense"), ("channels", "1"), ("a", "1,000,000")]) == (
-        "               dense\nchannels           1\na          1,000,000"
-    )

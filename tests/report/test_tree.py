@@ -31,6 +31,7 @@ head: 4 channels
 At stake: what the dense model loses with one channel of a group, and with all
 but one of them. * stays whole.
 group    channels   one: params    MACs   all but one: params    MACs
+─────────────────────────────────────────────────────────────────────
 stem            6           127   7.49k                   635   37.5k
 inner           5           110   6.91k                   440   27.6k
 head *          4             7       6                    21      18"""

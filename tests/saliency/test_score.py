@@ -76,9 +76,9 @@ def test_no_criterion_depends_on_running_statistics(name):
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_draws_that_cannot_differ_are_made_once(name):
     told = []
-    one = every(name, draws=5, progress=lambda *counts: told.append(counts))
+    one = every(name, draws=5, progress=lambda *event: told.append(event))
     two = every(name, seed=3, seed_of_batches=8)
-    assert (one.draws, one.stability, told) == (1, None, [(0, 1), (1, 1)])
+    assert (one.draws, one.stability, told) == (1, None, [("score", 0, 1, name), ("score", 1, 1, name)])
     assert all(torch.equal(one.by_group[group], two.by_group[group]) for group in one.by_group)
 
 

@@ -80,12 +80,12 @@ def fake_clock(known=None, **options):
 def test_a_clock_gives_the_seconds_of_a_batch(monkeypatch):
     monkeypatch.setattr(module, "AT_ONCE", 2)
     kept, counts = [], []
-    clock, time = fake_clock(keep=kept.append, progress=counts.append)
+    clock, time = fake_clock(keep=kept.append, progress=lambda *event: counts.append(event))
     layers = [conv(4, 4), conv(4, 8), conv(8, 8), conv(4, 4)]
     expected = [2e-6 * 9 * layer.rows * layer.columns for layer in layers]
     assert clock.seconds(layers) == pytest.approx(expected)
     assert [len(found) for found in kept] == [2, 1]
-    assert counts == [2, 3]
+    assert counts == [("layers", 2, 3, ""), ("layers", 3, 3, "")]
     assert time.prepared == 3
     assert clock.seconds(layers[:2]) == pytest.approx(expected[:2])
     assert time.prepared == 3

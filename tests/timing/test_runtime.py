@@ -9,6 +9,7 @@ import pytest
 from slimprune.errors import UsageError
 from slimprune.graph import find_groups, keep_channels
 from slimprune.measure import usable_cores, versions
+from slimprune.progress import ignore
 from slimprune.timing import Layer, Sampling
 from slimprune.timing import runtime as module
 from slimprune.timing.runtime import NetworkTimer, Runtime, keep_times, known_times
@@ -64,7 +65,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> list[int]:
         return [1e-3 * (number + 1) for number in range(len(calls))]
 
     monkeypatch.setattr("slimprune.timing.layer_times.interleaved_times", timed)
-    assert runtime.layer_clock(lambda count: None)(LAYERS) == [1e-3, 2e-3]
+    assert runtime.layer_clock(ignore)(LAYERS) == [1e-3, 2e-3]
     return counts
 
 

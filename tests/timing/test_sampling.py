@@ -137,8 +137,8 @@ def test_time_that_the_stopwatch_leaves_out_is_told_as_a_share(clock):
 
 def test_progress_tells_the_pairs_that_are_done(clock):
     done = []
-    clock.paired(clock.call("A", 0.1), clock.call("B", 0.1), Sampling(9), progress=done.append)
-    assert done == list(range(1, 10))
+    clock.paired(clock.call("A", 0.1), clock.call("B", 0.1), Sampling(9), progress=lambda *event: done.append(event))
+    assert done == [("time", pairs, 9, "") for pairs in range(1, 10)]
 
 
 @pytest.mark.parametrize(

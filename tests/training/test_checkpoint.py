@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from slimprune.errors import UsageError, VerificationError
-from slimprune.training import Progress, TrainSettings, mean_iou, top1, train
+from slimprune.training import TrainSettings, mean_iou, top1, train
 
 from .cases import Shuffled, assert_same_state, network
 
@@ -17,12 +17,18 @@ class StoppedError(Exception):
     pass
 
 
-def fit(model, folder, settings=SETTINGS, stop_after=None, batches=None, metric=top1):
-    def on_epoch(record):
-        if record.epoch == stop_after:
+def stop_at(step):
+    """Of three steps an epoch; the last of them is told when the epoch is stored."""
+
+    def listener(stage, done, total, note):
+        if done == step:
             raise StoppedError
 
-    options = {"loss": cross_entropy, "metric": metric, "progress": Progress(on_epoch=on_epoch)}
+    return listener
+
+
+def fit(model, folder, settings=SETTINGS, stop_after=None, batches=None, metric=top1):
+    options = {"loss": cross_entropy, "metric": metric, "progress": stop_at(3 * stop_after if stop_after else None)}
     return train(model, batches or Shuffled(), Shuffled(batch=12), settings, **options, checkpoint=folder)
 
 
@@ -50,11 +56,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, s
 
 
 def test_an_interruption_inside_an_epoch_loses_that_epoch_only(folder):
-    def stop(epoch, step, steps):
-        if (epoch, step) == (3, 2):
-            raise StoppedError
-
-    options = {"loss": cross_entropy, "metric": top1, "progress": Progress(on_step=stop), "checkpoint": folder}
+    options = {"loss": cross_entropy, "metric": top1, "progress": stop_at(2 * 3 + 2), "checkpoint": folder}
     with pytest.raises(StoppedError):
         train(network(), Shuffled(), Shuffled(batch=12), SETTINGS, **options)
     whole, resumed = network(), network()

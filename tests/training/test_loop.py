@@ -5,7 +5,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
-from slimprune.training import Progress, TrainSettings, top1, train
+from slimprune.training import TrainSettings, top1, train
 
 from .cases import Shuffled, assert_same_state, network
 
@@ -69,11 +69,14 @@ def test_the_callers_random_numbers_are_left_alone():
 
 
 def test_progress_sees_every_step_and_epoch():
-    steps, epochs = [], []
-    progress = Progress(on_step=lambda *step: steps.append(step), on_epoch=epochs.append)
-    result = fit(network(), TrainSettings(epochs=2), progress=progress)
-    assert steps == [(epoch, step, 3) for epoch in (1, 2) for step in (1, 2, 3)]
-    assert tuple(epochs) == result.history
+    heard, steps = [], []
+    options = {"progress": lambda *event: heard.append(event), "after_step": steps.append}
+    first, second = fit(network(), TrainSettings(epochs=2), **options).history
+    after_first = f"top1 {100 * first.test_metric:.2f} %"
+    notes = ["epoch 1", "epoch 1", f"epoch 1, {after_first}", f"epoch 2, {after_first}", f"epoch 2, {after_first}"]
+    notes.append(f"epoch 2, top1 {100 * second.test_metric:.2f} %")
+    assert heard == [("train", done, 6, note) for done, note in enumerate(notes, start=1)]
+    assert steps == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_loss_that_is_not_finite_stops_training_before_the_weights_are_touched():

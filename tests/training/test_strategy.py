@@ -1,3 +1,4 @@
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -8,7 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from slimprune.data import load
 from slimprune.errors import UnsupportedModelError
-from slimprune.training import Metric, Progress, TrainSettings, make_execution, top1, train
+from slimprune.training import Metric, TrainSettings, make_execution, top1, train
 from slimprune.training.step import CapturedStep, EagerStep
 from slimprune.training.strategy import goes_fast, open_execution
 
@@ -24,15 +25,25 @@ class StoppedError(Exception):
 def fit(model, fast, *, batches=None, stop_after=None, device="cpu", amp=False, checkpoint=None, epochs=4):
     notes = []
 
-    def on_epoch(record):
-        if record.epoch == stop_after:
+    def listener(stage, done, total, note):
+        notes.append(note)
+        if stop_after is not None and done * epochs == stop_after * total:
             raise StoppedError
 
     settings = TrainSettings(epochs, lr=0.05, schedule="cosine", nesterov=True, fast=fast, device=device, amp=amp)
-    progress, options = Progress(on_epoch=on_epoch, on_note=notes.append), {"loss": cross_entropy, "metric": top1}
-    result = train(model, batches or Images(), Images(), settings, **options, progress=progress, checkpoint=checkpoint)
-    assert notes == []
+    options = {"loss": cross_entropy, "metric": top1, "progress": listener, "checkpoint": checkpoint}
+    result = train(model, batches or Images(), Images(), settings, **options)
+    assert remarks(notes) == []
     return result
+
+
+def remarks(notes):
+    """What the last note says beside the epoch and its metric."""
+    return re.sub(r"^epoch \d+(, top1 [\d.]+ %)?", "", notes[-1] if notes else "").split(", not ")[1:]
+
+
+def hearing(notes):
+    return lambda stage, done, total, note: notes.append(note)
 
 
 def close(left, right, tolerance=1e-4):
@@ -123,12 +134,13 @@ def test_a_model_that_views_what_a_convolution_gives_is_trained_in_the_usual_ord
     for fast in (False, None):
         torch.manual_seed(0)
         models.append(Viewing(trained_only))
-        settings, progress = TrainSettings(2, lr=0.05, fast=fast), Progress(on_note=notes.append)
-        train(models[-1], Images(), Images(), settings, loss=cross_entropy, metric=top1, progress=progress)
+        settings, heard = TrainSettings(2, lr=0.05, fast=fast), []
+        train(models[-1], Images(), Images(), settings, loss=cross_entropy, metric=top1, progress=hearing(heard))
+        notes += remarks(heard)
         assert models[-1].conv.weight.is_contiguous()
     close(*models, tolerance=0.0)
     (note,) = notes
-    assert note.startswith("not in channels-last order: view size is not compatible")
+    assert note.startswith("in channels-last order: view size is not compatible")
 
 
 def test_a_step_that_fails_for_another_reason_fails():
@@ -137,10 +149,9 @@ def test_a_step_that_fails_for_another_reason_fails():
             raise RuntimeError("no")
 
     notes, settings = [], TrainSettings(1)
-    progress = Progress(on_note=notes.append)
     model = Failing(nn.Conv2d(3, 3, 1))
     with pytest.raises(RuntimeError, match="no"):
-        train(model, Images(), Images(), settings, loss=cross_entropy, metric=top1, progress=progress)
+        train(model, Images(), Images(), settings, loss=cross_entropy, metric=top1, progress=hearing(notes))
     assert notes == []
 
 
@@ -170,10 +181,13 @@ def first_of_two(output, targets):
 
 def test_the_weights_are_channels_last_while_they_are_trained_and_as_usual_afterwards():
     model, orders = convolutional(), []
-    progress = Progress(on_step=lambda *_: orders.append(model[0].weight.is_contiguous()))
+
+    def look(done):
+        orders.append(model[0].weight.is_contiguous())
+
     for fast in (None, False):
         settings = TrainSettings(1, fast=fast)
-        train(model, Images(), Images(), settings, loss=cross_entropy, metric=top1, progress=progress)
+        train(model, Images(), Images(), settings, loss=cross_entropy, metric=top1, after_step=look)
         assert model[0].weight.is_contiguous()
         assert all(weight.grad is None for weight in model.parameters())
     assert orders == [False] * 3 + [True] * 3
@@ -213,10 +227,11 @@ def test_models_that_wait_for_the_device_are_trained_uncaptured_with_a_remark():
             return super().forward(rows) * (1 if rows.sum().item() > 0 else 2)
 
     notes, batch = [], (torch.rand(4, 6), torch.tensor([0, 1, 2, 0]))
-    settings, progress = TrainSettings(3, device="cuda"), Progress(on_note=notes.append)
-    train(Waiting(6, 3), [batch], [batch], settings, loss=cross_entropy, metric=top1, progress=progress)
-    assert len(notes) == 2  # of the step and of the test pass
-    assert all("makes the host wait" in note for note in notes)
+    settings = TrainSettings(3, device="cuda")
+    train(Waiting(6, 3), [batch], [batch], settings, loss=cross_entropy, metric=top1, progress=hearing(notes))
+    found = remarks(notes)
+    assert len(found) == 2  # of the step and of the test pass
+    assert all("makes the host wait" in remark for remark in found)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -1,0 +1,17 @@
+"""`slimprune compress`."""
+
+from typing import Any
+
+from slimprune.cli.flags import takes_recipe
+from slimprune.cli.options import Config, Debug, Json, Quiet
+
+
+@takes_recipe
+def command(
+    settings: dict[str, Any], config: Config = None, as_json: Json = False, quiet: Quiet = False, debug: Debug = False
+) -> None:
+    """Compress the network that the flags and the recipe describe."""
+    from slimprune import pipeline
+    from slimprune.cli.running import merged, run_and_show
+
+    run_and_show(pipeline.compress, merged(config, settings), as_json, quiet)

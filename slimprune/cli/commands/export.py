@@ -1,0 +1,26 @@
+"""`slimprune export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slimprune.cli.options import BundleFolder, DataName, Debug, Json, Quiet, TrustCode
+
+
+def command(
+    bundle: BundleFolder,
+    out: Annotated[Path, typer.Option("--out", help="the ONNX file to write", metavar="FILE")],
+    data: DataName = None,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write an ONNX file."""
+    from slimprune import pipeline
+    from slimprune.cli.running import own_stdout, show_check
+
+    with own_stdout():
+        check = pipeline.export(bundle, out, data=data, trust_code=trust_code)
+    show_check(check, as_json, quiet)

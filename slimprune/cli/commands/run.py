@@ -1,0 +1,26 @@
+"""`slimprune run`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from slimprune.cli.flags import takes_recipe
+from slimprune.cli.options import Debug, Json, Quiet
+
+
+@takes_recipe
+def command(
+    settings: dict[str, Any],
+    recipe: Annotated[
+        Path, typer.Argument(help="YAML file with the fields of a recipe; flags override them", metavar="RECIPE")
+    ],
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Compress by a recipe, with the name of its file for what is written."""
+    from slimprune import pipeline
+    from slimprune.cli.running import merged, run_and_show
+
+    run_and_show(pipeline.compress, {"out": Path(f"{recipe.stem}.onnx"), **merged(recipe, settings)}, as_json, quiet)
