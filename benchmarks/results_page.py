@@ -1,0 +1,310 @@
+"""Writes the tables of the documents from benchmarks/results, between `<!-- results: NAME -->` and `<!-- end -->`.
+
+    python benchmarks/results_page.py            # after new results
+    python benchmarks/results_page.py --check    # exit code 1 where a page would change
+
+No figure of a measurement is typed into a page: a test runs the check.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from slimprune.report.paired_differences import paired_gap
+from slimprune.report.tables import magnitude
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path("benchmarks/results")
+PAGES = ("README.md", *(f"docs/{name}.md" for name in ("results", "segmentation", "speed", "latency", "proof")))
+UNIFORM = {"params": "uniform at equal params", "macs": "uniform at equal MACs"}
+METRICS = {"top1": "top-1", "miou": "mean IoU"}
+NO_VERSIONS = ("command", "device", "threads", "inputs", "rounds")
+
+Document = Mapping[str, Any]
+Row = Mapping[str, Any]
+
+
+def main() -> int:
+    """Fills the marks of every page; 1 where a page was out of date and was only to be checked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a page would change")
+    only_check = parser.parse_args().check
+    outdated = [page for page in PAGES if (ROOT / page).read_text() != filled(page)]
+    for page in outdated:
+        print(f"{page} {'is out of date' if only_check else 'is written'}")
+        if not only_check:
+            (ROOT / page).write_text(filled(page))
+    return int(only_check and bool(outdated))
+
+
+def filled(page: str) -> str:
+    """The text of a page with what the results say today between its marks."""
+    marks = r"(<!-- results: ([\w/-]+) -->\n).*?(<!-- end -->)"
+    text = (ROOT / page).read_text()
+    return re.sub(marks, lambda mark: f"{mark[1]}\n{_section(mark[2])}\n\n{mark[3]}", text, flags=re.DOTALL)
+
+
+def _section(name: str) -> str:
+    kind, _, argument = name.partition("/")
+    return SECTIONS[kind](argument) if argument else SECTIONS[kind]()
+
+
+# Comparisons of methods
+
+
+def overview() -> str:
+    """Dense, ours and uniform of every comparison, a row for each budget, and how often which was ahead."""
+    head = ["network and data, epochs", "removed", "dense", "ours", "uniform, equal params", "uniform, equal MACs", "n"]
+    tables = [(document, table) for _, document in comparisons() for table in document["tables"]]
+    lines = [_overview_line(document, table) for document, table in tables]
+    found = [environment for document, _ in tables for environment in document["environments"]]
+    merged = {key: " or ".join(dict.fromkeys(str(one[key]) for one in found if key in one)) for key in found[0]}
+    circumstances = f"Circumstances: {_machine(merged, merged)}; n seeds, from 0; `{RESULTS}/*/compare.json`."
+    return f"{_markdown(head, lines)}\n\n{_tally(tables)}\n\n{circumstances}"
+
+
+def _overview_line(document: Document, table: Mapping[str, Any]) -> list[str]:
+    ours, dense = _ours(table), _row(table, "dense")
+    uniforms = [_row(table, name) for name in UNIFORM.values()]
+    best = max(row["mean"] for row in (ours, *uniforms) if row is not None)
+    cells = [f"`{_rule(ours['row'])}` {_score(ours, best)}", *(_score(row, best) for row in uniforms)]
+    network = f"{_network(document['grid']['base'])}, {ours['epochs']:.0f}"
+    return [network, table["budget"].replace("=", " "), _score(dense), *cells, str(ours["n"])]
+
+
+def _tally(tables: Sequence[tuple[Document, Mapping[str, Any]]]) -> str:
+    """How often ours has the higher mean, and how often that can be told from chance."""
+    sentences = []
+    for name in UNIFORM.values():
+        gaps = [_gap(_ours(table), _row(table, name)) for _, table in tables]
+        higher, signs = sum(gap.mean > 0 for gap in gaps), Counter(gap.sign for gap in gaps)
+        enough = sum(gap.low is not None for gap in gaps)
+        sentences.append(
+            f"- Against {name}, ours has the higher mean in {higher} of {len(gaps)} rows. Of the {enough} rows with "
+            f"three seeds or more, the 95 % interval of the paired difference is above zero in {signs[1]} and below "
+            f"zero in {signs[-1]}."
+        )
+    return "\n".join(sentences)
+
+
+def comparison(name: str) -> str:
+    """All rows of one comparison at all its budgets, what may be said about the winner, and the circumstances."""
+    document = json.loads((ROOT / RESULTS / name / "compare.json").read_text())
+    parts = []
+    for table in document["tables"]:
+        parts += [f"**Removed: {table['budget'].replace('=', ' ')}**", _comparison_table(document, table)]
+        parts.append("\n".join(f"- {finding}" for finding in table["findings"]))
+    seeds = f"seeds {', '.join(map(str, document['grid']['seeds']))}"
+    machines = "; ".join(_machine(found, found) for found in document["environments"])
+    return "\n\n".join([*parts, f"Circumstances: {seeds}; {machines}. {_file(f'{name}/compare.json')}"])
+
+
+def every_comparison() -> str:
+    """One section for every comparison."""
+    sections = [f"### {document['title']}\n\n{comparison(name)}" for name, document in comparisons()]
+    return "\n\n".join(sections)
+
+
+def comparisons() -> list[tuple[str, Document]]:
+    """The folders with a comparison and what they hold."""
+    files = sorted((ROOT / RESULTS).glob("*/compare.json"))
+    return [(file.parent.name, json.loads(file.read_text())) for file in files]
+
+
+def _comparison_table(document: Document, table: Mapping[str, Any]) -> str:
+    metric = METRICS[document["metric"]]
+    head = ["", f"{metric}, %", "params", "MACs", *(f"to {name}" for name in UNIFORM.values()), "epochs", "n"]
+    lines = []
+    for row in table["rows"]:
+        differences = [_signed(row[f"over_uniform_{of}"]) for of in UNIFORM]
+        cells = [row["row"], _score(row), magnitude(row["params"]), magnitude(row["macs"]), *differences]
+        cells += ["" if row["epochs"] is None else f"{row['epochs']:.0f}", str(row["n"])]
+        lines.append([f"**{cell}**" if row["winner"] and cell else cell for cell in cells])
+    return _markdown(head, lines)
+
+
+def _ours(table: Mapping[str, Any]) -> Row:
+    """The default criterion's row where there is one, otherwise the best of the rows."""
+    return _row(table, "prospr") or next(row for row in table["rows"] if row["winner"])
+
+
+def _row(table: Mapping[str, Any], name: str) -> Row | None:
+    return next((row for row in table["rows"] if row["row"] == name), None)
+
+
+def _gap(ours: Row, other: Row | None) -> Any:
+    gap = paired_gap(ours["by_seed"], {} if other is None else other["by_seed"])
+    if gap is None:
+        raise ValueError(f"expected a uniform row with a seed of {ours['row']}, got none")
+    return gap
+
+
+def _network(base: Mapping[str, Any]) -> str:
+    data = Path(base["data"].rpartition(":")[2]).name
+    size = f" ({base['train_size']:,} images)" if base.get("train_size") else ""
+    return f"{base['arch']}, {data}{size}"
+
+
+def _rule(row: str) -> str:
+    return {"uses ** 0.15": "early"}.get(row, row)
+
+
+def _score(row: Row | None, best: float | None = None) -> str:
+    if row is None or row["mean"] is None:
+        return "-"
+    text = f"{row['mean']:.2f}" + ("" if row["sd"] is None else f" ± {row['sd']:.2f}")
+    return f"**{text}**" if row["mean"] == best else text
+
+
+# Other measurements
+
+
+def rules() -> str:
+    """Allocation rules at equal budgets."""
+    documents = {name: _read(f"{name}.json") for name in ("rules-cifar10-cpu", "rules-cifar10-cpu-full")}
+    cells = [(name, cell) for name, document in documents.items() for cell in document["cells"]]
+    keys = dict.fromkeys((name, *(cell[key] for key in ("arch", "budget", "rule"))) for name, cell in cells)
+    lines = []
+    for key in keys:
+        own = [cell for name, cell in cells if (name, cell["arch"], cell["budget"], cell["rule"]) == key]
+        images = "50,000" if key[0].endswith("full") else "12,800"
+        score = _spread([100 * cell["top1"] for cell in own])
+        counts = [magnitude(fmean([cell[of] for cell in own])) for of in ("params", "macs")]
+        lines.append([key[1], images, key[2].replace("=", " "), key[3], score, *counts, str(len(own))])
+    table = _markdown(["arch", "images", "removed", "rule", "top-1, %", "params", "MACs", "n"], lines)
+    machines = dict.fromkeys(_machine(cell["circumstances"], cell["circumstances"]) for _, cell in cells)
+    seeds = ", ".join(str(seed) for seed in sorted({cell["seed"] for _, cell in cells}))
+    files = ", ".join(_file(f"{name}.json") for name in documents)
+    return f"{table}\n\nCircumstances: seeds {seeds}; {'; '.join(machines)}. {files}"
+
+
+def speed(name: str) -> str:
+    """How many times faster than dense, with the interval and the share of the MAC reduction that it realises."""
+    document = _read(f"{name}.json")
+    cells = document["cells"]
+    batches = sorted({cell["batch"] for cell in cells})
+    found = {(_compared(cell), cell["batch"]): _speed(cell) for cell in cells}
+    networks = sorted({_compared(cell) for cell in cells}, key=lambda one: (one[0], one[2], int(one[3])))
+    rows = [[*one, *(found.get((one, batch), "-") for batch in batches)] for one in networks]
+    table = _markdown(["arch", "removed", "engine", "rounded to", *(f"batch {batch}" for batch in batches)], rows)
+    machines = dict.fromkeys(_machine(cell, document["circumstances"]) for cell in cells)
+    inputs = document["circumstances"]["inputs"]
+    return f"{table}\n\nCircumstances: {inputs} inputs of 32 px; {'; '.join(machines)}. {_file(f'{name}.json')}"
+
+
+def _compared(cell: Row) -> tuple[str, ...]:
+    return cell["arch"], cell["budget"].replace("=", " "), cell["engine"], str(cell["round_to"])
+
+
+def _speed(cell: Row) -> str:
+    low, high = cell["interval"]
+    return f"{cell['speedup']:.1f} ({low:.1f}-{high:.1f}), {100 * cell['realised_share']:.0f} %"
+
+
+def latency_budgets() -> str:
+    """Half of the latency asked to go: what was planned, what was measured again, and MACs kept beside MAC budgets."""
+    rows = _read("latency-budget.json")["rows"]
+    others = list(dict.fromkeys(row["method"] for row in rows if row["method"] != "latency"))
+    head = ["arch", "batch", "asked", "planned", "measured again", "MACs kept", *(f"kept by {name}" for name in others)]
+    planned = [row for row in rows if row["method"] == "latency"]
+    lines = []
+    for row in planned:
+        beside = {one["method"]: one for one in rows if (one["arch"], one["batch"]) == (row["arch"], row["batch"])}
+        low, high = (100 - 100 / bound for bound in row["again"]["interval"])
+        again = f"{_percent(row['again']['removed'])} ({low:.1f}-{high:.1f})"
+        kept = [_percent(row["macs_kept"]), *(_percent(beside[name]["macs_kept"]) for name in others)]
+        asked = [_percent(row["ratio"]), _percent(row["planned"]["achieved"])]
+        lines.append([row["arch"], str(row["batch"]), *asked, again, *kept])
+    machines = dict.fromkeys(_machine(row["again"], row["versions"]) for row in planned)
+    circumstances = (
+        f"Circumstances: onnxruntime, images of 32 px; {'; '.join(machines)}. {_file('latency-budget.json')}"
+    )
+    return f"{_markdown(head, lines)}\n\n{circumstances}"
+
+
+def zoo() -> str:
+    """What came of half of the channels gone, of every model in torchvision and one of each family in timm."""
+    document = _read("zoo.json")
+    names = {"models": "slimprune", "torch-pruning": "torch-pruning by itself"}
+    lines = []
+    for key, name in names.items():
+        for where, is_timm in (("torchvision", False), ("timm", True)):
+            own = [model for model in document[key] if model["model"].startswith("timm:") is is_timm]
+            outcomes = Counter(model["outcome"] for model in own).most_common()
+            lines.append([name, where, str(len(own)), ", ".join(f"{count} {outcome}" for outcome, count in outcomes)])
+    found = [model["circumstances"] for key in names for model in document[key]]
+    merged = {name: value for one in found for name, value in one.items()}
+    table = _markdown(["", "models of", "count", "outcome"], lines, left=2)
+    return f"{table}\n\nCircumstances: {_machine(merged, merged)}. {_file('zoo.json')}, `zoo.md`"
+
+
+def saliency_cost() -> str:
+    """Time and memory of one ProsPr draw."""
+    document = _read("saliency-cost-cpu.json")
+    rows = document["rows"]
+    lines = [
+        [str(row["steps"]), row["method"], f"{row['seconds']:.1f} s", f"{row['peak_bytes'] / 2**30:.2f} GiB"]
+        for row in rows
+    ]
+    found = document["circumstances"]
+    table = _markdown(["steps", "method", "time", "peak memory"], lines)
+    return (
+        f"{table}\n\nCircumstances: `{found['command']}`; {_machine(found, found)}. {_file('saliency-cost-cpu.json')}"
+    )
+
+
+SECTIONS: Mapping[str, Callable[..., str]] = {
+    "overview": overview,
+    "comparison": comparison,
+    "comparisons": every_comparison,
+    "rules": rules,
+    "speed": speed,
+    "latency-budgets": latency_budgets,
+    "zoo": zoo,
+    "saliency-cost": saliency_cost,
+}
+
+
+# What all sections share
+
+
+def _read(file: str) -> Any:
+    return json.loads((ROOT / RESULTS / file).read_text())
+
+
+def _file(name: str) -> str:
+    return f"`{RESULTS / name}`"
+
+
+def _machine(place: Mapping[str, Any], versions: Mapping[str, Any]) -> str:
+    """Device, threads and versions."""
+    threads = f"{place['threads']} thread{'' if str(place['threads']) == '1' else 's'}"
+    libraries = [f"{name} {version}" for name, version in versions.items() if name not in NO_VERSIONS]
+    return ", ".join([place["device"], threads, *libraries])
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    rule = [*["---"] * left, *["---:"] * (len(head) - left)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *rows))
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{fmean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.2f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
