@@ -81,21 +81,21 @@ def test_infer_speed_measures_every_plan_that_can_be_made(tmp_path):
 
 def test_train_speed_has_the_shape_of_the_papers_table_and_goes_on_where_it_stopped(tmp_path):
     out = tmp_path / "train.json"
-    small = ["--round-to", 1, "--batches", 4, "--score-batch", 4, "--out", out, "--methods", "3sp/global", "uniform"]
-    run("train_speed.py", *TINY, *small, "--ratios", 0.8)
+    small = ["--round-to", 8, "--batches", 4, "--score-batch", 4, "--out", out, "--methods", "3sp/global", "uniform"]
+    run("train_speed.py", *TINY, *small, "--ratios", 0.4)
     first = json.loads(out.read_text())["cells"]
-    run("train_speed.py", *TINY, *small, "--ratios", 0.8, 0.9)
+    run("train_speed.py", *TINY, *small, "--ratios", 0.4, 0.5)
     cells = json.loads(out.read_text())["cells"]
     assert cells[:4] == first
-    plans = [("params=0.8", "3sp/global"), ("params=0.8", "uniform"), ("params=0.9", "3sp/global")]
-    plans.append(("params=0.9", "uniform"))
+    plans = [("params=0.4", "3sp/global"), ("params=0.4", "uniform"), ("params=0.5", "3sp/global")]
+    plans.append(("params=0.5", "uniform"))
     expected = [(*plan, engine) for plan in plans for engine in ("train", "train-fast")]
     assert [(cell["budget"], cell["method"], cell["engine"]) for cell in cells] == expected
     page = out.with_suffix(".md").read_text()
-    head = "| arch | pixels | method | round to | engine | batch | dense | params=0.8 | params=0.9 | paper, table 7 |"
+    head = "| arch | pixels | method | round to | engine | batch | dense | params=0.4 | params=0.5 | paper, table 7 |"
     assert head in page
     seconds = cells[0]["dense_ms"] / 1000 * 50_000 / 4
-    assert f"| resnet20 | 16 | 3sp/global | 1 | train | 4 | {seconds:.1f} |" in page
+    assert f"| resnet20 | 16 | 3sp/global | 8 | train | 4 | {seconds:.1f} |" in page
 
 
 def test_latency_budget_goes_on_from_what_it_has_and_says_what_follows(tmp_path):

@@ -31,6 +31,7 @@ def pages_with_code():
     return [page for page in PAGES if page.name != "extending.md" and any(block.runs for block in blocks(page))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with_code(), ids=name)
 def test_a_page_prints_what_it_shows(page):
     for block, printed in run_page(blocks(page)):

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from slimprune.errors import first_line
 
+_LANES = 8
+"""Channels that a vector register of AVX2 holds, in float32."""
+
 
 @contextmanager
 def channels_last_weights(model: nn.Module) -> Iterator[None]:
@@ -63,6 +66,9 @@ class MemoryOrder:
         """What a copy of the model says against channels-last order, and not against the usual one."""
         if not (isinstance(inputs, Tensor) and inputs.ndim == 4 and _filters(self.model)):
             return None
+        narrow = _corrupting_convolution(self.model) if inputs.device.type == "cpu" else None
+        if narrow is not None:
+            return f"{narrow} is a 1x1 convolution with a stride over fewer than {_LANES} channels"
         try:
             copied = copy.deepcopy(self.model)
         except (RuntimeError, TypeError):  # what holds a lock or a stream; then the first step shows it
@@ -70,6 +76,19 @@ class MemoryOrder:
         failure = _failure(copied, channels_last(inputs))
         _arrange(_filters(copied), torch.contiguous_format)
         return failure if failure and _failure(copied, inputs) is None else None
+
+
+def _corrupting_convolution(model: nn.Module) -> str | None:
+    """The first convolution whose backward pass writes past its memory in channels-last order on a CPU.
+
+    Found with torch 2.14.1 on a CPU with AVX2: 1x1 kernels with a stride, over 1 to 7 channels, corrupt the heap.
+    """
+    for name, layer in model.named_modules():
+        if not isinstance(layer, nn.Conv2d):
+            continue
+        if layer.kernel_size == (1, 1) and max(layer.stride) > 1 and layer.in_channels // layer.groups < _LANES:
+            return str(name)
+    return None
 
 
 def _failure(model: nn.Module, inputs: Any) -> str | None:
