@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from onnx import numpy_helper
 from safetensors.torch import save_file
 
-from slimprune.cli import choices
+import slimprune.cli.commands.list  # noqa: F401  (patched below)
 from tests.commands import Run, error_line, listing
 from tests.conftest import Compressed, tiny_images
 
@@ -212,7 +213,7 @@ def test_an_error_that_nobody_expected_is_one_line_too(
         error.add_note("goes on")
         raise error
 
-    monkeypatch.setattr(choices, "available", broken)
+    monkeypatch.setattr(sys.modules["slimprune.cli.commands.list"], "available", broken)
     result = slimprune("list", "archs")
     assert result[0] == 1
     assert error_line(result) == "error: unexpected RuntimeError: two lines (--debug shows where); goes on"
