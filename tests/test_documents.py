@@ -15,8 +15,8 @@ from tests.pages import NOT_RUN, PAGES, ROOT, agrees, blocks, run_page
 
 README = ROOT / "README.md"
 LANGUAGES = {"python", "text", "console", "sh", "yaml", "toml"}
-BLOCKS_NOT_RUN = {"latency.md": 1}
-"""A latency budget measures for half a minute."""
+BLOCKS_NOT_RUN = {"README.md": 1, "latency.md": 1}
+"""The README's first command takes minutes (tests/test_first_command.py runs it), a latency budget half a minute."""
 
 
 def name(page: Path) -> str:
@@ -31,7 +31,6 @@ def pages_with_code():
     return [page for page in PAGES if page.name != "extending.md" and any(block.runs for block in blocks(page))]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with_code(), ids=name)
 def test_a_page_prints_what_it_shows(page):
     for block, printed in run_page(blocks(page)):
