@@ -32,6 +32,8 @@ _BLOCK = re.compile(
     r'^```(?P<language>\w+)(?: title="(?P<title>[^"]*)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL
 )
 _NUMBER = re.compile(r"[+-]?\d[\d,.]*(e[+-]?\d+)?")
+_MACHINE = re.compile(r"^cpu \(.*?(?=^engine)", re.MULTILINE | re.DOTALL)
+"""What `bench` says of the machine above its table: the processor, and what else ran meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def _printed(command: str) -> str:
 
 
 def _without_figures(text: str) -> str:
-    text = re.sub(r"([─━═-])\1+", r"\1", _NUMBER.sub("#", text))
+    text = re.sub(r"([─━═-])\1+", r"\1", _NUMBER.sub("#", _MACHINE.sub("", text)))
     return " ".join(text.split())
 
 
