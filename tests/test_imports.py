@@ -14,8 +14,8 @@ PACKAGE = Path(slimprune.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = [
-    {"errors", "progress"},
-    {"files", "forward", "measure", "recipe", "registry"},
+    {"errors", "progress", "vocabulary"},
+    {"documents", "files", "forward", "measure", "recipe", "registry"},
     {"data", "export", "graph", "models", "training"},
     {"saliency"},
     {"budget"},

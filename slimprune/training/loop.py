@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from slimprune.errors import DataError, SlimpruneError
-from slimprune.forward import ForwardFn
+from slimprune.forward import ForwardFn, Loss
 from slimprune.progress import Listener, ignore
 from slimprune.training.batches import Batches, count_batches, first_tensor, on_device, pair_of, set_epoch
 from slimprune.training.checkpoint import Checkpoint
 from slimprune.training.distributed import rank
 from slimprune.training.evaluation import tested
-from slimprune.training.losses import Loss
 from slimprune.training.metrics import Metric
 from slimprune.training.progress import TrainProgress
 from slimprune.training.result import EpochRecord, TrainResult

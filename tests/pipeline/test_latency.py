@@ -74,8 +74,10 @@ class FakeTimer:
         speedup = dense / narrow
         return {
             "engine": "onnxruntime", "device": "cpu (fake)", "batch": 8, "threads": 1, "version": "onnxruntime 1",
-            "dense_ms": 1e3 * dense, "slim_ms": 1e3 * narrow, "speedup": speedup, "pairs": 48,
-            "interval": [0.99 * speedup, 1.01 * speedup],
+            "dense_ms": 1e3 * dense, "slim_ms": 1e3 * narrow, "speedup": speedup,
+            "iqr": {"dense": [1e3 * dense] * 2, "slim": [1e3 * narrow] * 2},
+            "interval": [0.99 * speedup, 1.01 * speedup], "confidence": 0.99, "pairs": 48, "verdict": "",
+            "disturbed": 0.0, "macs": {"dense": 1, "slim": 1, "reduction": 1.0}, "realised_share": 1.0,
         }  # fmt: skip
 
 

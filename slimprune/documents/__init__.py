@@ -1,0 +1,68 @@
+"""The JSON documents that commands write and read, as types; what is read is checked against them."""
+
+from slimprune.documents.comparison import (
+    CellOutcome,
+    CellPlace,
+    CellRecord,
+    ComparisonDocument,
+    ComparisonTable,
+    KeptShares,
+    Kind,
+    PublishedFigure,
+    TableRow,
+)
+from slimprune.documents.inspection import InspectedGroup, InspectionDocument
+from slimprune.documents.latency import BenchDocument, Facts, LatencyRow, WithLatency
+from slimprune.documents.reading import adapter, as_json, make_report_schema, read_document, read_value, report_schema
+from slimprune.documents.report import (
+    Baseline,
+    Compared,
+    LayerWidth,
+    Limit,
+    OnnxOutcome,
+    OnnxVerification,
+    PlanTiming,
+    ReportDocument,
+    ScoringOutcome,
+    SearchOutcome,
+    SecondCount,
+    TrainingHistory,
+    TrainingOutcome,
+)
+
+__all__ = [
+    "Baseline",
+    "BenchDocument",
+    "CellOutcome",
+    "CellPlace",
+    "CellRecord",
+    "Compared",
+    "ComparisonDocument",
+    "ComparisonTable",
+    "Facts",
+    "InspectedGroup",
+    "InspectionDocument",
+    "KeptShares",
+    "Kind",
+    "LatencyRow",
+    "LayerWidth",
+    "Limit",
+    "OnnxOutcome",
+    "OnnxVerification",
+    "PlanTiming",
+    "PublishedFigure",
+    "ReportDocument",
+    "ScoringOutcome",
+    "SearchOutcome",
+    "SecondCount",
+    "TableRow",
+    "TrainingHistory",
+    "TrainingOutcome",
+    "WithLatency",
+    "adapter",
+    "as_json",
+    "make_report_schema",
+    "read_document",
+    "read_value",
+    "report_schema",
+]
