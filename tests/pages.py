@@ -22,7 +22,7 @@ from slimprune import cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-COLUMNS = "100"
+COLUMNS = "88"
 NOT_RUN = "not run by the tests"
 """How the title of a block begins that needs a GPU, a download or minutes; the reason follows after a colon."""
 LEFT_OUT = "..."
@@ -32,6 +32,8 @@ _BLOCK = re.compile(
     r'^```(?P<language>\w+)(?: title="(?P<title>[^"]*)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL
 )
 _NUMBER = re.compile(r"[+-]?\d[\d,.]*(e[+-]?\d+)?")
+_MACHINE = re.compile(r"^cpu \(.*?(?=^engine)", re.MULTILINE | re.DOTALL)
+"""What `bench` says of the machine above its table: the processor, and what else ran meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +81,15 @@ def blocks(page: Path) -> list[Block]:
     return [Block(one["language"], one["title"] or "", one["text"], one.start("text")) for one in found]
 
 
-def run_page(found: Sequence[Block]) -> list[tuple[Block, str]]:
-    """Run the code of one page from top to bottom, in an empty folder.
+def run_page(found: Sequence[Block], folder: Path) -> list[tuple[Block, str]]:
+    """Run the code of one page from top to bottom in an empty folder, where its files stay.
 
     Returns:
         The blocks that show output, each with the text that the page should have there.
     """
     shown: list[tuple[Block, str]] = []
     scope: dict[str, Any] = {"__name__": "__main__"}
-    with _own_folder():
+    with _current(folder):
         for number, block in enumerate(found):
             if block.file is not None:
                 Path(block.file).write_text(block.text)
@@ -106,17 +108,8 @@ def agrees(block: Block, printed: str) -> bool:
     """Whether a block shows what was printed, up to lines left out; figures count in Python's output alone."""
     exact = block.language == "text" and "differ" not in block.title
     form = (lambda text: text.rstrip("\n")) if exact else _without_figures
-    parts, rest = re.split(rf"(?:^|\n){re.escape(LEFT_OUT)}(?:\n|$)", block.text), form(printed)
-    forms = [form(part) for part in parts]
-    if len(forms) == 1:
-        return forms[0] == rest
-    for part in forms:
-        before, found, rest = rest.partition(part)
-        if not found and part:
-            return False
-        if part is forms[0] and before:
-            return False
-    return not forms[-1] or not rest
+    parts = re.split(rf"(?:^|\n){re.escape(LEFT_OUT)}(?:\n|$)", block.text)
+    return re.fullmatch(".*".join(re.escape(form(part)) for part in parts), form(printed), re.DOTALL) is not None
 
 
 def main() -> int:
@@ -126,10 +119,15 @@ def main() -> int:
         if page.name == "extending.md":  # shows no output; tests/test_extending_page.py runs it
             continue
         text, moved = page.read_text(), 0
-        for block, printed in run_page(blocks(page)):
-            if agrees(block, printed):
+        with tempfile.TemporaryDirectory() as folder:
+            printed_blocks = run_page(blocks(page), Path(folder))
+            for drawing, drawn in drawings(Path(folder)):
+                drawing.write_text(drawn)
+        for block, printed in printed_blocks:
+            shortened = f"\n{LEFT_OUT}\n" in f"\n{block.text}"
+            if block.text == printed or (shortened and agrees(block, printed)):
                 continue
-            if f"\n{LEFT_OUT}\n" in f"\n{block.text}":
+            if shortened:
                 by_hand += 1
                 print(f"{page.name}, to be shortened by hand:\n{printed}")
                 continue
@@ -141,12 +139,17 @@ def main() -> int:
     return int(by_hand > 0)
 
 
+def drawings(folder: Path) -> list[tuple[Path, str]]:
+    """The drawings that pages show and a page's code has made: (committed file, what was drawn)."""
+    committed = [file for file in (ROOT / "docs").glob("*.svg") if (folder / file.name).exists()]
+    return [(file, (folder / file.name).read_text()) for file in committed]
+
+
 @contextmanager
-def _own_folder() -> Iterator[None]:
-    """An empty folder as the current one; torch's random numbers go on as if nothing had been drawn."""
+def _current(folder: Path) -> Iterator[None]:
+    """A folder as the current one; torch's random numbers go on as if nothing had been drawn."""
     state, columns = torch.random.get_rng_state(), {"COLUMNS": COLUMNS}
-    with tempfile.TemporaryDirectory() as folder, chdir(folder), mock.patch.dict(os.environ, columns):
-        (Path(folder) / "recipes").symlink_to(ROOT / "recipes")
+    with chdir(folder), mock.patch.dict(os.environ, columns):
         try:
             yield
         finally:
@@ -162,7 +165,7 @@ def _printed(command: str) -> str:
 
 
 def _without_figures(text: str) -> str:
-    text = re.sub(r"([─━═-])\1+", r"\1", _NUMBER.sub("#", text))
+    text = re.sub(r"([─━═-])\1+", r"\1", _NUMBER.sub("#", _MACHINE.sub("", text)))
     return " ".join(text.split())
 
 

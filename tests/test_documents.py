@@ -11,35 +11,58 @@ import typer
 from slimprune.cli import app as cli
 from slimprune.pipeline.stages import check_names
 from slimprune.recipe import Recipe, make_recipe
-from tests.pages import NOT_RUN, PAGES, ROOT, agrees, blocks, run_page
+from tests.pages import NOT_RUN, PAGES, ROOT, Block, agrees, blocks, drawings, run_page
 
 README = ROOT / "README.md"
 LANGUAGES = {"python", "text", "console", "sh", "yaml", "toml"}
-BLOCKS_NOT_RUN = {"latency.md": 1}
-"""A latency budget measures for half a minute."""
+BLOCKS_NOT_RUN = {"README.md": 1, "latency.md": 1}
+"""The README's first command takes minutes (tests/test_first_command.py runs it), a latency budget half a minute."""
 
 
 def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-def commands():
-    return [(page, command) for page in PAGES for block in blocks(page) for command in block.commands]
+def commands_not_run():
+    return [(page, command) for page in PAGES for block in blocks(page) if not block.runs for command in block.commands]
 
 
 def pages_with_code():
     return [page for page in PAGES if page.name != "extending.md" and any(block.runs for block in blocks(page))]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with_code(), ids=name)
-def test_a_page_prints_what_it_shows(page):
-    for block, printed in run_page(blocks(page)):
+def test_a_page_prints_what_it_shows(page, tmp_path):
+    for block, printed in run_page(blocks(page), tmp_path):
         assert agrees(block, printed), f"{block.text}\nis shown, but printed is\n{printed}"
+    drawn = drawings(tmp_path)
+    assert [file.name for file, _ in drawn] == (["net.svg"] if page.name == "python.md" else [])
+    assert all(file.read_text() == text for file, text in drawn)
 
 
 @pytest.mark.parametrize(
-    ("page", "command"), commands(), ids=lambda value: name(value) if isinstance(value, Path) else value
+    ("shown", "printed", "agree"),
+    [
+        ("a 1.5 s\nb 2\n", "a 20 s\nb  3\n", True),
+        ("a 1\nb 2\n", "a 1\nc 2\n", False),
+        ("a 1\n...\nd\n", "a 2\nb\nc\nd\n", True),
+        ("a 1\n...\nd\n", "z\na 2\nd\n", False),
+        ("a 1\n...\nd\n", "a 2\nd\ne\n", False),
+        ("a\n...\nc\n...\n", "a\nb\nc\nd\n", True),
+        ("───\n", "─────\n", True),
+    ],
+)
+def test_output_is_compared_up_to_figures_and_lines_left_out(shown, printed, agree):
+    assert agrees(Block("console", "", shown, 0), printed) is agree
+
+
+@pytest.mark.parametrize(("title", "agree"), [("", False), ("figures differ", True)])
+def test_figures_of_python_count_unless_the_title_says_otherwise(title, agree):
+    assert agrees(Block("text", title, "0.51\n", 0), "0.52\n") is agree
+
+
+@pytest.mark.parametrize(
+    ("page", "command"), commands_not_run(), ids=lambda value: name(value) if isinstance(value, Path) else value
 )
 def test_a_command_is_understood(page, command, tmp_path, monkeypatch):
     """It is parsed by the real parser and its recipe checked; the work behind it is tested elsewhere."""

@@ -46,7 +46,7 @@ def find_groups(
         UnsupportedModelError: the model fails on the example, or it cannot be traced.
         UsageError: a pattern matches no layer.
 
-    Example:
+    Examples:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
         >>> [(g.id, g.width, g.protected_reason) for g in find_groups(net, torch.zeros(1, 3, 8, 8))]
         [('0', 8, None), ('2', 4, 'model output')]

@@ -63,7 +63,7 @@ def trace_flow(model: nn.Module, example: Example) -> DataFlow:
     Raises:
         UnsupportedModelError: the forward in eval mode fails.
 
-    Example:
+    Examples:
         >>> flow = trace_flow(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten()), torch.zeros(1, 3, 8, 8))
         >>> [node.name for node in flow.nodes], flow.edges
         (['input', '0', 'output'], ((0, 1), (1, 2)))

@@ -76,7 +76,9 @@ def macs_by_parameter(model: nn.Module, *inputs: Any) -> MacCount:
         rule = f"expected a model that can be copied and run on an input {shapes}".rstrip()
         raise UnsupportedModelError(f"{rule}, got {first_line(error)}") from error
     if counter.uncounted:
-        raise UnsupportedModelError(f"expected operators whose MACs can be counted, got {counter.uncounted[0]}")
+        found = counter.uncounted[0]
+        hint = ": torch.utils.flop_counter.register_flop_formula takes its formula" if "::" in found else ""
+        raise UnsupportedModelError(f"expected operators whose MACs can be counted, got {found}{hint}")
     return MacCount(counter.by_parameter, counter.others)
 
 

@@ -33,7 +33,7 @@ class PeakMemory:
     On systems without /proc the process's high-water mark takes the place of the samples: a peak below an earlier
     one then reads 0. Compare figures of fresh processes.
 
-    Example:
+    Examples:
         >>> with PeakMemory("cpu") as memory:
         ...     block = torch.ones(25_000_000)  # 100 MB
         >>> memory.peak_bytes > 50_000_000

@@ -46,7 +46,7 @@ def inspect(
         UnsupportedModelError: the model fails on the example, or it cannot be traced.
         UsageError: a pattern of `protect` matches no layer.
 
-    Example:
+    Examples:
         >>> print(inspect(nn.Conv2d(3, 8, 3), torch.zeros(1, 3, 8, 8)).groups[0].protected_reason)
         model output
     """

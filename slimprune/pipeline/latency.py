@@ -115,7 +115,7 @@ def latency_model(
         UsageError: an engine that is unknown or absent.
         UnsupportedModelError: the network cannot be exported or run.
 
-    Example:
+    Examples:
         >>> costs = latency_model(model, groups, example, engine="onnxruntime", batch=8)  # doctest: +SKIP
         >>> allocate(None, groups, Budget(0.5, "latency"), costs, rule="uniform", round_to=8)  # doctest: +SKIP
     """

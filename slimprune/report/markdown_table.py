@@ -13,7 +13,7 @@ def markdown_table(head: Sequence[object], rows: Iterable[Sequence[object]], *, 
         rows: Cells under each name.
         left: Numbers of the columns, from 0, that are aligned to the left; the others hold figures, to the right.
 
-    Example:
+    Examples:
         >>> print(markdown_table(["layer", "width"], [["a|b", 64]]))
         | layer | width |
         | --- | ---: |

@@ -75,7 +75,7 @@ def prove_pruned(
             channels of each group where `find_groups` takes whole groups, or the other way round, so that nothing can
             be said.
 
-    Example:
+    Examples:
         >>> import copy, torch_pruning
         >>> dense = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
         >>> pruned, example = copy.deepcopy(dense), torch.zeros(1, 3, 8, 8)

@@ -128,7 +128,7 @@ def alignment(width: int) -> int:
 def grid_lines(dense: int, step: int) -> list[int]:
     """The widths up to `dense` that are measured, of those whose alignment is `step`; the least and the largest too.
 
-    Example:
+    Examples:
         >>> grid_lines(64, 32), grid_lines(64, 8), grid_lines(10, 1)
         ([32, 64], [8, 24, 40, 56], [1, 2, 3, 5, 7, 10])
     """

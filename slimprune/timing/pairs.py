@@ -93,7 +93,7 @@ def timing_of(first: Sequence[float], second: Sequence[float], *, placement: flo
     Raises:
         UsageError: fewer than `MIN_PAIRS` pairs.
 
-    Example:
+    Examples:
         >>> timing_of([2.0, 2.2, 2.1, 2.0, 2.3, 2.0, 2.1, 2.0], [1.0, 1.1, 1.05, 1.0, 1.15, 1.0, 1.05, 1.0]).verdict
         '2.00 times faster'
     """
