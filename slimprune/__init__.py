@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from slimprune.comparison.compare import compare
     from slimprune.data import ImageData, TensorData
     from slimprune.data import load as load_data
-    from slimprune.documents import BenchDocument, ComparisonDocument, LatencyRow, ReportDocument, report_schema
     from slimprune.errors import (
         BudgetError,
         DataError,
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from slimprune.export import OnnxCheck, OnnxFile, export_onnx, verify_onnx
+    from slimprune.files import BenchDocument, ComparisonDocument, LatencyRow, ReportDocument, report_schema
     from slimprune.forward import ForwardFn, Loss
     from slimprune.graph import ChannelGroup, Proof, find_groups
     from slimprune.measure import versions
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from slimprune.pipeline.compress import compress
     from slimprune.pipeline.inspect import inspect
     from slimprune.pipeline.latency import latency_model
-    from slimprune.progress import Listener
     from slimprune.recipe import Recipe, RecipeSettings
     from slimprune.report import Inspection
     from slimprune.results import Report
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from slimprune.timing import Sampling
     from slimprune.timing.compare import BenchSettings, compare_speed
     from slimprune.training import Metric, TrainResult, TrainSettings, evaluate, mean_iou, top1, train
+    from slimprune.types import Listener
 
 __all__ = [
     "BenchDocument",
@@ -115,7 +115,7 @@ _PLACES = {
     "budget.allocate": ("allocate",),
     "comparison.compare": ("compare",),
     "data": ("ImageData", "TensorData", "load_data"),
-    "documents": ("BenchDocument", "ComparisonDocument", "LatencyRow", "ReportDocument", "report_schema"),
+    "files": ("BenchDocument", "ComparisonDocument", "LatencyRow", "ReportDocument", "report_schema"),
     "errors": (
         "BudgetError",
         "DataError",
@@ -133,7 +133,7 @@ _PLACES = {
     "pipeline.compress": ("compress",),
     "pipeline.inspect": ("inspect",),
     "pipeline.latency": ("latency_model",),
-    "progress": ("Listener",),
+    "types": ("Listener",),
     "recipe": ("Recipe", "RecipeSettings"),
     "report": ("Inspection",),
     "results": ("Report",),

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from slimprune.budget import LATENCY, Cost, Plan
-from slimprune.documents import (
+from slimprune.export import OnnxCheck
+from slimprune.files import (
     Baseline,
     Compared,
     Facts,
@@ -20,11 +21,10 @@ from slimprune.documents import (
     TrainingOutcome,
     adapter,
 )
-from slimprune.export import OnnxCheck
 from slimprune.graph import Proof
 from slimprune.recipe import ResolvedRecipe
 from slimprune.training import TrainResult
-from slimprune.vocabulary import Quantity
+from slimprune.types import Quantity
 
 NEAR = 0.05
 """Share by which a measured latency may miss the request and still be called met."""
@@ -213,7 +213,7 @@ class Report:
         return found + self._fvcore_warnings()
 
     def to_json(self) -> ReportDocument:
-        """The document `report.json`; its JSON schema is `slimprune.documents.report_schema()`."""
+        """The document `report.json`; its JSON schema is `slimprune.files.report_schema()`."""
         budget = self.plan.budget
         recipe: Any = {**self.recipe.model_dump(mode="json"), "hash": self.recipe.hash}
         return {

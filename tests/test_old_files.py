@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 import slimprune
-from slimprune.documents import ReportDocument, read_document, read_value
+from slimprune.files import ReportDocument, read_document, read_value
 from slimprune.graph import ChannelGroup
 from slimprune.recipe import make_recipe, read_recipe
 from slimprune.report import markdown, page, report_html

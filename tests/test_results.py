@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from slimprune.documents import ReportDocument, read_document
+from slimprune.files import ReportDocument, read_document
 from slimprune.results import Measured, Report, Saliency, SecondOpinion, check_to_json
 from tests.conftest import Compressed
 

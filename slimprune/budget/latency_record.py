@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from slimprune.documents import LatencyRow, PlanTiming, adapter
+from slimprune.files import LatencyRow, PlanTiming, adapter
 
 
 @dataclass(frozen=True)

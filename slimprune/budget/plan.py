@@ -11,10 +11,10 @@ from torch import Tensor
 
 from slimprune.budget.cost import Cost
 from slimprune.budget.latency_record import LatencyRecord
-from slimprune.documents import adapter, as_json, read_value
 from slimprune.errors import UsageError
+from slimprune.files import adapter, as_json, read_value
 from slimprune.graph import ChannelGroup
-from slimprune.vocabulary import QUANTITIES, Quantity
+from slimprune.types import QUANTITIES, Quantity
 
 
 @dataclass(frozen=True)

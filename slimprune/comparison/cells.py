@@ -17,9 +17,8 @@ from torch import nn
 from slimprune.budget import Cost
 from slimprune.comparison.grid import TRAINING, Cell
 from slimprune.data import data_files
-from slimprune.documents import CellOutcome, CellRecord
 from slimprune.errors import BudgetError, DataError, SlimpruneError, UnsupportedModelError
-from slimprune.files import digest_of
+from slimprune.files import CellOutcome, CellRecord, digest_of
 from slimprune.measure import environment
 from slimprune.pipeline.plan import PlannedPruning, choose_plan
 from slimprune.pipeline.stages import (
@@ -36,11 +35,11 @@ from slimprune.pipeline.stages import (
     training_settings,
 )
 from slimprune.pipeline.workload import Workload, code_files, named_workload, seeded
-from slimprune.progress import Listener, ignore
 from slimprune.recipe import Recipe, ResolvedRecipe
 from slimprune.results import Saliency
 from slimprune.saliency import IterativePruning, Scores, make_criterion
 from slimprune.training import TrainResult
+from slimprune.types import Listener, ignore
 
 _MODEL = ("arch", "data", "image_size", "train_size", "weights", "loss", "batch_size", "score_batch", "seed")
 _AFTER_SCORES = ("init", "twin")

@@ -14,15 +14,14 @@ import torch
 
 from slimprune.comparison.cells import PlannedCell, RunCache, private_stream, start_key
 from slimprune.comparison.grid import CONTROL_FIELDS, UNIFORMS, Cell, Grid, make_grid
-from slimprune.documents import CellPlace, CellRecord, ComparisonDocument, read_document
 from slimprune.errors import UsageError, VerificationError
-from slimprune.files import write_atomically
+from slimprune.files import CellPlace, CellRecord, ComparisonDocument, read_document, write_atomically
 from slimprune.pipeline.stages import check_names, needs_scores
 from slimprune.pipeline.staging import resumable_folder
-from slimprune.progress import Listener, ignore
 from slimprune.recipe import read_recipe
 from slimprune.report import best_row, comparison_document, comparison_html, comparison_markdown, draw_comparison
 from slimprune.training import choose_device
+from slimprune.types import Listener, ignore
 
 Job = Callable[[], None]
 

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from slimprune.documents import KeptShares, Kind
 from slimprune.errors import UsageError
+from slimprune.files import KeptShares, Kind
 from slimprune.recipe import CRITERION_OPTIONS, SCORED_RULES, Recipe, ResolvedRecipe, make_recipe, validated
 from slimprune.saliency import find_criterion
-from slimprune.vocabulary import AUTO
+from slimprune.types import AUTO
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 

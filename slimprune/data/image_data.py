@@ -10,7 +10,7 @@ from torch import Tensor
 from slimprune.data.augmentation import Augmentation, seeded_generator
 from slimprune.data.batches import FULL_SCALE, Preparation, ScoringBatches, Store, TestBatches, TrainBatches
 from slimprune.errors import UsageError
-from slimprune.vocabulary import Task
+from slimprune.types import Task
 
 Part = Literal["train", "test"]
 

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator
 from torch import Tensor, nn
 from typing_extensions import TypedDict
 
-from slimprune.documents import as_json
+from slimprune.files import as_json
 
 Integers = NDArray[np.int64]
 """Widths, sizes or positions."""

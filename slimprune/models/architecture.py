@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from slimprune.errors import UsageError
-from slimprune.vocabulary import Task
+from slimprune.types import Task
 
 CLASSIFICATION: Task = "classification"
 SEGMENTATION: Task = "segmentation"

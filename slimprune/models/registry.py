@@ -10,7 +10,7 @@ from slimprune.errors import UnsupportedModelError
 from slimprune.models import cifar_resnet, resnet, timm_models, torchvision_models, torchvision_segmentation, unet, vgg
 from slimprune.models.architecture import Architecture, InputSpec, refuse_options
 from slimprune.registry import Registry, call_with, importable, kind_of
-from slimprune.vocabulary import Task
+from slimprune.types import Task
 
 FAMILIES = (
     vgg.FAMILY,

@@ -7,15 +7,14 @@ from pathlib import Path
 
 from torch import nn
 
-from slimprune.documents import BenchDocument, Facts, LatencyRow, ReportDocument, read_document
 from slimprune.errors import UsageError, VerificationError, kind_and_line
-from slimprune.files import check_writable, write_files
+from slimprune.files import BenchDocument, Facts, LatencyRow, ReportDocument, check_writable, read_document, write_files
 from slimprune.measure import environment, load_average, pinned_threads, usable_cores
-from slimprune.progress import Listener, ignore
 from slimprune.report import latency_markdown, markdown, report_html
 from slimprune.surgery import Bundle, build_dense, read
 from slimprune.timing import CONFIDENCE, PLACEMENT, SAMPLE_SECONDS, Place, Sampling
 from slimprune.timing.compare import BenchSettings, compare_speed
+from slimprune.types import Listener, ignore
 
 DENSE = "dense"
 """Stands in place of another bundle: the network that the bundle was made from."""

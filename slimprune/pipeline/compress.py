@@ -11,8 +11,8 @@ from torch import nn
 
 from slimprune.budget import CostModel
 from slimprune.data import Batch
-from slimprune.documents import ReportDocument
 from slimprune.errors import UsageError
+from slimprune.files import ReportDocument
 from slimprune.forward import Loss
 from slimprune.graph import Proof
 from slimprune.measure import environment
@@ -37,13 +37,12 @@ from slimprune.pipeline.stages import (
 )
 from slimprune.pipeline.staging import Outputs, staged_outputs
 from slimprune.pipeline.workload import Given, Workload, named_workload, own_workload
-from slimprune.progress import Listener, ignore
 from slimprune.recipe import RecipeSettings, ResolvedRecipe, SettingsBesideLoss, make_recipe
 from slimprune.report import markdown, report_html
 from slimprune.results import Report
 from slimprune.surgery import SlimModel
 from slimprune.training import TrainResult, choose_device
-from slimprune.vocabulary import AUTO, Task
+from slimprune.types import AUTO, Listener, Task, ignore
 
 
 def compress(

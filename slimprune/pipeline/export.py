@@ -12,9 +12,9 @@ from slimprune.export import OnnxCheck, export_onnx, read_metadata, verify_onnx
 from slimprune.measure import versions
 from slimprune.pipeline.staging import Outputs, staged_outputs
 from slimprune.pipeline.workload import SAMPLES, Workload
-from slimprune.progress import Listener
 from slimprune.results import Report
 from slimprune.surgery import Bundle, SlimModel, read, restore, save
+from slimprune.types import Listener
 
 
 def export(bundle: Path, out: Path, *, data: str | None = None, trust_code: bool = False) -> OnnxCheck:

@@ -15,10 +15,10 @@ from slimprune.files import check_writable, write_files
 from slimprune.graph import Example, find_groups, named_tensors, shapes_of, trace_flow
 from slimprune.models import InputSpec, build, task_of
 from slimprune.pipeline.workload import seeded
-from slimprune.progress import Listener, ignore
 from slimprune.recipe import Recipe, RecipeSettings, make_recipe
 from slimprune.report import Inspection
 from slimprune.training import choose_device
+from slimprune.types import Listener, ignore
 
 Form = Literal["json", "html", "svg"]
 

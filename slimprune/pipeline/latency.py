@@ -25,12 +25,11 @@ from slimprune.budget import (
 from slimprune.errors import BudgetError, UsageError
 from slimprune.graph import ChannelGroup, keep_channels
 from slimprune.pipeline.stages import Analysis, allocate_for, budget_of, multiple
-from slimprune.progress import Listener, ignore
 from slimprune.recipe import BENCH_BATCH, ResolvedRecipe
 from slimprune.saliency import Scores
 from slimprune.timing import LayerTimes, traced_layers
 from slimprune.timing.runtime import NetworkTimer, Runtime
-from slimprune.vocabulary import AUTO
+from slimprune.types import AUTO, Listener, ignore
 
 ROUNDINGS = (1, 2, 4, 8, 16, 32)
 MOST_NETWORKS = 5

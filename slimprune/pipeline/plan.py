@@ -7,15 +7,14 @@ from pathlib import Path
 from torch import nn
 
 from slimprune.budget import Plan
-from slimprune.documents import adapter, read_value
-from slimprune.files import write_atomically
+from slimprune.files import adapter, read_value, write_atomically
 from slimprune.pipeline.latency import TimedAnalysis, plan_for_latency
 from slimprune.pipeline.search import search_rule, with_rule
 from slimprune.pipeline.stages import SEARCH, Analysis, Start, allocate_for, needs_scores, score_channels
-from slimprune.progress import Listener
 from slimprune.recipe import ResolvedRecipe
 from slimprune.results import Saliency, Search
 from slimprune.saliency import Scores
+from slimprune.types import Listener
 
 Scorer = Callable[[ResolvedRecipe, Analysis, nn.Module, Listener], tuple[Scores, Saliency]]
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from slimprune.budget import Plan, profile
-from slimprune.documents import adapter, read_value
-from slimprune.files import write_atomically
+from slimprune.files import adapter, read_value, write_atomically
 from slimprune.pipeline.stages import (
     SEARCH,
     Analysis,
@@ -18,11 +17,11 @@ from slimprune.pipeline.stages import (
     slim_and_prove,
     training_settings,
 )
-from slimprune.progress import Listener
 from slimprune.recipe import ResolvedRecipe
 from slimprune.results import Search, SearchTrial
 from slimprune.saliency import Scores
 from slimprune.training import train
+from slimprune.types import Listener
 
 CANDIDATES: tuple[str, ...] = (
     *(profile(score, reuse).name for reuse in (0, 0.1, 0.25, 0.5) for score in (0, 0.25)),

@@ -16,12 +16,12 @@ from slimprune.graph import ChannelGroup, find_groups, free_groups
 from slimprune.measure import PeakMemory, count_macs, count_macs_fvcore, count_params, weight_bytes
 from slimprune.models import load_weights, save_weights
 from slimprune.pipeline.workload import Workload, seeded
-from slimprune.progress import Listener, ignore, under
 from slimprune.recipe import ResolvedRecipe
 from slimprune.results import Measured, Saliency, SecondOpinion, differ
 from slimprune.saliency import Scores, check_gate, make_criterion, score
 from slimprune.surgery import SlimModel, initialise, prove, slim
 from slimprune.training import TrainResult, TrainSettings, count_batches, train
+from slimprune.types import Listener, ignore, under
 
 SEARCH = "search"
 """Stands in place of a rule where the rule is to be found by short trainings, see `search_rule`."""

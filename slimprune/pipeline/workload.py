@@ -25,7 +25,7 @@ from slimprune.registry import code_file
 from slimprune.saliency import CRITERIA
 from slimprune.surgery import Origin
 from slimprune.training import LOSSES, Metric, find_loss, mean_iou, top1
-from slimprune.vocabulary import AUTO, Task
+from slimprune.types import AUTO, Task
 
 SAMPLES = 64
 """Real images on which an exported model is compared with its source; the least is 32."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from slimprune.recipe.settings import RecipeSettings
-from slimprune.vocabulary import AUTO, Quantity
+from slimprune.types import AUTO, Quantity
 
 PAPER: RecipeSettings = {
     "epochs": 200, "batch_size": 256, "lr": 0.1, "schedule": "step", "draws": 8, "score_batch": 128,

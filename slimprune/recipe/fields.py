@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from slimprune.errors import UsageError
 from slimprune.recipe.defaults import CRITERION_OPTIONS, find_defaults, names_segmentation
-from slimprune.vocabulary import AUTO, Quantity
+from slimprune.types import AUTO, Quantity
 
 
 def _as_list(value: object) -> object:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from slimprune.vocabulary import Quantity
+from slimprune.types import Quantity
 
 _UnderAlias = TypedDict("_UnderAlias", {"and": Mapping[Quantity, float] | str}, total=False)
 """Recipes in files say `and`, which cannot be written as the name of an argument: there it is `also`."""

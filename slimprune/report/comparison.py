@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from slimprune.documents import ComparisonDocument, ComparisonTable, TableRow
+from slimprune.files import ComparisonDocument, ComparisonTable, TableRow
 from slimprune.report.markdown_table import markdown_table
 from slimprune.report.tables import METRIC_NAMES, magnitude
 from slimprune.report.text import paragraph, text_table

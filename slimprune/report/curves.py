@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from slimprune.documents import ReportDocument, TrainingHistory, TrainingOutcome
+from slimprune.files import ReportDocument, TrainingHistory, TrainingOutcome
 from slimprune.report.tables import METRIC_NAMES
 
 if TYPE_CHECKING:

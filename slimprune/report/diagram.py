@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from slimprune.documents import InspectedGroup, InspectionDocument
+from slimprune.files import InspectedGroup, InspectionDocument
 from slimprune.report.graph_layout import Box, Layout, Point, layered
 
 GREY = "#8a8f98"

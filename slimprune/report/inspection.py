@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slimprune.documents import InspectedGroup, InspectionDocument
+from slimprune.files import InspectedGroup, InspectionDocument
 from slimprune.report.pages import inspection_html, inspection_svg
 from slimprune.report.tree import inspection_page
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from slimprune.documents import BenchDocument, LatencyRow
+from slimprune.files import BenchDocument, LatencyRow
 from slimprune.report.markdown_table import markdown_table
 
 NOTABLE = 0.05

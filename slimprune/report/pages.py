@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from slimprune.documents import ComparisonDocument, InspectedGroup, InspectionDocument, ReportDocument, TableRow
+from slimprune.files import ComparisonDocument, InspectedGroup, InspectionDocument, ReportDocument, TableRow
 from slimprune.report.comparison import NOTES, all_columns, shared_fields
 from slimprune.report.curves import inline_svg, training_curves
 from slimprune.report.diagram import diagram, group_colours

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from slimprune.documents import ComparisonDocument, TableRow
-from slimprune.files import atomic_write
+from slimprune.files import ComparisonDocument, TableRow, atomic_write
 from slimprune.report.tables import METRIC_NAMES, magnitude
 
 if TYPE_CHECKING:

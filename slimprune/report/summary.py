@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from slimprune.documents import CellRecord, ComparisonDocument, ComparisonTable, Facts, PublishedFigure, TableRow
+from slimprune.files import CellRecord, ComparisonDocument, ComparisonTable, Facts, PublishedFigure, TableRow
 from slimprune.report.paired_differences import Gap, paired_gap
 
 _UNIFORM = {"params": ("uniform at equal params", "equal parameters"), "macs": ("uniform at equal MACs", "equal MACs")}

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from slimprune.documents import Baseline, Compared, OnnxVerification, ReportDocument, TrainingOutcome
+from slimprune.files import Baseline, Compared, OnnxVerification, ReportDocument, TrainingOutcome
 from slimprune.report.latency import LATENCY_NOTE, latency_sections
 from slimprune.report.markdown_table import markdown_table
-from slimprune.vocabulary import Quantity
+from slimprune.types import Quantity
 
 SummaryRow = tuple[str, str, str, str]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from slimprune.documents import ReportDocument, WithLatency
+from slimprune.files import ReportDocument, WithLatency
 from slimprune.report.latency import FULL_HEAD, SHORT_HEAD, full_row, latency_groups, short_row
 from slimprune.report.tables import SUMMARY_HEAD, facts, protected_rows, summary_rows, width_rows
 from slimprune.report.text import named_lines, paragraph, side_by_side, text_table

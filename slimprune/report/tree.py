@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from slimprune.documents import InspectedGroup, InspectionDocument
+from slimprune.files import InspectedGroup, InspectionDocument
 from slimprune.report.tables import magnitude
 from slimprune.report.text import paragraph, text_table
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
 from slimprune.forward import ForwardFn, Loss
 from slimprune.graph import ChannelGroup, free_groups
-from slimprune.progress import Listener, ignore
 from slimprune.saliency.problem import AnyBatch, Gate, Problem, precise_arithmetic
 from slimprune.saliency.registry import Criterion, check_gate, make_criterion
 from slimprune.saliency.scores import Scores, average
 from slimprune.saliency.target import Target
+from slimprune.types import Listener, ignore
 
 
 def score(

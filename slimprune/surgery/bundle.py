@@ -14,8 +14,8 @@ from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
 from slimprune.budget import Plan
-from slimprune.documents import read_document, read_value
 from slimprune.errors import UsageError, VerificationError, kind_and_line
+from slimprune.files import read_document, read_value
 from slimprune.forward import unwrap
 from slimprune.graph import named_tensors, with_tensors
 from slimprune.measure import versions

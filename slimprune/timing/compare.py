@@ -10,16 +10,16 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from slimprune.documents import LatencyRow
 from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.export import export_onnx
+from slimprune.files import LatencyRow
 from slimprune.measure import PeakMemory, count_macs, device_name, pinned_threads, usable_cores, versions
-from slimprune.progress import Listener, ignore
 from slimprune.timing.engines import Engine, Place, Subject, find_engines
 from slimprune.timing.kernels import count_kernels
 from slimprune.timing.pairs import Timing, timing_of
 from slimprune.timing.sampling import Call, Sampling, paired_times
 from slimprune.training import choose_device
+from slimprune.types import Listener, ignore
 
 
 @dataclass(frozen=True)

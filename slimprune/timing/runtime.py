@@ -14,11 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from slimprune.budget import LatencyRecord
-from slimprune.documents import LatencyRow
 from slimprune.errors import UsageError
-from slimprune.files import cache_folder, write_atomically
+from slimprune.files import LatencyRow, cache_folder, write_atomically
 from slimprune.measure import count_macs, device_name, pinned_threads, usable_cores
-from slimprune.progress import Listener
 from slimprune.recipe import BENCH_BATCH
 from slimprune.timing.compare import Beside, engine_version, exported, noise, timing_row
 from slimprune.timing.engines import Engine, Place, Subject, engine_at
@@ -27,6 +25,7 @@ from slimprune.timing.layers import Layer
 from slimprune.timing.pairs import timing_of
 from slimprune.timing.sampling import Sampling, paired_times
 from slimprune.training import choose_device
+from slimprune.types import Listener
 
 SAMPLING = Sampling(pairs=48, seconds=6.0)
 

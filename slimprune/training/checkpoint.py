@@ -17,9 +17,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from slimprune.documents import adapter, read_value
 from slimprune.errors import UsageError, VerificationError, kind_and_line
-from slimprune.files import write_atomically
+from slimprune.files import adapter, read_value, write_atomically
 from slimprune.training.result import EpochRecord
 from slimprune.training.state import fill_state, state_tensors
 

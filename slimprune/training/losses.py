@@ -9,7 +9,7 @@ from torch import Tensor
 from slimprune.errors import UsageError
 from slimprune.forward import Loss
 from slimprune.training.masks import foreground_logits, plain_mask
-from slimprune.vocabulary import AUTO, Task
+from slimprune.types import AUTO, Task
 
 SMOOTHING = 1.0
 """Pixels added to both sides of dice's ratio, so that images without foreground have a loss and a gradient."""

@@ -1,7 +1,7 @@
 import json
 
 from slimprune.budget import Budget, Candidate, LatencyRecord, Plan, Rounding, TimedNetwork, allocate
-from slimprune.documents import read_value
+from slimprune.files import read_value
 from tests.networks import named
 
 ROW = {

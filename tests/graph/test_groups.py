@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
-from slimprune.documents import adapter, read_value
 from slimprune.errors import VerificationError
+from slimprune.files import adapter, read_value
 from slimprune.graph import ChannelGroup, Slot, find_groups, named_tensors
 from tests.networks import EXAMPLE, TOYS, toy
 

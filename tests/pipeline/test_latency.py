@@ -29,11 +29,11 @@ from slimprune.pipeline.latency import (
 )
 from slimprune.pipeline.stages import Analysis, analyse, check_budget
 from slimprune.pipeline.workload import Given, own_workload
-from slimprune.progress import ignore
 from slimprune.recipe import Recipe, make_recipe
 from slimprune.results import Report
 from slimprune.timing import LayerTimes, Sampling, runtime, traced_layers
 from slimprune.timing.runtime import Runtime
+from slimprune.types import ignore
 from tests.timing.fakes import blocked_seconds
 
 compressing = sys.modules["slimprune.pipeline.compress"]  # the package's name of that is the function

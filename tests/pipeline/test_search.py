@@ -11,16 +11,16 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 import slimprune
-from slimprune.documents import read_value
+from slimprune.files import read_value
 from slimprune.pipeline import search as prospect
 from slimprune.pipeline.plan import PlannedPruning, choose_plan, stored_pruning
 from slimprune.pipeline.search import CANDIDATES, RUNGS, search_rule
 from slimprune.pipeline.stages import Analysis, Start, analyse
 from slimprune.pipeline.workload import Given, own_workload
-from slimprune.progress import ignore
 from slimprune.recipe import Recipe, make_recipe
 from slimprune.results import Saliency, SearchTrial
 from slimprune.saliency import Scores
+from slimprune.types import ignore
 from tests.conftest import tiny_images
 from tests.networks import Residual, toy
 

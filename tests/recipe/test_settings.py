@@ -11,7 +11,7 @@ import slimprune
 from slimprune import pipeline
 from slimprune.pipeline.compress import compress
 from slimprune.recipe import Recipe, RecipeSettings, SettingsBesideLoss
-from slimprune.vocabulary import Quantity
+from slimprune.types import Quantity
 
 WIDER = {
     Path: {Path, str},
@@ -69,7 +69,7 @@ def test_mypy_refuses_a_wrong_name_and_a_wrong_type(tmp_path: Path) -> None:
     snippet.write_text("\n".join(lines) + "\n")
     package = Path(slimprune.__file__).parent
     # Only what the types of the settings need is read: all of torch would take a minute.
-    own = [package / "pipeline" / "compress.py", *(package / "recipe").glob("*.py"), package / "vocabulary.py"]
+    own = [package / "pipeline" / "compress.py", *(package / "recipe").glob("*.py"), package / "types.py"]
     command = [sys.executable, "-m", "mypy", "--follow-imports=skip", "--config-file=", f"--cache-dir={tmp_path}"]
     done = subprocess.run([*command, snippet, *own], capture_output=True, text=True, timeout=300, cwd=package.parent)
     errors = [line.partition("snippet.py:")[2] for line in done.stdout.splitlines() if "snippet.py" in line]

@@ -9,8 +9,8 @@ from typing import Any, TypeVar, cast
 from pydantic import GetCoreSchemaHandler, GetPydanticSchema, TypeAdapter, ValidationError
 from pydantic_core import core_schema
 
-from slimprune.documents.report import ReportDocument
 from slimprune.errors import UsageError, VerificationError, expected_and_found
+from slimprune.files.report import ReportDocument
 
 Value = TypeVar("Value")
 
@@ -68,8 +68,8 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def report_schema() -> dict[str, Any]:
-    """The JSON schema of `report.json`, which lies in the package as `documents/report.schema.json`."""
-    schema: dict[str, Any] = json.loads(files("slimprune.documents").joinpath("report.schema.json").read_text())
+    """The JSON schema of `report.json`, which lies in the package as `files/report.schema.json`."""
+    schema: dict[str, Any] = json.loads(files("slimprune.files").joinpath("report.schema.json").read_text())
     return schema
 
 

@@ -5,8 +5,8 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from slimprune.documents.latency import Facts
-from slimprune.documents.report import ScoringOutcome
+from slimprune.files.latency import Facts
+from slimprune.files.report import ScoringOutcome
 
 Kind = Literal["dense", "row", "uniform", "twin"]
 

@@ -1,6 +1,6 @@
-"""The JSON documents that commands write and read, as types; what is read is checked against them."""
+"""Files: written as a whole or not at all, and the JSON documents in them as types that are checked on reading."""
 
-from slimprune.documents.comparison import (
+from slimprune.files.comparison import (
     CellOutcome,
     CellPlace,
     CellRecord,
@@ -11,10 +11,10 @@ from slimprune.documents.comparison import (
     PublishedFigure,
     TableRow,
 )
-from slimprune.documents.inspection import InspectedGroup, InspectionDocument
-from slimprune.documents.latency import BenchDocument, Facts, LatencyRow, WithLatency
-from slimprune.documents.reading import adapter, as_json, make_report_schema, read_document, read_value, report_schema
-from slimprune.documents.report import (
+from slimprune.files.inspection import InspectedGroup, InspectionDocument
+from slimprune.files.latency import BenchDocument, Facts, LatencyRow, WithLatency
+from slimprune.files.reading import adapter, as_json, make_report_schema, read_document, read_value, report_schema
+from slimprune.files.report import (
     Baseline,
     Compared,
     LayerWidth,
@@ -28,6 +28,14 @@ from slimprune.documents.report import (
     SecondCount,
     TrainingHistory,
     TrainingOutcome,
+)
+from slimprune.files.writing import (
+    atomic_write,
+    cache_folder,
+    check_writable,
+    digest_of,
+    write_atomically,
+    write_files,
 )
 
 __all__ = [
@@ -61,8 +69,14 @@ __all__ = [
     "WithLatency",
     "adapter",
     "as_json",
+    "atomic_write",
+    "cache_folder",
+    "check_writable",
+    "digest_of",
     "make_report_schema",
     "read_document",
     "read_value",
     "report_schema",
+    "write_atomically",
+    "write_files",
 ]

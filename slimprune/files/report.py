@@ -4,8 +4,8 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from slimprune.documents.latency import Facts, LatencyRow
-from slimprune.vocabulary import Quantity
+from slimprune.files.latency import Facts, LatencyRow
+from slimprune.types import Quantity
 
 
 class Compared(TypedDict):

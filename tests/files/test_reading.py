@@ -6,7 +6,8 @@ from typing import Annotated, Any, NotRequired
 import pytest
 from typing_extensions import TypedDict
 
-from slimprune.documents import (
+from slimprune.errors import UsageError, VerificationError
+from slimprune.files import (
     ComparisonDocument,
     ReportDocument,
     adapter,
@@ -16,7 +17,6 @@ from slimprune.documents import (
     read_value,
     report_schema,
 )
-from slimprune.errors import UsageError, VerificationError
 
 OLD = Path(__file__).parent.parent / "old_files" / "report.json"
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -75,7 +75,7 @@ def test_a_document_keeps_what_its_type_does_not_name() -> None:
 
 
 def test_the_schema_in_the_package_is_that_of_the_types() -> None:
-    """After a change of the types: write `make_report_schema()` to `slimprune/documents/report.schema.json`."""
+    """After a change of the types: write `make_report_schema()` to `slimprune/files/report.schema.json`."""
     assert report_schema() == make_report_schema()
 
 
