@@ -19,6 +19,7 @@ import torch
 
 import slimprune
 from slimprune.report import markdown_table
+from slimprune.timing.runtime import NetworkTimer, Runtime
 
 RESULTS = Path(__file__).parent / "results"
 CLASSES = 10
@@ -74,7 +75,7 @@ class Case:
         self.example = torch.zeros(2, *shape)
         self.groups = slimprune.find_groups(self.model, self.example)
         self.costs = slimprune.CostModel.of(self.model, self.groups, self.example)
-        self.deployment = slimprune.Runtime.of(options.engine, batch, options.threads)
+        self.deployment = Runtime.of(options.engine, batch, options.threads)
         self.clocks = {}
 
     def owns(self, row: dict) -> bool:
@@ -127,7 +128,7 @@ class Case:
         key = None if widths is None else tuple(widths.items())
         if key not in self.clocks:
             reference = self.model if widths is None else self.slim(widths)
-            self.clocks[key] = slimprune.NetworkTimer(self.deployment, reference, self.example)
+            self.clocks[key] = NetworkTimer(self.deployment, reference, self.example)
         return self.clocks[key]
 
     def slim(self, widths: dict):

@@ -21,7 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import slimprune
+from slimprune.measure import PeakMemory, device_name
 from slimprune.report import markdown_table
+from slimprune.saliency.criteria.prospr import ProsPr
 
 METHODS = ("adjoint", "unrolled")
 
@@ -45,7 +47,7 @@ def main() -> None:
             print(sentence(rows[-1]), flush=True)
     circumstances = {
         "command": "python benchmarks/saliency_cost.py " + " ".join(sys.argv[1:]),
-        "device": slimprune.device_name(torch.device(options.device)),
+        "device": device_name(torch.device(options.device)),
         "threads": torch.get_num_threads(),
         "rounds": options.rounds,
         **slimprune.versions(),
@@ -76,15 +78,15 @@ def measure(options: argparse.Namespace, method: str, steps: int) -> dict[str, A
     model = slimprune.build(options.arch, slimprune.InputSpec(3, 32, 32, 10)).to(options.device)
     groups = slimprune.find_groups(model, torch.zeros(2, 3, 32, 32, device=options.device))
     batch = (torch.randn(options.batch, 3, 32, 32), torch.randint(0, 10, (options.batch,)))
-    criterion = (slimprune.ProsPr if method == "adjoint" else Unrolled)(steps=steps, lr=1e-3)
-    with slimprune.PeakMemory(options.device) as memory:
+    criterion = (ProsPr if method == "adjoint" else Unrolled)(steps=steps, lr=1e-3)
+    with PeakMemory(options.device) as memory:
         started = time.perf_counter()
         slimprune.score(model, groups, [batch] * (steps + 1), F.cross_entropy, criterion=criterion, draws=1)
         seconds = time.perf_counter() - started
     return {"method": method, "steps": steps, "seconds": seconds, "peak_bytes": memory.peak_bytes}
 
 
-class Unrolled(slimprune.ProsPr):
+class Unrolled(ProsPr):
     """The same scores with the whole inner training in one autograd graph."""
 
     def score(self, problem: slimprune.Problem) -> Mapping[str, Tensor]:

@@ -5,66 +5,91 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slimprune.budget import Budget, CostModel, LatencyModel, Plan
+    from slimprune.budget import Budget, Cost, CostModel, Costs, LatencyModel, Plan
     from slimprune.budget.allocate import allocate
     from slimprune.comparison.compare import compare
-    from slimprune.data import TensorData
+    from slimprune.data import ImageData, TensorData
     from slimprune.data import load as load_data
-    from slimprune.errors import SlimpruneError
-    from slimprune.export import export_onnx, verify_onnx
-    from slimprune.graph import ChannelGroup, find_groups
-    from slimprune.measure import PeakMemory, count_macs, device_name, versions
+    from slimprune.errors import (
+        BudgetError,
+        DataError,
+        SlimpruneError,
+        UnsupportedModelError,
+        UsageError,
+        VerificationError,
+    )
+    from slimprune.export import OnnxCheck, OnnxFile, export_onnx, verify_onnx
+    from slimprune.files import BenchDocument, ComparisonDocument, LatencyRow, ReportDocument, report_schema
+    from slimprune.forward import ForwardFn, Loss
+    from slimprune.graph import ChannelGroup, Proof, find_groups
+    from slimprune.measure import versions
     from slimprune.models import InputSpec, build
     from slimprune.pipeline.bench import bench
     from slimprune.pipeline.compress import compress
     from slimprune.pipeline.inspect import inspect
     from slimprune.pipeline.latency import latency_model
-    from slimprune.recipe import Recipe
+    from slimprune.recipe import Recipe, RecipeSettings
     from slimprune.report import Inspection
     from slimprune.results import Report
-    from slimprune.saliency import Problem, Scores
-    from slimprune.saliency.criteria.prospr import ProsPr
+    from slimprune.saliency import Criterion, Problem, Scores, Target
     from slimprune.saliency.score import score
-    from slimprune.surgery import Origin, PrunedProof, SlimModel, load, prove, prove_pruned, save
+    from slimprune.surgery import Bundle, Origin, PrunedProof, SlimModel, load, prove, prove_pruned, save
     from slimprune.surgery.slim import slim
     from slimprune.timing import Sampling
     from slimprune.timing.compare import BenchSettings, compare_speed
-    from slimprune.timing.runtime import NetworkTimer, Runtime
-    from slimprune.training import Metric, TrainSettings, evaluate, mean_iou, top1, train
+    from slimprune.training import Metric, TrainResult, TrainSettings, evaluate, mean_iou, top1, train
+    from slimprune.types import Listener
 
 __all__ = [
+    "BenchDocument",
     "BenchSettings",
     "Budget",
+    "BudgetError",
+    "Bundle",
     "ChannelGroup",
+    "ComparisonDocument",
+    "Cost",
     "CostModel",
+    "Costs",
+    "Criterion",
+    "DataError",
+    "ForwardFn",
+    "ImageData",
     "InputSpec",
     "Inspection",
     "LatencyModel",
+    "LatencyRow",
+    "Listener",
+    "Loss",
     "Metric",
-    "NetworkTimer",
+    "OnnxCheck",
+    "OnnxFile",
     "Origin",
-    "PeakMemory",
     "Plan",
     "Problem",
-    "ProsPr",
+    "Proof",
     "PrunedProof",
     "Recipe",
+    "RecipeSettings",
     "Report",
-    "Runtime",
+    "ReportDocument",
     "Sampling",
     "Scores",
     "SlimModel",
     "SlimpruneError",
+    "Target",
     "TensorData",
+    "TrainResult",
     "TrainSettings",
+    "UnsupportedModelError",
+    "UsageError",
+    "VerificationError",
     "allocate",
     "bench",
     "build",
     "compare",
     "compare_speed",
     "compress",
-    "count_macs",
-    "device_name",
     "evaluate",
     "export_onnx",
     "find_groups",
@@ -75,6 +100,7 @@ __all__ = [
     "mean_iou",
     "prove",
     "prove_pruned",
+    "report_schema",
     "save",
     "score",
     "slim",
@@ -85,31 +111,39 @@ __all__ = [
 ]
 
 _PLACES = {
-    "budget": ("Budget", "CostModel", "LatencyModel", "Plan"),
+    "budget": ("Budget", "Cost", "CostModel", "Costs", "LatencyModel", "Plan"),
     "budget.allocate": ("allocate",),
     "comparison.compare": ("compare",),
-    "data": ("TensorData", "load_data"),
-    "errors": ("SlimpruneError",),
-    "export": ("export_onnx", "verify_onnx"),
-    "graph": ("ChannelGroup", "find_groups"),
-    "measure": ("PeakMemory", "count_macs", "device_name", "versions"),
+    "data": ("ImageData", "TensorData", "load_data"),
+    "files": ("BenchDocument", "ComparisonDocument", "LatencyRow", "ReportDocument", "report_schema"),
+    "errors": (
+        "BudgetError",
+        "DataError",
+        "SlimpruneError",
+        "UnsupportedModelError",
+        "UsageError",
+        "VerificationError",
+    ),
+    "export": ("OnnxCheck", "OnnxFile", "export_onnx", "verify_onnx"),
+    "forward": ("ForwardFn", "Loss"),
+    "graph": ("ChannelGroup", "Proof", "find_groups"),
+    "measure": ("versions",),
     "models": ("InputSpec", "build"),
     "pipeline.bench": ("bench",),
     "pipeline.compress": ("compress",),
     "pipeline.inspect": ("inspect",),
     "pipeline.latency": ("latency_model",),
-    "recipe": ("Recipe",),
+    "types": ("Listener",),
+    "recipe": ("Recipe", "RecipeSettings"),
     "report": ("Inspection",),
     "results": ("Report",),
-    "saliency": ("Problem", "Scores"),
-    "saliency.criteria.prospr": ("ProsPr",),
+    "saliency": ("Criterion", "Problem", "Scores", "Target"),
     "saliency.score": ("score",),
-    "surgery": ("Origin", "PrunedProof", "SlimModel", "load", "prove", "prove_pruned", "save"),
+    "surgery": ("Bundle", "Origin", "PrunedProof", "SlimModel", "load", "prove", "prove_pruned", "save"),
     "surgery.slim": ("slim",),
     "timing": ("Sampling",),
     "timing.compare": ("BenchSettings", "compare_speed"),
-    "timing.runtime": ("NetworkTimer", "Runtime"),
-    "training": ("Metric", "TrainSettings", "evaluate", "mean_iou", "top1", "train"),
+    "training": ("Metric", "TrainResult", "TrainSettings", "evaluate", "mean_iou", "top1", "train"),
 }
 """Module -> the public names that are imported from it when they are first used."""
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}

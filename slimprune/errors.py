@@ -1,7 +1,11 @@
 """The one family of errors that slimprune raises on purpose; each child carries its exit code."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+LONGEST = 200
+"""Characters of a found value that a message shows."""
 
 
 class SlimpruneError(Exception):
@@ -74,3 +78,28 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(name, list(known), n=3)
     return f" (did you mean {', '.join(close)}?)" if close else ""
+
+
+def expected_and_found(problem: Mapping[str, Any]) -> str:
+    """A problem as pydantic states it, in the form `field: expected X, got Y`.
+
+    >>> expected_and_found({"type": "missing", "loc": ("plan", "rule"), "msg": "Field required", "input": {}})
+    'plan.rule: expected a field, got none'
+    """
+    name, found = ".".join(str(part) for part in problem["loc"] if part != "[key]"), problem["input"]
+    prefix = f"{name}: " if name else ""
+    if problem["type"] == "missing":
+        return f"{prefix}expected a field, got none"
+    if problem["type"] == "json_invalid":
+        return f"{prefix}expected JSON, got {problem['msg'].removeprefix('Invalid JSON: ')}"
+    if problem["type"] == "path_type":
+        return f"{prefix}expected a path, got {found!r}"
+    rule = problem["msg"].removeprefix("Value error, ").replace("Input should be ", "expected ")
+    # pydantic's own remark on the value repeats what follows.
+    for remark in (", unable to ", ", got "):
+        rule = rule.partition(remark)[0]
+    return f"{prefix}{rule}, got {_shortened(repr(found))}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

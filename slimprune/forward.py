@@ -11,6 +11,9 @@ from slimprune.errors import DataError, UnsupportedModelError, first_line
 ForwardFn = Callable[[nn.Module, Any], Any]
 """(model, batch) -> what the model makes of the batch, for models that do not simply take the inputs."""
 
+Loss = Callable[[Any, Any], Tensor]
+"""(output, target) of a batch -> mean loss, a scalar; (output, batch) where there is a `ForwardFn`."""
+
 
 class ForwardAdapter(nn.Module):
     """A model as a module whose only argument is a batch: its forward is `forward_fn(model, batch)`.

@@ -1,16 +1,31 @@
 """What a run found out, as one object and as the plain document that is written to disk."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from slimprune.budget import LATENCY, Cost, Plan
 from slimprune.export import OnnxCheck
+from slimprune.files import (
+    Baseline,
+    Compared,
+    Facts,
+    LatencyRow,
+    LayerWidth,
+    Limit,
+    OnnxOutcome,
+    OnnxVerification,
+    ReportDocument,
+    ScoringOutcome,
+    SearchOutcome,
+    SecondCount,
+    TrainingOutcome,
+    adapter,
+)
 from slimprune.graph import Proof
-from slimprune.recipe import Recipe
+from slimprune.recipe import ResolvedRecipe
 from slimprune.training import TrainResult
+from slimprune.types import Quantity
 
-SCHEMA_VERSION = 1
 NEAR = 0.05
 """Share by which a measured latency may miss the request and still be called met."""
 
@@ -47,6 +62,11 @@ class Saliency:
     stability: float | None
     seconds: float
     peak_bytes: int
+
+    def to_json(self) -> ScoringOutcome:
+        """Plain form for JSON."""
+        plain: ScoringOutcome = adapter(Saliency).dump_python(self, mode="json")
+        return plain
 
 
 @dataclass(frozen=True)
@@ -87,6 +107,15 @@ class Search:
         """Epochs of all trials together."""
         return sum(trial.epochs for trial in self.trials)
 
+    def to_json(self) -> SearchOutcome:
+        """Plain form for JSON."""
+        return {
+            "rule": self.rule,
+            "trials": adapter(tuple[SearchTrial, ...]).dump_python(self.trials, mode="json"),
+            "seconds": self.seconds,
+            "epochs": self.epochs,
+        }
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -115,6 +144,10 @@ class SecondOpinion:
     slim: int | None
     note: str | None = None
 
+    def to_json(self) -> SecondCount:
+        """Plain form for JSON."""
+        return {"dense": self.dense, "slim": self.slim, "note": self.note}
+
 
 @dataclass(frozen=True, eq=False)
 class Report:
@@ -141,8 +174,8 @@ class Report:
         seconds: wall-clock of the run.
     """
 
-    recipe: Recipe
-    environment: Mapping[str, Any]
+    recipe: ResolvedRecipe
+    environment: Facts
     plan: Plan
     layers: tuple[str, ...]
     dense: Measured
@@ -179,22 +212,25 @@ class Report:
             found.append(f"the plan predicts {predicted:,} MACs, the slim network takes {counted:,}")
         return found + self._fvcore_warnings()
 
-    def to_json(self) -> dict[str, Any]:
-        """The document `report.json`."""
+    def to_json(self) -> ReportDocument:
+        """The document `report.json`; its JSON schema is `slimprune.files.report_schema()`."""
         budget = self.plan.budget
+        recipe: Any = {**self.recipe.model_dump(mode="json"), "hash": self.recipe.hash}
         return {
-            "schema_version": SCHEMA_VERSION,
-            "recipe": {**self.recipe.model_dump(mode="json"), "hash": self.recipe.hash},
+            "schema_version": 1,
+            "recipe": recipe,
             "environment": dict(self.environment),
-            **{quantity: self._compared(quantity) for quantity in ("channels", "params", "macs")},
-            "fvcore_macs": None if self.fvcore is None else asdict(self.fvcore),
+            "channels": self._compared("channels"),
+            "params": self._compared("params"),
+            "macs": self._compared("macs"),
+            "fvcore_macs": None if self.fvcore is None else self.fvcore.to_json(),
             "weight_bytes": {"dense": self.dense.weight_bytes, "slim": self.slim.weight_bytes},
             "budget": {
                 **self._budgeted(budget.of),
                 "also": [self._budgeted(quantity) for quantity in budget.also],
             },
             "rule": self.plan.rule,
-            "timing": None if self.plan.timing is None else asdict(self.plan.timing),
+            "timing": None if self.plan.timing is None else self.plan.timing.to_json(),
             "widths": self._widths(),
             "protected": [
                 {"layer": layer, "reason": group.protected_reason}
@@ -208,13 +244,13 @@ class Report:
                 "passed": self.proof.passed,
                 "structural_groups": list(self.proof.structural),
             },
-            "saliency": None if self.saliency is None else asdict(self.saliency),
-            "search": None if self.search is None else {**asdict(self.search), "epochs": self.search.epochs},
-            "training": None if self.training is None else _trained(self.training),
+            "saliency": None if self.saliency is None else self.saliency.to_json(),
+            "search": None if self.search is None else self.search.to_json(),
+            "training": None if self.training is None else _training(self.training),
             "onnx": self._onnx(),
             "latency": self._latency_rows(),
-            "baselines": [{"name": "dense", **_trained(self.dense_training)}] if self.dense_training else [],
-            "pictures": [asdict(picture) for picture in self.pictures],
+            "baselines": self._baselines(),
+            "pictures": [{"title": picture.title, "file": picture.file} for picture in self.pictures],
             "warnings": self.warnings,
             "seconds": self.seconds,
         }
@@ -242,35 +278,48 @@ class Report:
             f"{len(timing.trials)} plans that were timed as a whole"
         ]
 
-    def _budgeted(self, quantity: str) -> dict[str, Any]:
+    def _budgeted(self, quantity: Quantity) -> Limit:
         achieved = 1 - self.plan.slim.of(quantity) / self.plan.dense.of(quantity)
-        limit = {"quantity": quantity, "requested": self.plan.budget.ratios[quantity], "achieved": achieved}
+        limit: Limit = {"quantity": quantity, "requested": self.plan.budget.ratios[quantity], "achieved": achieved}
         timing = self.plan.timing
         if quantity != LATENCY or timing is None or timing.trial is None:
             return limit
-        circumstances = {name: getattr(timing, name) for name in ("engine", "version", "device", "threads", "batch")}
-        times = {name: timing.trial.row[name] for name in ("dense_ms", "slim_ms", "pairs")}
-        return {**limit, "interval": list(timing.trial.interval), **times, **circumstances}
+        row = timing.trial.row
+        return {
+            **limit,
+            "interval": list(timing.trial.interval),
+            "dense_ms": row["dense_ms"],
+            "slim_ms": row["slim_ms"],
+            "pairs": row["pairs"],
+            "engine": timing.engine,
+            "version": timing.version,
+            "device": timing.device,
+            "threads": timing.threads,
+            "batch": timing.batch,
+        }
 
-    def _latency_rows(self) -> list[dict[str, Any]]:
+    def _latency_rows(self) -> list[LatencyRow]:
         trial = None if self.plan.timing is None else self.plan.timing.trial
         return [] if trial is None else [{**trial.row, "against": "dense"}]
 
-    def _compared(self, quantity: str) -> dict[str, float]:
+    def _compared(self, quantity: Quantity) -> Compared:
         dense, slim = self.dense.cost.of(quantity), self.slim.cost.of(quantity)
         return {"dense": dense, "slim": slim, "removed": 1 - slim / dense}
 
-    def _widths(self) -> list[dict[str, Any]]:
+    def _widths(self) -> list[LayerWidth]:
         kept = self.plan.widths
-        rows = [
+        rows: list[LayerWidth] = [
             {"group": group.id, "layer": layer, "dense": group.width, "slim": kept[group.id]}
             for group in self.plan.groups
             for layer in group.layers
         ]
         return sorted(rows, key=lambda row: self.layers.index(row["layer"]))
 
-    def _onnx(self) -> dict[str, Any] | None:
-        if self.onnx is None:
+    def _baselines(self) -> list[Baseline]:
+        return [] if self.dense_training is None else [{"name": "dense", **_training(self.dense_training)}]
+
+    def _onnx(self) -> OnnxOutcome | None:
+        if self.onnx is None or self.onnx_bytes is None:
             return None
         return {**check_to_json(self.onnx), "path": self.onnx.path.name, "bytes": self.onnx_bytes}
 
@@ -280,21 +329,31 @@ def differ(macs: int, others: int) -> bool:
     return abs(macs - others) > 0.001 * others
 
 
-def check_to_json(check: OnnxCheck) -> dict[str, Any]:
+def check_to_json(check: OnnxCheck) -> OnnxVerification:
     """The plain form of a verification."""
-    sizes = [list(size) for size in check.sizes]
-    return {**asdict(check), "path": str(check.path), "batches": list(check.batches), "sizes": sizes}
-
-
-def _trained(result: TrainResult) -> dict[str, Any]:
     return {
+        "path": str(check.path),
+        "opset": check.opset,
+        "max_abs_diff": check.max_abs_diff,
+        "top1_agreement": check.top1_agreement,
+        "samples": check.samples,
+        "batches": list(check.batches),
+        "size_step": check.size_step,
+        "sizes": [list(size) for size in check.sizes],
+    }
+
+
+def _training(result: TrainResult) -> TrainingOutcome:
+    training: TrainingOutcome = {
         "epochs": result.epochs,
-        result.metric: result.final,
         "best": result.best,
         "final": result.final,
         "seconds": result.seconds,
         "history": {
-            name: [getattr(record, name) for record in result.history]
-            for name in ("epoch", "lr", "train_loss", "test_metric")
+            "epoch": [record.epoch for record in result.history],
+            "lr": [record.lr for record in result.history],
+            "train_loss": [record.train_loss for record in result.history],
+            "test_metric": [record.test_metric for record in result.history],
         },
     }
+    return {**training, "top1": result.final} if result.metric == "top1" else {**training, "miou": result.final}

@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 
 import slimprune
+from slimprune.files import ReportDocument, read_document, read_value
 from slimprune.graph import ChannelGroup
 from slimprune.recipe import make_recipe, read_recipe
 from slimprune.report import markdown, page, report_html
 from slimprune.surgery import read
 
 OLD = Path(__file__).parent / "old_files"
-REPORT = json.loads((OLD / "report.json").read_text())
+REPORT = read_document(ReportDocument, (OLD / "report.json").read_bytes(), "report")
 
 
 def test_a_bundle_loads_and_computes() -> None:
@@ -29,6 +30,7 @@ def test_a_bundle_s_plan_is_understood() -> None:
 
 def test_a_recipe_means_what_it_meant() -> None:
     recipe = make_recipe(read_recipe(OLD / "recipe.yaml")).with_defaults()
+    assert recipe.hash == REPORT["recipe"]["hash"]
     plain = recipe.model_dump(mode="json")
     assert {name: plain[name] for name in REPORT["recipe"] if name in plain} == {
         name: value for name, value in REPORT["recipe"].items() if name in plain
@@ -43,4 +45,4 @@ def test_a_report_is_drawn() -> None:
 def test_roles_under_their_former_names() -> None:
     slot = json.loads((OLD / "bundle" / "slim.json").read_text())["plan"]["groups"][0]["slots"][0]
     group = {"id": "a", "width": 1, "protected_reason": None, "slots": [{**slot, "role": "mixing"}]}
-    assert ChannelGroup.from_json(group).slots[0].role == "cross-channel-norm"
+    assert read_value(ChannelGroup, json.dumps(group), "group").slots[0].role == "cross-channel-norm"

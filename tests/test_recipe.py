@@ -205,3 +205,23 @@ def test_every_field_is_described() -> None:
 
 def test_every_field_is_in_one_panel() -> None:
     assert sorted(name for names in PANELS.values() for name in names) == sorted(Recipe.model_fields)
+
+
+def test_a_resolved_recipe_has_a_value_wherever_its_type_says_so() -> None:
+    resolved = make_recipe({"arch": "vgg19", "data": "cifar10"}).with_defaults()
+    values = (resolved.rule, resolved.round_to, resolved.draws, resolved.epochs, resolved.lr, resolved.schedule)
+    assert values == ("global", 1, 8, 200, 0.1, "step")
+    assert resolved.with_defaults() == resolved
+    own = resolved.model_copy(update={"arch": None, "batch_size": None, "score_batch": None})
+    with pytest.raises(UsageError, match="expected an architecture"):
+        own.named()
+    named = resolved.named()
+    assert (named.arch, named.batch_size, named.score_batch) == ("vgg19", 256, 128)
+
+
+def test_the_type_of_a_recipe_does_not_change_its_hash() -> None:
+    resolved = make_recipe({"arch": "vgg19", "and": {"macs": 0.5}}).with_defaults()
+    assert make_recipe(resolved.model_dump()).hash == resolved.hash == resolved.named().hash
+    assert (
+        resolved.hash_without("seed") == resolved.model_copy(update={"seed": 5}).hash_without("seed") != resolved.hash
+    )

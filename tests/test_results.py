@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from slimprune.files import ReportDocument, read_document
 from slimprune.results import Measured, Report, Saliency, SecondOpinion, check_to_json
 from tests.conftest import Compressed
 
@@ -37,7 +38,8 @@ def test_the_document_has_the_fields_of_the_design(report: Report) -> None:
 
 def test_the_document_is_json_and_survives_it(report: Report) -> None:
     document = report.to_json()
-    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    text = json.dumps(document, allow_nan=False)
+    assert json.loads(text) == read_document(ReportDocument, text, "report") == document
 
 
 def test_shares_are_of_the_dense_network(report: Report) -> None:

@@ -2,7 +2,7 @@
 
 from slimprune.budget.allocate import DEFAULT_FLOOR, LATENCY, allocate, least_widths, schedule_target
 from slimprune.budget.controls import CONTROLS, control_plan
-from slimprune.budget.cost import QUANTITIES, Cost, CostModel, Costs, Quantity
+from slimprune.budget.cost import Cost, CostModel, Costs
 from slimprune.budget.latency import LatencyModel
 from slimprune.budget.latency_record import Candidate, LatencyRecord, Rounding, TimedNetwork
 from slimprune.budget.plan import Budget, Plan
@@ -12,7 +12,6 @@ __all__ = [
     "CONTROLS",
     "DEFAULT_FLOOR",
     "LATENCY",
-    "QUANTITIES",
     "RULES",
     "Budget",
     "Candidate",
@@ -23,7 +22,6 @@ __all__ = [
     "LatencyModel",
     "LatencyRecord",
     "Plan",
-    "Quantity",
     "Rounding",
     "Rule",
     "TimedNetwork",

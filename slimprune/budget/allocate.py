@@ -3,20 +3,22 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from slimprune.budget.cost import Cost, Costs, Integers
+from slimprune.budget.cost import Cost, Costs
 from slimprune.budget.plan import Budget, Plan
 from slimprune.budget.rules import Priorities, channel_priorities, find_rule
 from slimprune.errors import BudgetError, UsageError
 from slimprune.graph import ChannelGroup, free_groups
+from slimprune.graph.groups import Integers
 from slimprune.saliency import Scores, Target
 
 DEFAULT_FLOOR = 0.05
-LATENCY = "latency"
+LATENCY: Literal["latency"] = "latency"
 
 REACH = 1.125
 """How many times the channels of a plan another one may have and still be quicker, as its widths suit the kernels."""

@@ -3,20 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from slimprune.errors import UsageError
 from slimprune.forward import ForwardFn, bind_forward
 from slimprune.graph import ChannelGroup, Example, first_samples
+from slimprune.graph.groups import Integers
 from slimprune.measure import macs_by_parameter
-
-Integers = NDArray[np.int64]
-Quantity = Literal["params", "macs", "channels", "latency"]
-QUANTITIES: tuple[str, ...] = ("params", "macs", "channels", "latency")
 
 
 @dataclass(frozen=True)

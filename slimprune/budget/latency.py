@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from slimprune.budget.cost import Cost, CostModel, Integers
+from slimprune.budget.cost import Cost, CostModel
 from slimprune.graph import ChannelGroup
+from slimprune.graph.groups import Integers
 
 Clock = Callable[[Integers], NDArray[np.float64]]
 """Rows and columns of the weight of every layer, [L, 2], to the seconds that each takes alone, [L]."""

@@ -1,8 +1,8 @@
 """What was measured for a plan: on which machine, which rounding was chosen, which networks were timed."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from slimprune.files import LatencyRow, PlanTiming, adapter
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class TimedNetwork:
     """
 
     predicted: float
-    row: Mapping[str, Any]
+    row: LatencyRow
 
     @property
     def removed(self) -> float:
         """Share of the dense latency that was gone."""
-        return 1 - 1 / float(self.row["speedup"])
+        return 1 - 1 / self.row["speedup"]
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -88,13 +88,7 @@ class LatencyRecord:
         """The plan's own trial."""
         return None if self.chosen is None else self.trials[self.chosen]
 
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> "LatencyRecord":
-        """Inverse of `dataclasses.asdict`."""
-        rounding = plain["rounding"]
-        if rounding is not None:
-            candidates = tuple(Candidate(**candidate) for candidate in rounding["candidates"])
-            rounding = Rounding(rounding["round_to"], rounding["reason"], candidates)
-        return cls(
-            **{**plain, "rounding": rounding, "trials": tuple(TimedNetwork(**trial) for trial in plain["trials"])}
-        )
+    def to_json(self) -> PlanTiming:
+        """Plain form for JSON."""
+        plain: PlanTiming = adapter(LatencyRecord).dump_python(self, mode="json")
+        return plain

@@ -1,18 +1,20 @@
 """Budget and plan: what may remain, and which channels do."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
+from pydantic import PlainSerializer
 from torch import Tensor
 
-from slimprune.budget.cost import QUANTITIES, Cost
+from slimprune.budget.cost import Cost
 from slimprune.budget.latency_record import LatencyRecord
 from slimprune.errors import UsageError
+from slimprune.files import adapter, as_json, read_value
 from slimprune.graph import ChannelGroup
+from slimprune.types import QUANTITIES, Quantity
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Budget:
     """
 
     ratio: float
-    of: str = "params"
-    also: Mapping[str, float] = field(default_factory=dict, hash=False)
+    of: Quantity = "params"
+    also: Mapping[Quantity, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if self.of in self.also:
@@ -42,7 +44,7 @@ class Budget:
                 raise UsageError(f"expected a quantity ({', '.join(QUANTITIES)}), got {of!r}")
 
     @property
-    def ratios(self) -> dict[str, float]:
+    def ratios(self) -> dict[Quantity, float]:
         """Removed share of every limited quantity."""
         return {self.of: self.ratio, **self.also}
 
@@ -53,19 +55,24 @@ class Budget:
 
     def counted(self) -> "Budget":
         """The same limits with as much of the MACs in place of latency, where there is no time to measure it."""
-        ratios = {of: ratio for of, ratio in self.ratios.items() if of != "latency"}
+        ratios = self.ratios
+        ratios.pop("latency", None)
         if "latency" in self.ratios:
             ratios["macs"] = max(self.ratios["latency"], ratios.get("macs", 0.0))
-        of = "macs" if self.of == "latency" else self.of
+        of: Quantity = "macs" if self.of == "latency" else self.of
         return Budget(ratios.pop(of), of, ratios)
 
     def allows(self, cost: Cost, dense: Cost) -> bool:
         """Whether no more is left of any limited quantity than may be."""
         return all(cost.of(of) <= self.allowed(of, dense) for of in self.ratios)
 
-    def allowed(self, of: str, dense: Cost) -> int:
+    def allowed(self, of: Quantity, dense: Cost) -> int:
         """How much of a limited quantity may be left."""
         return math.floor((1 - self.ratios[of]) * dense.of(of) + 1e-6)
+
+
+def _indices(channels: Sequence[int]) -> Tensor:
+    return torch.tensor(channels, dtype=torch.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +90,11 @@ class Plan:
     """
 
     groups: tuple[ChannelGroup, ...]
-    kept: Mapping[str, Tensor]
+    kept: Mapping[str, Annotated[Tensor, as_json(list[int], _indices, Tensor.tolist)]]
     budget: Budget
     rule: str
-    dense: Cost
-    slim: Cost
+    dense: Annotated[Cost, PlainSerializer(Cost.to_json)]
+    slim: Annotated[Cost, PlainSerializer(Cost.to_json)]
     timing: LatencyRecord | None = None
 
     @property
@@ -102,31 +109,13 @@ class Plan:
 
     def to_json(self) -> str:
         """The plan as JSON text; equal plans give equal text."""
-        plain: dict[str, Any] = {
-            "budget": asdict(self.budget),
-            "rule": self.rule,
-            "dense": self.dense.to_json(),
-            "slim": self.slim.to_json(),
-            "kept": {group: channels.tolist() for group, channels in self.kept.items()},
-            "groups": [group.to_json() for group in self.groups],
-            "timing": None if self.timing is None else asdict(self.timing),
-        }
-        return json.dumps(plain)
+        return adapter(Plan).dump_json(self).decode()
 
     @classmethod
-    def from_json(cls, text: str) -> "Plan":
-        """Inverse of `to_json`."""
-        plain = json.loads(text)
-        return cls(
-            groups=tuple(ChannelGroup.from_json(group) for group in plain["groups"]),
-            kept={group: _indices(channels) for group, channels in plain["kept"].items()},
-            budget=Budget(**plain["budget"]),
-            rule=plain["rule"],
-            dense=Cost(**plain["dense"]),
-            slim=Cost(**plain["slim"]),
-            timing=LatencyRecord.from_json(plain["timing"]) if plain.get("timing") else None,
-        )
+    def from_json(cls, text: str | bytes) -> "Plan":
+        """Inverse of `to_json`.
 
-
-def _indices(channels: Sequence[int]) -> Tensor:
-    return torch.tensor(channels, dtype=torch.int64)
+        Raises:
+            VerificationError: it is no plan; the message names the first field that is missing or odd.
+        """
+        return read_value(cls, text, "plan")

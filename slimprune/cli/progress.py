@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from slimprune.progress import Listener, ignore
+from slimprune.types import Listener, ignore
 
 
 def listening(quiet: bool, *, cells: bool = False) -> AbstractContextManager[Listener]:

@@ -6,10 +6,10 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from slimprune.budget import Cost
 from slimprune.comparison.grid import TRAINING, Cell
 from slimprune.data import data_files
 from slimprune.errors import BudgetError, DataError, SlimpruneError, UnsupportedModelError
-from slimprune.files import digest_of
+from slimprune.files import CellOutcome, CellRecord, digest_of
 from slimprune.measure import environment
 from slimprune.pipeline.plan import PlannedPruning, choose_plan
 from slimprune.pipeline.stages import (
@@ -35,13 +35,11 @@ from slimprune.pipeline.stages import (
     training_settings,
 )
 from slimprune.pipeline.workload import Workload, code_files, named_workload, seeded
-from slimprune.progress import Listener, ignore
-from slimprune.recipe import Recipe
+from slimprune.recipe import Recipe, ResolvedRecipe
 from slimprune.results import Saliency
 from slimprune.saliency import IterativePruning, Scores, make_criterion
 from slimprune.training import TrainResult
-
-CellRecord = dict[str, Any]
+from slimprune.types import Listener, ignore
 
 _MODEL = ("arch", "data", "image_size", "train_size", "weights", "loss", "batch_size", "score_batch", "seed")
 _AFTER_SCORES = ("init", "twin")
@@ -84,7 +82,7 @@ class RunCache:
     _scores: dict[str, tuple[Scores, Saliency]] = field(default_factory=dict)
     _surgery: Lock = field(default_factory=Lock)
 
-    def named_files(self, recipe: Recipe) -> str:
+    def named_files(self, recipe: ResolvedRecipe) -> str:
         """SHA-256 of the files that a recipe names, as they were when they were first asked about."""
         key = _key(recipe, ("arch", "weights", "data", "criterion", "rule"))
         if key not in self._named_files:
@@ -143,13 +141,12 @@ class RunCache:
     def train(self, cell: Cell, planned: PlannedCell, listener: Listener) -> CellRecord:
         """The record of a cell: its network made, proven, trained and tested."""
         work = _own(self._work(cell.recipe))
-        named = {**_named(cell), "named_files": self.named_files(cell.recipe)}
-        without_result = {**named, "metric": work.metric.name}
+        named = self._named(cell, work)
         if planned.refused is not None:
-            return {**without_result, "refused": planned.refused}
+            return {**named, "refused": planned.refused}
         start = self._starts[start_key(cell)]
         if planned.pruning is None:
-            return named | self._dense_record(cell, work, cast(TrainResult, start.dense_training))
+            return self._dense_record(cell, work, cast(TrainResult, start.dense_training))
         recipe, plan, saliency, search = (
             cell.recipe,
             planned.pruning.plan,
@@ -165,15 +162,19 @@ class RunCache:
         try:
             result = run_training(training_settings(recipe, work), work, slimmed.module, store, listener)
         except SlimpruneError as error:
-            return {**without_result, "refused": _failure_of_one(error)}
+            return {**named, "refused": _failure_of_one(error)}
         before = 0 if start.dense_training is None else start.dense_training.epochs
         return {
             **named,
             **_outcome(result, cost, work),
             "rule": plan.rule,
             "widths": plan.widths,
-            "kept": {of: plan.slim.of(of) / plan.dense.of(of) for of in ("channels", "params", "macs")},
-            "scoring": None if saliency is None else asdict(saliency),
+            "kept": {
+                "channels": plan.slim.channels / plan.dense.channels,
+                "params": plan.slim.params / plan.dense.params,
+                "macs": plan.slim.macs / plan.dense.macs,
+            },
+            "scoring": None if saliency is None else saliency.to_json(),
             "epochs": before + (0 if search is None else search.epochs) + result.epochs,
         }
 
@@ -181,20 +182,20 @@ class RunCache:
         """Removes what an interrupted run of the cell would have gone on from."""
         shutil.rmtree(self._folder(cell), ignore_errors=True)
 
-    def _work(self, recipe: Recipe) -> Workload:
+    def _work(self, recipe: ResolvedRecipe) -> Workload:
         key = _key(recipe, _MODEL)
         if key not in self._works:
             self._works[key] = named_workload(recipe, self.device)
         return self._works[key]
 
-    def _analysis(self, recipe: Recipe) -> Analysis:
+    def _analysis(self, recipe: ResolvedRecipe) -> Analysis:
         key = _key(recipe, (*_MODEL, "protect"))
         if key not in self._analyses:
             self._analyses[key] = analyse(recipe, self._work(recipe), ignore)
         return self._analyses[key]
 
     def _scored(
-        self, recipe: Recipe, analysis: Analysis, network: nn.Module, listener: Listener
+        self, recipe: ResolvedRecipe, analysis: Analysis, network: nn.Module, listener: Listener
     ) -> tuple[Scores, Saliency]:
         key = score_key(recipe)
         if key not in self._scores:
@@ -204,9 +205,28 @@ class RunCache:
     def _dense_record(self, cell: Cell, work: Workload, result: TrainResult) -> CellRecord:
         with self._surgery:
             cost = measure_network(work.model, work.example, self._analysis(cell.recipe).costs.dense.channels).cost
-        kept = {"channels": 1.0, "params": 1.0, "macs": 1.0}
-        shape = {"rule": None, "widths": None, "kept": kept, "scoring": None, "epochs": result.epochs}
-        return {**_outcome(result, cost, work), **shape}
+        return {
+            **self._named(cell, work),
+            **_outcome(result, cost, work),
+            "rule": None,
+            "widths": None,
+            "kept": {"channels": 1.0, "params": 1.0, "macs": 1.0},
+            "scoring": None,
+            "epochs": result.epochs,
+        }
+
+    def _named(self, cell: Cell, work: Workload) -> CellRecord:
+        """The record of a cell that has no result yet."""
+        return {
+            "row": cell.row,
+            "kind": cell.kind,
+            "budget": cell.budget,
+            "seed": cell.recipe.seed,
+            "hash": cell.recipe.hash,
+            "recipe": cell.recipe.model_dump(mode="json"),
+            "named_files": self.named_files(cell.recipe),
+            "metric": work.metric.name,
+        }
 
     def _folder(self, cell: Cell) -> Path:
         return self.unfinished / f"{cell.recipe.hash[:16]}-{self.named_files(cell.recipe)[:8]}"
@@ -221,11 +241,11 @@ def start_key(cell: Cell) -> str:
     return _key(trained, (*_MODEL, *TRAINING, "when", "rewind_step"))
 
 
-def score_key(recipe: Recipe) -> str:
+def score_key(recipe: ResolvedRecipe) -> str:
     """What the scores of a recipe depend on; the budget only where the criterion narrows the network towards it."""
     criterion = make_criterion(recipe.criterion, **recipe.criterion_options())
     free = _AFTER_SCORES if isinstance(criterion, IterativePruning) else (*_AFTER_SCORES, *_OF_BUDGET)
-    return recipe.model_copy(update={name: Recipe.model_fields[name].default for name in free}).hash
+    return recipe.hash_without(*free)
 
 
 @contextmanager
@@ -252,15 +272,15 @@ def _failure_of_one(error: SlimpruneError) -> str:
     raise error
 
 
-def _start_recipe(cell: Cell) -> Recipe:
+def _start_recipe(cell: Cell) -> ResolvedRecipe:
     """A cell of the dense network needs no more than the start of one that is slimmed after training."""
     changes = {"when": "after-training", "dense_epochs": None}
     return cell.recipe.model_copy(update=changes) if cell.kind == "dense" else cell.recipe
 
 
-def _unscored(recipe: Recipe) -> Recipe:
+def _unscored(recipe: ResolvedRecipe) -> ResolvedRecipe:
     """The same recipe without what the dense network does not depend on."""
-    return recipe.model_copy(update={"criterion": Recipe.model_fields["criterion"].default, "rule": None})
+    return recipe.model_copy(update={"criterion": Recipe.model_fields["criterion"].default, "rule": "uniform"})
 
 
 def _own(work: Workload) -> Workload:
@@ -268,12 +288,12 @@ def _own(work: Workload) -> Workload:
     return replace(work, model=copy.deepcopy(work.model), train_batches=copy.copy(work.train_batches))
 
 
-def _key(recipe: Recipe, names: Sequence[str]) -> str:
+def _key(recipe: ResolvedRecipe, names: Sequence[str]) -> str:
     text = json.dumps({name: str(getattr(recipe, name)) for name in names}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _digest_of_named_files(recipe: Recipe) -> str:
+def _digest_of_named_files(recipe: ResolvedRecipe) -> str:
     """SHA-256 over a user's code, initial weights and data, as far as the recipe names files.
 
     Raises:
@@ -289,22 +309,15 @@ def _digest_of_named_files(recipe: Recipe) -> str:
         raise DataError(f"expected files that can be read, got {error.filename}: {error.strerror}") from error
 
 
-def _named(cell: Cell) -> CellRecord:
-    recipe = cell.recipe.model_dump(mode="json")
-    return {"row": cell.row, "kind": cell.kind, "budget": cell.budget, "seed": cell.recipe.seed} | {
-        "hash": cell.recipe.hash,
-        "recipe": recipe,
-    }
-
-
-def _outcome(result: TrainResult, cost: Cost, work: Workload) -> CellRecord:
+def _outcome(result: TrainResult, cost: Cost, work: Workload) -> CellOutcome:
     """What the training and the network itself show; the metric in [0, 1], seconds of wall-clock."""
     return {
-        "metric": result.metric,
         "final": result.final,
         "best": result.best,
         "train_loss": result.history[-1].train_loss,
-        **cost.to_json(),
+        "params": cost.params,
+        "macs": cost.macs,
+        "channels": cost.channels,
         "training_seconds": result.seconds,
         "environment": environment(work.example.device),
     }

@@ -12,23 +12,23 @@ from typing import Any
 
 import torch
 
-from slimprune.comparison.cells import CellRecord, PlannedCell, RunCache, private_stream, start_key
+from slimprune.comparison.cells import PlannedCell, RunCache, private_stream, start_key
 from slimprune.comparison.grid import CONTROL_FIELDS, UNIFORMS, Cell, Grid, make_grid
-from slimprune.errors import UsageError
-from slimprune.files import write_atomically
+from slimprune.errors import UsageError, VerificationError
+from slimprune.files import CellPlace, CellRecord, ComparisonDocument, read_document, write_atomically
 from slimprune.pipeline.stages import check_names, needs_scores
 from slimprune.pipeline.staging import resumable_folder
-from slimprune.progress import Listener, ignore
 from slimprune.recipe import read_recipe
 from slimprune.report import best_row, comparison_document, comparison_html, comparison_markdown, draw_comparison
 from slimprune.training import choose_device
+from slimprune.types import Listener, ignore
 
 Job = Callable[[], None]
 
 
 def compare(
     recipe: Path | Mapping[str, Any], *, out: Path, jobs: int = 1, listener: Listener = ignore
-) -> dict[str, Any]:
+) -> ComparisonDocument:
     """Runs every cell of a grid that has not been run yet, and writes the tables.
 
     `out` gets `compare.json`, `compare.md`, `compare.html`, `compare.svg`, `compare.png` and `cells/HASH.json`, a
@@ -58,7 +58,7 @@ def compare(
     with resumable_folder(out) as unfinished, torch.random.fork_rng(devices=[]):
         progress = CellProgress(listener, _count(grid))
         run = _Run(out / "cells", RunCache(unfinished, _device(grid)), jobs, progress)
-        records, document = run.records(grid.dense_cells()), {}
+        records = run.records(grid.dense_cells())
         for budget in grid.budgets:
             records += _table(grid, budget, run)
             document = comparison_document(grid.model_dump(mode="json"), records)
@@ -98,7 +98,7 @@ class _Run:
         self.progress.add(sum(places[key] for key in known))
         self._run(list(pending.values()), places)
         known |= {key: self._read(cell) for key, cell in pending.items()}
-        return [known[cell.recipe.hash] | _place(cell) for cell in cells]
+        return [{**known[cell.recipe.hash], **_place(cell)} for cell in cells]
 
     def _run(self, cells: Sequence[Cell], places: Mapping[str, int]) -> None:
         """Trains what cells start from side by side, makes their plans one by one, trains them side by side."""
@@ -161,12 +161,10 @@ class _Run:
     def _read(self, cell: Cell) -> CellRecord:
         file = self._file(cell)
         try:
-            record: CellRecord = json.loads(file.read_text())
-            made_from = record.get("named_files") if record["metric"] else None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            rule = f"expected the record of a cell in {file}, got another file"
-            raise UsageError(f"{rule}: remove it to go on") from error
-        if made_from not in (None, self.cache.named_files(cell.recipe)):
+            record = read_document(CellRecord, file.read_bytes(), f"the record of a cell, {file},")
+        except (OSError, VerificationError) as error:
+            raise UsageError(f"{error}; remove it to go on") from error
+        if record.get("named_files") not in (None, self.cache.named_files(cell.recipe)):
             raise UsageError(
                 f"{cell.title}: the code, weights or data that the grid names are not those that {file} was made "
                 "from: choose another folder"
@@ -222,7 +220,7 @@ def _device(grid: Grid) -> str:
     return str(choose_device(grid.base.get("device", "auto")))
 
 
-def _place(cell: Cell) -> CellRecord:
+def _place(cell: Cell) -> CellPlace:
     """Where the grid has a record now, whichever name it was made under, and whether it may be the winner."""
     recipe = cell.recipe
     scored = cell.kind == "row" and needs_scores(recipe) and recipe.criterion != "random"
@@ -230,7 +228,7 @@ def _place(cell: Cell) -> CellRecord:
     return {"row": cell.row, "kind": cell.kind, "budget": cell.budget, "may_win": may_win}
 
 
-def _publish(document: Mapping[str, Any], out: Path, *, draw: bool) -> None:
+def _publish(document: ComparisonDocument, out: Path, *, draw: bool) -> None:
     """Writes the tables, and at the end the pictures and the page, unless they are there and nothing has changed."""
     text, file = json.dumps(document, indent=1) + "\n", out / "compare.json"
     same = file.exists() and file.read_text() == text

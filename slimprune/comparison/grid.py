@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from slimprune.errors import UsageError
-from slimprune.recipe import AUTO, CRITERION_OPTIONS, SCORED_RULES, Recipe, make_recipe, validated
+from slimprune.files import KeptShares, Kind
+from slimprune.recipe import CRITERION_OPTIONS, SCORED_RULES, Recipe, ResolvedRecipe, make_recipe, validated
 from slimprune.saliency import find_criterion
+from slimprune.types import AUTO
 
-Kind = Literal["dense", "row", "uniform", "twin"]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 DENSE_ROW = "dense"
@@ -115,21 +116,21 @@ class Grid(BaseModel):
         recipes = [make_recipe({**shared, "train_dense": True, "seed": seed}).with_defaults() for seed in self.seeds]
         return [Cell(DENSE_ROW, "dense", None, recipe) for recipe in recipes]
 
-    def control_cells(self, winners: Sequence["Cell"], rules: Sequence[str]) -> list["Cell"]:
+    def control_cells(self, winners: Sequence["Cell"], rules: Sequence[str | None]) -> list["Cell"]:
         """The twins of the winner's cells, by the rules of their plans: what was searched for is not searched again."""
         return [
             Cell(
                 f"{winner.row}: {name}",
                 "twin",
                 winner.budget,
-                winner.recipe.model_copy(update={**changes, "rule": rule}),
+                winner.recipe.model_copy(update={**changes, "rule": rule or winner.recipe.rule}),
             )
             for name, changes in CONTROL_FIELDS.items()
             for winner, rule in zip(winners, rules, strict=True)
             if self.twins and winner.recipe.model_copy(update=changes) != winner.recipe
         ]
 
-    def uniform_cells(self, winners: Sequence["Cell"], kept: Sequence[Mapping[str, float]]) -> list["Cell"]:
+    def uniform_cells(self, winners: Sequence["Cell"], kept: Sequence[KeptShares]) -> list["Cell"]:
         """Uniformly narrower networks that keep as much as the winner did.
 
         Args:
@@ -142,7 +143,7 @@ class Grid(BaseModel):
             for winner, shares in zip(winners, kept, strict=True)
         ]
 
-    def _recipe(self, fields: Mapping[str, Any], budget: str, seed: int) -> Recipe:
+    def _recipe(self, fields: Mapping[str, Any], budget: str, seed: int) -> ResolvedRecipe:
         criterion = fields.get("criterion", self.base.get("criterion", Recipe.model_fields["criterion"].default))
         foreign = _foreign_options(criterion)
         base = {name: value for name, value in self.base.items() if name not in foreign}
@@ -167,7 +168,7 @@ class Cell:
     row: str
     kind: Kind
     budget: str | None
-    recipe: Recipe
+    recipe: ResolvedRecipe
 
     @property
     def title(self) -> str:
@@ -212,7 +213,7 @@ def parsed_budget(text: str) -> dict[str, Any]:
     return {"of": of, "ratio": ratio, "and": dict(further)}
 
 
-def _uniform(recipe: Recipe, of: Literal["params", "macs"], ratio: float) -> Recipe:
+def _uniform(recipe: ResolvedRecipe, of: Literal["params", "macs"], ratio: float) -> ResolvedRecipe:
     """The winner's recipe, but for everything that has to do with scores."""
     plain = {name: Recipe.model_fields[name].default for name in ("criterion", "gate", "dtype", *CRITERION_OPTIONS)}
     changes: dict[str, Any] = {

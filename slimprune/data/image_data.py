@@ -10,8 +10,8 @@ from torch import Tensor
 from slimprune.data.augmentation import Augmentation, seeded_generator
 from slimprune.data.batches import FULL_SCALE, Preparation, ScoringBatches, Store, TestBatches, TrainBatches
 from slimprune.errors import UsageError
+from slimprune.types import Task
 
-Task = Literal["classification", "segmentation"]
 Part = Literal["train", "test"]
 
 SUBSET_STREAM = 2

@@ -16,7 +16,7 @@ from slimprune.graph.groups import ChannelGroup, free_groups, named_tensors
 from slimprune.graph.proof import Proof, ProofTrial, prove_in
 from slimprune.graph.removal import Kept, select, with_tensors
 from slimprune.graph.tracing import trace
-from slimprune.progress import Listener, ignore
+from slimprune.types import Listener, ignore
 
 Prove = Callable[[Kept], Proof]
 

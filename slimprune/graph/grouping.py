@@ -5,12 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from slimprune.graph.channel_ids import FIRST_PLACE, ChannelUnionFind, compressed, core, varying
-from slimprune.graph.groups import ChannelGroup, Role, Slot
-
-Integers = NDArray[np.int64]
+from slimprune.graph.groups import ChannelGroup, Integers, Role, Slot
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,56 @@
 """Channel groups: which entries of which parameters and buffers live and die together."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from pydantic import BeforeValidator
 from torch import Tensor, nn
+from typing_extensions import TypedDict
+
+from slimprune.files import as_json
+
+Integers = NDArray[np.int64]
+"""Widths, sizes or positions."""
 
 Role = Literal["producer", "norm", "cross-channel-norm", "depthwise", "scale", "consumer"]
-_FORMER_ROLES: Mapping[str, Role] = {"mixing": "cross-channel-norm"}
-"""Names in plans of earlier versions -> names of today."""
+
+
+class EvenIndex(TypedDict):
+    """An evenly spaced index in short: offset + step * channel + stride * entry."""
+
+    offset: int
+    width: int
+    step: int
+    entries: int
+    stride: int
+
+
+def _pack(index: Tensor) -> EvenIndex | list[list[int]]:
+    width, entries = index.shape
+    offset = int(index[0, 0])
+    step = int(index[1, 0]) - offset if width > 1 else 1
+    stride = int(index[0, 1]) - offset if entries > 1 else 1
+    grid: EvenIndex = {"offset": offset, "width": width, "step": step, "entries": entries, "stride": stride}
+    if torch.equal(index, _unpack(grid)):
+        return grid
+    rows: list[list[int]] = index.tolist()
+    return rows
+
+
+def _unpack(packed: EvenIndex | list[list[int]]) -> Tensor:
+    if isinstance(packed, list):
+        return torch.tensor(packed, dtype=torch.int64)
+    channels, entries = torch.arange(packed["width"])[:, None], torch.arange(packed["entries"])[None, :]
+    return packed["offset"] + packed["step"] * channels + packed["stride"] * entries
+
+
+def _former_role(role: object) -> object:
+    """The name of today for one in a plan of an earlier version."""
+    return "cross-channel-norm" if role == "mixing" else role
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +70,8 @@ class Slot:
 
     name: str
     dim: int
-    index: Tensor
-    role: Role
+    index: Annotated[Tensor, as_json(EvenIndex | list[list[int]], _unpack, _pack)]
+    role: Annotated[Role, BeforeValidator(_former_role)]
 
     @property
     def entries(self) -> int:
@@ -45,16 +86,6 @@ class Slot:
     def positions(self, channels: Tensor) -> Tensor:
         """Positions along `dim` of the given channels, int64 [len(channels) * entries]."""
         return self.index[channels].flatten()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain form; an evenly spaced index is written as its offset and steps."""
-        return {"name": self.name, "dim": self.dim, "role": self.role, "index": _pack(self.index)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Slot":
-        """Inverse of `to_json`."""
-        role = _FORMER_ROLES.get(data["role"], data["role"])
-        return cls(name=data["name"], dim=data["dim"], role=role, index=_unpack(data["index"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,25 +128,6 @@ class ChannelGroup:
         """The same group, protected for `reason`."""
         return replace(self, protected_reason=reason)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain form for JSON."""
-        return {
-            "id": self.id,
-            "width": self.width,
-            "protected_reason": self.protected_reason,
-            "slots": [slot.to_json() for slot in self.slots],
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "ChannelGroup":
-        """Inverse of `to_json`."""
-        return cls(
-            id=data["id"],
-            width=data["width"],
-            slots=tuple(Slot.from_json(slot) for slot in data["slots"]),
-            protected_reason=data["protected_reason"],
-        )
-
 
 def free_groups(groups: Iterable[ChannelGroup]) -> tuple[ChannelGroup, ...]:
     """The groups from which channels may be removed."""
@@ -133,24 +145,3 @@ def loses_whole_groups(groups: int, width: int) -> bool:
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
     """All parameters and buffers by name, a tied tensor once under its first name."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
-
-
-def _pack(index: Tensor) -> dict[str, int] | list[list[int]]:
-    width, entries = index.shape
-    offset = int(index[0, 0])
-    step = int(index[1, 0]) - offset if width > 1 else 1
-    stride = int(index[0, 1]) - offset if entries > 1 else 1
-    if torch.equal(index, _grid(offset, width, step, entries, stride)):
-        return {"offset": offset, "width": width, "step": step, "entries": entries, "stride": stride}
-    rows: list[list[int]] = index.tolist()
-    return rows
-
-
-def _unpack(packed: Mapping[str, int] | Sequence[Sequence[int]]) -> Tensor:
-    if isinstance(packed, Mapping):
-        return _grid(packed["offset"], packed["width"], packed["step"], packed["entries"], packed["stride"])
-    return torch.tensor(packed, dtype=torch.int64)
-
-
-def _grid(offset: int, width: int, step: int, entries: int, stride: int) -> Tensor:
-    return offset + step * torch.arange(width)[:, None] + stride * torch.arange(entries)[None, :]

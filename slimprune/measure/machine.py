@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -93,6 +92,6 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device) -> dict[str, str | int]:
     """Device, threads and versions."""
     return {"device": device_name(device), "threads": torch.get_num_threads(), **versions()}

@@ -2,13 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import nn
 
 from slimprune.errors import UsageError
-
-Task = Literal["classification", "segmentation"]
+from slimprune.types import Task
 
 CLASSIFICATION: Task = "classification"
 SEGMENTATION: Task = "segmentation"

@@ -8,8 +8,9 @@ from torch import nn
 
 from slimprune.errors import UnsupportedModelError
 from slimprune.models import cifar_resnet, resnet, timm_models, torchvision_models, torchvision_segmentation, unet, vgg
-from slimprune.models.architecture import Architecture, InputSpec, Task, refuse_options
+from slimprune.models.architecture import Architecture, InputSpec, refuse_options
 from slimprune.registry import Registry, call_with, importable, kind_of
+from slimprune.types import Task
 
 FAMILIES = (
     vgg.FAMILY,

@@ -4,20 +4,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from slimprune.errors import UsageError, VerificationError
-from slimprune.files import check_writable, write_files
+from slimprune.errors import UsageError, VerificationError, kind_and_line
+from slimprune.files import BenchDocument, Facts, LatencyRow, ReportDocument, check_writable, read_document, write_files
 from slimprune.measure import environment, load_average, pinned_threads, usable_cores
-from slimprune.progress import Listener, ignore
 from slimprune.report import latency_markdown, markdown, report_html
 from slimprune.surgery import Bundle, build_dense, read
 from slimprune.timing import CONFIDENCE, PLACEMENT, SAMPLE_SECONDS, Place, Sampling
-from slimprune.timing.compare import BenchSettings, Row, compare_speed
+from slimprune.timing.compare import BenchSettings, compare_speed
+from slimprune.types import Listener, ignore
 
-SCHEMA_VERSION = 1
 DENSE = "dense"
 """Stands in place of another bundle: the network that the bundle was made from."""
 
@@ -33,7 +31,7 @@ def bench(
     out: Path | None = None,
     report: Path | None = None,
     listener: Listener = ignore,
-) -> dict[str, Any]:
+) -> BenchDocument:
     """Times the slim network of a bundle beside the dense one that it was made from, or beside another bundle's.
 
     Args:
@@ -62,17 +60,19 @@ def bench(
     inputs = found.origin.inputs
     assert inputs is not None  # without inputs there is no network
     shape = (inputs.channels, inputs.height, inputs.width)
-    result: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
+    circumstances = _circumstances(settings.place)
+    rows = compare_speed(reference, candidate, shape, settings, listener=listener)
+    result: BenchDocument = {
+        "schema_version": 1,
         "bundle": bundle.name,
         "arch": found.origin.arch,
         "against": _name(against),
         "inputs": {"shape": list(shape), "kind": INPUTS},
         "method": _method(settings.sampling),
-        "environment": _circumstances(settings.place),
+        "environment": circumstances,
+        "macs": rows[0]["macs"],
+        "latency": [{**row, "against": _name(against)} for row in rows],
     }
-    rows = compare_speed(reference, candidate, shape, settings, listener=listener)
-    result |= {"macs": rows[0]["macs"], "latency": [{**row, "against": _name(against)} for row in rows]}
     if out is not None:
         _write(out, result, {".md": latency_markdown(result)})
     if report is not None and document is not None:
@@ -81,11 +81,11 @@ def bench(
     return result
 
 
-def with_latency(document: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
+def with_latency(document: ReportDocument, rows: Sequence[LatencyRow]) -> ReportDocument:
     """A report with these rows in its `latency`; former ones of the same engine, device, batch and threads go."""
 
-    def key(row: Row) -> list[Any]:
-        return [row[name] for name in ("engine", "device", "batch", "threads")]
+    def key(row: LatencyRow) -> tuple[str, str, int, int]:
+        return row["engine"], row["device"], row["batch"], row["threads"]
 
     new = [key(row) for row in rows]
     return {**document, "latency": [*(row for row in document["latency"] if key(row) not in new), *rows]}
@@ -105,14 +105,14 @@ def _networks(found: Bundle, against: str, trust_code: bool) -> tuple[nn.Module,
     return reference, candidate
 
 
-def _method(sampling: Sampling) -> dict[str, Any]:
+def _method(sampling: Sampling) -> Facts:
     clock = "wall-clock; on the CPU less the time that other work had the cores, where Linux tells"
     order = "A B or B A, drawn by coin for each pair"
     interval = f"order statistics of the log ratios, confidence {CONFIDENCE}, widened by {PLACEMENT:.0%}"
     return {**asdict(sampling), "sample_seconds": SAMPLE_SECONDS, "clock": clock, "order": order, "interval": interval}
 
 
-def _circumstances(place: Place) -> dict[str, Any]:
+def _circumstances(place: Place) -> Facts:
     """Device, threads, versions, and how busy the machine was before."""
     with pinned_threads(place.threads):
         plain = environment(place.device)
@@ -123,18 +123,18 @@ def _name(against: str) -> str:
     return DENSE if against == DENSE else Path(against).name
 
 
-def _read_report(path: Path, bundle: Bundle, against: str) -> dict[str, Any]:
+def _read_report(path: Path, bundle: Bundle, against: str) -> ReportDocument:
     """The report, which must be of the run that made the bundle."""
     if against != DENSE:
         raise UsageError(f"expected --against dense for a report, whose figures are dense against slim, got {against}")
     if not path.is_file() or not path.name.endswith(".json"):
         raise UsageError(f"expected a report NAME.report.json, got {path}")
     try:
-        document: dict[str, Any] = json.loads(path.read_text())
-        recipe, _, _ = document["recipe"]["hash"], list(document["latency"]), report_html(document, path.parent)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise VerificationError(f"report {path} cannot be read: {type(error).__name__}: {error}") from error
-    if recipe != bundle.recipe["hash"]:
+        text = path.read_bytes()
+    except OSError as error:
+        raise VerificationError(f"report {path} cannot be read: {kind_and_line(error)}") from error
+    document = read_document(ReportDocument, text, f"report {path}")
+    if document["recipe"].get("hash") != bundle.recipe.get("hash"):
         raise VerificationError(f"expected {path} to be the report of {bundle.folder}, got one of another run")
     return document
 
@@ -149,7 +149,7 @@ def _check_out(out: Path | None, report: Path | None) -> None:
     check_writable([*wanted, *([report.with_suffix(".html")] if report else [])])
 
 
-def _write(target: Path, document: Mapping[str, Any], pages: Mapping[str, str]) -> None:
+def _write(target: Path, document: BenchDocument | ReportDocument, pages: Mapping[str, str]) -> None:
     """The JSON file and, by suffix, the texts of the pages beside it."""
     plain = json.dumps(document, indent=1) + "\n"
     write_files({target: plain, **{target.with_suffix(suffix): text for suffix, text in pages.items()}})

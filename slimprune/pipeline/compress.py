@@ -5,13 +5,15 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Unpack, cast
 
 from torch import nn
 
 from slimprune.budget import CostModel
 from slimprune.data import Batch
 from slimprune.errors import UsageError
+from slimprune.files import ReportDocument
+from slimprune.forward import Loss
 from slimprune.graph import Proof
 from slimprune.measure import environment
 from slimprune.pipeline.export import check_export, export_trained
@@ -35,12 +37,12 @@ from slimprune.pipeline.stages import (
 )
 from slimprune.pipeline.staging import Outputs, staged_outputs
 from slimprune.pipeline.workload import Given, Workload, named_workload, own_workload
-from slimprune.progress import Listener, ignore
-from slimprune.recipe import Recipe, make_recipe
+from slimprune.recipe import RecipeSettings, ResolvedRecipe, SettingsBesideLoss, make_recipe
 from slimprune.report import markdown, report_html
 from slimprune.results import Report
 from slimprune.surgery import SlimModel
-from slimprune.training import AUTO, Loss, Task, TrainResult, choose_device
+from slimprune.training import TrainResult, choose_device
+from slimprune.types import AUTO, Listener, Task, ignore
 
 
 def compress(
@@ -51,7 +53,7 @@ def compress(
     task: Task = "classification",
     loss: Loss | str = AUTO,
     listener: Listener = ignore,
-    **settings: Any,
+    **settings: Unpack[SettingsBesideLoss],
 ) -> Report:
     """Scores, slims, proves, trains, exports and verifies; leaves the ONNX file, a bundle and a report.
 
@@ -96,7 +98,7 @@ def compress(
     return report
 
 
-def plan(*, listener: Listener = ignore, **settings: Any) -> Report:
+def plan(*, listener: Listener = ignore, **settings: Unpack[RecipeSettings]) -> Report:
     """Scores and allocates only; nothing is trained or written. The settings are the fields of `Recipe`.
 
     Raises:
@@ -113,7 +115,7 @@ def plan(*, listener: Listener = ignore, **settings: Any) -> Report:
     return replace(report, seconds=time.perf_counter() - began)
 
 
-def _recipe(model: object, given: Given, settings: Mapping[str, Any]) -> tuple[Recipe, nn.Module | None]:
+def _recipe(model: object, given: Given, settings: Mapping[str, object]) -> tuple[ResolvedRecipe, nn.Module | None]:
     """The recipe, its names checked and its defaults filled in, and the model where it is an object."""
     own = None if model is None or isinstance(model, str) else cast(nn.Module, model)
     if own is not None:
@@ -127,7 +129,7 @@ def _recipe(model: object, given: Given, settings: Mapping[str, Any]) -> tuple[R
     return recipe, own
 
 
-def _own_recipe(settings: Mapping[str, Any], segmentation: bool) -> Recipe:
+def _own_recipe(settings: Mapping[str, object], segmentation: bool) -> ResolvedRecipe:
     of_names = {
         "arch": None, "data": "own batches", "image_size": None, "batch_size": None, "score_batch": None,
         "weights": None, "train_size": None,
@@ -139,7 +141,7 @@ def _own_recipe(settings: Mapping[str, Any], segmentation: bool) -> Recipe:
     return recipe.model_copy(update=of_names)
 
 
-def _analyse(recipe: Recipe, work: Workload, planned: PlannedPruning | None, listener: Listener) -> Analysis:
+def _analyse(recipe: ResolvedRecipe, work: Workload, planned: PlannedPruning | None, listener: Listener) -> Analysis:
     """Channel groups and costs, for a budget that can be met.
 
     What an interrupted run has `planned` is proven, checked and timed already.
@@ -152,7 +154,7 @@ def _analyse(recipe: Recipe, work: Workload, planned: PlannedPruning | None, lis
 
 
 def _train_dense(
-    recipe: Recipe, work: Workload, start: Start, store: Path, listener: Listener
+    recipe: ResolvedRecipe, work: Workload, start: Start, store: Path, listener: Listener
 ) -> tuple[nn.Module | None, TrainResult | None]:
     """The trained dense network, where slimming started from it or the recipe asks for it, and its training."""
     if start.dense_training is not None:
@@ -162,14 +164,14 @@ def _train_dense(
     return work.model, run_training(dense_settings(recipe, work), work, work.model, store, listener)
 
 
-def _publish(document: Mapping[str, Any], outputs: Outputs) -> None:
+def _publish(document: ReportDocument, outputs: Outputs) -> None:
     outputs.staged(outputs.report).write_text(json.dumps(document, indent=1) + "\n")
     outputs.staged(outputs.markdown).write_text(markdown(document))
     outputs.staged(outputs.page).write_text(report_html(document, outputs.stage))
     outputs.publish()
 
 
-def _describe(recipe: Recipe, analysis: Analysis, slimmed: SlimModel, planned: PlannedPruning) -> Report:
+def _describe(recipe: ResolvedRecipe, analysis: Analysis, slimmed: SlimModel, planned: PlannedPruning) -> Report:
     """What the slim model is, before it is trained."""
     work, plan = analysis.work, planned.plan
     return Report(

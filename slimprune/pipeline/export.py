@@ -12,9 +12,9 @@ from slimprune.export import OnnxCheck, export_onnx, read_metadata, verify_onnx
 from slimprune.measure import versions
 from slimprune.pipeline.staging import Outputs, staged_outputs
 from slimprune.pipeline.workload import SAMPLES, Workload
-from slimprune.progress import Listener
 from slimprune.results import Report
 from slimprune.surgery import Bundle, SlimModel, read, restore, save
+from slimprune.types import Listener
 
 
 def export(bundle: Path, out: Path, *, data: str | None = None, trust_code: bool = False) -> OnnxCheck:
@@ -76,7 +76,13 @@ def export_trained(report: Report, work: Workload, slimmed: SlimModel, outputs: 
     folder.mkdir(exist_ok=True)
     shutil.copy(outputs.stage / "train" / "metrics.jsonl", folder)
     document = report.to_json()
-    results = {key: document[key] for key in ("params", "macs", "channels", "budget", "training")}
+    results = {
+        "params": document["params"],
+        "macs": document["macs"],
+        "channels": document["channels"],
+        "budget": document["budget"],
+        "training": document["training"],
+    }
     module = slimmed.module.cpu()
     bundle = save(module, slimmed.plan, folder, origin=work.origin, recipe=document["recipe"], results=results)
     staged = outputs.staged(outputs.onnx)
@@ -88,31 +94,32 @@ def export_trained(report: Report, work: Workload, slimmed: SlimModel, outputs: 
 
 
 def _metadata(bundle: Bundle) -> dict[str, str]:
-    """What an ONNX file says of its origin."""
-    results, recipe = bundle.results, bundle.recipe
-    accuracy = {key: results["training"][key] for key in ("top1", "miou") if key in (results["training"] or {})}
+    """What an ONNX file says of its origin, as far as the bundle knows it."""
+    recipe, trained = bundle.recipe, bundle.results.get("training") or {}
     stated = {
-        "recipe_hash": recipe["hash"],
-        "arch": recipe["arch"] or "model object",
-        "data": recipe["data"],
-        "ratio": recipe["ratio"],
-        "of": recipe["of"],
-        "params": results["params"]["slim"],
-        "macs": results["macs"]["slim"],
+        "recipe_hash": recipe.get("hash"),
+        "arch": bundle.origin.arch or "model object",
+        "data": recipe.get("data"),
+        "ratio": bundle.plan.budget.ratio,
+        "of": bundle.plan.budget.of,
+        "params": bundle.plan.slim.params,
+        "macs": bundle.plan.slim.macs,
         "weights_sha256": bundle.weights_sha256,
         "version": versions()["slimprune"],
-        **accuracy,
+        **{key: trained.get(key) for key in ("top1", "miou")},
     }
-    return {key: str(value) for key, value in stated.items()}
+    return {key: str(value) for key, value in stated.items() if value is not None}
 
 
 def _samples(bundle: Bundle, data: str | None, trust_code: bool) -> Tensor:
     """Test images from the data that was asked for, or else from the bundle's.
 
     Raises:
-        UsageError: the bundle's data is loaded by code that needs `trust_code`.
+        UsageError: the bundle names no data, or its data is loaded by code that needs `trust_code`.
     """
-    named: str = data or bundle.recipe["data"]
+    named: str | None = data or bundle.recipe.get("data")
+    if named is None:
+        raise UsageError(f"expected --data for bundle {bundle.folder}, whose recipe names no data set, got none")
     if data is None and is_user_code(named) and not trust_code:
         raise UsageError(f"bundle {bundle.folder} loads its data by the code {named}: allow it with --trust-code")
-    return load(named, image_size=bundle.recipe["image_size"]).samples(SAMPLES)
+    return load(named, image_size=bundle.recipe.get("image_size")).samples(SAMPLES)

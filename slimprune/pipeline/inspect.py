@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import nn
@@ -15,10 +15,10 @@ from slimprune.files import check_writable, write_files
 from slimprune.graph import Example, find_groups, named_tensors, shapes_of, trace_flow
 from slimprune.models import InputSpec, build, task_of
 from slimprune.pipeline.workload import seeded
-from slimprune.progress import Listener, ignore
-from slimprune.recipe import Recipe, make_recipe
+from slimprune.recipe import Recipe, RecipeSettings, make_recipe
 from slimprune.report import Inspection
 from slimprune.training import choose_device
+from slimprune.types import Listener, ignore
 
 Form = Literal["json", "html", "svg"]
 
@@ -68,7 +68,7 @@ def inspect_named(
     classes: int = 10,
     files: Mapping[Form, Path] | None = None,
     listener: Listener = ignore,
-    **settings: Any,
+    **settings: Unpack[RecipeSettings],
 ) -> Inspection:
     """The inspection of a named architecture, written to files in the forms that are asked for.
 

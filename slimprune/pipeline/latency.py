@@ -25,11 +25,11 @@ from slimprune.budget import (
 from slimprune.errors import BudgetError, UsageError
 from slimprune.graph import ChannelGroup, keep_channels
 from slimprune.pipeline.stages import Analysis, allocate_for, budget_of, multiple
-from slimprune.progress import Listener, ignore
-from slimprune.recipe import AUTO, BENCH_BATCH, Recipe
+from slimprune.recipe import BENCH_BATCH, ResolvedRecipe
 from slimprune.saliency import Scores
 from slimprune.timing import LayerTimes, traced_layers
 from slimprune.timing.runtime import NetworkTimer, Runtime
+from slimprune.types import AUTO, Listener, ignore
 
 ROUNDINGS = (1, 2, 4, 8, 16, 32)
 MOST_NETWORKS = 5
@@ -58,12 +58,12 @@ class TimedAnalysis(Analysis):
     first: float | None
 
 
-def needs_times(recipe: Recipe) -> bool:
+def needs_times(recipe: ResolvedRecipe) -> bool:
     """Whether a plan depends on measured times."""
     return LATENCY in budget_of(recipe).ratios or recipe.round_to == AUTO
 
 
-def check_timing(recipe: Recipe) -> None:
+def check_timing(recipe: ResolvedRecipe) -> None:
     """Refuses settings of measurements that will not be made, and such as cannot be made here.
 
     Raises:
@@ -78,7 +78,7 @@ def check_timing(recipe: Recipe) -> None:
             raise UsageError(f"expected {flag} beside a latency budget or round-to auto only, got {flag} {value}")
 
 
-def runtime_of(recipe: Recipe) -> Runtime:
+def runtime_of(recipe: ResolvedRecipe) -> Runtime:
     """How the recipe's network is to be run."""
     batch = BENCH_BATCH if recipe.bench_batch is None else recipe.bench_batch
     return Runtime.of(recipe.engine, batch, recipe.bench_threads, recipe.device)
@@ -123,7 +123,7 @@ def latency_model(
     return _at_both_ends(_layered(costs, groups, timer, listener), groups, timer, listener)[0]
 
 
-def with_latency_model(recipe: Recipe, analysis: Analysis, listener: Listener) -> Analysis:
+def with_latency_model(recipe: ResolvedRecipe, analysis: Analysis, listener: Listener) -> Analysis:
     """The analysis with a cost model that knows times, where the recipe needs them."""
     if not needs_times(recipe):
         return analysis
@@ -138,7 +138,9 @@ def with_latency_model(recipe: Recipe, analysis: Analysis, listener: Listener) -
     return TimedAnalysis(work, analysis.groups, costs, timer, first)
 
 
-def plan_for_latency(recipe: Recipe, analysis: TimedAnalysis, scores: Scores | None, listener: Listener) -> Plan:
+def plan_for_latency(
+    recipe: ResolvedRecipe, analysis: TimedAnalysis, scores: Scores | None, listener: Listener
+) -> Plan:
     """The plan whose measured latency comes closest to the request; with another budget, the one rounded as it pays.
 
     Args:
@@ -163,7 +165,7 @@ def plan_for_latency(recipe: Recipe, analysis: TimedAnalysis, scores: Scores | N
 
 
 def _trials(
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     analysis: TimedAnalysis,
     first: float,
     scores: Scores | None,
@@ -190,7 +192,7 @@ def _trials(
     return plans, trials
 
 
-def _next(recipe: Recipe, analysis: Analysis, scores: Scores | None) -> Plan | None:
+def _next(recipe: ResolvedRecipe, analysis: Analysis, scores: Scores | None) -> Plan | None:
     try:
         return allocate_for(recipe, analysis, scores)
     except BudgetError:  # by what was measured since, the least widths are too wide; they were not by themselves
@@ -210,7 +212,7 @@ def _as_measured(plan: Plan) -> Plan:
     return replace(plan, dense=replace(plan.dense, latency=round(dense)), slim=replace(plan.slim, latency=round(slim)))
 
 
-def _rounding(recipe: Recipe, analysis: Analysis, scores: Scores | None) -> Rounding:
+def _rounding(recipe: ResolvedRecipe, analysis: Analysis, scores: Scores | None) -> Rounding:
     """The rounding that pays by the model.
 
     Under a latency budget that which keeps most MACs. Under another that which is quickest, of those that use the

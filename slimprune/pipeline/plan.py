@@ -1,23 +1,22 @@
 """A plan is chosen: by a rule, by a search over rules, or by measured latencies."""
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from slimprune.budget import Plan
-from slimprune.files import write_atomically
+from slimprune.files import adapter, read_value, write_atomically
 from slimprune.pipeline.latency import TimedAnalysis, plan_for_latency
 from slimprune.pipeline.search import search_rule, with_rule
 from slimprune.pipeline.stages import SEARCH, Analysis, Start, allocate_for, needs_scores, score_channels
-from slimprune.progress import Listener
-from slimprune.recipe import Recipe
-from slimprune.results import Saliency, Search, SearchTrial
+from slimprune.recipe import ResolvedRecipe
+from slimprune.results import Saliency, Search
 from slimprune.saliency import Scores
+from slimprune.types import Listener
 
-Scorer = Callable[[Recipe, Analysis, nn.Module, Listener], tuple[Scores, Saliency]]
+Scorer = Callable[[ResolvedRecipe, Analysis, nn.Module, Listener], tuple[Scores, Saliency]]
 
 
 PLAN_FILE = "plan.json"
@@ -25,7 +24,7 @@ PLAN_FILE = "plan.json"
 
 @dataclass(frozen=True, eq=False)
 class PlannedPruning:
-    """A plan and how it was found; round-trips JSON.
+    """A plan and how it was found.
 
     Attributes:
         plan: which channels stay.
@@ -39,29 +38,21 @@ class PlannedPruning:
 
     def to_json(self) -> str:
         """The plan and how it was found, as JSON text."""
-        found = {name: asdict(part) if part else None for name, part in vars(self).items() if name != "plan"}
-        return json.dumps({**found, "plan": json.loads(self.plan.to_json())})
-
-    @classmethod
-    def from_json(cls, text: str) -> "PlannedPruning":
-        """Inverse of `to_json`."""
-        plain = json.loads(text)
-        saliency, search = plain["saliency"], plain["search"]
-        if search:
-            search = Search(
-                search["rule"], tuple(SearchTrial(**trial) for trial in search["trials"]), search["seconds"]
-            )
-        return cls(Plan.from_json(json.dumps(plain["plan"])), Saliency(**saliency) if saliency else None, search)
+        return adapter(PlannedPruning).dump_json(self).decode()
 
 
 def stored_pruning(folder: Path) -> PlannedPruning | None:
-    """What an interrupted run left in its folder, if it came that far."""
+    """What an interrupted run left in its folder, if it came that far.
+
+    Raises:
+        VerificationError: the file is damaged.
+    """
     file = folder / PLAN_FILE
-    return PlannedPruning.from_json(file.read_text()) if file.exists() else None
+    return read_value(PlannedPruning, file.read_bytes(), f"plan {file}") if file.exists() else None
 
 
 def choose_plan(
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     analysis: Analysis,
     start: Start,
     listener: Listener,

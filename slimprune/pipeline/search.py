@@ -1,15 +1,14 @@
 """The search for a rule: width profiles of equal budget are tried by short real trainings, in successive halving."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
 from slimprune.budget import Plan, profile
-from slimprune.files import write_atomically
+from slimprune.files import adapter, read_value, write_atomically
 from slimprune.pipeline.stages import (
     SEARCH,
     Analysis,
@@ -18,11 +17,11 @@ from slimprune.pipeline.stages import (
     slim_and_prove,
     training_settings,
 )
-from slimprune.progress import Listener
-from slimprune.recipe import Recipe
+from slimprune.recipe import ResolvedRecipe
 from slimprune.results import Search, SearchTrial
 from slimprune.saliency import Scores
 from slimprune.training import train
+from slimprune.types import Listener
 
 CANDIDATES: tuple[str, ...] = (
     *(profile(score, reuse).name for reuse in (0, 0.1, 0.25, 0.5) for score in (0, 0.25)),
@@ -33,7 +32,7 @@ RUNGS = (1, 2, 4)
 
 
 def search_rule(
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     analysis: Analysis,
     network: nn.Module,
     scores: Scores | None,
@@ -78,7 +77,7 @@ def search_rule(
     return plans[winner], Search(winner, tuple(trials), time.perf_counter() - began)
 
 
-def with_rule(recipe: Recipe, rule: str) -> Recipe:
+def with_rule(recipe: ResolvedRecipe, rule: str) -> ResolvedRecipe:
     """The same recipe with another rule."""
     return recipe.model_copy(update={"rule": rule})
 
@@ -106,7 +105,9 @@ def _is_of(trial: SearchTrial, rule: str, epochs: int, plan: Plan) -> bool:
     return (trial.rule, trial.epochs, trial.params, trial.macs) == (rule, epochs, cost.params, cost.macs)
 
 
-def _trial(recipe: Recipe, analysis: Analysis, network: nn.Module, plan: Plan, rule: str, epochs: int) -> SearchTrial:
+def _trial(
+    recipe: ResolvedRecipe, analysis: Analysis, network: nn.Module, plan: Plan, rule: str, epochs: int
+) -> SearchTrial:
     work = analysis.work
     slimmed = initialise_slim(recipe, work.model, slim_and_prove(analysis, network, plan))
     result = train(
@@ -121,11 +122,11 @@ def _trial(recipe: Recipe, analysis: Analysis, network: nn.Module, plan: Plan, r
 
 
 def _stored(store: Path | None) -> list[SearchTrial]:
-    return (
-        [] if store is None or not store.exists() else [SearchTrial(**trial) for trial in json.loads(store.read_text())]
-    )
+    if store is None or not store.exists():
+        return []
+    return read_value(list[SearchTrial], store.read_bytes(), f"trials {store}")
 
 
 def _keep(store: Path | None, trials: Sequence[SearchTrial]) -> None:
     if store is not None:
-        write_atomically(store, json.dumps([asdict(trial) for trial in trials]))
+        write_atomically(store, adapter(list[SearchTrial]).dump_json(list(trials)))

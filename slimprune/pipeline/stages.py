@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +16,12 @@ from slimprune.graph import ChannelGroup, find_groups, free_groups
 from slimprune.measure import PeakMemory, count_macs, count_macs_fvcore, count_params, weight_bytes
 from slimprune.models import load_weights, save_weights
 from slimprune.pipeline.workload import Workload, seeded
-from slimprune.progress import Listener, ignore, under
-from slimprune.recipe import Recipe
+from slimprune.recipe import ResolvedRecipe
 from slimprune.results import Measured, Saliency, SecondOpinion, differ
 from slimprune.saliency import Scores, check_gate, make_criterion, score
 from slimprune.surgery import SlimModel, initialise, prove, slim
 from slimprune.training import TrainResult, TrainSettings, count_batches, train
+from slimprune.types import Listener, ignore, under
 
 SEARCH = "search"
 """Stands in place of a rule where the rule is to be found by short trainings, see `search_rule`."""
@@ -66,16 +65,16 @@ class Start:
     dense_training: TrainResult | None = None
 
 
-def check_names(recipe: Recipe) -> None:
+def check_names(recipe: ResolvedRecipe) -> None:
     """Refuses a rule, a criterion, an option or a budget that there cannot be, before anything is built."""
     if recipe.rule != SEARCH:
-        find_rule(cast(str, recipe.rule))
+        find_rule(recipe.rule)
     criterion = make_criterion(recipe.criterion, **recipe.criterion_options())
     check_gate(recipe.criterion, criterion, recipe.gate)
     budget_of(recipe)
 
 
-def analyse(recipe: Recipe, work: Workload, listener: Listener) -> Analysis:
+def analyse(recipe: ResolvedRecipe, work: Workload, listener: Listener) -> Analysis:
     """Channel groups and costs of the model.
 
     Raises:
@@ -96,7 +95,7 @@ def analyse(recipe: Recipe, work: Workload, listener: Listener) -> Analysis:
     return Analysis(work, groups, CostModel.of(work.model, groups, work.example))
 
 
-def starting_networks(recipe: Recipe, work: Workload, store: Path, listener: Listener) -> Start:
+def starting_networks(recipe: ResolvedRecipe, work: Workload, store: Path, listener: Listener) -> Start:
     """The networks to start from; unless `before-training`, the dense one is trained first, resumable in `store`.
 
     Raises:
@@ -123,12 +122,12 @@ def starting_networks(recipe: Recipe, work: Workload, store: Path, listener: Lis
     return Start(trained, early, result)
 
 
-def budget_of(recipe: Recipe) -> Budget:
+def budget_of(recipe: ResolvedRecipe) -> Budget:
     """What the recipe asks to remove."""
-    return Budget(recipe.ratio, recipe.of, {str(of): ratio for of, ratio in recipe.also.items()})
+    return Budget(recipe.ratio, recipe.of, recipe.also)
 
 
-def check_budget(recipe: Recipe, analysis: Analysis, listener: Listener = ignore) -> None:
+def check_budget(recipe: ResolvedRecipe, analysis: Analysis, listener: Listener = ignore) -> None:
     """Refuses an impossible budget before any time is spent on scores.
 
     Args:
@@ -148,13 +147,13 @@ def check_budget(recipe: Recipe, analysis: Analysis, listener: Listener = ignore
     allocate_for(recipe.model_copy(update={"rule": "uniform", "twin": None}), analysis, None)
 
 
-def needs_scores(recipe: Recipe) -> bool:
+def needs_scores(recipe: ResolvedRecipe) -> bool:
     """Whether the plan depends on scores."""
-    return recipe.rule == SEARCH or recipe.twin == "invert" or find_rule(cast(str, recipe.rule)).needs_scores
+    return recipe.rule == SEARCH or recipe.twin == "invert" or find_rule(recipe.rule).needs_scores
 
 
 def score_channels(
-    recipe: Recipe, analysis: Analysis, network: nn.Module, listener: Listener
+    recipe: ResolvedRecipe, analysis: Analysis, network: nn.Module, listener: Listener
 ) -> tuple[Scores, Saliency]:
     """Scores of all channels of `network`, and how they were found."""
     began, work = time.perf_counter(), analysis.work
@@ -162,7 +161,7 @@ def score_channels(
         analysis.groups,
         budget_of(recipe),
         analysis.costs,
-        rule="global" if recipe.rule == SEARCH else cast(str, recipe.rule),
+        rule="global" if recipe.rule == SEARCH else recipe.rule,
         floor=recipe.floor,
         round_to=multiple(recipe),
     )
@@ -174,7 +173,7 @@ def score_channels(
             work.loss,
             criterion=make_criterion(recipe.criterion, **recipe.criterion_options()),
             gate=recipe.gate,
-            draws=cast(int, recipe.draws),
+            draws=recipe.draws,
             dtype=getattr(torch, recipe.dtype),
             seed=recipe.seed,
             target=goal,
@@ -184,19 +183,19 @@ def score_channels(
     return scores, Saliency(recipe.criterion, scores.steps, scores.draws, scores.stability, seconds, memory.peak_bytes)
 
 
-def multiple(recipe: Recipe) -> int:
+def multiple(recipe: ResolvedRecipe) -> int:
     """What widths are multiples of; 1 as long as that is to be chosen by measurement."""
     return recipe.round_to if isinstance(recipe.round_to, int) else 1
 
 
-def allocate_for(recipe: Recipe, analysis: Analysis, scores: Scores | None) -> Plan:
+def allocate_for(recipe: ResolvedRecipe, analysis: Analysis, scores: Scores | None) -> Plan:
     """The plan for the recipe's budget."""
     plan = allocate(
         scores,
         analysis.groups,
         budget_of(recipe),
         analysis.costs,
-        rule=cast(str, recipe.rule),
+        rule=recipe.rule,
         floor=recipe.floor,
         round_to=multiple(recipe),
     )
@@ -213,20 +212,20 @@ def slim_and_prove(analysis: Analysis, network: nn.Module, plan: Plan) -> SlimMo
     return slimmed.with_proof(prove(network, slimmed, analysis.work.example))
 
 
-def initialise_slim(recipe: Recipe, network: nn.Module, slimmed: SlimModel) -> SlimModel:
+def initialise_slim(recipe: ResolvedRecipe, network: nn.Module, slimmed: SlimModel) -> SlimModel:
     """The slim model with the initial weights that its training is to start from."""
     if recipe.init == "keep":
         return slimmed
     return replace(slimmed, module=initialise(slimmed.module, network, recipe.init, seed=recipe.seed))
 
 
-def training_settings(recipe: Recipe, work: Workload) -> TrainSettings:
+def training_settings(recipe: ResolvedRecipe, work: Workload) -> TrainSettings:
     """How the recipe trains."""
     return TrainSettings(
-        epochs=cast(int, recipe.epochs),
-        lr=cast(float, recipe.lr),
+        epochs=recipe.epochs,
+        lr=recipe.lr,
         weight_decay=recipe.weight_decay,
-        schedule=recipe.schedule or "step",
+        schedule=recipe.schedule,
         amp=recipe.amp,
         fast=recipe.fast,
         device=str(work.example.device),
@@ -234,7 +233,7 @@ def training_settings(recipe: Recipe, work: Workload) -> TrainSettings:
     )
 
 
-def dense_settings(recipe: Recipe, work: Workload) -> TrainSettings:
+def dense_settings(recipe: ResolvedRecipe, work: Workload) -> TrainSettings:
     """How the recipe trains the dense network."""
     settings = training_settings(recipe, work)
     return replace(settings, epochs=recipe.dense_epochs or settings.epochs)

@@ -17,14 +17,15 @@ from torch.utils._pytree import tree_leaves
 from slimprune.budget import RULES
 from slimprune.data import SOURCES, Batch, ImageData, load
 from slimprune.errors import DataError, UnsupportedModelError, UsageError, first_line
-from slimprune.forward import unwrap
+from slimprune.forward import Loss, unwrap
 from slimprune.measure import versions
 from slimprune.models import ARCHITECTURES, MAIN, InputSpec, MainOutput, build, has_main_output, load_weights, task_of
-from slimprune.recipe import Recipe
+from slimprune.recipe import ResolvedRecipe
 from slimprune.registry import code_file
 from slimprune.saliency import CRITERIA
 from slimprune.surgery import Origin
-from slimprune.training import AUTO, LOSSES, Loss, Metric, Task, find_loss, mean_iou, top1
+from slimprune.training import LOSSES, Metric, find_loss, mean_iou, top1
+from slimprune.types import AUTO, Task
 
 SAMPLES = 64
 """Real images on which an exported model is compared with its source; the least is 32."""
@@ -125,7 +126,7 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def named_workload(recipe: Recipe, device: str) -> Workload:
+def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
     """The workload of a recipe that names architecture and data.
 
     Raises:
@@ -133,8 +134,7 @@ def named_workload(recipe: Recipe, device: str) -> Workload:
         UnsupportedModelError: the model fails, or its output does not fit the data.
         DataError: the data is missing, empty or unreadable.
     """
-    if recipe.arch is None:
-        raise UsageError("expected an architecture (--arch), got none")
+    recipe = recipe.named()
     task = task_of(recipe.arch)
     data = load(recipe.data, image_size=recipe.image_size)
     if recipe.train_size is not None:
@@ -148,13 +148,12 @@ def named_workload(recipe: Recipe, device: str) -> Workload:
         model, output = _with_one_output(built, data.samples(2).to(device))
         _check_shape(model, output, data)
     missing = load_weights(built, recipe.weights) if recipe.weights is not None else ()
-    batch_size, score_batch = cast(int, recipe.batch_size), cast(int, recipe.score_batch)
     return Workload(
         model=model,
         origin=Origin(recipe.arch, inputs, main_output=model is not built),
-        train_batches=data.train_batches(batch_size, seed=recipe.seed, device=device),
-        test_batches=data.test_batches(batch_size, device=device),
-        scoring_batches=data.scoring_batches(score_batch, seed=recipe.seed, device=device),
+        train_batches=data.train_batches(recipe.batch_size, seed=recipe.seed, device=device),
+        test_batches=data.test_batches(recipe.batch_size, device=device),
+        scoring_batches=data.scoring_batches(recipe.score_batch, seed=recipe.seed, device=device),
         samples=data.samples(SAMPLES),
         loss=loss,
         task=data.task,
@@ -164,7 +163,7 @@ def named_workload(recipe: Recipe, device: str) -> Workload:
     )
 
 
-def code_files(recipe: Recipe) -> tuple[Path, ...]:
+def code_files(recipe: ResolvedRecipe) -> tuple[Path, ...]:
     """The files of the user's code that a recipe names: architecture, data, criterion and rule."""
     own = (
         (recipe.arch, ARCHITECTURES.is_user_code),

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from slimprune.files import ComparisonDocument, ComparisonTable, TableRow
 from slimprune.report.markdown_table import markdown_table
 from slimprune.report.tables import METRIC_NAMES, magnitude
 from slimprune.report.text import paragraph, text_table
 
-Document = Mapping[str, Any]
-Row = Mapping[str, Any]
-Column = tuple[str, Callable[[Row], str]]
+Column = tuple[str, Callable[[TableRow], str]]
 
 NOTES = (
     "Mean and standard deviation (n - 1) over n seeds, after the last epoch. **Bold**: the winner, the row with the "
@@ -24,7 +23,7 @@ NOTES = (
 )
 
 
-def comparison_markdown(document: Document) -> str:
+def comparison_markdown(document: ComparisonDocument) -> str:
     """The comparison as a Markdown page: a table and its findings for every budget, then the circumstances."""
     parts = [f"# {document['title'] or 'Comparison'}", *NOTES, "![Accuracy against MACs and parameters](compare.svg)"]
     for table in document["tables"]:
@@ -35,7 +34,7 @@ def comparison_markdown(document: Document) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def comparison_page(document: Document, columns: int = 80) -> str:
+def comparison_page(document: ComparisonDocument, columns: int = 80) -> str:
     """The comparison for a terminal: of each table the columns for which there is room, then the findings."""
     parts = [document["title"]] if document["title"] else []
     for found in document["tables"]:
@@ -45,7 +44,7 @@ def comparison_page(document: Document, columns: int = 80) -> str:
     return "\n\n".join(parts)
 
 
-def _columns(document: Document) -> list[Column]:
+def _columns(document: ComparisonDocument) -> list[Column]:
     """All columns but the first, the most telling first."""
     metric = METRIC_NAMES.get(document["metric"], document["metric"])
     return [
@@ -63,20 +62,20 @@ def _columns(document: Document) -> list[Column]:
     ]
 
 
-def all_columns(document: Document) -> list[Column]:
+def all_columns(document: ComparisonDocument) -> list[Column]:
     """All columns but the first, and one of published figures where there are some."""
     published = any(row["paper"] for table in document["tables"] for row in table["rows"])
     return _columns(document) + ([("paper", _published)] if published else [])
 
 
-def _markdown_table(document: Document, table: Mapping[str, Any]) -> str:
+def _markdown_table(document: ComparisonDocument, table: ComparisonTable) -> str:
     columns = all_columns(document)
     head = ["", *(name for name, _ in columns)]
     lines = [[_bold(row, row["row"]), *(_bold(row, cell(row)) for _, cell in columns)] for row in table["rows"]]
     return markdown_table(head, lines)
 
 
-def _fitting(document: Document, rows: Sequence[Row], width: int) -> str:
+def _fitting(document: ComparisonDocument, rows: Sequence[TableRow], width: int) -> str:
     """The table with as many columns as there is room for, of which the first is the name of the row."""
     short = {"vs uniform, equal params": "Δ params", "vs uniform, equal MACs": "Δ MACs"}
     columns = _columns(document)
@@ -85,13 +84,13 @@ def _fitting(document: Document, rows: Sequence[Row], width: int) -> str:
     return text_table([(head[:count], [row[:count] for row in body]) for count in range(len(head), 1, -1)], width)
 
 
-def _accuracy(row: Row) -> str:
+def _accuracy(row: TableRow) -> str:
     if row["mean"] is None:
         return "no result"
     return f"{row['mean']:.2f}" + ("" if row["sd"] is None else f" ± {row['sd']:.2f}")
 
 
-def _published(row: Row) -> str:
+def _published(row: TableRow) -> str:
     found = [f"{entry['top1'] if entry['top1'] is not None else entry['miou']:g} ({entry['source']})"
              for entry in row["paper"]]  # fmt: skip
     return "; ".join(found)
@@ -113,7 +112,7 @@ def _bytes(value: float | None) -> str:
     return "" if value is None else f"{value / 1e6:,.0f} MB"
 
 
-def shared_fields(document: Document) -> dict[str, Any]:
+def shared_fields(document: ComparisonDocument) -> dict[str, Any]:
     """Fields of the recipe that are the same in all rows, defaults filled in, and the seeds."""
     recipes = [cell["recipe"] for cell in document["cells"] if cell["kind"] == "row"]
     shared = {
@@ -124,14 +123,14 @@ def shared_fields(document: Document) -> dict[str, Any]:
     return shared | {"seeds": ", ".join(map(str, document["grid"]["seeds"]))}
 
 
-def _bold(row: Row, text: str) -> str:
+def _bold(row: TableRow, text: str) -> str:
     return f"**{text}**" if row["winner"] and text else text
 
 
-def _seeds(document: Document) -> str:
+def _seeds(document: ComparisonDocument) -> str:
     count = len(document["grid"]["seeds"])
     return f"{count} seed{'' if count == 1 else 's'}"
 
 
-def _facts(facts: Mapping[str, Any]) -> Sequence[str]:
+def _facts(facts: Mapping[str, object]) -> Sequence[str]:
     return [f"- {name}: {value}" for name, value in facts.items()]

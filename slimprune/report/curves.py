@@ -2,15 +2,15 @@
 
 import io
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from slimprune.files import ReportDocument, TrainingHistory, TrainingOutcome
 from slimprune.report.tables import METRIC_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Document = Mapping[str, Any]
 
 COLOURS = ("#2f8ade", "#d9822b")
 """Slim and dense: readable on light and on dark paper."""
@@ -24,13 +24,15 @@ OF_PAGE = {
 """Colour of a picture on white paper -> what it is on a page that may be dark."""
 
 
-def training_curves(document: Document) -> str | None:
+def training_curves(document: ReportDocument) -> str | None:
     """Test metric and training loss of every epoch, slim and dense, as inline SVG; None where nothing was trained."""
-    trainings = [("slim", document["training"]), *((base["name"], base) for base in document["baselines"])]
-    courses = [(name, training["history"]) for name, training in trainings if training and training.get("history")]
+    slim = document["training"]
+    trainings: list[tuple[str, TrainingOutcome]] = [] if slim is None else [("slim", slim)]
+    trainings += [(baseline["name"], baseline) for baseline in document["baselines"]]
+    courses = [(name, training["history"]) for name, training in trainings if training.get("history")]
     if not courses:
         return None
-    metric = next((label for name, label in METRIC_NAMES.items() if name in document["training"]), "metric")
+    metric = next((label for name, label in METRIC_NAMES.items() if name in trainings[0][1]), "metric")
     return inline_svg(_figure(courses, metric))
 
 
@@ -47,7 +49,7 @@ def inline_svg(figure: "Figure") -> str:
     return re.sub("#[0-9a-f]{6}", lambda found: OF_PAGE.get(found[0], found[0]), text)
 
 
-def _figure(courses: Sequence[tuple[str, Mapping[str, Sequence[float]]]], metric: str) -> "Figure":
+def _figure(courses: Sequence[tuple[str, TrainingHistory]], metric: str) -> "Figure":
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -1,14 +1,12 @@
 """An inspected model as a drawing: boxes in the order of the data, one colour for every group of channels."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
+from slimprune.files import InspectedGroup, InspectionDocument
 from slimprune.report.graph_layout import Box, Layout, Point, layered
-
-Document = Mapping[str, Any]
 
 GREY = "#8a8f98"
 NAME_SIZE, TEXT_SIZE = 6.9, 6.1
@@ -86,7 +84,7 @@ class _Block:
     tensors: list[str]
 
 
-def diagram(document: Document) -> Diagram:
+def diagram(document: InspectionDocument) -> Diagram:
     """The drawing of a document that `Inspection.to_json` made."""
     blocks, edges = _fused(document)
     touched = [_touching(document, block) for block in blocks]
@@ -112,7 +110,7 @@ def diagram(document: Document) -> Diagram:
     return Diagram(tuple(shapes), _drawn(document, edges, layout, carried, colours), layout.width, layout.height)
 
 
-def group_colours(document: Document) -> list[str]:
+def group_colours(document: InspectionDocument) -> list[str]:
     """A colour for every group, unlike those of its neighbours, readable on light and on dark; grey for whole ones."""
     colours, free = [], 0
     for group in document["groups"]:
@@ -140,7 +138,7 @@ def oklch(lightness: float, chroma: float, hue: float) -> str:
     return "#" + "".join(f"{round(255 * value):02x}" for value in gamma)
 
 
-def _fused(document: Document) -> tuple[list[_Block], list[tuple[int, int]]]:
+def _fused(document: InspectionDocument) -> tuple[list[_Block], list[tuple[int, int]]]:
     """Blocks and the edges between them: a norm stands in the box of the layer that alone it follows."""
     nodes, edges = document["flow"]["nodes"], _shortcut(document)
     slots = [slot for group in document["groups"] for slot in group["slots"]]
@@ -168,7 +166,7 @@ def _fused(document: Document) -> tuple[list[_Block], list[tuple[int, int]]]:
     return blocks, [edge for edge in joined if edge[0] != edge[1]]
 
 
-def _shortcut(document: Document) -> list[tuple[int, int]]:
+def _shortcut(document: InspectionDocument) -> list[tuple[int, int]]:
     """The edges; a concatenation of all that an earlier one reads, and more, is drawn as reading that one instead."""
     nodes = document["flow"]["nodes"]
     sources: dict[int, set[int]] = {}
@@ -184,7 +182,7 @@ def _shortcut(document: Document) -> list[tuple[int, int]]:
     return sorted((first, last) for last, firsts in read.items() for first in firsts)
 
 
-def _touching(document: Document, block: _Block, *, made_only: bool = False) -> list[int]:
+def _touching(document: InspectionDocument, block: _Block, *, made_only: bool = False) -> list[int]:
     """Numbers of the groups that touch a block's tensors; only those whose channels it hands on where asked."""
     tensors = set(block.tensors)
     return [
@@ -194,7 +192,9 @@ def _touching(document: Document, block: _Block, *, made_only: bool = False) -> 
     ]
 
 
-def _carried(document: Document, blocks: Sequence[_Block], edges: Sequence[tuple[int, int]]) -> list[list[int]]:
+def _carried(
+    document: InspectionDocument, blocks: Sequence[_Block], edges: Sequence[tuple[int, int]]
+) -> list[list[int]]:
     """For every block the groups whose channels it hands on: its own, or those that it reads."""
     carried: list[list[int]] = []
     for number, block in enumerate(blocks):
@@ -203,7 +203,7 @@ def _carried(document: Document, blocks: Sequence[_Block], edges: Sequence[tuple
     return carried
 
 
-def _lines(document: Document, block: _Block, groups: Sequence[int]) -> list[str]:
+def _lines(document: InspectionDocument, block: _Block, groups: Sequence[int]) -> list[str]:
     if block.kind != "layer":
         return [block.names[0]]
     width = sum(_positions(document["groups"][group], block) for group in groups)
@@ -213,7 +213,7 @@ def _lines(document: Document, block: _Block, groups: Sequence[int]) -> list[str
     return [_name(block.names), ", ".join(filter(None, (block.types[0], channels, whole)))]
 
 
-def _positions(group: Mapping[str, Any], block: _Block) -> int:
+def _positions(group: InspectedGroup, block: _Block) -> int:
     """How many outputs of a layer are of the group."""
     own = [s["entries"] for s in group["slots"] if s["tensor"] in block.tensors and s["role"] != "consumer"]
     return int(group["width"] * max(own, default=0))
@@ -226,7 +226,7 @@ def _name(names: Sequence[str]) -> str:
     return " + ".join([first, *(name.removeprefix(parent) for name in others)])
 
 
-def _tip(document: Document, block: _Block, groups: Sequence[int]) -> str:
+def _tip(document: InspectionDocument, block: _Block, groups: Sequence[int]) -> str:
     kinds = [f"{name} ({kind})" if kind else name for name, kind in zip(block.names, block.types, strict=True)]
     found = [document["groups"][group] for group in groups]
     lines = [
@@ -247,7 +247,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1].rstrip()}…"
 
 
-def _parts(document: Document, groups: Sequence[int], colours: Sequence[str]) -> tuple[BoxPart, ...]:
+def _parts(document: InspectionDocument, groups: Sequence[int], colours: Sequence[str]) -> tuple[BoxPart, ...]:
     widths = [document["groups"][group]["width"] for group in groups]
     parts, start = [], 0.0
     for group, width in zip(groups, widths, strict=True):
@@ -258,7 +258,7 @@ def _parts(document: Document, groups: Sequence[int], colours: Sequence[str]) ->
 
 
 def _drawn(
-    document: Document,
+    document: InspectionDocument,
     edges: Sequence[tuple[int, int]],
     layout: Layout,
     carried: Sequence[Sequence[int]],
@@ -292,6 +292,6 @@ def _path(points: Sequence[Point]) -> str:
     return "".join(steps)
 
 
-def _reason(document: Document, group: int) -> str | None:
+def _reason(document: InspectionDocument, group: int) -> str | None:
     reason: str | None = document["groups"][group]["protected_reason"]
     return reason

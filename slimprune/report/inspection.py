@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from slimprune.files import InspectedGroup, InspectionDocument
 from slimprune.report.pages import inspection_html, inspection_svg
 from slimprune.report.tree import inspection_page
 
 if TYPE_CHECKING:
     from slimprune.budget import CostModel
     from slimprune.graph import ChannelGroup, DataFlow
-
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,16 +41,18 @@ class Inspection:
     def __str__(self) -> str:
         return inspection_page(self.to_json())
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> InspectionDocument:
         """The plain form: `model`, `groups` with their slots and what is at stake, `untouched`, `flow`."""
         dense = self.costs.dense
         touched = {slot.name for group in self.groups for slot in group.slots}
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": 1,
             "model": {
                 "name": self.name,
                 "inputs": [list(shape) for shape in self.inputs],
-                **dense.to_json(),
+                "params": dense.params,
+                "macs": dense.macs,
+                "channels": dense.channels,
                 "groups": len(self.groups),
                 "removable_groups": sum(group.protected_reason is None for group in self.groups),
             },
@@ -82,17 +83,20 @@ class Inspection:
         """The graph alone, with its legend."""
         return inspection_svg(self.to_json())
 
-    def _group(self, number: int, group: ChannelGroup) -> dict[str, Any]:
+    def _group(self, number: int, group: ChannelGroup) -> InspectedGroup:
         all_but_one = 0 * self.costs.widths
         all_but_one[number] = group.width - 1
-        stakes = {"one_channel": self.costs.marginal_costs[number], "all_but_one": self.costs.saved(all_but_one)}
+        one, most = self.costs.marginal_costs[number], self.costs.saved(all_but_one)
         return {
             "id": group.id,
             "width": group.width,
             "protected_reason": group.protected_reason,
             "exact": group.exact,
             "layers": list(group.layers),
-            "at_stake": {name: {"params": cost.params, "macs": cost.macs} for name, cost in stakes.items()},
+            "at_stake": {
+                "one_channel": {"params": one.params, "macs": one.macs},
+                "all_but_one": {"params": most.params, "macs": most.macs},
+            },
             "slots": [
                 {
                     "tensor": slot.name,

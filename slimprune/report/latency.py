@@ -1,11 +1,9 @@
 """Measured times as rows and as Markdown."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from slimprune.files import BenchDocument, LatencyRow
 from slimprune.report.markdown_table import markdown_table
-
-Row = Mapping[str, Any]
 
 NOTABLE = 0.05
 """Share of the time that other work must have had for a reader to be told."""
@@ -18,25 +16,25 @@ LATENCY_NOTE = (
 )
 
 
-def latency_groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+def latency_groups(rows: Sequence[LatencyRow]) -> list[tuple[str, list[LatencyRow]]]:
     """Rows under what they share: device, threads, versions, confidence and MACs, as a sentence."""
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[LatencyRow]] = {}
     for row in rows:
         groups.setdefault(f"{row['device']}, {_count(row['threads'], 'thread')}", []).append(row)
     return [(f"{where}, {_shared(found)}", found) for where, found in groups.items()]
 
 
-def latency_table(rows: Sequence[Row]) -> str:
+def latency_table(rows: Sequence[LatencyRow]) -> str:
     """All columns as a Markdown table."""
     return markdown_table(FULL_HEAD, map(full_row, rows), left=(0, len(FULL_HEAD) - 1))
 
 
-def latency_sections(rows: Sequence[Row]) -> list[str]:
+def latency_sections(rows: Sequence[LatencyRow]) -> list[str]:
     """Markdown: a table for every device and number of threads."""
     return [part for where, found in latency_groups(rows) for part in (where, latency_table(found))]
 
 
-def latency_markdown(document: Mapping[str, Any]) -> str:
+def latency_markdown(document: BenchDocument) -> str:
     """The document of `bench` as a Markdown page."""
     sections = [("Inputs", document["inputs"]), ("Method", document["method"])]
     sections.append(("Circumstances", document["environment"]))
@@ -50,23 +48,24 @@ def latency_markdown(document: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def short_row(row: Row) -> tuple[str, ...]:
+def short_row(row: LatencyRow) -> tuple[str, ...]:
     """Under `SHORT_HEAD`."""
     return (row["engine"], str(row["batch"]), _ms(row["dense_ms"]), _ms(row["slim_ms"]), *_gain(row))
 
 
-def full_row(row: Row) -> tuple[str, ...]:
+def full_row(row: LatencyRow) -> tuple[str, ...]:
     """Under `FULL_HEAD`."""
-    times = [f"{_ms(row[f'{name}_ms'])} ({'-'.join(map(_ms, row['iqr'][name]))})" for name in ("dense", "slim")]
+    both = ((row["dense_ms"], row["iqr"]["dense"]), (row["slim_ms"], row["iqr"]["slim"]))
+    times = [f"{_ms(median)} ({'-'.join(map(_ms, quartiles))})" for median, quartiles in both]
     return (row["engine"], str(row["batch"]), *times, *_gain(row), str(row["pairs"]), row["verdict"])
 
 
-def _gain(row: Row) -> tuple[str, str]:
+def _gain(row: LatencyRow) -> tuple[str, str]:
     low, high = row["interval"]
     return f"{row['speedup']:.2f} ({low:.2f}-{high:.2f})", f"{100 * row['realised_share']:.0f} %"
 
 
-def _shared(rows: Sequence[Row]) -> str:
+def _shared(rows: Sequence[LatencyRow]) -> str:
     versions = ", ".join(dict.fromkeys(row["version"] for row in rows))
     macs = ", ".join(dict.fromkeys(f"{row['macs']['reduction']:.2f}" for row in rows))
     against = ", ".join(dict.fromkeys(row["against"] for row in rows if row.get("against", "dense") != "dense"))

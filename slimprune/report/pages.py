@@ -1,13 +1,14 @@
 """Pages for a browser that need nothing but themselves: reports, comparisons and inspected models."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from slimprune.files import ComparisonDocument, InspectedGroup, InspectionDocument, ReportDocument, TableRow
 from slimprune.report.comparison import NOTES, all_columns, shared_fields
 from slimprune.report.curves import inline_svg, training_curves
 from slimprune.report.diagram import diagram, group_colours
@@ -27,12 +28,10 @@ from slimprune.report.tables import (
 )
 from slimprune.report.tree import STAKES, headline, members
 
-Document = Mapping[str, Any]
-
 LEGEND = "One colour: one group of channels, which go together. Lines: data, in the colour of the channels they carry"
 
 
-def report_html(document: Document, folder: Path) -> str:
+def report_html(document: ReportDocument, folder: Path) -> str:
     """The document of `compress` as a page.
 
     Args:
@@ -62,7 +61,7 @@ def report_html(document: Document, folder: Path) -> str:
     )
 
 
-def comparison_html(document: Document) -> str:
+def comparison_html(document: ComparisonDocument) -> str:
     """The document of `compare` as a page: the plot, and of every budget the findings and the rows, best first."""
     metric = METRIC_NAMES.get(document["metric"], document["metric"])
     columns = all_columns(document)
@@ -85,7 +84,7 @@ def comparison_html(document: Document) -> str:
     )
 
 
-def inspection_html(document: Document) -> str:
+def inspection_html(document: InspectionDocument) -> str:
     """The document of `inspect` as a page: the drawing, and the groups beside it."""
     rows = zip(document["groups"], group_colours(document), strict=True)
     return _rendered(
@@ -99,7 +98,7 @@ def inspection_html(document: Document) -> str:
     )
 
 
-def inspection_svg(document: Document) -> str:
+def inspection_svg(document: InspectionDocument) -> str:
     """The drawing alone, with its legend."""
     lines = headline(document)
     width = max(6.9 * len(lines[0]), 5.8 * len(LEGEND))
@@ -132,17 +131,17 @@ def _embedded(file: Path) -> str | None:
     return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
-def _report_subtitle(document: Document) -> str:
+def _report_subtitle(document: ReportDocument) -> str:
     recipe, environment = document["recipe"], document["environment"]
     data = f"{recipe['data']}, " if recipe.get("data") else ""
     return f"{data}on {environment['device']}, in {document['seconds']:,.0f} s"
 
 
-def _best_first(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _best_first(rows: Sequence[TableRow]) -> list[TableRow]:
     return sorted(rows, key=lambda row: -row["mean"] if row["mean"] is not None else float("inf"))
 
 
-def _stakes(group: Mapping[str, Any]) -> list[str]:
+def _stakes(group: InspectedGroup) -> list[str]:
     """Channels, then parameters and MACs of one channel and of all but one."""
     stake = group["at_stake"]
     figures = [magnitude(stake[of][cost]) for of in ("one_channel", "all_but_one") for cost in ("params", "macs")]

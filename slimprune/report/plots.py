@@ -3,16 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
-from slimprune.files import atomic_write
+from slimprune.files import ComparisonDocument, TableRow, atomic_write
 from slimprune.report.tables import METRIC_NAMES, magnitude
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Row = Mapping[str, Any]
 
 COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#117733", "#999933", "#332288",
@@ -29,7 +27,7 @@ NEAR, STEP, WIDEST = 0.01, 0.015, 0.12
 """Shares of the axis; see `spread`."""
 
 
-def draw_comparison(document: Mapping[str, Any], stem: Path) -> None:
+def draw_comparison(document: ComparisonDocument, stem: Path) -> None:
     """Writes `STEM.svg` and `STEM.png`: mean accuracy with one sd, log scale, the dense network as a band.
 
     Nothing is drawn on a screen and no global state of matplotlib is changed. The files appear only when whole.
@@ -45,7 +43,7 @@ def draw_comparison(document: Mapping[str, Any], stem: Path) -> None:
                 figure.savefig(partial, format=suffix, dpi=160, metadata=metadata)
 
 
-def comparison_figure(document: Mapping[str, Any]) -> "Figure":
+def comparison_figure(document: ComparisonDocument) -> "Figure":
     """The figure itself: two panels that share the accuracy, the legend to their right."""
     from matplotlib.figure import Figure
 
@@ -53,9 +51,13 @@ def comparison_figure(document: Mapping[str, Any]) -> "Figure":
     figure = Figure(figsize=(10.5, max(4.2, 1.6 + 0.2 * (len(series) + 2))), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     dense = [row for row in document["tables"][0]["rows"] if row["kind"] == "dense" and row["mean"] is not None]
-    for axes, of, label in ((left, "macs", "MACs per sample"), (right, "params", "parameters")):
+    panels: tuple[tuple[Axes, Literal["macs", "params"], str], ...] = (
+        (left, "macs", "MACs per sample"),
+        (right, "params", "parameters"),
+    )
+    for axes, of, label in panels:
         _draw_dense(axes, dense)
-        places = spread([[float(row[of]) for row in rows] for rows in series.values()])
+        places = spread([[_figure_of(row, of) for row in rows] for rows in series.values()])
         for (name, rows), style, xs in zip(series.items(), _styles(series), places, strict=True):
             _draw_row(axes, xs, name, rows, style)
         _label(axes, label, [x for xs in places for x in xs])
@@ -68,9 +70,9 @@ def comparison_figure(document: Mapping[str, Any]) -> "Figure":
     return figure
 
 
-def _series(document: Mapping[str, Any]) -> dict[str, list[Row]]:
+def _series(document: ComparisonDocument) -> dict[str, list[TableRow]]:
     """Name -> the rows of that name over all budgets; twins go by their kind, whoever won."""
-    series: dict[str, list[Row]] = {}
+    series: dict[str, list[TableRow]] = {}
     for table in document["tables"]:
         for row in table["rows"]:
             if row["kind"] != "dense" and row["mean"] is not None:
@@ -80,7 +82,7 @@ def _series(document: Mapping[str, Any]) -> dict[str, list[Row]]:
     return dict(sorted(series.items(), key=lambda item: order[item[1][0]["kind"]]))
 
 
-def _styles(series: Mapping[str, Sequence[Row]]) -> list[tuple[str, str]]:
+def _styles(series: Mapping[str, Sequence[TableRow]]) -> list[tuple[str, str]]:
     """Colour and marker of every row; no two rows have both in common."""
     methods = [name for name in series if name not in FIXED]
     free = {
@@ -90,12 +92,20 @@ def _styles(series: Mapping[str, Sequence[Row]]) -> list[tuple[str, str]]:
     return [FIXED.get(name) or free[name] for name in series]
 
 
-def _draw_dense(axes: "Axes", dense: Sequence[Row]) -> None:
+def _draw_dense(axes: "Axes", dense: Sequence[TableRow]) -> None:
     for row in dense:
         label = f"dense ({magnitude(row['params'])} parameters, {magnitude(row['macs'])} MACs)"
-        axes.axhline(row["mean"], color="#B0B0B0", linewidth=1.2, zorder=1, label=label)
+        mean = _figure_of(row, "mean")
+        axes.axhline(mean, color="#B0B0B0", linewidth=1.2, zorder=1, label=label)
         if row["sd"] is not None:
-            axes.axhspan(row["mean"] - row["sd"], row["mean"] + row["sd"], color="#DDDDDD", zorder=0, linewidth=0)
+            axes.axhspan(mean - row["sd"], mean + row["sd"], color="#DDDDDD", zorder=0, linewidth=0)
+
+
+def _figure_of(row: TableRow, name: Literal["mean", "macs", "params"]) -> float:
+    """A figure of a row with a result: others are not drawn."""
+    value = row[name]
+    assert value is not None
+    return value
 
 
 def spread(series: Sequence[Sequence[float]]) -> list[list[float]]:
@@ -123,14 +133,14 @@ def spread(series: Sequence[Sequence[float]]) -> list[list[float]]:
     return found
 
 
-def _draw_row(axes: "Axes", xs: Sequence[float], name: str, rows: Sequence[Row], style: tuple[str, str]) -> None:
+def _draw_row(axes: "Axes", xs: Sequence[float], name: str, rows: Sequence[TableRow], style: tuple[str, str]) -> None:
     """Points from the smallest network to the largest, joined where there are several budgets."""
     colour, marker = style
     won = sum(row["winner"] for row in rows)
     points = sorted(zip(xs, rows, strict=True), key=lambda point: point[0])
     axes.errorbar(
         [x for x, _ in points],
-        [row["mean"] for _, row in points],
+        [_figure_of(row, "mean") for _, row in points],
         yerr=[row["sd"] or 0.0 for _, row in points],
         color=colour,
         marker=marker,

@@ -4,17 +4,13 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from slimprune.files import CellRecord, ComparisonDocument, ComparisonTable, Facts, PublishedFigure, TableRow
 from slimprune.report.paired_differences import Gap, paired_gap
-
-CellRecord = Mapping[str, Any]
-Summary = dict[str, Any]
-
-SCHEMA_VERSION = 1
 
 _UNIFORM = {"params": ("uniform at equal params", "equal parameters"), "macs": ("uniform at equal MACs", "equal MACs")}
 
 
-def comparison_document(grid: Mapping[str, Any], cells: Sequence[CellRecord]) -> dict[str, Any]:
+def comparison_document(grid: Mapping[str, Any], cells: Sequence[CellRecord]) -> ComparisonDocument:
     """The document `compare.json`.
 
     Args:
@@ -24,19 +20,19 @@ def comparison_document(grid: Mapping[str, Any], cells: Sequence[CellRecord]) ->
     Returns:
         Grid, cells, one table for each budget that was begun, and the environments in which cells ran, each once.
     """
-    environments: list[Mapping[str, Any]] = []
+    environments: list[Facts] = []
     for cell in cells:
         if "environment" in cell and cell["environment"] not in environments:
             environments.append(cell["environment"])
     budgets = [budget for budget in grid["budgets"] if any(cell["budget"] == budget for cell in cells)]
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": 1,
         "title": grid["title"],
         "metric": cells[0]["metric"],
         "tables": [_table(budget, cells, grid["paper"]) for budget in budgets],
         "environments": environments,
         "grid": dict(grid),
-        "cells": [dict(cell) for cell in cells],
+        "cells": list(cells),
     }
 
 
@@ -54,19 +50,19 @@ def best_row(cells: Sequence[CellRecord]) -> str | None:
     return names[means.index(max(means))] if names else None
 
 
-def _table(budget: str, cells: Sequence[CellRecord], paper: Sequence[Mapping[str, Any]]) -> Summary:
+def _table(budget: str, cells: Sequence[CellRecord], paper: Sequence[PublishedFigure]) -> ComparisonTable:
     here = [cell for cell in cells if cell["budget"] in (budget, None)]
     winner = best_row(here)
     rows = [_row(name, here) for name in dict.fromkeys(cell["row"] for cell in here)]
     for row in rows:
         row["winner"] = row["row"] == winner
-        row["paper"] = [dict(entry) for entry in paper if _concerns(entry, row, budget)]
-        for of, (name, _) in _UNIFORM.items():
-            row[f"over_uniform_{of}"] = _difference(row, _find(rows, name))
+        row["paper"] = [entry for entry in paper if _concerns(entry, row, budget)]
+        row["over_uniform_params"] = _difference(row, _find(rows, _UNIFORM["params"][0]))
+        row["over_uniform_macs"] = _difference(row, _find(rows, _UNIFORM["macs"][0]))
     return {"budget": budget, "winner": winner, "rows": rows, "findings": _findings(rows)}
 
 
-def _row(name: str, cells: Sequence[CellRecord]) -> Summary:
+def _row(name: str, cells: Sequence[CellRecord]) -> TableRow:
     """Means over the seeds that have a result; accuracies in percent, sd with n - 1."""
     own = [cell for cell in cells if cell["row"] == name]
     done = [cell for cell in own if "refused" not in cell]
@@ -84,16 +80,22 @@ def _row(name: str, cells: Sequence[CellRecord]) -> Summary:
         "mean": _mean(finals),
         "sd": stdev(finals) if len(finals) > 1 else None,
         "best": _mean([100 * cell["best"] for cell in done]),
-        **{of: _mean([cell[of] for cell in done]) for of in ("channels", "params", "macs")},
+        "channels": _mean([cell["channels"] for cell in done]),
+        "params": _mean([cell["params"] for cell in done]),
+        "macs": _mean([cell["macs"] for cell in done]),
         "scoring_seconds": _mean([scoring["seconds"] for scoring in scorings]),
         "scoring_peak_bytes": max((scoring["peak_bytes"] for scoring in scorings), default=None),
         "stability": _mean(stable),
         "epochs": _mean([cell["epochs"] for cell in done]),
         "training_seconds": _mean([cell["training_seconds"] for cell in done]),
+        "winner": False,
+        "paper": [],
+        "over_uniform_params": None,
+        "over_uniform_macs": None,
     }
 
 
-def _findings(rows: Sequence[Summary]) -> list[str]:
+def _findings(rows: Sequence[TableRow]) -> list[str]:
     """Sentences on the winner, each decided by the figures."""
     winner = next((row for row in rows if row["winner"]), None)
     refused = [_without_result(row) for row in rows if row["refused"]]
@@ -105,19 +107,21 @@ def _findings(rows: Sequence[Summary]) -> list[str]:
     return found + _cautions(winner, rows) + refused
 
 
-def _without_result(row: Summary) -> str:
+def _without_result(row: TableRow) -> str:
     seeds = f" with seed {', '.join(map(str, row['refused_seeds']))}" if row["n"] else ""
     return f"{row['row']} has no result{seeds}: {row['refused']}."
 
 
-def _cautions(winner: Summary, rows: Sequence[Summary]) -> list[str]:
+def _cautions(winner: TableRow, rows: Sequence[TableRow]) -> list[str]:
     """What speaks against the winner: how it was chosen, what lies above it, and what costs were not equal."""
     cautions = []
     rivals = [row for row in rows if row["kind"] == "row" and row["may_win"] == winner["may_win"]]
     if len(rivals) > 1:
         cautions.append(f"{winner['row']} is the best of {len(rivals)} rows by these same results, which favours it.")
     done = [row for row in rows if row["kind"] != "dense" and not row["refused"] and row is not winner]
-    above = [f"{row['row']} ({_score(row)})" for row in done if row["kind"] == "row" and row["mean"] > winner["mean"]]
+    above = [
+        f"{row['row']} ({_score(row)})" for row in done if row["kind"] == "row" and (_difference(row, winner) or 0) > 0
+    ]
     if above:
         cautions.append(f"Above the winner, but no method that scores the untrained network: {', '.join(above)}.")
     unequal = [f"{row['row']} ({row['epochs']:.4g} epochs)" for row in done if row["epochs"] != winner["epochs"]]
@@ -126,7 +130,7 @@ def _cautions(winner: Summary, rows: Sequence[Summary]) -> list[str]:
     return cautions
 
 
-def _against_uniform(winner: Summary, uniform: Summary, where: str) -> str:
+def _against_uniform(winner: TableRow, uniform: TableRow, where: str) -> str:
     name, gap = winner["row"], _gap(winner, uniform)
     if gap is None:
         return f"There is no uniform network at {where}: {uniform['refused']}."
@@ -138,7 +142,7 @@ def _against_uniform(winner: Summary, uniform: Summary, where: str) -> str:
     return f"{name} {'beats' if gap.sign > 0 else 'loses to'} uniform at {where}: {figures}."
 
 
-def _against_twin(winner: Summary, twin: Summary) -> str:
+def _against_twin(winner: TableRow, twin: TableRow) -> str:
     kind = {"shuffle": "other channels of the same widths", "invert": "the channels with the lowest scores"}
     name = twin["row"].rpartition(": ")[2]
     what = f"With {kind.get(name, 'other initial weights')} ({name})"
@@ -152,7 +156,7 @@ def _against_twin(winner: Summary, twin: Summary) -> str:
     return f"{what} the result {verdict}: {figures}."
 
 
-def _gap(one: Summary, other: Summary) -> Gap | None:
+def _gap(one: TableRow, other: TableRow) -> Gap | None:
     return paired_gap(one["by_seed"], other["by_seed"])
 
 
@@ -161,21 +165,21 @@ def _figures(gap: Gap) -> str:
     return f"{gap.mean:+.2f} points{interval} over {gap.seeds} seed{'' if gap.seeds == 1 else 's'}"
 
 
-def _score(row: Summary) -> str:
+def _score(row: TableRow) -> str:
     return f"{row['mean']:.2f}" + ("" if row["sd"] is None else f" ± {row['sd']:.2f}")
 
 
-def _concerns(entry: Mapping[str, Any], row: Summary, budget: str) -> bool:
+def _concerns(entry: PublishedFigure, row: TableRow, budget: str) -> bool:
     return bool(entry["row"] == row["row"] and entry["budget"] in (budget, None))
 
 
-def _difference(row: Summary, uniform: Summary | None) -> float | None:
+def _difference(row: TableRow, uniform: TableRow | None) -> float | None:
     if uniform is None or uniform is row or uniform["mean"] is None or row["mean"] is None:
         return None
     return float(row["mean"] - uniform["mean"])
 
 
-def _find(rows: Sequence[Summary], name: str) -> Summary | None:
+def _find(rows: Sequence[TableRow], name: str) -> TableRow | None:
     return next((row for row in rows if row["row"] == name), None)
 
 

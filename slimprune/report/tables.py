@@ -1,36 +1,39 @@
 """The rows that people look at, made from the plain document, and their Markdown form."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
+from slimprune.files import Baseline, Compared, OnnxVerification, ReportDocument, TrainingOutcome
 from slimprune.report.latency import LATENCY_NOTE, latency_sections
 from slimprune.report.markdown_table import markdown_table
+from slimprune.types import Quantity
 
-Document = Mapping[str, Any]
-Row = tuple[str, str, str, str]
+SummaryRow = tuple[str, str, str, str]
 
-SUMMARY_HEAD: Row = ("", "dense", "slim", "change")
+SUMMARY_HEAD: SummaryRow = ("", "dense", "slim", "change")
 WIDTHS_HEAD = ("layer", "dense", "slim")
 
 METRIC_NAMES = {"top1": "top-1", "miou": "mean IoU"}
 NOISE, SETTLED = 0.3, 0.7
 """Below the first correlation between halves of the draws a ranking is noise, above the second it is settled."""
-_QUANTITIES = (("channels", "channels"), ("parameters", "params"), ("MACs", "macs"))
 
 
-def summary_rows(document: Document) -> list[Row]:
+def summary_rows(document: ReportDocument) -> list[SummaryRow]:
     """Dense against slim: (quantity, dense, slim, change), under `SUMMARY_HEAD`."""
-    rows = [_cost_row(name, document[key]) for name, key in _QUANTITIES]
+    rows = [
+        _cost_row("channels", document["channels"]),
+        _cost_row("parameters", document["params"]),
+        _cost_row("MACs", document["macs"]),
+    ]
     sizes = document["weight_bytes"]
     rows.append(("weights", _bytes(sizes["dense"]), _bytes(sizes["slim"]), _less(1 - sizes["slim"] / sizes["dense"])))
     if document["onnx"] is not None:
         rows.append(("ONNX file", "", _bytes(document["onnx"]["bytes"]), ""))
     if document["training"] is not None:
-        rows.append(_accuracy_row(document))
+        rows.append(_accuracy_row(document["training"], document["baselines"]))
     return rows
 
 
-def width_rows(document: Document) -> list[tuple[str, str, str]]:
+def width_rows(document: ReportDocument) -> list[tuple[str, str, str]]:
     """Width of every layer: (layer, dense, slim), with a mark on protected ones."""
     protected = {entry["layer"] for entry in document["protected"]}
     return [
@@ -39,7 +42,7 @@ def width_rows(document: Document) -> list[tuple[str, str, str]]:
     ]
 
 
-def protected_rows(document: Document) -> list[tuple[str, str]]:
+def protected_rows(document: ReportDocument) -> list[tuple[str, str]]:
     """Why layers stayed whole: (reason, layers), each reason once."""
     layers: dict[str, list[str]] = {}
     for entry in document["protected"]:
@@ -47,7 +50,7 @@ def protected_rows(document: Document) -> list[tuple[str, str]]:
     return [(reason, ", ".join(names)) for reason, names in layers.items()]
 
 
-def facts(document: Document) -> list[tuple[str, str]]:
+def facts(document: ReportDocument) -> list[tuple[str, str]]:
     """Scoring, budget, proof, training and verification, a line each: (what, sentence)."""
     budget, proof = document["budget"], document["proof"]
     removed = ", ".join(
@@ -75,7 +78,7 @@ def facts(document: Document) -> list[tuple[str, str]]:
     return lines
 
 
-def _timing_facts(document: Document) -> list[tuple[str, str]]:
+def _timing_facts(document: ReportDocument) -> list[tuple[str, str]]:
     """What was measured for the plan: the latency of the whole network, and the rounding that pays."""
     timing, facts = document.get("timing"), []
     if timing is None:
@@ -92,7 +95,7 @@ def _timing_facts(document: Document) -> list[tuple[str, str]]:
     return facts
 
 
-def _second_count(document: Document) -> list[tuple[str, str]]:
+def _second_count(document: ReportDocument) -> list[tuple[str, str]]:
     """The MACs as another program counts them."""
     if (counts := document.get("fvcore_macs")) is None:
         return []
@@ -103,7 +106,7 @@ def _second_count(document: Document) -> list[tuple[str, str]]:
     return [("MACs by fvcore", "; ".join([" and ".join(found) or "none", *notes]))]
 
 
-def verification(onnx: Mapping[str, Any]) -> str:
+def verification(onnx: OnnxVerification) -> str:
     """What was found when an ONNX file was compared with its source, as a sentence."""
     batches = ", ".join(map(str, onnx["batches"]))
     sizes = ", ".join(f"{height}x{width}" for height, width in onnx.get("sizes", ()))
@@ -115,7 +118,7 @@ def verification(onnx: Mapping[str, Any]) -> str:
     )
 
 
-def markdown(document: Document) -> str:
+def markdown(document: ReportDocument) -> str:
     """The document as a Markdown page."""
     recipe, environment = document["recipe"], document["environment"]
     parts = [
@@ -140,28 +143,32 @@ def markdown(document: Document) -> str:
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
 
-def page_title(document: Document) -> str:
+def page_title(document: ReportDocument) -> str:
     """The model, and what was asked for."""
     recipe = document["recipe"]
     return f"{recipe['arch'] or 'your model'}, {100 * recipe['ratio']:.4g} % of {recipe['of']} asked to go"
 
 
-def tiles(document: Document) -> list[tuple[str, str, str]]:
+def tiles(document: ReportDocument) -> list[tuple[str, str, str]]:
     """What was asked for and what was got, in few figures: (what, figure, remark)."""
     found = []
     if document["training"] is not None:
-        name, dense, slim, change = _accuracy_row(document)
+        name, dense, slim, change = _accuracy_row(document["training"], document["baselines"])
         found.append((name, slim, f"dense {dense}{change and f', {change}'}"))
     asked = {limit["quantity"]: limit["requested"] for limit in (document["budget"], *document["budget"]["also"])}
-    for name, of in (("parameters", "params"), ("MACs", "macs"), ("channels", "channels")):
-        compared = document[of]
+    counts: tuple[tuple[str, Quantity, Compared], ...] = (
+        ("parameters", "params", document["params"]),
+        ("MACs", "macs", document["macs"]),
+        ("channels", "channels", document["channels"]),
+    )
+    for name, of, compared in counts:
         wanted = f", {100 * asked[of]:.4g} % asked" if of in asked else ""
         remark = f"of {magnitude(compared['dense'])}: {_percent(compared['removed'])} less{wanted}"
         found.append((name, magnitude(compared["slim"]), remark))
     if speedups := [row["speedup"] for row in document["latency"]]:
         low, high = f"{min(speedups):.2f}", f"{max(speedups):.2f}"
-        of = f"dense over slim time, {_count(len(speedups), 'measurement')}"
-        found.append(("speed-up", low if low == high else f"{low} to {high}", of))
+        said = f"dense over slim time, {_count(len(speedups), 'measurement')}"
+        found.append(("speed-up", low if low == high else f"{low} to {high}", said))
     if (onnx := document["onnx"]) is not None:
         difference = f"on {_count(onnx['samples'], 'sample')}, outputs within {onnx['max_abs_diff']:.1e}"
         found.append(("ONNX agrees with torch", f"{100 * onnx['top1_agreement']:.4g} %", difference))
@@ -170,7 +177,7 @@ def tiles(document: Document) -> list[tuple[str, str, str]]:
     return [*found, ("removal", "proven" if proof["passed"] else "not proven", within)]
 
 
-def stability_sentence(document: Document) -> str | None:
+def stability_sentence(document: ReportDocument) -> str | None:
     """What the stability of the scores means; None where no scores were drawn, or only one."""
     if document["saliency"] is None or (found := document["saliency"]["stability"]) is None:
         return None
@@ -197,20 +204,19 @@ def magnitude(value: float | None) -> str:
     return f"{value:.0f}"
 
 
-def _trainings(document: Document) -> list[tuple[str, Mapping[str, Any]]]:
+def _trainings(document: ReportDocument) -> list[tuple[str, TrainingOutcome]]:
     trained = [] if document["training"] is None else [("training", document["training"])]
     return trained + [(baseline["name"], baseline) for baseline in document["baselines"]]
 
 
-def _cost_row(name: str, compared: Mapping[str, float]) -> Row:
+def _cost_row(name: str, compared: Compared) -> SummaryRow:
     return name, f"{compared['dense']:,}", f"{compared['slim']:,}", _less(compared["removed"])
 
 
-def _accuracy_row(document: Document) -> Row:
-    training = document["training"]
+def _accuracy_row(training: TrainingOutcome, baselines: Sequence[Baseline]) -> SummaryRow:
     name = next(key for key in METRIC_NAMES if key in training)
     slim = training["final"]
-    dense = next((base["final"] for base in document["baselines"] if base["name"] == "dense"), None)
+    dense = next((base["final"] for base in baselines if base["name"] == "dense"), None)
     if dense is None:
         return METRIC_NAMES[name], "not trained", _percent(slim), ""
     return METRIC_NAMES[name], _percent(dense), _percent(slim), f"{100 * (slim - dense):+.2f} points"

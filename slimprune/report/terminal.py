@@ -1,14 +1,14 @@
 """The plain document as text for a terminal or a log."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from slimprune.files import ReportDocument, WithLatency
 from slimprune.report.latency import FULL_HEAD, SHORT_HEAD, full_row, latency_groups, short_row
-from slimprune.report.tables import SUMMARY_HEAD, Document, facts, protected_rows, summary_rows, width_rows
+from slimprune.report.tables import SUMMARY_HEAD, facts, protected_rows, summary_rows, width_rows
 from slimprune.report.text import named_lines, paragraph, side_by_side, text_table
 
 
-def page(document: Document, columns: int = 80) -> str:
+def page(document: ReportDocument, columns: int = 80) -> str:
     """What was done, the width of every layer, and last dense against slim, in lines of `columns` where words allow."""
     rows = facts(document)
     rows += [("protected *", f"{layers}: {reason}") for reason, layers in protected_rows(document)]
@@ -18,7 +18,7 @@ def page(document: Document, columns: int = 80) -> str:
     return "\n\n".join(parts + ([latency_page(document, columns)] if document["latency"] else []))
 
 
-def latency_page(document: Mapping[str, Any], columns: int = 80) -> str:
+def latency_page(document: WithLatency, columns: int = 80) -> str:
     """Measured times, a table for every device and number of threads; with quartiles where `columns` take them."""
     parts = []
     for where, rows in latency_groups(document["latency"]):

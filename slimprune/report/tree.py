@@ -1,13 +1,12 @@
 """The channel groups of an inspected model as a tree for a terminal."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
+from slimprune.files import InspectedGroup, InspectionDocument
 from slimprune.report.tables import magnitude
 from slimprune.report.text import paragraph, text_table
 
-Document = Mapping[str, Any]
-Group = Mapping[str, Any]
 Width = Literal["wide", "middle", "narrow"]
 
 ROLES = {
@@ -27,7 +26,7 @@ TREE_NOTE = (
 STAKES = "At stake: what the dense model loses with one channel of a group, and with all but one of them."
 
 
-def inspection_page(document: Document, columns: int = 80) -> str:
+def inspection_page(document: InspectionDocument, columns: int = 80) -> str:
     """Figures of the model, a tree of every group, what no group touches, and what is at stake in each."""
     parts = ["\n".join(paragraph(line, columns) for line in headline(document)), paragraph(TREE_NOTE, columns)]
     parts += [_tree(group, columns) for group in document["groups"]]
@@ -39,7 +38,7 @@ def inspection_page(document: Document, columns: int = 80) -> str:
     return "\n\n".join(parts)
 
 
-def headline(document: Document) -> list[str]:
+def headline(document: InspectionDocument) -> list[str]:
     """The model's figures, and how many of its groups may lose channels, as sentences."""
     model = document["model"]
     inputs = ", ".join(map(shape_text, model["inputs"]))
@@ -50,7 +49,7 @@ def headline(document: Document) -> list[str]:
     return [first, f"{groups} group{'' if groups == 1 else 's'} of channels, {free} may be narrowed{whole}"]
 
 
-def members(group: Group) -> list[tuple[str, list[str]]]:
+def members(group: InspectedGroup) -> list[tuple[str, list[str]]]:
     """The slots of a group by role: (how a reader is told, one text for every layer)."""
     found: dict[str, dict[str, list[str]]] = {role: {} for role in ROLES}
     for slot in group["slots"]:
@@ -84,7 +83,7 @@ def _of_layer(layer: str, names: Sequence[str]) -> str:
     return f"{own}{{{', '.join(bare)}}}[{dims.pop()}" if len(dims) == 1 else f"{own}{{{', '.join(names)}}}"
 
 
-def _tree(group: Group, columns: int) -> str:
+def _tree(group: InspectedGroup, columns: int) -> str:
     width = group["width"]
     title = f"{group['id']}: {width} channel{'' if width == 1 else 's'}"
     rows = [*members(group)]
@@ -106,7 +105,7 @@ def _branches(title: str, rows: Sequence[tuple[str, Sequence[str]]], columns: in
     return "\n".join(lines)
 
 
-def _stakes(document: Document, columns: int) -> str:
+def _stakes(document: InspectionDocument, columns: int) -> str:
     """A line for every group, with as many columns as there is room for."""
     forms = [
         (head, [_stakes_row(document, group, width) for group in document["groups"]])
@@ -122,7 +121,7 @@ _STAKES_HEADS: Mapping[Width, tuple[str, ...]] = {
 }
 
 
-def _stakes_row(document: Document, group: Group, width: Width) -> list[str]:
+def _stakes_row(document: InspectionDocument, group: InspectedGroup, width: Width) -> list[str]:
     """Under the head of that width; only the wide one has shares of the whole."""
     model, stake = document["model"], group["at_stake"]
     row = [group["id"] + (" *" if group["protected_reason"] else ""), str(group["width"])]

@@ -3,7 +3,7 @@
 import slimprune.saliency.criteria  # noqa: F401  (registers every criterion)
 from slimprune.saliency.adjoint import InnerTraining, final_weights, meta_gradient, trajectory
 from slimprune.saliency.iterative import IterativePruning, exponential
-from slimprune.saliency.problem import GATES, Gate, Loss, Problem
+from slimprune.saliency.problem import GATES, Gate, Problem
 from slimprune.saliency.registry import (
     CRITERIA,
     Criterion,
@@ -26,7 +26,6 @@ __all__ = [
     "InnerTraining",
     "IterativePruning",
     "KnownCriterion",
-    "Loss",
     "Problem",
     "Scores",
     "Target",

@@ -14,14 +14,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map_only
 
 from slimprune.errors import UnsupportedModelError, first_line
-from slimprune.forward import ForwardFn, bind_forward, loss_of, split_batch
+from slimprune.forward import ForwardFn, Loss, bind_forward, loss_of, split_batch
 from slimprune.graph import ChannelGroup, Role, Slot
 from slimprune.saliency.second_order import SecondOrder
 from slimprune.saliency.target import Target
 
-Batch = Any
+AnyBatch = Any
 """(inputs, targets), several inputs in a tuple or list; with a `forward_fn` whatever that takes."""
-Loss = Callable[[Any, Any], Tensor]
 Gate = Literal["consumer", "norm", "producer"]
 
 _GATED_ROLES: Mapping[str, tuple[Role, ...]] = {
@@ -49,7 +48,7 @@ class Problem:
 
     network: nn.Module
     groups: Sequence[ChannelGroup]
-    batches: Sequence[Batch]
+    batches: Sequence[AnyBatch]
     loss: Loss
     gate: Gate
     seed: int

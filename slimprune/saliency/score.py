@@ -10,19 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
-from slimprune.forward import ForwardFn
+from slimprune.forward import ForwardFn, Loss
 from slimprune.graph import ChannelGroup, free_groups
-from slimprune.progress import Listener, ignore
-from slimprune.saliency.problem import Batch, Gate, Loss, Problem, precise_arithmetic
+from slimprune.saliency.problem import AnyBatch, Gate, Problem, precise_arithmetic
 from slimprune.saliency.registry import Criterion, check_gate, make_criterion
 from slimprune.saliency.scores import Scores, average
 from slimprune.saliency.target import Target
+from slimprune.types import Listener, ignore
 
 
 def score(
     model: nn.Module,
     groups: Sequence[ChannelGroup],
-    batches: Iterable[Batch],
+    batches: Iterable[AnyBatch],
     loss: Loss,
     *,
     criterion: str | Criterion = "prospr",
@@ -86,7 +86,7 @@ def score(
 def _drawn(
     criterion: Criterion,
     problem: Problem,
-    parts: Iterable[Sequence[Batch]],
+    parts: Iterable[Sequence[AnyBatch]],
     tell: Callable[[int], None],
 ) -> Iterator[dict[str, Tensor]]:
     """The scores of every draw, each on its own batches and seed."""
@@ -108,22 +108,22 @@ def _tell(progress: Listener, name: str, draws: int, done: int) -> None:
     progress("score", done, draws, name)
 
 
-class _Part(Sequence[Batch]):
+class _Part(Sequence[AnyBatch]):
     """The batches of one draw, as a window on all batches."""
 
-    def __init__(self, batches: Sequence[Batch], start: int, length: int) -> None:
+    def __init__(self, batches: Sequence[AnyBatch], start: int, length: int) -> None:
         self._batches, self._start, self._length = batches, start, length
 
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, step: int) -> Batch:  # type: ignore[override]
+    def __getitem__(self, step: int) -> AnyBatch:  # type: ignore[override]
         if not 0 <= step < self._length:
             raise IndexError(step)
         return self._batches[self._start + step]
 
 
-def _parts(batches: Iterable[Batch], draws: int, length: int) -> Iterator[Sequence[Batch]]:
+def _parts(batches: Iterable[AnyBatch], draws: int, length: int) -> Iterator[Sequence[AnyBatch]]:
     """The batches of every draw, one draw after the other."""
     if isinstance(batches, Sequence):
         if len(batches) < draws * length:

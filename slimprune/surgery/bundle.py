@@ -14,7 +14,8 @@ from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
 from slimprune.budget import Plan
-from slimprune.errors import UsageError, VerificationError
+from slimprune.errors import UsageError, VerificationError, kind_and_line
+from slimprune.files import read_document, read_value
 from slimprune.forward import unwrap
 from slimprune.graph import named_tensors, with_tensors
 from slimprune.measure import versions
@@ -48,6 +49,17 @@ class Origin:
     def is_user_code(self) -> bool:
         """Whether building it runs code that its name leads to, not slimprune's or an installed package's."""
         return self.arch is not None and is_user_code(self.arch)
+
+
+@dataclass(frozen=True, eq=False)
+class _Description:
+    """What is read of `slim.json`; widths and versions stand there for people."""
+
+    architecture: Origin
+    recipe: Mapping[str, Any]
+    results: Mapping[str, Any]
+    sha256: Mapping[str, str]
+    plan: Plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,26 +140,21 @@ def read(folder: Path) -> Bundle:
     if not folder.is_dir():
         raise UsageError(f"expected the folder of a bundle, got {folder}")
     try:
-        description = json.loads((folder / _DESCRIPTION).read_text())
-        digest = description.pop("digest")
-        if digest != _digest(_canonical(description)):
-            raise VerificationError(f"bundle {folder}: {_DESCRIPTION} was altered")
-        if description["schema_version"] != SCHEMA_VERSION:
-            found = description["schema_version"]
-            raise VerificationError(f"bundle {folder}: expected schema_version {SCHEMA_VERSION}, got {found}")
-        for name, expected in description["sha256"].items():
+        text = (folder / _DESCRIPTION).read_bytes()
+        description = _read_description(folder, text)
+        for name, expected in description.sha256.items():
             if _digest((folder / name).read_bytes()) != expected:
                 raise VerificationError(f"bundle {folder}: {name} was altered")
-        return Bundle(
-            folder=folder,
-            origin=_origin(**description["architecture"]),
-            plan=Plan.from_json(json.dumps(description["plan"])),
-            recipe=description["recipe"],
-            results=description["results"],
-            weights_sha256=description["sha256"][_WEIGHTS],
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise VerificationError(f"bundle {folder} cannot be read: {type(error).__name__}: {error}") from error
+    except OSError as error:
+        raise VerificationError(f"bundle {folder} cannot be read: {kind_and_line(error)}") from error
+    return Bundle(
+        folder=folder,
+        origin=description.architecture,
+        plan=description.plan,
+        recipe=description.recipe,
+        results=description.results,
+        weights_sha256=description.sha256[_WEIGHTS],
+    )
 
 
 def load(folder: str | Path, *, model: nn.Module | None = None, trust_code: bool = False) -> nn.Module:
@@ -200,8 +207,17 @@ def module_widths(module: nn.Module) -> dict[str, dict[str, int]]:
     return {name: widths for name, widths in found.items() if widths}
 
 
-def _origin(arch: str | None, inputs: Mapping[str, int] | None, main_output: bool = False) -> Origin:
-    return Origin(arch, InputSpec(**inputs) if inputs is not None else None, main_output)
+def _read_description(folder: Path, text: bytes) -> _Description:
+    what = f"bundle {folder}"
+    plain = read_document(dict[str, Any], text, what)
+    if plain.pop("digest", None) != _digest(_canonical(plain)):
+        raise VerificationError(f"{what}: {_DESCRIPTION} was altered")
+    if plain.get("schema_version") != SCHEMA_VERSION:
+        raise VerificationError(f"{what}: expected schema_version {SCHEMA_VERSION}, got {plain.get('schema_version')}")
+    description = read_value(_Description, text, what)
+    if _WEIGHTS not in description.sha256:
+        raise VerificationError(f"{what} cannot be read: sha256.{_WEIGHTS}: expected a field, got none")
+    return description
 
 
 def _check_fit(folder: Path, dense: Mapping[str, Tensor], slim: Mapping[str, Tensor]) -> None:

@@ -11,8 +11,8 @@ from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.forward import ForwardFn, bind_forward, unwrap
 from slimprune.graph import ChannelGroup, Example, Proof, find_groups, keep_channels, prove_removal
 from slimprune.graph.groups import loses_whole_groups
-from slimprune.progress import Listener, ignore
 from slimprune.surgery.matching import find_kept, remaining_widths
+from slimprune.types import Listener, ignore
 
 
 @dataclass(frozen=True, eq=False)

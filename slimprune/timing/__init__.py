@@ -1,6 +1,6 @@
 """Everything with a stopwatch: layers, whole networks and training steps, timed in interleaved pairs."""
 
-from slimprune.timing.compare import BenchSettings, Row, compare_speed, engine_version, exported, noise, timing_row
+from slimprune.timing.compare import BenchSettings, compare_speed, engine_version, exported, noise, timing_row
 from slimprune.timing.engines import ENGINES, Engine, Place, Subject, engine_at, find_engines
 from slimprune.timing.kernels import count_kernels
 from slimprune.timing.layer_times import LayerClock, LayerTimes
@@ -32,7 +32,6 @@ __all__ = [
     "NetworkTimer",
     "PairedTimes",
     "Place",
-    "Row",
     "Runtime",
     "Sampling",
     "Stopwatch",

@@ -5,22 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.export import export_onnx
+from slimprune.files import LatencyRow
 from slimprune.measure import PeakMemory, count_macs, device_name, pinned_threads, usable_cores, versions
-from slimprune.progress import Listener, ignore
 from slimprune.timing.engines import Engine, Place, Subject, find_engines
 from slimprune.timing.kernels import count_kernels
 from slimprune.timing.pairs import Timing, timing_of
 from slimprune.timing.sampling import Call, Sampling, paired_times
 from slimprune.training import choose_device
-
-Row = dict[str, Any]
+from slimprune.types import Listener, ignore
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,34 @@ class BenchSettings:
         return found
 
 
+@dataclass(frozen=True)
+class Load:
+    """What a network takes of a CUDA device beside time; None elsewhere.
+
+    Attributes:
+        peak_bytes: up to the first call.
+        kernels: per call.
+    """
+
+    peak_bytes: int | None = None
+    kernels: int | None = None
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What was measured beside the times of two networks.
+
+    Attributes:
+        disturbed: share of the wall-clock that other work had the cores.
+        dense: what the first network takes.
+        slim: what the second one takes.
+    """
+
+    disturbed: float
+    dense: Load = Load()
+    slim: Load = Load()
+
+
 def compare_speed(
     reference: nn.Module,
     candidate: nn.Module,
@@ -103,7 +130,7 @@ def compare_speed(
     settings: BenchSettings | None = None,
     *,
     listener: Listener = ignore,
-) -> list[Row]:
+) -> list[LatencyRow]:
     """Times two networks in pairs, by every engine and batch size of the settings.
 
     Args:
@@ -129,7 +156,7 @@ def compare_speed(
     comparisons, place = settings.comparisons(), settings.place
     networks, example = [copy.deepcopy(one).cpu() for one in (reference, candidate)], noise(2, shape)
     macs = [count_macs(network, example) for network in networks]
-    rows: list[Row] = []
+    rows: list[LatencyRow] = []
     with pinned_threads(place.threads), TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         subjects = [Subject(network) for network in networks]
         for engine, batch in comparisons:
@@ -150,7 +177,7 @@ def compare_speed(
 
 def _compared(
     engine: Engine, subjects: Sequence[Subject], inputs: Tensor, place: Place, sampling: Sampling, listener: Listener
-) -> tuple[Timing, Row]:
+) -> tuple[Timing, Beside]:
     stage = f"{engine.name} {len(inputs)}"
     listener(stage, 0, sampling.pairs, "warm-up")
     (first, first_load), (second, second_load) = (_loaded(engine, subject, inputs, place) for subject in subjects)
@@ -162,22 +189,23 @@ def _compared(
     times = paired_times(first, second, sampling, stopwatch=place.stopwatch, progress=progress)
     timing = timing_of(times.first, times.second)
     listener(stage, sampling.pairs, sampling.pairs, f"{timing.verdict} ({timing.pairs} pairs)")
-    loads = {name: {"dense": first_load[name], "slim": second_load[name]} for name in first_load}
-    return timing, {"disturbed": times.disturbed, **loads}
+    return timing, Beside(times.disturbed, first_load, second_load)
 
 
-def _loaded(engine: Engine, subject: Subject, inputs: Tensor, place: Place) -> tuple[Call, dict[str, int | None]]:
+def _loaded(engine: Engine, subject: Subject, inputs: Tensor, place: Place) -> tuple[Call, Load]:
     """The call that is timed, with what it takes of a CUDA device beside time."""
     if place.device.type != "cuda" or engine.runs_onnx:
-        return engine.prepared(subject, inputs, place), {"peak_bytes": None, "kernels": None}
+        return engine.prepared(subject, inputs, place), Load()
     before = torch.cuda.memory_allocated(place.device)
     with PeakMemory(place.device) as memory:
         call = engine.prepared(subject, inputs, place)
-    return call, {"peak_bytes": memory.peak_bytes - before, "kernels": count_kernels(call, place.device)}
+    return call, Load(memory.peak_bytes - before, count_kernels(call, place.device))
 
 
-def timing_row(engine: Engine, batch: int, place: Place, timing: Timing, measured: Row, macs: Sequence[int]) -> Row:
-    """One comparison in the form that `compare_speed` states; `measured` beside the times, `macs` dense and slim."""
+def timing_row(
+    engine: Engine, batch: int, place: Place, timing: Timing, beside: Beside, macs: Sequence[int]
+) -> LatencyRow:
+    """One comparison in the form that `compare_speed` states; `macs` dense and slim."""
     dense, slim = macs
     reduction = dense / max(slim, 1)
     return {
@@ -190,14 +218,16 @@ def timing_row(engine: Engine, batch: int, place: Place, timing: Timing, measure
         "slim_ms": 1e3 * timing.second.median,
         "speedup": timing.speedup,
         "iqr": {
-            name: [1e3 * spread.lower, 1e3 * spread.upper]
-            for name, spread in (("dense", timing.first), ("slim", timing.second))
+            "dense": [1e3 * timing.first.lower, 1e3 * timing.first.upper],
+            "slim": [1e3 * timing.second.lower, 1e3 * timing.second.upper],
         },
         "interval": [1 / timing.high, 1 / timing.low],
         "confidence": timing.confidence,
         "pairs": timing.pairs,
         "verdict": timing.verdict,
-        **measured,
+        "disturbed": beside.disturbed,
+        "peak_bytes": {"dense": beside.dense.peak_bytes, "slim": beside.slim.peak_bytes},
+        "kernels": {"dense": beside.dense.kernels, "slim": beside.slim.kernels},
         "macs": {"dense": dense, "slim": slim, "reduction": reduction},
         "realised_share": timing.speedup / reduction,
     }

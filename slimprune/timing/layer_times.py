@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from slimprune.progress import Listener, ignore
 from slimprune.timing.engines import Engine, Place
 from slimprune.timing.layers import Layer
 from slimprune.timing.sampling import interleaved_times
+from slimprune.types import Listener, ignore
 
 ALIGNMENTS = (32, 16, 8, 4, 1)
 LINES = (0, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)

@@ -15,17 +15,17 @@ from torch import Tensor, nn
 
 from slimprune.budget import LatencyRecord
 from slimprune.errors import UsageError
-from slimprune.files import cache_folder, write_atomically
+from slimprune.files import LatencyRow, cache_folder, write_atomically
 from slimprune.measure import count_macs, device_name, pinned_threads, usable_cores
-from slimprune.progress import Listener
 from slimprune.recipe import BENCH_BATCH
-from slimprune.timing.compare import Row, engine_version, exported, noise, timing_row
+from slimprune.timing.compare import Beside, engine_version, exported, noise, timing_row
 from slimprune.timing.engines import Engine, Place, Subject, engine_at
 from slimprune.timing.layer_times import LayerClock
 from slimprune.timing.layers import Layer
 from slimprune.timing.pairs import timing_of
 from slimprune.timing.sampling import Sampling, paired_times
 from slimprune.training import choose_device
+from slimprune.types import Listener
 
 SAMPLING = Sampling(pairs=48, seconds=6.0)
 
@@ -110,7 +110,7 @@ class NetworkTimer:
     dense: nn.Module
     example: Tensor
 
-    def row(self, slim: nn.Module) -> Row:
+    def row(self, slim: nn.Module) -> LatencyRow:
         """One comparison, in the form of `compare_speed`."""
         runtime, network = self.runtime, copy.deepcopy(slim).cpu()
         with pinned_threads(runtime.place.threads), torch.random.fork_rng(devices=[]):
@@ -118,8 +118,7 @@ class NetworkTimer:
             times = paired_times(*calls, SAMPLING, stopwatch=runtime.place.stopwatch)
         timing = timing_of(times.first, times.second)
         macs = self._dense_macs, count_macs(network, self.example.cpu())
-        measured = {"disturbed": times.disturbed}
-        return timing_row(runtime.engine, runtime.batch, runtime.place, timing, measured, macs)
+        return timing_row(runtime.engine, runtime.batch, runtime.place, timing, Beside(times.disturbed), macs)
 
     @cached_property
     def _dense_macs(self) -> int:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from slimprune.errors import UsageError
-from slimprune.progress import Listener, ignore
 from slimprune.timing.pairs import MIN_PAIRS
+from slimprune.types import Listener, ignore
 
 Call = Callable[[], object]
 

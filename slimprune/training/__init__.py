@@ -4,7 +4,7 @@ from slimprune.training.batches import count_batches
 from slimprune.training.cuda_graphs import capture
 from slimprune.training.evaluation import evaluate
 from slimprune.training.loop import train
-from slimprune.training.losses import AUTO, LOSSES, Loss, Task, find_loss
+from slimprune.training.losses import LOSSES, find_loss
 from slimprune.training.masks import foreground_logits, plain_mask
 from slimprune.training.memory_format import channels_last, to_channels_last
 from slimprune.training.metrics import Metric, mean_iou, top1
@@ -13,12 +13,9 @@ from slimprune.training.settings import TrainSettings, choose_device
 from slimprune.training.strategy import make_execution
 
 __all__ = [
-    "AUTO",
     "LOSSES",
     "EpochRecord",
-    "Loss",
     "Metric",
-    "Task",
     "TrainResult",
     "TrainSettings",
     "capture",

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from slimprune.errors import UsageError, VerificationError, kind_and_line
-from slimprune.files import write_atomically
+from slimprune.files import adapter, read_value, write_atomically
 from slimprune.training.result import EpochRecord
 from slimprune.training.state import fill_state, state_tensors
 
@@ -26,6 +26,17 @@ STATE_FILE = "checkpoint.json"
 METRICS_FILE = "metrics.jsonl"
 
 Fingerprint = Mapping[str, str | int | float | bool]
+
+
+@dataclass(frozen=True)
+class _State:
+    """What `checkpoint.json` says."""
+
+    fingerprint: dict[str, str | int | float | bool]
+    epoch: int
+    weights: str
+    sha256: str
+    history: list[EpochRecord]
 
 
 @dataclass(frozen=True)
@@ -51,10 +62,10 @@ class Checkpoint:
         """
         if not (self.folder / STATE_FILE).exists():
             return []
-        history, name, digest = self._read_state()
-        tensors = _read_tensors(self.folder / name, digest)
+        state = self._read_state()
+        tensors = _read_tensors(self.folder / state.weights, state.sha256)
         fill_state(model, optimizer, tensors)
-        return history
+        return state.history
 
     def start_metrics(self, history: Sequence[EpochRecord]) -> None:
         """Writes `metrics.jsonl` with the epochs done so far, so that no earlier run's lines remain."""
@@ -69,35 +80,27 @@ class Checkpoint:
         """
         weights = save(state_tensors(model, optimizer))
         name = f"checkpoint-{len(history):04d}.safetensors"
-        state = {
-            "fingerprint": dict(self.fingerprint),
-            "epoch": len(history),
-            "weights": name,
-            "sha256": hashlib.sha256(weights).hexdigest(),
-            "history": [asdict(record) for record in history],
-        }
+        digest = hashlib.sha256(weights).hexdigest()
+        state = _State(dict(self.fingerprint), len(history), name, digest, list(history))
         self._write(name, weights)
-        self._write(STATE_FILE, json.dumps(state, indent=2).encode())
+        self._write(STATE_FILE, adapter(_State).dump_json(state, indent=2))
         with _writable(self.folder / METRICS_FILE) as path, path.open("a", encoding="utf-8") as metrics:
             metrics.write(_metrics_line(history[-1]))
         for old in self.folder.glob("checkpoint-*.safetensors"):
             if old.name != name:
                 old.unlink(missing_ok=True)
 
-    def _read_state(self) -> tuple[list[EpochRecord], str, str]:
+    def _read_state(self) -> _State:
         path = self.folder / STATE_FILE
         try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-            found = dict(state["fingerprint"])
-            history = [_record(entry) for entry in state["history"]]
-            complete = int(state["epoch"]) == len(history) > 0
-            name, digest = str(state["weights"]), str(state["sha256"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            text = path.read_bytes()
+        except OSError as error:
             raise VerificationError(f"expected a readable checkpoint in {path}, got {kind_and_line(error)}") from error
-        _check_fingerprint(self.fingerprint, found)
-        if not complete:
-            raise VerificationError(f"expected one record per epoch in {path}, got {len(history)}")
-        return history, name, digest
+        state = read_value(_State, text, f"checkpoint {path}")
+        _check_fingerprint(self.fingerprint, state.fingerprint)
+        if not state.epoch == len(state.history) > 0:
+            raise VerificationError(f"expected one record per epoch in {path}, got {len(state.history)}")
+        return state
 
     def _write(self, name: str, data: bytes) -> None:
         with _writable(self.folder / name) as path:
@@ -115,11 +118,6 @@ def _writable(path: Path) -> Iterator[Path]:
 
 def _metrics_line(record: EpochRecord) -> str:
     return json.dumps(asdict(record)) + "\n"
-
-
-def _record(entry: Mapping[str, float]) -> EpochRecord:
-    floats = [float(entry[key]) for key in ("lr", "train_loss", "test_metric", "seconds")]
-    return EpochRecord(int(entry["epoch"]), *floats)
 
 
 def _check_fingerprint(expected: Fingerprint, found: Fingerprint) -> None:

@@ -11,19 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from slimprune.errors import DataError, SlimpruneError
-from slimprune.forward import ForwardFn
-from slimprune.progress import Listener, ignore
+from slimprune.forward import ForwardFn, Loss
 from slimprune.training.batches import Batches, count_batches, first_tensor, on_device, pair_of, set_epoch
 from slimprune.training.checkpoint import Checkpoint
 from slimprune.training.distributed import rank
 from slimprune.training.evaluation import tested
-from slimprune.training.losses import Loss
 from slimprune.training.metrics import Metric
 from slimprune.training.progress import TrainProgress
 from slimprune.training.result import EpochRecord, TrainResult
 from slimprune.training.settings import TrainSettings, find_device, learning_rate
 from slimprune.training.step import Step
 from slimprune.training.strategy import open_execution
+from slimprune.types import Listener, ignore
 
 AfterStep = Callable[[int], None]
 

@@ -1,21 +1,16 @@
 """What training minimises, by name: losses of labels and of masks."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from slimprune.errors import UsageError
+from slimprune.forward import Loss
 from slimprune.training.masks import foreground_logits, plain_mask
+from slimprune.types import AUTO, Task
 
-Loss = Callable[[Any, Any], Tensor]
-"""(output, target) of a batch -> mean loss, a scalar."""
-
-Task = Literal["classification", "segmentation"]
-
-AUTO = "auto"
 SMOOTHING = 1.0
 """Pixels added to both sides of dice's ratio, so that images without foreground have a loss and a gradient."""
 

@@ -1,7 +1,7 @@
 """What a listener hears of a training."""
 
-from slimprune.progress import Listener
 from slimprune.training.result import EpochRecord
+from slimprune.types import Listener
 
 STAGE = "train"
 

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from slimprune.errors import UnsupportedModelError
-from slimprune.forward import loss_of
+from slimprune.forward import Loss, loss_of
 from slimprune.training.batches import first_tensor
 from slimprune.training.cuda_graphs import CapturedCallable, Note
-from slimprune.training.losses import Loss
 from slimprune.training.state import fill_state, state_tensors
 
 

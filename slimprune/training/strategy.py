@@ -10,11 +10,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 
 from slimprune.errors import UnsupportedModelError
-from slimprune.forward import ForwardAdapter, ForwardFn
+from slimprune.forward import ForwardAdapter, ForwardFn, Loss
 from slimprune.training.bf16_weights import Bf16Weights
 from slimprune.training.cuda_graphs import CapturedCallable, Note
 from slimprune.training.evaluation import Forward, eager_forward
-from slimprune.training.losses import Loss
 from slimprune.training.memory_format import MemoryOrder, channels_last_weights
 from slimprune.training.settings import TrainSettings
 from slimprune.training.step import CapturedStep, EagerStep, FittingLoss, Step

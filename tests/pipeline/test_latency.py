@@ -29,11 +29,11 @@ from slimprune.pipeline.latency import (
 )
 from slimprune.pipeline.stages import Analysis, analyse, check_budget
 from slimprune.pipeline.workload import Given, own_workload
-from slimprune.progress import ignore
 from slimprune.recipe import Recipe, make_recipe
 from slimprune.results import Report
 from slimprune.timing import LayerTimes, Sampling, runtime, traced_layers
 from slimprune.timing.runtime import Runtime
+from slimprune.types import ignore
 from tests.timing.fakes import blocked_seconds
 
 compressing = sys.modules["slimprune.pipeline.compress"]  # the package's name of that is the function
@@ -74,8 +74,10 @@ class FakeTimer:
         speedup = dense / narrow
         return {
             "engine": "onnxruntime", "device": "cpu (fake)", "batch": 8, "threads": 1, "version": "onnxruntime 1",
-            "dense_ms": 1e3 * dense, "slim_ms": 1e3 * narrow, "speedup": speedup, "pairs": 48,
-            "interval": [0.99 * speedup, 1.01 * speedup],
+            "dense_ms": 1e3 * dense, "slim_ms": 1e3 * narrow, "speedup": speedup,
+            "iqr": {"dense": [1e3 * dense] * 2, "slim": [1e3 * narrow] * 2},
+            "interval": [0.99 * speedup, 1.01 * speedup], "confidence": 0.99, "pairs": 48, "verdict": "",
+            "disturbed": 0.0, "macs": {"dense": 1, "slim": 1, "reduction": 1.0}, "realised_share": 1.0,
         }  # fmt: skip
 
 

@@ -11,15 +11,16 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 import slimprune
+from slimprune.files import read_value
 from slimprune.pipeline import search as prospect
 from slimprune.pipeline.plan import PlannedPruning, choose_plan, stored_pruning
 from slimprune.pipeline.search import CANDIDATES, RUNGS, search_rule
 from slimprune.pipeline.stages import Analysis, Start, analyse
 from slimprune.pipeline.workload import Given, own_workload
-from slimprune.progress import ignore
 from slimprune.recipe import Recipe, make_recipe
 from slimprune.results import Saliency, SearchTrial
 from slimprune.saliency import Scores
+from slimprune.types import ignore
 from tests.conftest import tiny_images
 from tests.networks import Residual, toy
 
@@ -114,7 +115,7 @@ def test_a_named_rule_is_neither_scored_nor_searched_for(analysis: Analysis, tmp
 def test_a_choice_survives_json(analysis: Analysis) -> None:
     plan, search = run(analysis)
     choice = PlannedPruning(plan, Saliency("prospr", 3, 2, 0.5, 1.0, 10), search)
-    again = PlannedPruning.from_json(choice.to_json())
+    again = read_value(PlannedPruning, choice.to_json(), "plan")
     assert (again.saliency, again.search) == (choice.saliency, choice.search)
     assert again.plan.to_json() == plan.to_json()
 

@@ -14,9 +14,9 @@ from slimprune.errors import BudgetError, UnsupportedModelError, UsageError
 from slimprune.pipeline import stages as steps
 from slimprune.pipeline.stages import Analysis, analyse, starting_networks
 from slimprune.pipeline.workload import Workload, named_workload
-from slimprune.progress import ignore
 from slimprune.recipe import Recipe, make_recipe
 from slimprune.training import TrainSettings, train
+from slimprune.types import ignore
 
 Event = tuple[str, int, int, str]
 EPOCH = 5

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -110,6 +111,39 @@ def test_a_flipped_byte_is_refused(bundle, name):
         with pytest.raises(VerificationError, match=r"net\.slim"):
             load(bundle)
         data[position] ^= 1
+
+
+def rewritten(bundle, change):
+    """Changes the description and states the digest that fits."""
+    description = json.loads((bundle / "slim.json").read_text())
+    del description["digest"]
+    change(description)
+    text = json.dumps(description, sort_keys=True, separators=(",", ":"))
+    description["digest"] = hashlib.sha256(text.encode()).hexdigest()
+    (bundle / "slim.json").write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.pop("plan"), "cannot be read: plan: expected a field, got none"),
+        (lambda d: d.pop("recipe"), "cannot be read: recipe: expected a field, got none"),
+        (lambda d: d["plan"].pop("kept"), "cannot be read: plan.kept: expected a field, got none"),
+        (lambda d: d["plan"]["kept"].update(conv1=[0, "1"]), "plan.kept.conv1.1: expected a valid integer, got '1'"),
+        (lambda d: d["plan"]["budget"].update(of="watts"), "plan.budget.of: expected 'params', 'macs', 'channels' or "),
+        (lambda d: d["plan"]["budget"].update(ratio=2), "cannot be read: expected ratio in (0, 1), got 2"),
+        (lambda d: d["architecture"].update(arch=3), "architecture.arch: expected a valid string, got 3"),
+        (lambda d: d["architecture"]["inputs"].pop("height"), "architecture.inputs.height: expected a field, got none"),
+        (lambda d: d["sha256"].clear(), "sha256.weights.safetensors: expected a field, got none"),
+        (lambda d: d.update(schema_version=9), "expected schema_version 1, got 9"),
+    ],
+)
+def test_a_field_that_is_missing_or_odd_is_named(bundle, change, message):
+    rewritten(bundle, change)
+    with pytest.raises(VerificationError) as caught:
+        load(bundle)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "slim.json", "README.md"])

@@ -9,10 +9,10 @@ import pytest
 from slimprune.errors import UsageError
 from slimprune.graph import find_groups, keep_channels
 from slimprune.measure import usable_cores, versions
-from slimprune.progress import ignore
 from slimprune.timing import Layer, Sampling
 from slimprune.timing import runtime as module
 from slimprune.timing.runtime import NetworkTimer, Runtime, keep_times, known_times
+from slimprune.types import ignore
 from tests.networks import EXAMPLE, Residual, halves, toy
 
 

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from slimprune.errors import UnsupportedModelError
 from slimprune.saliency.iterative import IterativePruning, connection_sensitivity, target_of
-from slimprune.saliency.problem import Batch, Problem
+from slimprune.saliency.problem import AnyBatch, Problem
 from slimprune.saliency.registry import register
 
 
@@ -77,7 +77,7 @@ def _all_positive(network: nn.Module) -> nn.Module:
     return copied
 
 
-def _ones(problem: Problem, value: float = 1.0) -> Batch:
+def _ones(problem: Problem, value: float = 1.0) -> AnyBatch:
     """A batch with `value` in every floating tensor and 0 (an index that exists) in the others.
 
     Of a pair (inputs, targets) one sample; where a `forward_fn` takes the batch apart, as many as it has.

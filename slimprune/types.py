@@ -1,6 +1,13 @@
-"""How anything that takes long says what it is doing: one protocol for all of it."""
+"""Types that many parts share: tasks, quantities, and the protocol by which long work reports its progress."""
 
-from typing import Protocol
+from typing import Literal, Protocol, get_args
+
+AUTO = "auto"
+"""In place of a value that is to be chosen."""
+
+Task = Literal["classification", "segmentation"]
+Quantity = Literal["params", "macs", "channels", "latency"]
+QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 
 
 class Listener(Protocol):

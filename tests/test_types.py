@@ -1,4 +1,4 @@
-from slimprune.progress import under
+from slimprune.types import under
 
 
 def test_what_is_heard_goes_on_under_another_name() -> None:

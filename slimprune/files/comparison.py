@@ -1,0 +1,118 @@
+"""The records of finished cells, and the document of `compare`: `compare.json`."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+from slimprune.files.latency import Facts
+from slimprune.files.report import ScoringOutcome
+
+Kind = Literal["dense", "row", "uniform", "twin"]
+
+
+class KeptShares(TypedDict):
+    """Shares of the dense network that are left, in (0, 1]."""
+
+    channels: float
+    params: float
+    macs: float
+
+
+class CellOutcome(TypedDict, total=False):
+    """What training and the network itself show: the metric as a share, seconds of wall-clock."""
+
+    final: float
+    best: float
+    train_loss: float
+    params: int
+    macs: int
+    channels: int
+    training_seconds: float
+    environment: Facts
+    rule: str | None
+    widths: Mapping[str, int] | None
+    kept: KeptShares
+    scoring: ScoringOutcome | None
+    epochs: int
+
+
+class CellPlace(TypedDict):
+    """Where a grid has a cell, and whether it lets the cell's row be the winner."""
+
+    row: str
+    kind: Kind
+    budget: str | None
+    may_win: NotRequired[bool]
+
+
+class CellRecord(CellPlace, CellOutcome):
+    """A finished cell: what it found, or in `refused` why it has no result.
+
+    `named_files` is a digest of the files that its recipe names.
+    """
+
+    seed: int
+    hash: str
+    recipe: Mapping[str, Any]
+    named_files: NotRequired[str]
+    metric: str
+    refused: NotRequired[str]
+
+
+class PublishedFigure(TypedDict):
+    """A figure of a paper, in percent."""
+
+    row: str
+    budget: str | None
+    top1: float | None
+    miou: float | None
+    source: str
+
+
+class TableRow(TypedDict):
+    """Means over the seeds that have a result; accuracies in percent, differences in points."""
+
+    row: str
+    kind: Kind
+    n: int
+    refused: str | None
+    refused_seeds: NotRequired[list[int]]
+    may_win: bool
+    by_seed: dict[str, float]
+    mean: float | None
+    sd: float | None
+    best: float | None
+    channels: float | None
+    params: float | None
+    macs: float | None
+    scoring_seconds: float | None
+    scoring_peak_bytes: int | None
+    stability: float | None
+    epochs: float | None
+    training_seconds: float | None
+    winner: bool
+    paper: list[PublishedFigure]
+    over_uniform_params: float | None
+    over_uniform_macs: float | None
+
+
+class ComparisonTable(TypedDict):
+    """The rows at one budget, and what may be said about them."""
+
+    budget: str
+    winner: str | None
+    rows: list[TableRow]
+    findings: list[str]
+
+
+class ComparisonDocument(TypedDict):
+    """What `compare` writes."""
+
+    schema_version: Literal[1]
+    title: str
+    metric: str
+    tables: list[ComparisonTable]
+    environments: list[Facts]
+    grid: Mapping[str, Any]
+    cells: list[CellRecord]

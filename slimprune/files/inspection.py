@@ -1,0 +1,88 @@
+"""What `inspect` writes: the channel groups of a model, what is at stake in each, and the flow of data."""
+
+from typing import Literal
+
+from typing_extensions import TypedDict
+
+
+class InspectedModel(TypedDict):
+    """The model as a whole; `inputs` are the shapes of one sample."""
+
+    name: str
+    inputs: list[list[int]]
+    params: int
+    macs: int
+    channels: int
+    groups: int
+    removable_groups: int
+
+
+class ParamsAndMacs(TypedDict):
+    """What would go."""
+
+    params: int
+    macs: int
+
+
+class AtStake(TypedDict):
+    """What goes with one channel of a group, and with all but one."""
+
+    one_channel: ParamsAndMacs
+    all_but_one: ParamsAndMacs
+
+
+class InspectedSlot(TypedDict):
+    """One place where a group touches a tensor; see `graph.Slot`."""
+
+    tensor: str
+    layer: str
+    type: str
+    role: str
+    dim: int
+    entries: int
+    shape: list[int]
+
+
+class InspectedGroup(TypedDict):
+    """A channel group; see `graph.ChannelGroup`."""
+
+    id: str
+    width: int
+    protected_reason: str | None
+    exact: bool
+    layers: list[str]
+    at_stake: AtStake
+    slots: list[InspectedSlot]
+
+
+class UntouchedParameter(TypedDict):
+    """A parameter that no group touches."""
+
+    parameter: str
+    shape: list[int]
+
+
+class FlowNode(TypedDict):
+    """A layer or an operator."""
+
+    kind: str
+    name: str
+    type: str
+    tensors: list[str]
+
+
+class Flow(TypedDict):
+    """Layers, and pairs of numbers of nodes between which data flow."""
+
+    nodes: list[FlowNode]
+    edges: list[list[int]]
+
+
+class InspectionDocument(TypedDict):
+    """What `Inspection.to_json` makes."""
+
+    schema_version: Literal[1]
+    model: InspectedModel
+    groups: list[InspectedGroup]
+    untouched: list[UntouchedParameter]
+    flow: Flow

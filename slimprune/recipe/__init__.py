@@ -1,0 +1,25 @@
+"""The validated description of a run: YAML or flags to a typed object, whose hash names the run."""
+
+from slimprune.recipe.defaults import BENCH_BATCH, CRITERION_OPTIONS, DEFAULT_RULES, SCORED_RULES, names_segmentation
+from slimprune.recipe.fields import NamedRecipe, Recipe, ResolvedRecipe
+from slimprune.recipe.reading import make_recipe, read_recipe, validated
+from slimprune.recipe.settings import RecipeSettings, SettingsBesideLoss
+from slimprune.recipe.wording import PANELS, default_text
+
+__all__ = [
+    "BENCH_BATCH",
+    "CRITERION_OPTIONS",
+    "DEFAULT_RULES",
+    "PANELS",
+    "SCORED_RULES",
+    "NamedRecipe",
+    "Recipe",
+    "RecipeSettings",
+    "ResolvedRecipe",
+    "SettingsBesideLoss",
+    "default_text",
+    "make_recipe",
+    "names_segmentation",
+    "read_recipe",
+    "validated",
+]

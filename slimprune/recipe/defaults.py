@@ -1,0 +1,75 @@
+"""The defaults that depend on the task, the data set or the budget."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from slimprune.recipe.settings import RecipeSettings
+from slimprune.types import AUTO, Quantity
+
+PAPER: RecipeSettings = {
+    "epochs": 200, "batch_size": 256, "lr": 0.1, "schedule": "step", "draws": 8, "score_batch": 128,
+}  # fmt: skip
+SEGMENTATION: RecipeSettings = {
+    "epochs": 100, "batch_size": 16, "lr": 0.1, "schedule": "cosine", "draws": 8, "score_batch": 16,
+}  # fmt: skip
+_SEGMENTATION_FAMILIES = ("deeplabv3_", "fcn_", "lraspp_")
+
+
+def names_segmentation(arch: str) -> bool:
+    """Whether an architecture is one of those for segmentation that go by a name; a user's own does not.
+
+    >>> [names_segmentation(arch) for arch in ("unet:depth=3", "fcn_resnet50", "unet.py:build", "fcn_net:build")]
+    [True, True, False, False]
+    """
+    name, _, rest = arch.partition(":")
+    return name == "unet" or (name.startswith(_SEGMENTATION_FAMILIES) and not rest)
+
+
+BY_DATA: Mapping[str, RecipeSettings] = {
+    "digits": {
+        "epochs": 12, "batch_size": 64, "lr": 0.05, "schedule": "cosine", "draws": 2, "score_batch": 64,
+    },
+}  # fmt: skip
+BENCH_BATCH = 8
+BY_MACHINE: Mapping[str, str] = {
+    "round_to": f"{AUTO} for latency, 1 otherwise",
+    "engine": "onnxruntime on the CPU, torch on CUDA",
+    "bench_batch": str(BENCH_BATCH),
+    "bench_threads": "all cores",
+}
+CRITERION_OPTIONS: Mapping[str, str] = {
+    "steps": "steps", "inner_lr": "lr", "inner_momentum": "momentum", "rounds": "rounds",
+}  # fmt: skip
+"""Field of the recipe -> name of the criterion's option."""
+DEFAULT_RULES: Mapping[Quantity, str] = {
+    "params": "global", "macs": "uniform", "channels": "global", "latency": "uniform",
+}  # fmt: skip
+"""By measurement (README, "Rules, measured"); top-1 in %, short trainings on CIFAR-10:
+
+    removed                     global   tempered   uses ** 0.2   uniform
+    VGG-19, 95 % of params       65.06      57.16                   58.58
+    VGG-19, 95 % of MACs         41.01      57.93                   59.47
+    ResNet-20, 80 % of params    63.49      63.45                   63.14
+    ResNet-20, 80 % of MACs      33.75      53.19         54.86     56.84   (another recipe than the rows above)
+
+At equal MACs and in longer trainings `early` differs from uniform by +0.9 points on VGG-19, +1.2 on U-Net and -1.7 on
+ResNet-20: better on some networks, not on all, so uniform stays the default.
+"""
+
+
+SCORED_RULES: Mapping[Quantity, str] = {**DEFAULT_RULES, "macs": "tempered", "latency": "tempered"}
+"""The best of the rules that look at scores, for comparisons of criteria."""
+
+
+def find_defaults(data: str, limited: Sequence[Quantity], *, segmentation: bool) -> RecipeSettings:
+    """Field -> default.
+
+    Args:
+        data: the data set's name.
+        limited: the quantities that the budget limits; the rule follows from the first.
+        segmentation: whether that is the task.
+    """
+    of_task = SEGMENTATION if segmentation else PAPER
+    round_to: Literal["auto"] | int = "auto" if "latency" in limited else 1
+    of_budget: RecipeSettings = {"rule": DEFAULT_RULES[limited[0]], "round_to": round_to}
+    return {**PAPER, **of_task, **BY_DATA.get(data, of_task), **of_budget}

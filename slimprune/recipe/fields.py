@@ -1,0 +1,191 @@
+"""The fields of a recipe, what they may be, and the recipe whose defaults are filled in."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, field_validator
+
+from slimprune.errors import UsageError
+from slimprune.recipe.defaults import CRITERION_OPTIONS, find_defaults, names_segmentation
+from slimprune.types import AUTO, Quantity
+
+
+def _as_list(value: object) -> object:
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
+def _as_shares(value: object) -> object:
+    """`macs=0.8,channels=0.5` as a mapping."""
+    if not isinstance(value, str):
+        return value
+    pairs = [(of.strip(), share.strip()) for of, _, share in (part.partition("=") for part in value.split(","))]
+    if len({of for of, _ in pairs}) < len(pairs):
+        raise ValueError("Input should be each quantity once")
+    return dict(pairs)
+
+
+def _in_range(share: float) -> float:
+    if not 0 < share < 1:
+        raise ValueError("Input should be a share in (0, 1)")
+    return share
+
+
+def _as_rounding(value: object) -> object:
+    if value is None or value == AUTO:
+        return value
+    if isinstance(value, int | str) and not isinstance(value, bool) and str(value).isdecimal() and int(value) > 0:
+        return int(value)
+    raise ValueError(f"Input should be a whole number of at least 1, or {AUTO}")
+
+
+Share = Annotated[float, AfterValidator(_in_range)]
+
+
+class Recipe(BaseModel):
+    """Settings of one `compress` run; every field is a flag of the same name.
+
+    A field that is None takes the default of its architecture, data set or budget, see `with_defaults`; options of a
+    criterion that are None take the criterion's own default.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=False, allow_inf_nan=False, populate_by_name=True, serialize_by_alias=True
+    )
+
+    arch: str | None = Field(None, description="architecture name, package.module:factory or path/to/file.py:factory")
+    data: str = Field("digits", description="a data set (`slimprune list data`) or path/to/file.py:function")
+    image_size: int | None = Field(None, ge=1, description="side in pixels to which large images are resized")
+    train_size: int | None = Field(None, ge=1, description="train and score on this many images only, drawn once")
+    ratio: Share = Field(0.9, description="share to remove, in (0, 1)")
+    of: Quantity = Field("params", description="what the ratio counts")
+    also: Annotated[dict[Quantity, Share], BeforeValidator(_as_shares)] = Field(
+        {}, alias="and", description="shares of other quantities that have to go as well, such as macs=0.8"
+    )
+    when: Literal["before-training", "after-training", "rewind"] = Field(
+        "before-training",
+        description="which network is scored: the initial one, or the trained one whose kept weights are inherited or "
+        "go back to an early step",
+    )
+    rewind_step: int | None = Field(
+        None, ge=0, description="training step to which `--when rewind` goes back (default: after 2 % of them)"
+    )
+    dense_epochs: int | None = Field(None, ge=1, description="epochs of the dense network (default: as --epochs)")
+    weights: Path | None = Field(None, description="safetensors file with initial weights to start from")
+    init: Literal["keep", "reinit", "rescale"] = Field("keep", description="initial weights of the slim network")
+    twin: Literal["shuffle", "invert"] | None = Field(
+        None, description="same widths, other channels: random ones, or those with the lowest scores"
+    )
+    criterion: str = Field(
+        "prospr", description="how channels are scored (`slimprune list criteria`), or path/to/file.py:Class"
+    )
+    rule: str | None = Field(
+        None, description="how the budget is shared out (`slimprune list rules`), or path/to/file.py:function"
+    )
+    floor: float = Field(0.05, ge=0, lt=1, description="share of its channels that every layer keeps at least")
+    gate: Literal["consumer", "norm", "producer"] = Field("consumer", description="where the gates sit")
+    steps: int | None = Field(None, ge=0, description="inner training steps")
+    draws: int | None = Field(None, ge=1, description="independent draws that are averaged")
+    inner_lr: float | None = Field(None, gt=0, description="learning rate of the inner training")
+    inner_momentum: float | None = Field(None, ge=0, lt=1, description="momentum of the inner training")
+    rounds: int | None = Field(None, ge=1, description="narrowing steps of criteria that prune little by little")
+    score_batch: int | None = Field(None, ge=1, description="batch size of the scoring")
+    dtype: Literal["float32", "float64"] = Field("float32", description="precision of the scoring")
+    round_to: Annotated[int | Literal["auto"] | None, PlainValidator(_as_rounding)] = Field(
+        None, description="widths become multiples of this; auto: of what pays by measured times"
+    )
+    engine: str | None = Field(
+        None, description="what latency is measured with (`slimprune list engines`); -cpu or -cuda behind it says where"
+    )
+    bench_batch: int | None = Field(None, ge=1, description="samples at once when latency is measured")
+    bench_threads: int | None = Field(None, ge=1, description="threads on the CPU when latency is measured")
+    protect: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+        (), description="layers, by name or pattern, whose channels all stay"
+    )
+    loss: Literal["auto", "cross-entropy", "bce", "dice", "bce+dice"] = Field(
+        "auto", description="what scoring and training minimise; auto is cross-entropy, for masks binary"
+    )
+    epochs: int | None = Field(None, ge=1, description="training epochs")
+    batch_size: int | None = Field(None, ge=1, description="training batch size")
+    lr: float | None = Field(None, gt=0, description="training learning rate")
+    weight_decay: float = Field(5e-4, ge=0, description="training weight decay")
+    schedule: Literal["step", "cosine"] | None = Field(None, description="learning rate schedule")
+    train_dense: bool = Field(False, description="also train the dense network by the same recipe, to compare")
+    device: str = Field("auto", description="cpu, cuda, cuda:N, or auto")
+    amp: bool = Field(False, description="train in bfloat16 autocast")
+    fast: bool | None = Field(
+        None, description="train channels-last, on CUDA captured in a graph (default: wherever the model allows)"
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of weights, draws and batches")
+    out: Path | None = Field(None, description="the ONNX file to write; bundle and report go beside it")
+
+    @field_validator("device")
+    @classmethod
+    def _device_known(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+            raise ValueError("Input should be auto, cpu, cuda or cuda:N")
+        return device
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the settings that decide the result; `out`, `device` and `fast` are left out."""
+        return self.hash_without()
+
+    def hash_without(self, *names: str) -> str:
+        """The hash with further fields left out."""
+        plain = self.model_dump(mode="json", exclude={"out", "device", "fast", *names})
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+    def criterion_options(self) -> dict[str, Any]:
+        """The options that were set for the criterion, under the criterion's names."""
+        options = {option: getattr(self, field) for field, option in CRITERION_OPTIONS.items()}
+        return {name: value for name, value in options.items() if value is not None}
+
+    def with_defaults(self, *, segmentation: bool | None = None) -> "ResolvedRecipe":
+        """The same recipe with the defaults of its task, data set and budget filled in.
+
+        Args:
+            segmentation: whether that is the task; None to go by the name of the architecture.
+        """
+        if segmentation is None:
+            segmentation = names_segmentation(self.arch or "")
+        defaults = find_defaults(self.data, (self.of, *self.also), segmentation=segmentation)
+        given = {name: value for name, value in self if value is not None}
+        return ResolvedRecipe.model_validate({**defaults, **given})
+
+
+class ResolvedRecipe(Recipe):
+    """A recipe with its defaults filled in.
+
+    `arch`, `batch_size` and `score_batch` are None where a network and its batches are handed over as objects. What may
+    still be None beside them means "no such thing" (`weights`, `twin`, `train_size`), or is decided by the data
+    (`image_size`), the criterion (its options), the training (`dense_epochs`, `rewind_step`, `fast`) or the machine
+    (`engine`, `bench_batch`, `bench_threads`).
+    """
+
+    rule: str
+    round_to: int | Literal["auto"]
+    draws: int
+    epochs: int
+    lr: float
+    schedule: Literal["step", "cosine"]
+
+    def named(self) -> "NamedRecipe":
+        """The same recipe as one whose network and data go by name.
+
+        Raises:
+            UsageError: it names no architecture.
+        """
+        if self.arch is None:
+            raise UsageError("expected an architecture (--arch), got none")
+        return NamedRecipe.model_validate(dict(self))
+
+
+class NamedRecipe(ResolvedRecipe):
+    """A resolved recipe whose network and data go by name."""
+
+    arch: str
+    batch_size: int
+    score_batch: int

@@ -1,0 +1,66 @@
+"""From a file or from keyword arguments to a validated recipe."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from slimprune.errors import UsageError
+from slimprune.recipe.fields import Recipe
+from slimprune.recipe.wording import sentence
+
+Description = TypeVar("Description", bound=BaseModel)
+
+
+def make_recipe(settings: Mapping[str, object]) -> Recipe:
+    """A recipe from plain settings.
+
+    Raises:
+        UsageError: an unknown field or a bad value; the message names the field.
+    """
+    return validated(Recipe, _as_in_files(settings))
+
+
+def validated(kind: type[Description], settings: Mapping[str, object]) -> Description:
+    """A description of that kind from plain settings.
+
+    Raises:
+        UsageError: an unknown field or a bad value; the message names the field.
+    """
+    try:
+        return kind.model_validate(dict(settings))
+    except ValidationError as error:
+        known = [field.alias or name for name, field in kind.model_fields.items()]
+        raise UsageError("; ".join(sentence(dict(problem), known) for problem in error.errors())) from error
+
+
+def read_recipe(path: Path) -> dict[str, object]:
+    """The settings in a YAML file, not validated yet.
+
+    Raises:
+        UsageError: the file is missing, not YAML, or not a mapping.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UsageError(f"recipe {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise UsageError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(settings, dict):
+        raise UsageError(f"recipe {path}: expected a mapping of fields, got {type(settings).__name__}")
+    return _as_in_files(settings)
+
+
+def _as_in_files(settings: Mapping[str, object]) -> dict[str, object]:
+    """The settings under the names of files and flags, such as `and`, which no argument of Python's can have.
+
+    Raises:
+        UsageError: a field under both of its names.
+    """
+    aliases = {name: field.alias for name, field in Recipe.model_fields.items() if field.alias}
+    for name, alias in aliases.items():
+        if name in settings and alias in settings:
+            raise UsageError(f"expected {alias} once, got {name} as well")
+    return {aliases.get(name, name): value for name, value in settings.items()}

@@ -1,0 +1,64 @@
+"""Settings as keyword arguments: what `compress` and others take, for editors and type checkers.
+
+The fields are those of `Recipe`, with the looser types from which a recipe reads them.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from slimprune.types import Quantity
+
+_UnderAlias = TypedDict("_UnderAlias", {"and": Mapping[Quantity, float] | str}, total=False)
+"""Recipes in files say `and`, which cannot be written as the name of an argument: there it is `also`."""
+
+
+class SettingsBesideLoss(_UnderAlias, total=False):
+    """The fields of `Recipe` but `loss`, for functions that have an argument of that name."""
+
+    arch: str | None
+    data: str
+    image_size: int | None
+    train_size: int | None
+    ratio: float
+    of: Quantity
+    also: Mapping[Quantity, float] | str
+    when: Literal["before-training", "after-training", "rewind"]
+    rewind_step: int | None
+    dense_epochs: int | None
+    weights: Path | str | None
+    init: Literal["keep", "reinit", "rescale"]
+    twin: Literal["shuffle", "invert"] | None
+    criterion: str
+    rule: str | None
+    floor: float
+    gate: Literal["consumer", "norm", "producer"]
+    steps: int | None
+    draws: int | None
+    inner_lr: float | None
+    inner_momentum: float | None
+    rounds: int | None
+    score_batch: int | None
+    dtype: Literal["float32", "float64"]
+    round_to: int | Literal["auto"] | None
+    engine: str | None
+    bench_batch: int | None
+    bench_threads: int | None
+    protect: Sequence[str] | str
+    epochs: int | None
+    batch_size: int | None
+    lr: float | None
+    weight_decay: float
+    schedule: Literal["step", "cosine"] | None
+    train_dense: bool
+    device: str
+    amp: bool
+    fast: bool | None
+    seed: int
+    out: Path | str | None
+
+
+class RecipeSettings(SettingsBesideLoss, total=False):
+    """The fields of `Recipe`."""
+
+    loss: Literal["auto", "cross-entropy", "bce", "dice", "bce+dice"]

@@ -1,0 +1,56 @@
+"""Defaults and refusals in words."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from slimprune.errors import expected_and_found
+from slimprune.recipe.defaults import BY_DATA, BY_MACHINE, CRITERION_OPTIONS, DEFAULT_RULES, PAPER, SEGMENTATION
+from slimprune.recipe.fields import Recipe
+
+PANELS: Mapping[str, tuple[str, ...]] = {
+    "network": ("arch", "weights", "device", "seed"),
+    "data": ("data", "image_size", "train_size"),
+    "budget": ("ratio", "of", "also", "rule", "floor", "protect", "round_to", "engine", "bench_batch", "bench_threads"),
+    "scoring": (
+        "when", "rewind_step", "criterion", "gate", "steps", "draws", "inner_lr", "inner_momentum", "rounds",
+        "score_batch", "dtype", "twin",
+    ),
+    "training": (
+        "epochs", "batch_size", "lr", "weight_decay", "schedule", "loss", "init", "amp", "fast", "train_dense",
+        "dense_epochs",
+    ),
+    "output": ("out",),
+}  # fmt: skip
+"""What each field is about: the panels in which the help of a command shows their flags, in that order."""
+
+
+def default_text(name: str) -> str:
+    """The default of a field in words; "" where there is nothing to say."""
+    if name == "rule":
+        return ", ".join(f"{rule} for {of}" for of, rule in DEFAULT_RULES.items())
+    if name in BY_MACHINE:
+        return BY_MACHINE[name]
+    if name in CRITERION_OPTIONS:
+        return "the criterion's own"
+    paper: Mapping[str, object] = dict(PAPER)
+    if name in paper:
+        others: dict[str, list[str]] = {}
+        for what, own in (("segmentation", SEGMENTATION), *BY_DATA.items()):
+            value = dict(own)[name]
+            if value != paper[name]:
+                others.setdefault(str(value), []).append(what)
+        exceptions = [f", {value} for {' and '.join(where)}" for value, where in others.items()]
+        return f"{paper[name]}{''.join(exceptions)}"
+    default = Recipe.model_fields[name].default
+    return "" if default is None or default is False or default in ((), {}) else str(default)
+
+
+def sentence(problem: Mapping[str, Any], known: Sequence[str]) -> str:
+    """A problem that pydantic found, as `field: expected X, got Y`; `known` are the names of all fields."""
+    if problem["type"] != "extra_forbidden":
+        return expected_and_found(problem)
+    name = ".".join(map(str, problem["loc"]))
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    return f"unknown field {name!r} ({hint})"
