@@ -1,5 +1,6 @@
 """A user's architecture file, tiny data sets, and one compressed network that many tests look at."""
 
+import gc
 import importlib
 import json
 from collections.abc import Callable
@@ -93,6 +94,13 @@ def translations_are_read_once() -> None:
     with suppress(ImportError, AttributeError):  # no public interface, so other versions may be slow again
         apis = importlib.import_module("torch.onnx._internal.exporter._registration").onnxscript_apis
         apis.get_torchlib_ops = cache(apis.get_torchlib_ops)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def libraries_are_no_garbage(translations_are_read_once: None) -> None:
+    """Scoring collects garbage before it measures memory; with half a million objects of libraries that takes long."""
+    gc.collect()
+    gc.freeze()
 
 
 def tiny_images(count: int, channels: int = 3) -> torch.Tensor:
