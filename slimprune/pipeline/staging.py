@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from slimprune.errors import DataError, SlimpruneError, UsageError, VerificationError
 
+ONNX, BUNDLE = ".onnx", ".slim"
 _LOCK, _MARKER = "lock", "fingerprint"
 _DONE = ("search.json", "plan.json", "checkpoint.json")
 """What a run goes on from."""
@@ -18,42 +19,47 @@ _DONE = ("search.json", "plan.json", "checkpoint.json")
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files of one run: `NAME.onnx` and, beside it, `NAME.slim/`, `NAME.report.json`, `.md` and `.html`.
+    """The files of one run: `NAME.onnx` and, next to it, `NAME.slim/`, `NAME.report.json`, `.md` and `.html`.
 
-    A segmentation leaves `NAME.pictures/` as well.
+    A segmentation leaves `NAME.pictures/` as well. Where the bundle alone was requested, there is no ONNX file.
 
     Attributes:
-        onnx: the ONNX file that was asked for.
-        stage: hidden folder in which everything is made.
+        out: The requested output: the ONNX file, or the bundle alone.
+        stage: Hidden folder in which everything is made.
     """
 
-    onnx: Path
+    out: Path
     stage: Path
+
+    @property
+    def onnx(self) -> Path | None:
+        """Where the ONNX file goes; None where the bundle alone was requested."""
+        return self.out if self.out.suffix == ONNX else None
 
     @property
     def bundle(self) -> Path:
         """Where the bundle goes."""
-        return self.onnx.with_suffix(".slim")
+        return self.out.with_suffix(BUNDLE)
 
     @property
     def report(self) -> Path:
         """Where the JSON report goes."""
-        return self.onnx.with_suffix(".report.json")
+        return self.out.with_suffix(".report.json")
 
     @property
     def markdown(self) -> Path:
         """Where the Markdown report goes."""
-        return self.onnx.with_suffix(".report.md")
+        return self.out.with_suffix(".report.md")
 
     @property
     def page(self) -> Path:
         """Where the report for a browser goes."""
-        return self.onnx.with_suffix(".report.html")
+        return self.out.with_suffix(".report.html")
 
     @property
     def pictures(self) -> Path:
         """Where the folder of pictures goes."""
-        return self.onnx.with_suffix(".pictures")
+        return self.out.with_suffix(".pictures")
 
     def staged(self, target: Path) -> Path:
         """Where `target` is made before it is published."""
@@ -77,7 +83,7 @@ class Outputs:
 
     def publish(self) -> None:
         """Moves everything that was staged into place, replacing what a former run left there."""
-        for target in (self.bundle, self.pictures, self.report, self.markdown, self.page, self.onnx):
+        for target in (self.bundle, self.pictures, self.report, self.markdown, self.page, self.out):
             if self.staged(target).is_dir():
                 _replace_folder(self.staged(target), target)
             elif self.staged(target).exists():
@@ -85,29 +91,29 @@ class Outputs:
 
 
 @contextmanager
-def staged_outputs(onnx: Path | None, run: str | None) -> Iterator[Outputs]:
-    """A stage beside `onnx`; a run that is stopped with something done leaves it there, to go on from it.
+def staged_outputs(out: Path | None, run: str | None) -> Iterator[Outputs]:
+    """A stage beside `out`; a run that is stopped with something done leaves it there, to go on from it.
 
     Done are trials of a search, a plan, a checkpoint. A `SlimpruneError` would come again and leaves nothing, unless
     data or disk failed for once. What stops a run that can go on gets a note that names the folder.
 
     Args:
-        onnx: the file that was asked for; its parent folders are made.
+        out: the requested ONNX file or bundle; its parent folders are made.
         run: name of the run; a stage that a run of the same name left is taken up again. None for a run that no other
             can take up, which starts from nothing and leaves nothing.
 
     Raises:
         UsageError: no file was asked for, the outputs cannot be written there, or another process is at the same run.
     """
-    if onnx is None:
+    if out is None:
         raise UsageError("expected an ONNX file to write (--out), got none")
     name = f"process-{os.getpid()}" if run is None else run[:12]
-    outputs = Outputs(onnx, onnx.parent / f".{onnx.stem}.slimprune-{name}")
+    outputs = Outputs(out, out.parent / f".{out.stem}.slimprune-{name}")
     try:
         _check_targets(outputs)
     except OSError as error:
-        raise UsageError(f"cannot write {onnx}: {error.strerror}") from error
-    with _exclusive(outputs.stage, onnx):
+        raise UsageError(f"cannot write {out}: {error.strerror}") from error
+    with _exclusive(outputs.stage, out):
         keep = False
         if run is None:
             outputs.empty()
@@ -156,10 +162,10 @@ def _may_pass(error: SlimpruneError) -> bool:
 
 
 def _check_targets(outputs: Outputs) -> None:
-    if outputs.onnx.suffix != ".onnx":
-        raise UsageError(f"expected --out to end in .onnx, got {outputs.onnx}")
+    if outputs.out.suffix not in (ONNX, BUNDLE):
+        raise UsageError(f"expected --out to end in .onnx, or in .slim for a bundle alone, got {outputs.out}")
     for file in (outputs.onnx, outputs.report, outputs.markdown, outputs.page):
-        if file.is_dir():
+        if file is not None and file.is_dir():
             raise UsageError(f"expected to write a file, got the folder {file}")
     if outputs.bundle.exists() and not (outputs.bundle / "slim.json").is_file():
         raise UsageError(f"cannot write the bundle: {outputs.bundle} exists and is not a bundle")
