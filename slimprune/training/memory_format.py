@@ -73,7 +73,7 @@ class MemoryOrder:
             return f"{narrow} is a 1x1 convolution with a stride over fewer than {_LANES} channels"
         try:
             copied = copy.deepcopy(self.model)
-        except (RuntimeError, TypeError):  # the model holds a lock or a stream; the first step will tell
+        except (RuntimeError, TypeError):  # not copyable (a lock, a stream); a failure then shows in the first step
             return None
         failure = _failure(copied, channels_last(inputs))
         _arrange(_filters(copied), torch.contiguous_format)
