@@ -199,7 +199,7 @@ def _trials(
 def _next(recipe: ResolvedRecipe, analysis: Analysis, scores: Scores | None) -> Plan | None:
     try:
         return allocate_for(recipe, analysis, scores)
-    except BudgetError:  # the corrected model rates the least widths as too slow, although measured they were not
+    except BudgetError:  # by the corrected model even the least widths are too slow, unlike by their own measurement
         return None
 
 
