@@ -40,7 +40,7 @@ class KnownCriterion:
 
     Attributes:
         name: Name that the user gives.
-        description: One line for people.
+        description: One-line description for users.
         make: Constructor that takes options by name.
         options: Names of the options.
     """

@@ -72,7 +72,7 @@ def joined(flow: Flow, ids: Tensor, dims: Sequence[int], where: str) -> Tensor:
     mixed = ((small != strongest) & (small != 0)).any(dim=tuple(dims), keepdim=True) if dims else small < 0
     if bool(mixed.any()):
         flow.channel_ids.protect(torch.where(mixed, small, 0), reason)
-        # A barrier that is joined with others keeps its own reason.
+        # Where only barriers are joined, the strongest one keeps its own reason.
         barrier = torch.tensor(flow.channel_ids.barrier(reason))
         strongest = torch.where(mixed & (strongest >= FIRST_PLACE), barrier, strongest)
     shape = [1 if dim in dims else size for dim, size in enumerate(ids.shape)]

@@ -21,7 +21,7 @@ def register(name: str, description: str) -> Callable[[Function], Function]:
     Args:
         name: Name as in `OperatorCall.name`: for torch's own operators without namespace, overload and the underscore
             of in-place forms, such as `conv2d`; for others with the namespace, such as `torchvision::roi_align`.
-        description: One line for people.
+        description: One-line description for users.
 
     Raises:
         UsageError: If the operator already has a rule.
