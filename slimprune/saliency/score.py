@@ -49,7 +49,7 @@ def score(
         criterion: A name from the registry, or a criterion with options.
         gate: What the gates multiply; see `Problem.gate_gradient`.
         draws: Number of independent draws; a deterministic criterion makes only one.
-        dtype: torch.float32 or torch.float64 for the whole computation.
+        dtype: Dtype of the whole computation, torch.float32 or torch.float64.
         seed: Seed of dropout and of random criteria.
         target: Target of criteria that prune iteratively; the others ignore it.
         progress: Called with ("score", number of finished draws, total, name of the criterion).
