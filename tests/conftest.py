@@ -1,8 +1,12 @@
 """A user's architecture file, tiny data sets, and one compressed network that many tests look at."""
 
+import gc
+import importlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +86,21 @@ def picky():
 def one_thread() -> None:
     """Several threads on tiny networks mostly wait for each other, most of all where other work runs beside."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def translations_are_read_once() -> None:
+    """torch.onnx parses onnxscript's thousand functions at every export, which takes a second; here it keeps them."""
+    with suppress(ImportError, AttributeError):  # no public interface, so other versions may be slow again
+        apis = importlib.import_module("torch.onnx._internal.exporter._registration").onnxscript_apis
+        apis.get_torchlib_ops = cache(apis.get_torchlib_ops)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def libraries_are_no_garbage(translations_are_read_once: None) -> None:
+    """Scoring collects garbage before it measures memory; with half a million objects of libraries that takes long."""
+    gc.collect()
+    gc.freeze()
 
 
 def tiny_images(count: int, channels: int = 3) -> torch.Tensor:

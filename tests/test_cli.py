@@ -151,7 +151,7 @@ def test_compress_by_a_recipe_with_flags_over_it(
     Path("b.yaml").write_text(json.dumps({**recipe, "ratio": 0.5, "train_dense": False, "epochs": 1}))
     code, out, err = slimprune("run", "b.yaml", "--quiet")
     assert (code, out, err) == (0, "", "")
-    assert slimprune("run", "mine.yaml", *over, "--out", "c.onnx", "--quiet") == (0, "", "")
+    assert slimprune("run", "mine.yaml", *over, "--out", "c.slim", "--quiet") == (0, "", "")
     weights = [Path(name, "weights.safetensors").read_bytes() for name in ("new/a.slim", "b.slim", "c.slim")]
     assert weights[0] == weights[1] == weights[2]
 
@@ -290,7 +290,7 @@ def wait_for(running: subprocess.Popen[str], happened: Callable[[], bool]) -> No
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 def test_an_interrupted_run_goes_on_where_it_was(folder: Path, slimprune: Callable[..., Run], flags: list[str]) -> None:
-    command = ("compress", *flags, "--epochs", 60, "--out", "new/a.onnx")
+    command = ("compress", *flags, "--epochs", 60, "--out", "new/a.slim")
     running = process(*command)
     wait_for(running, lambda: any(Path("new").glob(".a.*/train/checkpoint.json")))
     running.send_signal(signal.SIGINT)
@@ -303,7 +303,7 @@ def test_an_interrupted_run_goes_on_where_it_was(folder: Path, slimprune: Callab
     stopped = len(next(Path("new").glob(".a.*/train/metrics.jsonl")).read_text().splitlines())
     assert 0 < stopped < 60
     assert slimprune(*command, "--quiet")[0] == 0
-    assert slimprune(*command[:-1], "straight.onnx", "--quiet")[0] == 0
+    assert slimprune(*command[:-1], "straight.slim", "--quiet")[0] == 0
     assert [path.name for path in Path("new").iterdir() if path.name.startswith(".")] == []
     resumed, straight = (Path(name, "weights.safetensors").read_bytes() for name in ("new/a.slim", "straight.slim"))
     assert resumed == straight

@@ -223,7 +223,7 @@ def test_compress_takes_wrappers_off_and_says_what_is_frozen(tmp_path):
     model = toy(Residual)
     model.inner.requires_grad_(False)
     pairs = [(torch.randn(16, 3, 8, 8), torch.randint(0, 4, (16,)))] * 2
-    settings = {"ratio": 0.3, "epochs": 1, "draws": 1, "criterion": "magnitude", "out": tmp_path / "net.onnx"}
+    settings = {"ratio": 0.3, "epochs": 1, "draws": 1, "criterion": "magnitude", "out": tmp_path / "net.slim"}
     report = slimprune.compress(nn.DataParallel(model), train_batches=pairs, test_batches=pairs, **settings)
     assert "frozen, so slimmed but not trained: inner.weight" in report.warnings
     loaded = slimprune.load(tmp_path / "net.slim", model=nn.DataParallel(model))

@@ -45,7 +45,14 @@ def tiny(given: dict[str, Any], arch: str, data: str) -> dict[str, Any]:
     return {**given, "base": base, "rows": rows, "seeds": [0], "budgets": [f"{quantity}=0.5"], "paper": []}
 
 
-@pytest.mark.parametrize("file", GRIDS, ids=lambda file: file.stem)
+QUICK = ("figure2-resnet20-cifar10", "methods-cpu-resnet20", "nuclei-unet-cpu", "table10-pretrained-init")
+"""One of each kind; the others have similar rows."""
+
+
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(file, marks=() if file.stem in QUICK else pytest.mark.slow, id=file.stem) for file in GRIDS],
+)
 def test_the_grids_run(file: Path, arch: str, data: str, masked_data: str, tmp_path: Path) -> None:
     given = read_recipe(file)
     masks = names_segmentation(given["base"]["arch"])

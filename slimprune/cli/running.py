@@ -64,8 +64,8 @@ def own_stdout() -> AbstractContextManager[Any]:
 
 
 def _written(report: "Report") -> list[str]:
-    if report.onnx is None:
+    out = report.recipe.out
+    if report.training is None or out is None:
         return []
-    stem = report.onnx.path.stem
-    beside = f"{stem}.slim and {stem}.report.html, .json and .md lie beside it"
-    return [paragraph(f"{report.onnx.path} is written; {beside}", columns())]
+    bundle = f"{out.stem}.slim and " if report.onnx is not None else ""
+    return [paragraph(f"{out} is written; {bundle}{out.stem}.report.html, .json and .md lie beside it", columns())]

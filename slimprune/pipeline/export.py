@@ -10,7 +10,7 @@ from slimprune.data import is_user_code, load
 from slimprune.errors import UsageError, VerificationError
 from slimprune.export import OnnxCheck, export_onnx, read_metadata, verify_onnx
 from slimprune.measure import versions
-from slimprune.pipeline.staging import Outputs, staged_outputs
+from slimprune.pipeline.staging import ONNX, Outputs, staged_outputs
 from slimprune.pipeline.workload import SAMPLES, Workload
 from slimprune.results import Report
 from slimprune.surgery import Bundle, SlimModel, read, restore, save
@@ -25,7 +25,12 @@ def export(bundle: Path, out: Path, *, data: str | None = None, trust_code: bool
         out: ONNX file to write.
         data: Data set to take samples from instead of the recipe's.
         trust_code: Whether to run the code that the bundle names for building its dense model and loading its data.
+
+    Raises:
+        UsageError: If `out` is not an ONNX file, or there is no such bundle.
     """
+    if out.suffix != ONNX:
+        raise UsageError(f"expected --out to end in {ONNX}, got {out}")
     found = read(bundle)
     with staged_outputs(out, None) as outputs:
         model = restore(found, trust_code=trust_code)
@@ -56,13 +61,15 @@ def check_export(module: nn.Module, samples: Tensor, outputs: Outputs) -> None:
     """Check that a model can be exported, before any time is spent on its training.
 
     Raises:
-        UnsupportedModelError: If the model cannot be exported.
+        UnsupportedModelError: If an ONNX file is requested and the model cannot be exported.
     """
+    if outputs.onnx is None:
+        return
     export_onnx(module, samples[:2], outputs.stage / "untrained.onnx").path.unlink()
 
 
 def export_trained(report: Report, work: Workload, slimmed: SlimModel, outputs: Outputs, listener: Listener) -> Report:
-    """Stage bundle and ONNX file of a trained model; return the report with the result of the verification.
+    """Stage the bundle and, if requested, the ONNX file of a trained model; return the report with its verification.
 
     Args:
         report: Report of the run, whose results are recorded in the bundle.
@@ -85,6 +92,9 @@ def export_trained(report: Report, work: Workload, slimmed: SlimModel, outputs: 
     }
     module = slimmed.module.cpu()
     bundle = save(module, slimmed.plan, folder, origin=work.origin, recipe=document["recipe"], results=results)
+    if outputs.onnx is None:
+        listener("export", 2, 2, "")
+        return report
     staged = outputs.staged(outputs.onnx)
     file = export_onnx(module, work.samples[:2], staged, metadata=_metadata(bundle))
     listener("export", 1, 2, "verify")

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from slimprune.errors import DataError, SlimpruneError, UsageError, VerificationError
 
+ONNX, BUNDLE = ".onnx", ".slim"
 _LOCK, _MARKER = "lock", "fingerprint"
 _DONE = ("search.json", "plan.json", "checkpoint.json")
 """Files from which an interrupted run can resume."""
@@ -20,40 +21,45 @@ _DONE = ("search.json", "plan.json", "checkpoint.json")
 class Outputs:
     """The files of one run: `NAME.onnx` and, next to it, `NAME.slim/`, `NAME.report.json`, `.md` and `.html`.
 
-    A segmentation network also has `NAME.pictures/`.
+    A segmentation network also has `NAME.pictures/`. If only the bundle is requested, there is no ONNX file.
 
     Attributes:
-        onnx: Requested ONNX file.
+        out: Requested output: the ONNX file, or the bundle alone.
         stage: Hidden folder in which everything is made.
     """
 
-    onnx: Path
+    out: Path
     stage: Path
+
+    @property
+    def onnx(self) -> Path | None:
+        """Path of the ONNX file; None if only the bundle is requested."""
+        return self.out if self.out.suffix == ONNX else None
 
     @property
     def bundle(self) -> Path:
         """Path of the bundle."""
-        return self.onnx.with_suffix(".slim")
+        return self.out.with_suffix(BUNDLE)
 
     @property
     def report(self) -> Path:
         """Path of the JSON report."""
-        return self.onnx.with_suffix(".report.json")
+        return self.out.with_suffix(".report.json")
 
     @property
     def markdown(self) -> Path:
         """Path of the Markdown report."""
-        return self.onnx.with_suffix(".report.md")
+        return self.out.with_suffix(".report.md")
 
     @property
     def page(self) -> Path:
         """Path of the HTML report."""
-        return self.onnx.with_suffix(".report.html")
+        return self.out.with_suffix(".report.html")
 
     @property
     def pictures(self) -> Path:
         """Path of the folder of pictures."""
-        return self.onnx.with_suffix(".pictures")
+        return self.out.with_suffix(".pictures")
 
     def staged(self, target: Path) -> Path:
         """Return the path at which `target` is made before it is published."""
@@ -77,7 +83,7 @@ class Outputs:
 
     def publish(self) -> None:
         """Move everything that was staged into place, replacing the outputs of an earlier run."""
-        for target in (self.bundle, self.pictures, self.report, self.markdown, self.page, self.onnx):
+        for target in (self.bundle, self.pictures, self.report, self.markdown, self.page, self.out):
             if self.staged(target).is_dir():
                 _replace_folder(self.staged(target), target)
             elif self.staged(target).exists():
@@ -85,30 +91,30 @@ class Outputs:
 
 
 @contextmanager
-def staged_outputs(onnx: Path | None, run: str | None) -> Iterator[Outputs]:
-    """Yield outputs with a stage next to `onnx`, which is kept if the run stops with work that can be resumed.
+def staged_outputs(out: Path | None, run: str | None) -> Iterator[Outputs]:
+    """Yield outputs with a stage next to `out`, which is kept if the run stops with work that can be resumed.
 
     Such work is trials of a search, a plan or a checkpoint. After a `SlimpruneError`, which would occur again, nothing
     is kept, unless reading data or writing to disk failed temporarily. If the run can be resumed, the exception gets a
     note that names the folder.
 
     Args:
-        onnx: Requested ONNX file; its parent folders are created.
+        out: Requested ONNX file or bundle; its parent folders are created.
         run: Name of the run; a stage that a run of the same name left is resumed. None for a run that cannot be
             resumed: it starts with an empty stage and keeps nothing.
 
     Raises:
         UsageError: If `onnx` is None, the outputs cannot be written there, or another process executes the same run.
     """
-    if onnx is None:
+    if out is None:
         raise UsageError("expected an ONNX file to write (--out), got none")
     name = f"process-{os.getpid()}" if run is None else run[:12]
-    outputs = Outputs(onnx, onnx.parent / f".{onnx.stem}.slimprune-{name}")
+    outputs = Outputs(out, out.parent / f".{out.stem}.slimprune-{name}")
     try:
         _check_targets(outputs)
     except OSError as error:
-        raise UsageError(f"cannot write {onnx}: {error.strerror}") from error
-    with _exclusive(outputs.stage, onnx):
+        raise UsageError(f"cannot write {out}: {error.strerror}") from error
+    with _exclusive(outputs.stage, out):
         keep = False
         if run is None:
             outputs.empty()
@@ -157,10 +163,10 @@ def _may_pass(error: SlimpruneError) -> bool:
 
 
 def _check_targets(outputs: Outputs) -> None:
-    if outputs.onnx.suffix != ".onnx":
-        raise UsageError(f"expected --out to end in .onnx, got {outputs.onnx}")
+    if outputs.out.suffix not in (ONNX, BUNDLE):
+        raise UsageError(f"expected --out to end in .onnx, or in .slim for a bundle alone, got {outputs.out}")
     for file in (outputs.onnx, outputs.report, outputs.markdown, outputs.page):
-        if file.is_dir():
+        if file is not None and file.is_dir():
             raise UsageError(f"expected to write a file, got the folder {file}")
     if outputs.bundle.exists() and not (outputs.bundle / "slim.json").is_file():
         raise UsageError(f"cannot write the bundle: {outputs.bundle} exists and is not a bundle")

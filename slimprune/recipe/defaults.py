@@ -44,7 +44,7 @@ CRITERION_OPTIONS: Mapping[str, str] = {
 DEFAULT_RULES: Mapping[Quantity, str] = {
     "params": "global", "macs": "uniform", "channels": "global", "latency": "uniform",
 }  # fmt: skip
-"""Default rules, chosen by measurement (README, "Rules, measured"); top-1 in %, short trainings on CIFAR-10:
+"""Default rules, chosen by measurement (docs/results.md); top-1 in %, short trainings on CIFAR-10:
 
     removed                     global   tempered   uses ** 0.2   uniform
     VGG-19, 95 % of params       65.06      57.16                   58.58

@@ -119,7 +119,9 @@ class Recipe(BaseModel):
         None, description="train channels-last, on CUDA captured in a graph (default: wherever the model allows)"
     )
     seed: int = Field(0, ge=0, lt=2**63, description="seed of weights, draws and batches")
-    out: Path | None = Field(None, description="the ONNX file to write; bundle and report go beside it")
+    out: Path | None = Field(
+        None, description="the ONNX file to write, next to bundle and report; NAME.slim for no ONNX"
+    )
 
     @field_validator("device")
     @classmethod

@@ -13,7 +13,7 @@ from slimprune.saliency import Scores, exponential
 from tests.networks import EXAMPLE, Residual, named, toy
 
 RATIOS = (0.25, 0.5, 0.75, 0.9, 0.95)
-ARCHS = ("vgg19", "resnet18", "resnet50", "unet")
+ARCHS = ("vgg19", "resnet18", "unet")
 
 
 def fake_scores(groups, seed=0):
@@ -33,7 +33,7 @@ def plans(arch, of, rule, **options):
     return [allocate(scores, groups, Budget(ratio, of), costs, rule=rule, **options) for ratio in RATIOS]
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", list(RULES))
 @pytest.mark.parametrize("of", ["params", "macs", "channels"])
 @pytest.mark.parametrize("arch", ARCHS)
 def test_budgets_are_met(arch, of, rule):
@@ -47,7 +47,7 @@ def test_budgets_are_met(arch, of, rule):
         assert all(narrow.widths[group] <= width for group, width in wide.widths.items())
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", list(RULES))
 @pytest.mark.parametrize("of", ["params", "macs"])
 @pytest.mark.parametrize("arch", ARCHS)
 def test_rounded_budgets_are_never_above_the_request(arch, of, rule):
@@ -236,7 +236,7 @@ def test_a_refusal_names_the_limit_that_cannot_be_met():
 BUDGETS = (Budget(0.9), Budget(0.8, "macs"), Budget(0.3, "channels"), Budget(0.5, "params", {"macs": 0.9}))
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", list(RULES))
 @pytest.mark.parametrize("budget", BUDGETS, ids=str)
 def test_the_last_narrowing_is_the_plan(budget, rule):
     _, _, groups, costs = named("resnet20")

@@ -97,7 +97,7 @@ def test_without_times_a_latency_budget_is_refused():
         allocate(None, groups, Budget(0.5, "latency"), costs, rule="uniform")
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", list(RULES))
 @pytest.mark.parametrize("clock", [product, blocked])
 @pytest.mark.parametrize("round_to", [1, 8])
 def test_every_rule_meets_a_latency_budget(rule, clock, round_to):

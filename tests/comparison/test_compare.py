@@ -120,7 +120,7 @@ def test_all_rows_start_from_the_same_network_and_batches(compared: Any, grid: d
     """A cell is what `compress` makes of its recipe."""
     cell = compared[0]["cells"][4]
     recipe = {k: v for k, v in cell["recipe"].items() if v is not None}
-    report = slimprune.compress(recipe.pop("arch"), **{**recipe, "out": tmp_path / "a.onnx"})
+    report = slimprune.compress(recipe.pop("arch"), **{**recipe, "out": tmp_path / "a.slim"})
     assert report.training is not None
     assert report.training.history[-1].train_loss == cell["train_loss"]
     assert report.slim.cost.params == cell["params"]

@@ -165,6 +165,7 @@ def test_segmentation(masked_data: str, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (SHARED_DATA / "nuclei").is_dir(), reason="the nuclei images are not at hand")
 def test_a_u_net_on_real_nuclei(tmp_path: Path) -> None:
     document = slimprune.compress(
@@ -214,7 +215,7 @@ def test_a_model_object_with_outputs_by_name(tmp_path: Path) -> None:
 
 def test_a_loss_of_another_task_is_refused(settings: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"expected a loss for classification \(auto, cross-entropy\), got 'dice'"):
-        slimprune.compress(**settings, loss="dice", out=tmp_path / "a.onnx")
+        slimprune.compress(**settings, loss="dice", out=tmp_path / "a.slim")
     assert listing(tmp_path) == []
 
 
@@ -225,13 +226,13 @@ def test_a_model_object_is_left_untouched_and_equal_seeds_give_equal_weights(tmp
     model = own_model()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     generator = torch.get_rng_state()
-    first = compress_own(model, tmp_path / "a.onnx")
+    first = compress_own(model, tmp_path / "a.slim")
     assert torch.equal(torch.get_rng_state(), generator)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
     torch.rand(7)
-    compress_own(model, tmp_path / "b.onnx")
-    assert weights(tmp_path / "a.onnx") == weights(tmp_path / "b.onnx")
+    compress_own(model, tmp_path / "b.slim")
+    assert weights(tmp_path / "a.slim") == weights(tmp_path / "b.slim")
     document = first.to_json()
     recipe = document["recipe"]
     assert (recipe["arch"], recipe["data"], recipe["batch_size"]) == (None, "own batches", None)
@@ -263,7 +264,7 @@ def test_refuses_what_does_not_go_together(
 ) -> None:
     model = changes.get("model", own_model())
     with pytest.raises(error) as caught:
-        compress_own(model, **{"out": tmp_path / "a.onnx", **{k: v for k, v in changes.items() if k != "model"}})
+        compress_own(model, **{"out": tmp_path / "a.slim", **{k: v for k, v in changes.items() if k != "model"}})
     assert message in str(caught.value)
     assert listing(tmp_path) == []
 
@@ -287,6 +288,14 @@ def test_a_model_that_cannot_be_exported_is_refused_before_it_is_trained(tmp_pat
         compress_own(Untraceable(), tmp_path / "a.onnx", listener=lambda stage, *_: stages.append(stage))
     assert "train" not in stages
     assert listing(tmp_path) == []
+
+
+def test_a_bundle_alone_needs_no_export(tmp_path: Path) -> None:
+    report = compress_own(Untraceable(), tmp_path / "a.slim")
+    assert report.onnx is None
+    assert {path.name for path in tmp_path.iterdir()} == {"a.report.html", "a.report.json", "a.report.md", "a.slim"}
+    slim = slimprune.load(tmp_path / "a.slim", model=Untraceable())
+    assert slim.body.weight.shape[0] == report.plan.widths["body"] < 8
 
 
 # Other starts --------------------------------------------------------------------------------------------------------
@@ -340,7 +349,7 @@ def test_the_slim_network_starts_from_the_kept_weights_of_its_schedule(
     settings: dict[str, Any], tmp_path: Path, trainings: Trainings, changes: dict[str, Any]
 ) -> None:
     events: list[Event] = []
-    wanted = {**settings, **changes, "epochs": 1, "dense_epochs": 2, "train_dense": True, "out": tmp_path / "a.onnx"}
+    wanted = {**settings, **changes, "epochs": 1, "dense_epochs": 2, "train_dense": True, "out": tmp_path / "a.slim"}
     report = slimprune.compress(**wanted, listener=lambda *event: events.append(event))
     trained = changes["when"] == "after-training" or changes.get("rewind_step") == 10
     dense = (trainings.after if trained else trainings.before)["train dense"]
@@ -355,7 +364,7 @@ def test_the_slim_network_starts_from_the_kept_weights_of_its_schedule(
 
 def test_scores_of_the_trained_network_choose_other_channels(settings: dict[str, Any], tmp_path: Path) -> None:
     trained, rewound, initial = (
-        slimprune.compress(**settings, when=when, dense_epochs=20, out=tmp_path / "a.onnx").plan
+        slimprune.compress(**settings, when=when, dense_epochs=20, out=tmp_path / "a.slim").plan
         for when in ("after-training", "rewind", "before-training")
     )
     kept = [{group: channels.tolist() for group, channels in p.kept.items()} for p in (trained, rewound, initial)]
@@ -365,7 +374,7 @@ def test_scores_of_the_trained_network_choose_other_channels(settings: dict[str,
 def test_a_model_object_can_be_trained_first(tmp_path: Path, trainings: Trainings) -> None:
     model = own_model()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    report = compress_own(model, tmp_path / "a.onnx", when="after-training", epochs=2)
+    report = compress_own(model, tmp_path / "a.slim", when="after-training", epochs=2)
     assert_inherits(trainings.before["train"], trainings.after["train dense"], report.plan)
     assert report.dense_training is not None
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -381,7 +390,7 @@ def test_planning_does_not_train(settings: dict[str, Any]) -> None:
 def test_weights_from_a_file_decide_scores_and_result(
     settings: dict[str, Any], tmp_path: Path, trainings: Trainings
 ) -> None:
-    file, outs = tmp_path / "w.safetensors", [tmp_path / "plain.onnx", tmp_path / "filled.onnx"]
+    file, outs = tmp_path / "w.safetensors", [tmp_path / "plain.slim", tmp_path / "filled.slim"]
     work = named_workload(make_recipe({**settings, "seed": 5}).with_defaults(), "cpu")
     save_weights(work.model, file)
     plain = slimprune.compress(**settings, out=outs[0])
@@ -398,7 +407,7 @@ def test_initial_weights_may_be_rescaled_or_drawn_anew(
 ) -> None:
     starts, plans = {}, set()
     for init in ("keep", "rescale", "reinit"):
-        report = slimprune.compress(**settings, init=init, out=tmp_path / "a.onnx")
+        report = slimprune.compress(**settings, init=init, out=tmp_path / "a.slim")
         starts[init] = dict(trainings.before["train"].named_parameters())
         plans.add(report.plan.to_json())
     assert len(plans) == 1
@@ -415,7 +424,7 @@ def test_twins_have_the_widths_of_the_plan_and_other_channels(
 ) -> None:
     plans = []
     for twin in (None, "shuffle", "invert"):
-        plans.append(slimprune.compress(**settings, twin=twin, out=tmp_path / "a.onnx").plan)
+        plans.append(slimprune.compress(**settings, twin=twin, out=tmp_path / "a.slim").plan)
         dense = named_workload(make_recipe(settings).with_defaults(), "cpu").model
         assert_inherits(trainings.before["train"], dense, plans[-1])
     assert plans[0].widths == plans[1].widths == plans[2].widths
@@ -423,7 +432,7 @@ def test_twins_have_the_widths_of_the_plan_and_other_channels(
 
 
 def test_a_second_limit_is_met_as_well(settings: dict[str, Any], tmp_path: Path) -> None:
-    document = slimprune.compress(**settings, also={"macs": 0.8}, out=tmp_path / "a.onnx").to_json()
+    document = slimprune.compress(**settings, also={"macs": 0.8}, out=tmp_path / "a.slim").to_json()
     assert document["params"]["removed"] >= 0.5
     assert document["macs"]["removed"] >= 0.8
     assert document["recipe"]["and"] == {"macs": 0.8}
@@ -452,23 +461,23 @@ def test_a_run_that_is_stopped_in_either_training_ends_in_the_same_weights(
     settings: dict[str, Any], tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     wanted = {**settings, **changes, "epochs": 3, "init": "reinit"}
-    slimprune.compress(**wanted, out=tmp_path / "straight.onnx")
+    slimprune.compress(**wanted, out=tmp_path / "straight.slim")
     for stage in ("train dense", "train"):
         with pytest.raises(KeyboardInterrupt) as caught:
-            slimprune.compress(**wanted, out=tmp_path / "a.onnx", listener=stop_in(stage, 3))
+            slimprune.compress(**wanted, out=tmp_path / "a.slim", listener=stop_in(stage, 3))
         assert "the same command goes on" in caught.value.__notes__[0]
     events: list[Event] = []
-    report = slimprune.compress(**wanted, out=tmp_path / "a.onnx", listener=lambda *event: events.append(event))
+    report = slimprune.compress(**wanted, out=tmp_path / "a.slim", listener=lambda *event: events.append(event))
     assert {stage for stage, *_ in events} == {"train", "export"}
     assert epochs_heard(events) == [3]
-    assert weights(tmp_path / "a.onnx") == weights(tmp_path / "straight.onnx")
+    assert weights(tmp_path / "a.slim") == weights(tmp_path / "straight.slim")
     assert report.dense_training is not None
     assert report.dense_training.epochs == 3
     assert not any(name.startswith(".") for name in listing(tmp_path))
 
 
 def test_a_run_whose_weights_file_was_changed_meanwhile_starts_anew(settings: dict[str, Any], tmp_path: Path) -> None:
-    file, wanted = tmp_path / "w.safetensors", {**settings, "epochs": 3, "out": tmp_path / "a.onnx"}
+    file, wanted = tmp_path / "w.safetensors", {**settings, "epochs": 3, "out": tmp_path / "a.slim"}
     for seed in (1, 2):
         save_weights(named_workload(make_recipe({**settings, "seed": seed}).with_defaults(), "cpu").model, file)
         if seed == 1:
@@ -486,10 +495,10 @@ def epochs_heard(events: list[Event]) -> list[int]:
 def test_a_stopped_run_resumes_and_takes_its_plan_from_the_stage(settings: dict[str, Any], tmp_path: Path) -> None:
     wanted = {**settings, "epochs": 3}
     with pytest.raises(KeyboardInterrupt) as caught:
-        slimprune.compress(**wanted, out=tmp_path / "a.onnx", listener=stop_at(3))
+        slimprune.compress(**wanted, out=tmp_path / "a.slim", listener=stop_at(3))
     assert "the same command goes on" in caught.value.__notes__[0]
     events: list[Event] = []
-    slimprune.compress(**wanted, out=tmp_path / "a.onnx", listener=lambda *event: events.append(event))
+    slimprune.compress(**wanted, out=tmp_path / "a.slim", listener=lambda *event: events.append(event))
     assert epochs_heard(events) == [3]
     assert {stage for stage, *_ in events} == {"train", "export"}
     assert not any(name.startswith(".") for name in listing(tmp_path))
@@ -501,7 +510,7 @@ def test_a_run_whose_architecture_was_changed_meanwhile_starts_anew(
     file = tmp_path / "mine.py"
     source = Path(arch.removesuffix(":net")).read_text()
     file.write_text(source)
-    wanted = {**settings, "arch": f"{file}:net", "epochs": 3, "out": tmp_path / "a.onnx"}
+    wanted = {**settings, "arch": f"{file}:net", "epochs": 3, "out": tmp_path / "a.slim"}
     with pytest.raises(KeyboardInterrupt):
         slimprune.compress(**wanted, listener=stop_at(3))
     file.write_text(source.replace("nn.ReLU()", "nn.SiLU()"))
@@ -513,7 +522,7 @@ def test_a_run_whose_architecture_was_changed_meanwhile_starts_anew(
 
 def test_a_model_object_cannot_be_resumed_so_nothing_is_left(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt) as caught:
-        compress_own(own_model(), tmp_path / "a.onnx", epochs=3, listener=stop_at(3))
+        compress_own(own_model(), tmp_path / "a.slim", epochs=3, listener=stop_at(3))
     assert not hasattr(caught.value, "__notes__")
     assert listing(tmp_path) == []
 

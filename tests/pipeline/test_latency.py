@@ -263,14 +263,14 @@ TIMED = {"of": "latency", "engine": "onnxruntime-cpu", "bench_batch": 64, "bench
 
 
 def run(settings: dict[str, Any], quick: Path, **changes: Any) -> tuple[Report, dict[str, Any]]:
-    report = pipeline.compress(**{**settings, **TIMED, "ratio": 0.2, "out": quick / "net.onnx", **changes})
+    report = pipeline.compress(**{**settings, **TIMED, "ratio": 0.1, "out": quick / "net.slim", **changes})
     return report, json.loads((quick / "net.report.json").read_text())
 
 
 def test_a_network_is_compressed_to_a_latency(settings: dict[str, Any], quick: Path) -> None:
     report, document = run(settings, quick)
     budget = document["budget"]
-    assert (budget["quantity"], budget["requested"]) == ("latency", 0.2)
+    assert (budget["quantity"], budget["requested"]) == ("latency", 0.1)
     assert (budget["engine"], budget["batch"], budget["threads"]) == ("onnxruntime", 64, 1)
     assert budget["device"].startswith("cpu")
     low, high = budget["interval"]
@@ -278,7 +278,7 @@ def test_a_network_is_compressed_to_a_latency(settings: dict[str, Any], quick: P
     assert budget["achieved"] <= high + 1e-6
     (row,) = document["latency"]
     assert (row["engine"], row["against"], row["dense_ms"]) == ("onnxruntime", "dense", budget["dense_ms"])
-    missed = abs((1 - budget["achieved"]) / 0.8 - 1) > 0.05
+    missed = abs((1 - budget["achieved"]) / 0.9 - 1) > 0.05
     assert missed == any("of latency was asked to go" in warning for warning in document["warnings"])
     assert "- latency: " in (quick / "net.report.md").read_text()
     assert report.recipe.hash == document["recipe"]["hash"]
@@ -294,7 +294,7 @@ def test_a_resumed_run_uses_the_plan_that_it_had(
         if stage == "train" and "epoch 2" in note:
             raise KeyboardInterrupt
 
-    wanted = {**settings, **TIMED, "ratio": 0.2, "epochs": 2, "out": quick / "net.onnx"}
+    wanted = {**settings, **TIMED, "ratio": 0.1, "epochs": 2, "out": quick / "net.slim"}
     with pytest.raises(KeyboardInterrupt):
         pipeline.compress(listener=stop, **wanted)
     (stored,) = quick.glob(".net.slimprune-*/plan.json")

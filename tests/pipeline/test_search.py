@@ -124,7 +124,7 @@ def test_the_report_says_what_was_tried(tmp_path: Path) -> None:
     heard: list[tuple[str, int, int, str]] = []
     report = slimprune.compress(
         toy(Residual).float(), train_batches=loader(), test_batches=loader(1), loss=F.cross_entropy, ratio=0.5,
-        rule="search", epochs=1, draws=1, out=tmp_path / "net.onnx", listener=lambda *event: heard.append(event),
+        rule="search", epochs=1, draws=1, out=tmp_path / "net.slim", listener=lambda *event: heard.append(event),
     )  # fmt: skip
     document = report.to_json()
     assert document["search"]["rule"] == document["rule"]

@@ -239,16 +239,16 @@ def test_bad_settings_are_refused(options, message):
 
 _PEAK = """
 import resource, sys, torch, torch.nn.functional as F
+from torch import nn
 from slimprune.graph import find_groups
-from slimprune.models import InputSpec, build
 from slimprune.saliency import score
 from slimprune.saliency.criteria.prospr import ProsPr
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
-model = build("vgg11", InputSpec(3, 32, 32, 10))
-groups = find_groups(model, torch.zeros(1, 3, 32, 32))
-batch = (torch.randn(8, 3, 32, 32), torch.randint(0, 10, (8,)))
+model = nn.Sequential(nn.Linear(192, 2048), nn.ReLU(), nn.Linear(2048, 2048), nn.ReLU(), nn.Linear(2048, 10))
+groups = find_groups(model, torch.zeros(1, 192))
+batch = (torch.randn(8, 192), torch.randint(0, 10, (8,)))
 score(model, groups, [batch] * 20, F.cross_entropy, criterion=ProsPr(steps=int(sys.argv[1]), lr=1e-3), draws=1)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, sum(p.numel() for p in model.parameters()))
 """
