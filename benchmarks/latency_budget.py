@@ -1,10 +1,11 @@
-"""Latency budgets: what was asked for, what is measured afterwards, and how many MACs stay at that latency.
+"""Latency budgets: requested and measured latency, and the MACs that are kept at equal latency.
 
     python benchmarks/latency_budget.py
 
-For every architecture and batch size: `slimprune plan --of latency` in a process of its own; its network timed again in
-this one; and uniform MAC budgets, rounded to 1, 8 and 16, whose networks take as long by paired measurement. Writes
-benchmarks/results/latency-budget.json and .md after every row; the same command goes on where it was stopped.
+For every architecture and batch size, it runs `slimprune plan --of latency` in a separate process, times the planned
+network again in this process, and searches for uniform MAC budgets, rounded to 1, 8 and 16, whose networks have the
+same latency in paired measurements. Writes benchmarks/results/latency-budget.json and .md after every row; the same
+command resumes where it was stopped.
 """
 
 import argparse
@@ -24,11 +25,11 @@ from slimprune.timing.runtime import NetworkTimer, Runtime
 RESULTS = Path(__file__).parent / "results"
 CLASSES = 10
 STEPS, EQUAL = 5, 0.01
-"""Most networks that are timed for one MAC budget; how near to equal their latency has to be to end the search."""
+"""Maximum number of networks timed for one MAC budget; relative latency difference that ends the search."""
 
 
 def main() -> None:
-    """Measures what is missing and writes the table."""
+    """Measure missing rows and write the table."""
     options = parsed()
     rows = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
     for arch, batch in product(options.archs, options.batches):
@@ -43,7 +44,7 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--archs", nargs="+", default=["resnet18", "vgg19"])
     parser.add_argument("--batches", nargs="+", type=int, default=[8, 1])
@@ -57,7 +58,7 @@ def parsed() -> argparse.Namespace:
 
 
 def known_first(rows: list[dict], case: "Case", method: str, measure) -> list[dict]:
-    """The rows with this one, measured if it is not there yet."""
+    """Return the rows including this one, which is measured if it is missing."""
     if any(case.owns(row) and row["method"] == method for row in rows):
         return rows
     print(f"{case.arch}, batch {case.batch}, {method}", file=sys.stderr)
@@ -79,11 +80,11 @@ class Case:
         self.clocks = {}
 
     def owns(self, row: dict) -> bool:
-        """Whether a row is about this case."""
+        """Return whether a row belongs to this case."""
         return (row["arch"], row["batch"], row["ratio"]) == (self.arch, self.batch, self.options.ratio)
 
     def latency_row(self) -> dict:
-        """The plan of a latency budget, made in another process, timed again in this one."""
+        """Plan a latency budget in another process and time its network again in this one."""
         settings = {
             "arch": self.arch, "image-size": self.options.image_size, "ratio": self.options.ratio, "of": "latency",
             "engine": self.options.engine, "bench-batch": self.batch, "bench-threads": self.deployment.place.threads,
@@ -106,7 +107,7 @@ class Case:
         }
 
     def mac_row(self, round_to: int) -> dict:
-        """The MAC budget whose uniform network takes as long as that of the latency budget, in paired measurements."""
+        """Find the MAC budget whose uniform network has the latency budget's latency in paired measurements."""
         left, tried = self.found["macs_kept"], []
         bounds = [0.0, 1.0]
         for _ in range(STEPS):
@@ -124,7 +125,7 @@ class Case:
         return {"round_to": round_to, "macs_kept": at_equal_latency(tried), "tried": tried}
 
     def clock(self, widths: dict | None = None):
-        """Times networks beside the dense one, or beside one of these widths; made once."""
+        """Return the timer of networks against the dense one, or against one of these widths; created once."""
         key = None if widths is None else tuple(widths.items())
         if key not in self.clocks:
             reference = self.model if widths is None else self.slim(widths)
@@ -132,7 +133,7 @@ class Case:
         return self.clocks[key]
 
     def slim(self, widths: dict):
-        """The network with the first channels of every group, proven."""
+        """Return the network with the first channels of every group, with a checked proof."""
         kept = {group.id: torch.arange(widths.get(group.id, group.width)) for group in self.groups}
         plan = slimprune.Plan(
             tuple(self.groups), kept, slimprune.Budget(0.5), "uniform", self.costs.dense, self.costs.dense
@@ -142,7 +143,10 @@ class Case:
 
 
 def at_equal_latency(tried: list[dict]) -> float:
-    """MACs kept at a relative latency of 1: between the nearest networks on either side, or of the nearest alone."""
+    """Return the MACs kept at a relative latency of 1, interpolated between the nearest networks on both sides.
+
+    If all networks are on one side, the MACs of the nearest one are returned.
+    """
     below = max((one for one in tried if one["relative"] <= 1), key=lambda one: one["relative"], default=None)
     above = min((one for one in tried if one["relative"] > 1), key=lambda one: one["relative"], default=None)
     if below is None or above is None:
@@ -152,14 +156,14 @@ def at_equal_latency(tried: list[dict]) -> float:
 
 
 def write(options: argparse.Namespace, rows: list[dict]) -> None:
-    """All rows as JSON and as a Markdown page."""
+    """Write all rows as JSON and as a Markdown page."""
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     options.out.with_suffix(".md").write_text(page(rows) + "\n")
 
 
 def page(rows: list[dict]) -> str:
-    """A row for every latency budget, with the MAC budgets that take as long, and what follows from them."""
+    """Return a table of latency budgets and of MAC budgets with equal latency, followed by the findings."""
     rivals = list(dict.fromkeys(row["method"] for row in rows if row["method"] != "latency"))
     heads = ["latency asked to go", "plan", "measured again", "dense ms", "slim ms", "rounded to", "plans timed"]
     head = ["arch", "batch", *heads, "MACs kept", *(f"{rival}: MACs kept" for rival in rivals)]
@@ -182,7 +186,7 @@ def page(rows: list[dict]) -> str:
 
 
 def finding(row: dict, others: dict[str, float]) -> str:
-    """Whether a budget was met and kept more MACs than others of equal latency, as a sentence."""
+    """Return a sentence on whether a budget was met and kept more MACs than others of equal latency."""
     missed = (1 - row["again"]["removed"]) / (1 - row["ratio"]) - 1
     met = "met within 5 %" if abs(missed) <= 0.05 else "not met within 5 %"
     parts = [f"- {row['arch']}, batch {row['batch']}: {met} on re-measurement ({100 * missed:+.1f} % latency)"]
@@ -194,7 +198,7 @@ def finding(row: dict, others: dict[str, float]) -> str:
 
 
 def percent(share: float) -> str:
-    """With one decimal."""
+    """Format a fraction as a percentage with one decimal."""
     return f"{100 * share:.1f} %"
 
 

@@ -1,9 +1,9 @@
-"""Writes the tables of the documents from benchmarks/results, between `<!-- results: NAME -->` and `<!-- end -->`.
+"""Tables of the documents, written from benchmarks/results between `<!-- results: NAME -->` and `<!-- end -->`.
 
     python benchmarks/results_page.py            # after new results
-    python benchmarks/results_page.py --check    # exit code 1 where a page would change
+    python benchmarks/results_page.py --check    # exit code 1 if a page would change
 
-No figure of a measurement is typed into a page: a test runs the check.
+Measured figures are never typed into a page by hand; a test runs the check.
 """
 
 import argparse
@@ -31,7 +31,7 @@ Row = Mapping[str, Any]
 
 
 def main() -> int:
-    """Fills the marks of every page; 1 where a page was out of date and was only to be checked."""
+    """Update the marked sections of every page; with `--check`, only return 1 if a page is out of date."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a page would change")
     only_check = parser.parse_args().check
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def filled(page: str) -> str:
-    """The text of a page with what the results say today between its marks."""
+    """Return the text of a page with current results between its markers."""
     marks = r"(<!-- results: ([\w/-]+) -->\n).*?(<!-- end -->)"
     text = (ROOT / page).read_text()
     return re.sub(marks, lambda mark: f"{mark[1]}\n{_section(mark[2])}\n\n{mark[3]}", text, flags=re.DOTALL)
@@ -59,7 +59,7 @@ def _section(name: str) -> str:
 
 
 def overview() -> str:
-    """Dense, ours and uniform of every comparison, a row for each budget, and how often which was ahead."""
+    """Return a table of dense, our and uniform results of every comparison, and how often each is ahead."""
     head = ["network and data, epochs", "removed", "dense", "ours", "uniform, equal params", "uniform, equal MACs", "n"]
     tables = [(document, table) for _, document in comparisons() for table in document["tables"]]
     lines = [_overview_line(document, table) for document, table in tables]
@@ -79,7 +79,7 @@ def _overview_line(document: Document, table: Mapping[str, Any]) -> list[str]:
 
 
 def _tally(tables: Sequence[tuple[Document, Mapping[str, Any]]]) -> str:
-    """How often ours has the higher mean, and how often that can be told from chance."""
+    """Return how often our mean is higher, and how often the difference is significant."""
     sentences = []
     for name in UNIFORM.values():
         gaps = [_gap(_ours(table), _row(table, name)) for _, table in tables]
@@ -94,7 +94,7 @@ def _tally(tables: Sequence[tuple[Document, Mapping[str, Any]]]) -> str:
 
 
 def comparison(name: str) -> str:
-    """All rows of one comparison at all its budgets, what may be said about the winner, and the circumstances."""
+    """Return all rows of one comparison at all its budgets, the findings about the winner, and the circumstances."""
     document = json.loads((ROOT / RESULTS / name / "compare.json").read_text())
     parts = []
     for table in document["tables"]:
@@ -106,13 +106,13 @@ def comparison(name: str) -> str:
 
 
 def every_comparison() -> str:
-    """One section for every comparison."""
+    """Return one section for every comparison."""
     sections = [f"### {document['title']}\n\n{comparison(name)}" for name, document in comparisons()]
     return "\n\n".join(sections)
 
 
 def comparisons() -> list[tuple[str, Document]]:
-    """The folders with a comparison and what they hold."""
+    """Return the folders that contain a comparison, with its content."""
     files = sorted((ROOT / RESULTS).glob("*/compare.json"))
     return [(file.parent.name, json.loads(file.read_text())) for file in files]
 
@@ -130,7 +130,7 @@ def _comparison_table(document: Document, table: Mapping[str, Any]) -> str:
 
 
 def _ours(table: Mapping[str, Any]) -> Row:
-    """The default criterion's row where there is one, otherwise the best of the rows."""
+    """Return the default criterion's row if there is one, otherwise the winner's."""
     return _row(table, "prospr") or next(row for row in table["rows"] if row["winner"])
 
 
@@ -166,7 +166,7 @@ def _score(row: Row | None, best: float | None = None) -> str:
 
 
 def rules() -> str:
-    """Allocation rules at equal budgets."""
+    """Return the results of allocation rules at equal budgets."""
     documents = {name: _read(f"{name}.json") for name in ("rules-cifar10-cpu", "rules-cifar10-cpu-full")}
     cells = [(name, cell) for name, document in documents.items() for cell in document["cells"]]
     keys = dict.fromkeys((name, *(cell[key] for key in ("arch", "budget", "rule"))) for name, cell in cells)
@@ -185,7 +185,7 @@ def rules() -> str:
 
 
 def speed(name: str) -> str:
-    """How many times faster than dense, with the interval and the share of the MAC reduction that it realises."""
+    """Return speed-ups over dense, with the interval and the fraction of the MAC reduction that they realise."""
     document = _read(f"{name}.json")
     cells = document["cells"]
     batches = sorted({cell["batch"] for cell in cells})
@@ -208,7 +208,7 @@ def _speed(cell: Row) -> str:
 
 
 def latency_budgets() -> str:
-    """Half of the latency asked to go: what was planned, what was measured again, and MACs kept beside MAC budgets."""
+    """Return planned and re-measured latency reductions, and the MACs kept compared with MAC budgets."""
     rows = _read("latency-budget.json")["rows"]
     others = list(dict.fromkeys(row["method"] for row in rows if row["method"] != "latency"))
     head = ["arch", "batch", "asked", "planned", "measured again", "MACs kept", *(f"kept by {name}" for name in others)]
@@ -229,7 +229,7 @@ def latency_budgets() -> str:
 
 
 def zoo() -> str:
-    """What came of half of the channels gone, of every model in torchvision and one of each family in timm."""
+    """Return the outcomes of removing half of the channels of every torchvision model and one model per timm family."""
     document = _read("zoo.json")
     names = {"models": "slimprune", "torch-pruning": "torch-pruning by itself"}
     lines = []
@@ -245,7 +245,7 @@ def zoo() -> str:
 
 
 def saliency_cost() -> str:
-    """Time and memory of one ProsPr draw."""
+    """Return time and memory of one ProsPr draw."""
     document = _read("saliency-cost-cpu.json")
     rows = document["rows"]
     lines = [
@@ -271,7 +271,7 @@ SECTIONS: Mapping[str, Callable[..., str]] = {
 }
 
 
-# What all sections share
+# Shared by all sections
 
 
 def _read(file: str) -> Any:
@@ -283,7 +283,7 @@ def _file(name: str) -> str:
 
 
 def _machine(place: Mapping[str, Any], versions: Mapping[str, Any]) -> str:
-    """Device, threads and versions."""
+    """Return device, threads and versions as text."""
     threads = f"{place['threads']} thread{'' if str(place['threads']) == '1' else 's'}"
     libraries = [f"{name} {version}" for name, version in versions.items() if name not in NO_VERSIONS]
     return ", ".join([place["device"], threads, *libraries])

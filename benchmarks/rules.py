@@ -1,9 +1,9 @@
-"""Compares allocation rules at equal budgets: same scores, same recipe, same seeds, real training.
+"""Comparison of allocation rules at equal budgets: same scores, same recipe, same seeds, real training.
 
     python benchmarks/rules.py --arch vgg19 --data hf:DIR --budgets macs=0.95 params=0.95 --seeds 0 1 \
         --epochs 10 --train-size 12800 --out benchmarks/results/NAME.json
 
-Writes NAME.json after every cell (a cell that is there already is not run again) and NAME.md at the end.
+Writes NAME.json after every cell (existing cells are not run again) and NAME.md at the end.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from slimprune.report import markdown_table
 
 
 def main() -> None:
-    """Runs the cells that are not there yet."""
+    """Run the missing cells."""
     options = parse()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", default="vgg19")
     parser.add_argument("--data", default="digits")
@@ -58,7 +58,7 @@ def parse() -> argparse.Namespace:
 
 
 def shortened(data, train_size: int | None, test_size: int | None):
-    """The data set with fewer images, for machines without an accelerator."""
+    """Return the data set with fewer images, for machines without an accelerator."""
     (train_x, train_y), (test_x, test_y) = data.parts["train"], data.parts["test"]
     return slimprune.TensorData.from_arrays(
         data.name,
@@ -75,7 +75,7 @@ _SCORED: dict[tuple[str, int], tuple] = {}
 
 
 def scored(options: argparse.Namespace, data, seed: int):
-    """Model, example, groups, costs and scores of one seed, made once for all budgets and rules."""
+    """Return model, example, groups, costs and scores of one seed, computed once for all budgets and rules."""
     if (options.arch, seed) not in _SCORED:
         torch.manual_seed(seed)
         model = slimprune.build(options.arch, slimprune.InputSpec(data.channels, data.height, data.width, data.classes))
@@ -90,7 +90,7 @@ def scored(options: argparse.Namespace, data, seed: int):
 
 
 def cell(options: argparse.Namespace, data, seed: int, budget: str, rule: str) -> dict:
-    """One slim network, trained."""
+    """Train one slim network and return its results."""
     short = shortened(data, options.train_size, options.test_size)
     model, example, groups, costs, scores = scored(options, short, seed)
     of, ratio = budget.split("=")
@@ -119,14 +119,14 @@ def cell(options: argparse.Namespace, data, seed: int, budget: str, rule: str) -
 
 
 def write(options: argparse.Namespace, cells: list[dict]) -> None:
-    """Writes all cells as JSON and as a table."""
+    """Write all cells as JSON and as a table."""
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps({"cells": cells}, indent=1) + "\n")
     options.out.with_suffix(".md").write_text(table(cells))
 
 
 def circumstances(options: argparse.Namespace) -> dict[str, str | int]:
-    """What a figure depends on beside its cell."""
+    """Return the conditions, besides its cell, that a figure depends on."""
     on_gpu = options.device.startswith("cuda")
     return {
         "command": "python benchmarks/rules.py " + " ".join(sys.argv[1:]),
@@ -137,7 +137,7 @@ def circumstances(options: argparse.Namespace) -> dict[str, str | int]:
 
 
 def table(cells: list[dict]) -> str:
-    """Mean, spread and size by architecture, budget and rule; then the circumstances, each once."""
+    """Return mean, spread and size by architecture, budget and rule, followed by the distinct circumstances."""
     head = ["arch", "removed", "rule", "top-1 (mean ± sd)", "n", "params", "MACs"]
     rows = []
     for arch, budget, rule in dict.fromkeys((c["arch"], c["budget"], c["rule"]) for c in cells):

@@ -1,10 +1,11 @@
-"""Seconds and peak memory of one ProsPr draw against the number of inner steps, each in a process of its own.
+"""Seconds and peak memory of one ProsPr draw for different numbers of inner steps, each in a separate process.
 
     python benchmarks/saliency_cost.py --batch 128 --steps 3 10 --out benchmarks/results/saliency-cost-NAME
 
-Each number of steps is measured for our adjoint and, unless `--adjoint-only`, for the whole inner training unrolled in
-one autograd graph, which is how the paper's code does it. The peak is the growth of the process's memory (on CUDA: of
-the allocator's peak). Random images: the cost does not depend on what they show. Writes NAME.json and NAME.md.
+Each number of steps is measured with the package's adjoint and, unless `--adjoint-only` is given, with the whole inner
+training unrolled in one autograd graph, as in the paper's code. The peak is the growth of the process's memory (on
+CUDA: of the allocator's peak). Images are random, because the cost does not depend on their content. Writes NAME.json
+and NAME.md.
 """
 
 import argparse
@@ -29,7 +30,7 @@ METHODS = ("adjoint", "unrolled")
 
 
 def main() -> None:
-    """Measures every number of steps by every method and writes the table."""
+    """Measure every number of steps with every method and write the table."""
     options = parse()
     if options.one is not None:
         method, steps = options.one
@@ -59,7 +60,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", default="vgg19")
     parser.add_argument("--batch", type=int, default=128)
@@ -73,7 +74,7 @@ def parse() -> argparse.Namespace:
 
 
 def measure(options: argparse.Namespace, method: str, steps: int) -> dict[str, Any]:
-    """One draw with `steps` inner steps."""
+    """Measure one draw with `steps` inner steps."""
     torch.manual_seed(0)
     model = slimprune.build(options.arch, slimprune.InputSpec(3, 32, 32, 10)).to(options.device)
     groups = slimprune.find_groups(model, torch.zeros(2, 3, 32, 32, device=options.device))
@@ -90,7 +91,7 @@ class Unrolled(ProsPr):
     """The same scores with the whole inner training in one autograd graph."""
 
     def score(self, problem: slimprune.Problem) -> Mapping[str, Tensor]:
-        """Saliency [width] of every group."""
+        """Return the saliency [width] of every group."""
         initial = problem.initial.requires_grad_()
         weights, velocity = initial, torch.zeros_like(initial)
         for step in range(self.steps):
@@ -102,12 +103,12 @@ class Unrolled(ProsPr):
 
 
 def sentence(row: Mapping[str, Any]) -> str:
-    """One row as text."""
+    """Format one row as text."""
     return f"M = {row['steps']:3d}, {row['method']}: {row['seconds']:7.1f} s, {row['peak_bytes'] / 2**30:6.2f} GiB"
 
 
 def table(rows: Sequence[Mapping[str, Any]], circumstances: Mapping[str, Any]) -> str:
-    """Every row, with its share of what the unrolled graph takes."""
+    """Return every row, with its cost relative to the unrolled graph."""
     unrolled = {row["steps"]: row for row in rows if row["method"] == "unrolled"}
     lines = ["# Cost of one ProsPr draw", "", f"`{circumstances['command']}`", ""]
     lines += [f"{name}: {value}  " for name, value in circumstances.items() if name != "command"]

@@ -1,4 +1,4 @@
-"""What `infer_speed.py` and `train_speed.py` share: plans for budgets, and tables of what they gain."""
+"""Code shared by `infer_speed.py` and `train_speed.py`: plans for budgets, and tables of speed-ups."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ CLASSES = 10
 
 
 class Method(NamedTuple):
-    """How channels are scored and shared out: `criterion/rule`."""
+    """Criterion that scores channels and rule that allocates them: `criterion/rule`."""
 
     name: str
     criterion: str
@@ -29,7 +29,7 @@ class Method(NamedTuple):
 
 
 def parser_of(description: str, name: str, **defaults) -> argparse.ArgumentParser:
-    """The command line that both scripts have."""
+    """Return the command-line parser shared by both scripts."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--archs", nargs="+", default=["vgg19", "resnet18"])
     parser.add_argument("--image-sizes", nargs="+", type=int, default=defaults["image_sizes"], help="pixels")
@@ -51,13 +51,13 @@ def parser_of(description: str, name: str, **defaults) -> argparse.ArgumentParse
 
 
 def method(text: str) -> Method:
-    """`3sp/global`, or a rule alone where it needs no scores."""
+    """Parse `3sp/global`, or a rule alone if it needs no scores."""
     criterion, _, rule = text.rpartition("/")
     return Method(text, criterion or "prospr", rule)
 
 
 def measured(options: argparse.Namespace, *, extra: tuple = (), heading=lambda cells: "") -> list[dict]:
-    """Every plan with every engine and batch size against dense; rows that are in the file already are kept."""
+    """Compare every plan with dense for every engine and batch size; rows that are already in the file are kept."""
     sampling = slimprune.Sampling(options.samples, options.seconds)
     settings = slimprune.BenchSettings(
         tuple(options.engines), tuple(options.batches), options.threads, options.device, sampling
@@ -82,13 +82,13 @@ def measured(options: argparse.Namespace, *, extra: tuple = (), heading=lambda c
 
 
 def asked(options: argparse.Namespace) -> str:
-    """What else a row depends on."""
+    """Return the other settings that a row depends on."""
     names = ("device", "threads", "samples", "seconds", "data", "draws", "score_batch")
     return " ".join(f"{name}={getattr(options, name)}" for name in names)
 
 
 def compared(dense: "Dense", about: dict, settings) -> list[dict]:
-    """The row of one plan, engine and batch; none where the budget cannot be met."""
+    """Return the row of one plan, engine and batch; empty if the budget cannot be met."""
     name = ", ".join(f"{about[name]}" for name in ("arch", "image_size", "budget", "method"))
     name += f", round to {about['round_to']}"
     try:
@@ -103,7 +103,7 @@ def compared(dense: "Dense", about: dict, settings) -> list[dict]:
 
 
 class Dense:
-    """A dense network; its groups and costs, scores and slim networks are made once, and only where they are needed."""
+    """A dense network with its groups, costs, scores and slim networks, each computed once and only when needed."""
 
     def __init__(self, options: argparse.Namespace, arch: str, image_size: int) -> None:
         self.options, self.scores, self.made = options, {}, {}
@@ -115,16 +115,16 @@ class Dense:
 
     @cached_property
     def groups(self):
-        """Its channel groups."""
+        """Channel groups of the network."""
         return slimprune.find_groups(self.model, self.example)
 
     @cached_property
     def costs(self):
-        """Widths to parameters and MACs."""
+        """Parameters and MACs as functions of the widths."""
         return slimprune.CostModel.of(self.model, self.groups, self.example)
 
     def slimmed(self, budget: str, how: str, round_to: int):
-        """The slim network, proven, and its plan."""
+        """Return the slim network, with a checked proof, and its plan."""
         if (budget, how, round_to) not in self.made:
             plan = self.plan(budget, method(how), round_to)
             made = slimprune.slim(self.model, plan)
@@ -135,14 +135,14 @@ class Dense:
         return self.made[budget, how, round_to]
 
     def plan(self, budget: str, how: Method, round_to: int):
-        """What stays."""
+        """Return the plan of the channels to keep."""
         quantity, ratio = budget.split("=")
         scores = None if how.rule in WITHOUT_SCORES else self.scored(how.criterion)
         wanted = slimprune.Budget(float(ratio), quantity)
         return slimprune.allocate(scores, self.groups, wanted, self.costs, rule=how.rule, round_to=round_to)
 
     def scored(self, criterion: str):
-        """Scores by real images, made once."""
+        """Return the scores computed from real images, once per criterion."""
         if criterion not in self.scores:
             options = self.options
             data = slimprune.load_data(options.data, image_size=self.shape[1] if options.data == "digits" else None)
@@ -153,7 +153,7 @@ class Dense:
 
 
 def write(options: argparse.Namespace, cells: list[dict], extra: tuple, heading) -> None:
-    """All cells as JSON and as a Markdown table, with what they depend on."""
+    """Write all cells as JSON and as a Markdown table, with the conditions that they depend on."""
     circumstances = {"command": f"python benchmarks/{Path(sys.argv[0]).name} " + " ".join(sys.argv[1:])}
     circumstances |= {"inputs": "synthetic", **slimprune.versions()}
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +167,7 @@ def write(options: argparse.Namespace, cells: list[dict], extra: tuple, heading)
 
 
 def table(cells: list[dict], extra: tuple) -> str:
-    """A row for every comparison; `extra` are further columns: (name, cell to text)."""
+    """Return a table with a row for every comparison; `extra` are further columns: (name, cell to text)."""
     columns = [
         ("arch", lambda c: c["arch"]),
         ("pixels", lambda c: str(c["image_size"])),
@@ -189,7 +189,7 @@ def table(cells: list[dict], extra: tuple) -> str:
 
 
 def speedup(cell: dict) -> str:
-    """The speed-up with its interval, or that there is none."""
+    """Format the speed-up with its interval, and note if there is no difference."""
     low, high = cell["interval"]
     mark = " no difference" if cell["verdict"] == "no difference" else ""
     return f"{cell['speedup']:.2f} ({low:.2f}-{high:.2f}){mark}"

@@ -1,12 +1,12 @@
-"""The training step of dense networks against slim ones: seconds per step and per epoch of 50,000 images.
+"""Training speed of dense and slim networks: seconds per step and per epoch of 50,000 images.
 
     python benchmarks/train_speed.py --data hf:DIR --batches 256
 
-In the shape of table 7 of the Prospect Pruning paper: VGG-19 and ResNet-18 for images of 32 and 64 pixels, dense and
-with 80, 90 and 95 % of the parameters removed (`--of macs`: of the MACs), by the plans of ProsPr and of 3SP, by plain
-and by fast steps. `--methods uniform` needs no scores. Every row is written to benchmarks/results/train-speed.json and
-its Markdown twin as soon as it is measured, on whatever device there is, and not measured again by the same command.
-Seconds per epoch are those of the step times 50,000 / batch; loading and augmenting images are not in them.
+Follows table 7 of the Prospect Pruning paper: VGG-19 and ResNet-18 for images of 32 and 64 pixels, dense and with 80,
+90 and 95 % of the parameters removed (`--of macs`: of the MACs), with plans of ProsPr and of 3SP, and with plain and
+fast steps. `--methods uniform` needs no scores. Every row is written to benchmarks/results/train-speed.json and the
+corresponding Markdown file as soon as it is measured, on any device; the same command does not measure it again.
+Seconds per epoch are those of the step times 50,000 / batch; they exclude loading and augmenting images.
 """
 
 import speed
@@ -19,11 +19,11 @@ PUBLISHED = {
     "vgg19": {"params=0.8": 1.10, "params=0.9": 1.26, "params=0.95": 1.30},
     "resnet18": {"params=0.8": 1.38, "params=0.9": 1.53, "params=0.95": 1.80},
 }
-"""Speed-ups of training in table 7 of the paper (VGG-19 on CIFAR-100), which leaves open what its sparsity counts."""
+"""Training speed-ups in table 7 of the paper (VGG-19 on CIFAR-100), which does not say what its sparsity refers to."""
 
 
 def main() -> None:
-    """Measures and writes the tables."""
+    """Measure and write the tables."""
     parser = speed.parser_of(
         __doc__,
         "train-speed",
@@ -39,13 +39,13 @@ def main() -> None:
 
 
 def heading(cells: list[dict]) -> str:
-    """The table in the shape of the paper's."""
+    """Return the table in the form of the paper's."""
     title = f"## Seconds per epoch of {EPOCH_IMAGES:,} images; speed-up; share of the MAC reduction that it realises"
     return f"{title}\n\n{by_budget(cells)}\n\n## All comparisons\n"
 
 
 def by_budget(cells: list[dict]) -> str:
-    """Architectures and methods down, dense and the budgets across, the paper's speed-ups beside."""
+    """Return a table with architectures and methods as rows, budgets as columns, and the paper's speed-ups."""
     budgets = list(dict.fromkeys(cell["budget"] for cell in cells))
     keys = ("arch", "image_size", "method", "round_to", "engine", "batch")
     head = ["arch", "pixels", "method", "round to", "engine", "batch", "dense", *budgets, "paper, table 7"]
@@ -59,17 +59,17 @@ def by_budget(cells: list[dict]) -> str:
 
 
 def gain(cell: dict) -> str:
-    """Seconds per epoch of the slim network, its speed-up and what that is of the MAC reduction."""
+    """Format seconds per epoch of the slim network, its speed-up and its share of the MAC reduction."""
     return f"{epoch_seconds(cell, 'slim'):.1f}; {speed.speedup(cell)}; {100 * cell['realised_share']:.0f} %"
 
 
 def epoch_seconds(cell: dict, name: str) -> float:
-    """Seconds for all images, from the median step."""
+    """Return the seconds for all images, computed from the median step."""
     return cell[f"{name}_ms"] / 1000 * EPOCH_IMAGES / cell["batch"]
 
 
 def both(cell: dict, name: str, unit: float, digits: int) -> str:
-    """`dense -> slim` of what is measured on CUDA only."""
+    """Format a value that is measured only on CUDA as `dense -> slim`."""
     dense, slim = cell[name]["dense"], cell[name]["slim"]
     return "-" if dense is None else f"{dense / unit:.{digits}f} -> {slim / unit:.{digits}f}"
 

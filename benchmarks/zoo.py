@@ -1,14 +1,14 @@
-"""Slims every torchvision model and one model of every timm family by half of its channels, and says what came of it.
+"""Removal of half of the channels of every torchvision model and one model of every timm family, and its outcome.
 
     python benchmarks/zoo.py --out benchmarks/results/zoo.json
     python benchmarks/zoo.py --out benchmarks/results/zoo.json --against torch-pruning
 
-Every model runs in a process of its own, with random weights, on the smallest square input of `SIDES` on which it runs
-in eval and in training mode. Half of the channels of every group that may be slimmed are removed (the first half
-stays), the removal is proven, and the slim model does one forward and backward pass in training mode. With
-`--against torch-pruning` that library removes half of the channels of every layer it can instead, within 60 seconds of
-processor time, and its result is compared with the silenced dense model as well. NAME.json and the tables of NAME.md
-are written after every model; one that is there already is not run again. `zoo_timm.txt` names the models of timm.
+Every model runs in a separate process, with random weights, on the smallest square input of `SIDES` on which it runs in
+eval and in training mode. Half of the channels of every group that may be slimmed are removed (the first half is kept),
+the removal is proven, and the slim model does one forward and backward pass in training mode. With
+`--against torch-pruning`, that library instead removes half of the channels of every layer it can, within 60 seconds of
+processor time, and its result is also compared with the silenced dense model. NAME.json and the tables of NAME.md are
+written after every model; existing rows are not run again. `zoo_timm.txt` lists the timm models.
 """
 
 import argparse
@@ -42,7 +42,7 @@ TIMM = Path(__file__).with_name("zoo_timm.txt")
 
 
 def main() -> None:
-    """Runs the models that are not there yet."""
+    """Run the missing models."""
     options = parse()
     found = json.loads(options.out.read_text()) if options.out.exists() else {}
     rows = found.setdefault(options.against or "models", [])
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", help="names; all by default")
     parser.add_argument("--against", choices=["torch-pruning"])
@@ -67,17 +67,17 @@ def parse() -> argparse.Namespace:
 
 
 def every_model() -> list[str]:
-    """Names of torchvision's classification and segmentation models, and of one model for each family of timm."""
+    """Return torchvision's classification and segmentation models, and one model of each timm family, by name."""
     models = torchvision.models
     names = [name for part in (models, models.segmentation) for name in models.list_models(module=part)]
     return [*names, *(f"timm:{name}" for name in TIMM.read_text().split())]
 
 
 def in_a_process(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """The row of one model; a process that dies or takes too long is a row as well."""
+    """Return the row of one model, including for a process that crashes or exceeds the time limit."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
     started = time.perf_counter()
-    # Forked before torch has computed anything: libraries are imported once.
+    # Forked before torch has computed anything, so that libraries are imported only once.
     process = multiprocessing.get_context("fork").Process(target=answer, args=(sender, name, options))
     process.start()
     sender.close()
@@ -96,15 +96,15 @@ def in_a_process(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def answer(sender: Connection, name: str, options: argparse.Namespace) -> None:
-    """Sends the row of one model, or what went wrong before anything was slimmed."""
+    """Send the row of one model, or the error that occurred before anything was slimmed."""
     try:
         sender.send(one(name, options))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 whatever it is, it is the result
+    except (Exception, SystemExit) as error:  # noqa: BLE001 any error is a result
         sender.send({"outcome": "crashed", "reason": f"{type(error).__name__} {error}"[:200]})
 
 
 def circumstances(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """What the figures of one model depend on."""
+    """Return the conditions that the figures of one model depend on."""
     against = f" --against {options.against}" if options.against else ""
     others = [*([options.against] if options.against else []), *(["timm"] if name.startswith("timm:") else [])]
     packages = {package: metadata.version(package) for package in others}
@@ -118,7 +118,7 @@ def circumstances(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def one(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Slims one model in this process."""
+    """Slim one model in this process and return its row."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -140,7 +140,7 @@ def one(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def built(name: str) -> tuple[nn.Module, int]:
-    """A model, torchvision's with auxiliary heads, and the side of the smallest input that it takes in both modes."""
+    """Build a model, torchvision's with auxiliary heads, and return it with the smallest input side for both modes."""
     if name.startswith("timm:"):
         return built_by_timm(name)
     settings: dict[str, Any] = {"weights": None}
@@ -159,7 +159,7 @@ def built(name: str) -> tuple[nn.Module, int]:
 
 
 def built_by_timm(name: str) -> tuple[nn.Module, int]:
-    """A model of timm and the side of the smallest input that it can be built for and takes in both modes."""
+    """Build a timm model and return it with the smallest input side that it can be built for in both modes."""
     for side in SIDES:
         try:
             model = slimprune.build(name, slimprune.InputSpec(3, side, side, 1000))
@@ -171,7 +171,7 @@ def built_by_timm(name: str) -> tuple[nn.Module, int]:
 
 
 def slimmed_by_us(model: nn.Module, example: Tensor) -> tuple[nn.Module | None, dict[str, Any]]:
-    """Half of the channels of every free group, by the package's own steps."""
+    """Remove half of the channels of every unprotected group with slimprune."""
     try:
         groups = slimprune.find_groups(model, example)
         costs = slimprune.CostModel.of(model, groups, example)
@@ -197,7 +197,7 @@ def slimmed_by_us(model: nn.Module, example: Tensor) -> tuple[nn.Module | None, 
 
 
 def trains(model: nn.Module, side: int, backward: bool = True) -> bool | str:
-    """Whether one step in training mode, and a forward in eval mode, give finite numbers; otherwise what went wrong."""
+    """Return whether a training step and a forward pass in eval mode give finite numbers, or else the error message."""
     images = torch.randn(2, 3, side, side)
     try:
         with torch.set_grad_enabled(backward):
@@ -214,19 +214,19 @@ def trains(model: nn.Module, side: int, backward: bool = True) -> bool | str:
 
 
 def count(model: nn.Module) -> int:
-    """Number of parameters."""
+    """Return the number of parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def write(out: Path, found: dict[str, list[dict[str, Any]]]) -> None:
-    """NAME.json and the tables of NAME.md."""
+    """Write NAME.json and the tables of NAME.md."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(found, indent=1) + "\n")
     out.with_suffix(".md").write_text(page(found))
 
 
 def page(found: dict[str, list[dict[str, Any]]]) -> str:
-    """Markdown: a table each for torchvision and timm, what stayed whole and why, and the circumstances."""
+    """Return the Markdown page: tables of torchvision and timm, unchanged groups with reasons, and circumstances."""
     ours, theirs = ({row["model"]: row for row in found.get(key, [])} for key in ("models", "torch-pruning"))
     names = sorted(ours.keys() | theirs.keys())
     parts = {
@@ -251,7 +251,7 @@ def page(found: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def section(title: str, names: list[str], ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """The sums, then a line for every model."""
+    """Return the totals, followed by a row for every model."""
     counted = {"slimprune": ours, "torch-pruning": theirs}
     found = {by: [rows[name]["outcome"] for name in names if name in rows] for by, rows in counted.items()}
     return [
@@ -267,13 +267,13 @@ def section(title: str, names: list[str], ours: dict[str, Any], theirs: dict[str
 
 
 def sum_of(outcomes: list[str]) -> str:
-    """How many of each, in a phrase."""
+    """Return the count of each outcome as a phrase."""
     counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes)))
     return f"{len(outcomes)} models: {counts}" if outcomes else "not run"
 
 
 def cells(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> list[Any]:
-    """One row of a table, under `HEAD`."""
+    """Return one row of a table with the columns of `HEAD`."""
 
     def percent(key: str) -> str:
         return f"{ours[key]:.1%}" if key in ours else ""
@@ -293,12 +293,12 @@ def cells(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> list[Any]:
 
 
 def outcome(row: dict[str, Any]) -> str:
-    """With its reason, cut short."""
+    """Return the outcome with its truncated reason."""
     return row.get("outcome", "") + (f": {row['reason'][:100]}" if row.get("reason") else "")
 
 
 def whole(ours: dict[str, Any]) -> list[str]:
-    """For every model of which groups stay whole, how many and why."""
+    """List for every model how many groups remain unchanged, by reason."""
     lines = []
     for name, row in sorted(ours.items()):
         counts = Counter(generic(reason) for reason in row.get("reasons", {}).values())
@@ -308,7 +308,7 @@ def whole(ours: dict[str, Any]) -> list[str]:
 
 
 def generic(reason: str) -> str:
-    """A reason without the name of the layer that it speaks of."""
+    """Return a reason without the layer name that it contains."""
     return re.sub(r" in (?!training mode)[\w.]+", "", reason)[:80].strip()
 
 

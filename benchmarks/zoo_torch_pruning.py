@@ -1,4 +1,4 @@
-"""What torch-pruning makes of a model on its own: half of the channels of every layer but those of the output."""
+"""Pruning by torch-pruning alone: half of the channels of every layer except output layers."""
 
 import copy
 import inspect
@@ -16,17 +16,17 @@ from torch.utils._pytree import tree_leaves
 
 TOLERANCE = 1e-5
 SECONDS = 60
-"""Of processor time for building the graph and pruning; a process that takes more is ended by the system."""
+"""Limit on the processor time for building the graph and pruning; the system ends a process that exceeds it."""
 
 
 def slimmed(model: nn.Module, example: Tensor) -> tuple[nn.Module | None, dict[str, Any]]:
-    """The pruned model, and whether it equals the dense one whose removed channels are silenced where they are made."""
+    """Return the pruned model and whether it equals the dense one whose removed channels are zeroed at their source."""
     dense = lively(model, example)
     slim = copy.deepcopy(dense)
     try:
         with at_most(SECONDS):
             removed = prune(slim, example.double())
-    except Exception as error:  # noqa: BLE001 whatever it raises is the result
+    except Exception as error:  # noqa: BLE001 any error is a result
         return None, {"outcome": "crashes while pruning", "reason": f"{type(error).__name__} {error}"[:200]}
     try:
         found = run(slim, example)
@@ -41,7 +41,7 @@ def slimmed(model: nn.Module, example: Tensor) -> tuple[nn.Module | None, dict[s
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """Ends the process by SIGXCPU once the work inside takes more processor time."""
+    """End the process by SIGXCPU if the work in the context takes more processor time."""
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     used = resource.getrusage(resource.RUSAGE_SELF)
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + seconds), hard))
@@ -52,7 +52,7 @@ def at_most(seconds: float) -> Iterator[None]:
 
 
 def lively(model: nn.Module, example: Tensor) -> nn.Module:
-    """A float64 copy with random vectors and with statistics of random images, so that wrong indices show."""
+    """Return a float64 copy with random vectors and statistics of random images, in which wrong indices are visible."""
     twin = copy.deepcopy(model).double()
     generator = torch.Generator().manual_seed(0)
     for module in twin.modules():
@@ -61,7 +61,7 @@ def lively(model: nn.Module, example: Tensor) -> nn.Module:
                 low, high = (0.5, 1.5) if "Norm" in type(module).__name__ and name == "weight" else (-0.3, 0.3)
                 tensor.data.uniform_(low, high, generator=generator)
             if tensor.numel() == 1 and name == "bias":
-                tensor.data.zero_()  # added to every channel, it would keep a removed one from being silent
+                tensor.data.zero_()  # added to every channel, it would make a zeroed channel nonzero
         if isinstance(module, nn.modules.batchnorm._NormBase):
             module.momentum = 1.0
     with torch.no_grad():
@@ -70,7 +70,7 @@ def lively(model: nn.Module, example: Tensor) -> nn.Module:
 
 
 def prune(model: nn.Module, example: Tensor) -> dict[str, list[int]]:
-    """Prunes `model` in place; the channels that stay by module and by parameter of its own, numbered as before."""
+    """Prune `model` in place and return the original indices of the kept channels by module and by own parameter."""
     outputs = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == 1000]
     outputs += [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.out_channels in (21, 1000)]
     pruner = torch_pruning.pruner.BasePruner(
@@ -95,12 +95,12 @@ def prune(model: nn.Module, example: Tensor) -> dict[str, list[int]]:
 
 
 def channel_dim(parameter: Tensor) -> int:
-    """The dimension of a module's own parameter that torch-pruning prunes: the last that is longer than 1."""
+    """Return the dimension of a module's own parameter that torch-pruning prunes: the last that is longer than 1."""
     return max((dim for dim, size in enumerate(parameter.shape) if size > 1), default=0)
 
 
 def rows(module: nn.Module | nn.Parameter) -> int:
-    """Number of channels that a layer makes or normalises, or that a parameter holds; 0 for others."""
+    """Return the number of channels that a layer computes or normalises, or that a parameter holds; 0 for others."""
     if isinstance(module, nn.Parameter):
         return module.shape[channel_dim(module)] if module.ndim else 0
     if isinstance(module, nn.modules.conv._ConvNd):
@@ -112,7 +112,7 @@ def rows(module: nn.Module | nn.Parameter) -> int:
 
 
 def silence(model: nn.Module, alive: dict[str, list[int]]) -> None:
-    """Zeros where removed channels are made."""
+    """Zero the removed channels at their source."""
     for name, parameter in model.named_parameters():
         if name in alive:
             gone = torch.ones(rows(parameter), dtype=torch.bool)
@@ -130,7 +130,7 @@ def silence(model: nn.Module, alive: dict[str, list[int]]) -> None:
 
 
 class _WithoutStatistics(TorchFunctionMode):
-    """Norms over several channels keep their gain and offset only, as in the package's own proof."""
+    """Mode in which norms over several channels apply only their gain and offset, as in the package's own proof."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func not in (F.layer_norm, F.group_norm, F.rms_norm):
@@ -143,14 +143,14 @@ class _WithoutStatistics(TorchFunctionMode):
 
 
 def run(model: nn.Module, example: Tensor) -> list[Tensor]:
-    """Outputs in eval mode on two random images."""
+    """Return the outputs in eval mode on two random images."""
     images = torch.randn(2, *example.shape[1:], generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     with torch.no_grad(), _WithoutStatistics():
         return [leaf for leaf in tree_leaves(model.eval()(images)) if isinstance(leaf, Tensor)]
 
 
 def relative(expected: Tensor, found: Tensor) -> float:
-    """Largest difference over the largest difference between the two samples."""
+    """Return the largest difference relative to the largest difference between the two samples."""
     if expected.shape != found.shape:
         return float("inf")
     return float((expected - found).abs().max() / (expected[0] - expected[1]).abs().max().clamp_min(1e-30))

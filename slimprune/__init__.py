@@ -145,14 +145,14 @@ _PLACES = {
     "timing.compare": ("BenchSettings", "compare_speed"),
     "training": ("Metric", "TrainResult", "TrainSettings", "evaluate", "mean_iou", "top1", "train"),
 }
-"""Module -> the public names that are imported from it when they are first used."""
+"""Public names by the module from which they are imported on first use."""
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 _ORIGINAL_NAMES = {"load_data": "load"}
 
-if not TYPE_CHECKING:  # for type checkers the imports above are all there is
+if not TYPE_CHECKING:  # type checkers only see the imports above
 
     def __getattr__(name: str) -> Any:
-        """Import a public name or a submodule (PEP 562), so that `import slimprune` does not wait for torch."""
+        """Import a public name or submodule on first use (PEP 562), so that `import slimprune` does not load torch."""
         if name in _MODULES:
             module = import_module(f"{__name__}.{_MODULES[name]}")
             return globals().setdefault(name, getattr(module, _ORIGINAL_NAMES.get(name, name)))

@@ -1,4 +1,4 @@
-"""`python -m slimprune`."""
+"""Entry point of `python -m slimprune`."""
 
 from slimprune.cli import main
 

@@ -1,45 +1,45 @@
-"""The one family of errors that slimprune raises on purpose; each child carries its exit code."""
+"""The family of errors that slimprune raises deliberately; each subclass has its own exit code."""
 
 import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 LONGEST = 200
-"""Characters of a found value that a message shows."""
+"""Maximum number of characters of a found value in a message."""
 
 
 class SlimpruneError(Exception):
-    """A rule was broken; the message states the rule and the value that was found."""
+    """A broken rule; the message states the rule and the value that was found."""
 
     exit_code = 1
 
 
 class UsageError(SlimpruneError):
-    """A bad option or recipe, an unknown name, an architecture that is not found, an output that is not writable."""
+    """A bad option or recipe, an unknown name, an architecture that is not found, or an output that is not writable."""
 
     exit_code = 2
 
 
 class BudgetError(SlimpruneError):
-    """The budget cannot be met; the message names the floor."""
+    """A budget that cannot be met; the message names the floor."""
 
     exit_code = 3
 
 
 class UnsupportedModelError(SlimpruneError):
-    """The model cannot be slimmed, or its factory fails or returns something that is not a module."""
+    """A model that cannot be slimmed, or a factory that fails or returns something that is not a module."""
 
     exit_code = 4
 
 
 class VerificationError(SlimpruneError):
-    """A proof failed, or a bundle or ONNX file is unreadable, altered or disagrees with its source."""
+    """A failed proof, or a bundle or ONNX file that is unreadable, altered or inconsistent with its source."""
 
     exit_code = 5
 
 
 class DataError(SlimpruneError):
-    """Data is missing, empty or unreadable."""
+    """Data that are missing, empty or unreadable."""
 
     exit_code = 6
 
@@ -55,36 +55,38 @@ FORWARD_ERRORS = (
     ZeroDivisionError,
     NotImplementedError,
 )
-"""What a model's forward raises on an input, a width or a device that it does not take."""
+"""Errors that a model's forward raises on an input, a width or a device that it does not support."""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, for a message of one line; its kind where it says nothing."""
+    """Return the first line of an error's message, or the name of its type if the message is empty."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
 def kind_and_line(error: BaseException) -> str:
-    """The same with the kind before it, for errors whose words alone may say little (`KeyError: 'epoch'`)."""
+    """Return the type and the first line of an error, whose message alone may say little (`KeyError: 'epoch'`)."""
     kind, said = type(error).__name__, first_line(error)
     return kind if said == kind else f"{kind}: {said}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A remark for the end of a message about an unknown name: the known ones that are close to it, if any.
+    """Return a hint for the end of a message about an unknown name: the known names close to it, if any.
 
-    >>> did_you_mean("resnet19", ["vgg19", "resnet18"])
-    ' (did you mean resnet18?)'
+    Examples:
+        >>> did_you_mean("resnet19", ["vgg19", "resnet18"])
+        ' (did you mean resnet18?)'
     """
     close = difflib.get_close_matches(name, list(known), n=3)
     return f" (did you mean {', '.join(close)}?)" if close else ""
 
 
 def expected_and_found(problem: Mapping[str, Any]) -> str:
-    """A problem as pydantic states it, in the form `field: expected X, got Y`.
+    """Return a problem reported by pydantic in the form `field: expected X, got Y`.
 
-    >>> expected_and_found({"type": "missing", "loc": ("plan", "rule"), "msg": "Field required", "input": {}})
-    'plan.rule: expected a field, got none'
+    Examples:
+        >>> expected_and_found({"type": "missing", "loc": ("plan", "rule"), "msg": "Field required", "input": {}})
+        'plan.rule: expected a field, got none'
     """
     name, found = ".".join(str(part) for part in problem["loc"] if part != "[key]"), problem["input"]
     prefix = f"{name}: " if name else ""
@@ -95,7 +97,7 @@ def expected_and_found(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "path_type":
         return f"{prefix}expected a path, got {found!r}"
     rule = problem["msg"].removeprefix("Value error, ").replace("Input should be ", "expected ")
-    # pydantic's own remark on the value repeats what follows.
+    # Pydantic's own remark on the value would repeat it.
     for remark in (", unable to ", ", got "):
         rule = rule.partition(remark)[0]
     return f"{prefix}{rule}, got {_shortened(repr(found))}"

@@ -1,4 +1,4 @@
-"""How a model of the user's is called, and the wrappers that it may come in."""
+"""How a user's model is called, and the wrappers that may surround it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,20 +9,20 @@ from torch import Tensor, nn
 from slimprune.errors import DataError, UnsupportedModelError, first_line
 
 ForwardFn = Callable[[nn.Module, Any], Any]
-"""(model, batch) -> what the model makes of the batch, for models that do not simply take the inputs."""
+"""(model, batch) -> output of the model for the batch, for models that are not simply called with the inputs."""
 
 Loss = Callable[[Any, Any], Tensor]
-"""(output, target) of a batch -> mean loss, a scalar; (output, batch) where there is a `ForwardFn`."""
+"""(output, target) of a batch -> mean loss, a scalar; (output, batch) with a `ForwardFn`."""
 
 
 class ForwardAdapter(nn.Module):
     """A model as a module whose only argument is a batch: its forward is `forward_fn(model, batch)`.
 
-    Parameters, buffers and submodules are the model's own, under the model's own names; so they are in a deep copy.
+    Parameters, buffers and submodules are the model's own and keep their names, also in a deep copy.
 
     Args:
-        model: the model, not copied.
-        forward_fn: how it is called.
+        model: The model, which is not copied.
+        forward_fn: Function that calls the model.
     """
 
     _model: nn.Module
@@ -32,36 +32,38 @@ class ForwardAdapter(nn.Module):
         super().__init__()
         shared = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "training")
         self.__dict__.update({name: getattr(model, name) for name in shared})
-        # Past nn.Module's own __setattr__, which would list the model's tensors a second time under other names.
+        # Bypass nn.Module.__setattr__, which would register the model's tensors a second time under other names.
         self.__dict__.update(_model=model, _forward_fn=forward_fn)
 
     def forward(self, batch: Any) -> Any:
-        """What `forward_fn` returns."""
+        """Return the result of `forward_fn`."""
         return self._forward_fn(self._model, batch)
 
     def train(self, mode: bool = True) -> "ForwardAdapter":
-        """Sets the mode of the model as well."""
+        """Set the mode, also that of the model."""
         self._model.train(mode)
         self.training = mode
         return self
 
 
 def bind_forward(model: nn.Module, example: Any, forward_fn: ForwardFn | None) -> tuple[nn.Module, Any]:
-    """The plain model and its example; with a `forward_fn` the module that takes the example as its only argument.
+    """Return the unwrapped model and the example as its input.
+
+    With a `forward_fn` the model becomes a module that takes the example as its only argument.
 
     Raises:
-        UnsupportedModelError: as `unwrapped`.
+        UnsupportedModelError: If the model cannot be used; see `unwrap`.
     """
     model = unwrap(model)
     return (model, example) if forward_fn is None else (ForwardAdapter(model, forward_fn), (example,))
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The module inside `torch.compile`, `DataParallel` or `DistributedDataParallel`, however they are nested.
+    """Return the module inside `torch.compile`, `DataParallel` or `DistributedDataParallel`, however they are nested.
 
     Raises:
-        UnsupportedModelError: it is no module or a scripted one, or has a submodule that is scripted with weights or
-            compiled, or a tensor that is computed from others and kept.
+        UnsupportedModelError: If the model is not a module or is scripted, has a submodule that is compiled or scripted
+            with weights, or stores a tensor that is computed from others.
     """
     if not isinstance(model, nn.Module):
         raise UnsupportedModelError(f"expected a torch.nn.Module, got {type(model).__name__}")
@@ -73,15 +75,15 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def split_batch(batch: Any, forward_fn: ForwardFn | None) -> tuple[tuple[Any, ...], Any]:
-    """The arguments of a forward, and what the loss gets beside its output.
+    """Return the arguments of a forward call, and the second argument of the loss.
 
     Args:
-        batch: (inputs, targets), several inputs in a tuple or list; with a `forward_fn` anything, which it and the
-            loss both get as it is.
-        forward_fn: how the model is called, if not with the inputs.
+        batch: (inputs, targets), several inputs in a tuple or list; with a `forward_fn` any object, which is passed
+            unchanged to both the function and the loss.
+        forward_fn: Function that calls the model, if the model is not called with the inputs.
 
     Raises:
-        DataError: no pair, and no `forward_fn` to make something of it.
+        DataError: If the batch is not a pair and there is no `forward_fn`.
     """
     if forward_fn is not None:
         return (batch,), batch
@@ -93,10 +95,10 @@ def split_batch(batch: Any, forward_fn: ForwardFn | None) -> tuple[tuple[Any, ..
 
 
 def loss_of(loss: Callable[[Any, Any], Any], output: Any, target: Any) -> Tensor:
-    """The loss of an output, a scalar tensor.
+    """Return the loss of an output, a scalar tensor.
 
     Raises:
-        UnsupportedModelError: it is no scalar, or the loss cannot take an output of this kind.
+        UnsupportedModelError: If the loss is not a scalar, or cannot take an output of this kind.
     """
     try:
         value = loss(output, target)
@@ -112,7 +114,7 @@ def loss_of(loss: Callable[[Any, Any], Any], output: Any, target: Any) -> Tensor
 
 def _inside(model: nn.Module) -> nn.Module | None:
     parallel = isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
-    # torch.compile's wrapper is not looked for by its class, whose import takes seconds.
+    # The wrapper of torch.compile is not identified by its class, because importing that takes seconds.
     return dict(model.named_children()).get("module" if parallel else "_orig_mod")
 
 

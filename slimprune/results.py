@@ -1,4 +1,4 @@
-"""What a run found out, as one object and as the plain document that is written to disk."""
+"""The results of a run, as one object and as the plain document that is written to disk."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -27,16 +27,16 @@ from slimprune.training import TrainResult
 from slimprune.types import Quantity
 
 NEAR = 0.05
-"""Share by which a measured latency may miss the request and still be called met."""
+"""Relative error up to which a measured latency counts as meeting the request."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that lies beside the report.
+    """A picture saved next to the report.
 
     Attributes:
         title: One sentence.
-        file: Its path from the report's folder.
+        file: Path relative to the report's folder.
     """
 
     title: str
@@ -48,12 +48,12 @@ class Saliency:
     """How the channels were scored.
 
     Attributes:
-        criterion: its name.
-        steps: inner training steps.
-        draws: independent draws averaged.
+        criterion: Name of the criterion.
+        steps: Number of inner training steps.
+        draws: Number of independent draws that were averaged.
         stability: Spearman correlation between halves of the draws; None for one draw.
-        seconds: wall-clock of the scoring.
-        peak_bytes: peak memory of the scoring, see `measure.PeakMemory`.
+        seconds: Wall-clock time of the scoring.
+        peak_bytes: Peak memory of the scoring; see `measure.PeakMemory`.
     """
 
     criterion: str
@@ -64,7 +64,7 @@ class Saliency:
     peak_bytes: int
 
     def to_json(self) -> ScoringOutcome:
-        """Plain form for JSON."""
+        """Return the plain form for JSON."""
         plain: ScoringOutcome = adapter(Saliency).dump_python(self, mode="json")
         return plain
 
@@ -74,11 +74,11 @@ class SearchTrial:
     """One short training of a prospect search.
 
     Attributes:
-        rule: the allocation rule that was tried.
-        epochs: of the training, whose learning-rate schedule ran to its end.
-        loss: mean training loss of its last epoch.
-        params: parameters of the candidate.
-        macs: its multiply-accumulates.
+        rule: Allocation rule that was tried.
+        epochs: Epochs of the training, whose learning-rate schedule ran to its end.
+        loss: Mean training loss of the last epoch.
+        params: Parameters of the candidate.
+        macs: Multiply-accumulates of the candidate.
     """
 
     rule: str
@@ -93,9 +93,9 @@ class Search:
     """How the allocation rule was found by short trainings.
 
     Attributes:
-        rule: the rule that won.
-        trials: all short trainings, in order.
-        seconds: wall-clock of the search; of a resumed one, since it was resumed.
+        rule: Rule that won.
+        trials: All short trainings, in order.
+        seconds: Wall-clock time of the search; if it was resumed, the time since then.
     """
 
     rule: str
@@ -108,7 +108,7 @@ class Search:
         return sum(trial.epochs for trial in self.trials)
 
     def to_json(self) -> SearchOutcome:
-        """Plain form for JSON."""
+        """Return the plain form for JSON."""
         return {
             "rule": self.rule,
             "trials": adapter(tuple[SearchTrial, ...]).dump_python(self.trials, mode="json"),
@@ -119,11 +119,11 @@ class Search:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one network takes, counted on the network itself.
+    """The costs of one network, counted on the network itself.
 
     Attributes:
-        cost: parameters, MACs and channels.
-        weight_bytes: bytes of parameters and persistent buffers.
+        cost: Parameters, MACs and channels.
+        weight_bytes: Bytes of parameters and persistent buffers.
     """
 
     cost: Cost
@@ -135,9 +135,9 @@ class SecondOpinion:
     """The MACs of both networks as fvcore counts them, by other formulas on another graph.
 
     Attributes:
-        dense: of the dense network; None where fvcore cannot trace it.
-        slim: of the slim one.
-        note: why fvcore cannot trace a network, if so.
+        dense: MACs of the dense network; None if fvcore cannot trace it.
+        slim: MACs of the slim network; None if fvcore cannot trace it.
+        note: Why fvcore cannot trace a network; None if it can trace both.
     """
 
     dense: int | None
@@ -145,33 +145,33 @@ class SecondOpinion:
     note: str | None = None
 
     def to_json(self) -> SecondCount:
-        """Plain form for JSON."""
+        """Return the plain form for JSON."""
         return {"dense": self.dense, "slim": self.slim, "note": self.note}
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Everything a run found out; parts that did not run are None.
+    """All results of a run; parts that did not run are None.
 
     Attributes:
-        recipe: the settings, defaults filled in.
-        environment: device, threads and versions.
-        plan: which channels stay.
-        layers: names of all modules, in the model's order.
-        dense: what the dense network takes.
-        slim: what the slim one takes.
-        proof: the proof of the removal.
-        fvcore: the MACs of both by a second count.
-        saliency: how the channels were scored.
-        search: how the allocation rule was found, where it was searched for.
-        training: of the slim network.
-        dense_training: of the dense network, by the same recipe.
-        onnx: the verification of the ONNX file.
-        onnx_bytes: its size.
-        without_weights: parameters that a file of initial weights did not have.
-        frozen: parameters of the slim network that are not trained.
-        pictures: of what the networks make of test images.
-        seconds: wall-clock of the run.
+        recipe: Settings, with defaults filled in.
+        environment: Device, threads and versions.
+        plan: Plan of the channels to keep.
+        layers: Names of all modules, in the model's order.
+        dense: Costs of the dense network.
+        slim: Costs of the slim network.
+        proof: Proof of the removal.
+        fvcore: MACs of both networks by a second count.
+        saliency: How the channels were scored.
+        search: How the allocation rule was found, if it was searched for.
+        training: Training of the slim network.
+        dense_training: Training of the dense network, by the same recipe.
+        onnx: Verification of the ONNX file.
+        onnx_bytes: Size of the ONNX file in bytes.
+        without_weights: Parameters that the file of initial weights did not contain.
+        frozen: Parameters of the slim network that are not trained.
+        pictures: Pictures of the networks' outputs for test images.
+        seconds: Wall-clock time of the run.
     """
 
     recipe: ResolvedRecipe
@@ -195,7 +195,7 @@ class Report:
 
     @property
     def warnings(self) -> list[str]:
-        """Sentences that a reader of the figures must see."""
+        """Sentences that every reader of the figures must see."""
         found = []
         if self.saliency is not None and self.saliency.stability is not None and self.saliency.stability < 0.3:
             found.append(
@@ -213,7 +213,7 @@ class Report:
         return found + self._fvcore_warnings()
 
     def to_json(self) -> ReportDocument:
-        """The document `report.json`; its JSON schema is `slimprune.files.report_schema()`."""
+        """Return the document `report.json`, whose JSON schema is `slimprune.files.report_schema()`."""
         budget = self.plan.budget
         recipe: Any = {**self.recipe.model_dump(mode="json"), "hash": self.recipe.hash}
         return {
@@ -325,12 +325,12 @@ class Report:
 
 
 def differ(macs: int, others: int) -> bool:
-    """Whether two counts of MACs are further apart than rounding explains: by more than a thousandth."""
+    """Return whether two counts of MACs differ by more than a thousandth, which rounding cannot explain."""
     return abs(macs - others) > 0.001 * others
 
 
 def check_to_json(check: OnnxCheck) -> OnnxVerification:
-    """The plain form of a verification."""
+    """Return the plain form of a verification."""
     return {
         "path": str(check.path),
         "opset": check.opset,

@@ -1,4 +1,4 @@
-"""What a model of given widths costs, and which widths a budget allows."""
+"""Cost of a model at given widths, and the widths that a budget allows."""
 
 from slimprune.budget.allocate import DEFAULT_FLOOR, LATENCY, allocate, least_widths, schedule_target
 from slimprune.budget.controls import CONTROLS, control_plan

@@ -1,4 +1,4 @@
-"""Allocation: scores and a budget to a plan."""
+"""Allocation: from scores and a budget to a plan."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,10 +21,10 @@ DEFAULT_FLOOR = 0.05
 LATENCY: Literal["latency"] = "latency"
 
 REACH = 1.125
-"""How many times the channels of a plan another one may have and still be quicker, as its widths suit the kernels."""
+"""How many times the channels of a plan another may have and still be faster, because its widths suit kernels."""
 
 BLOCKS = (4, 8, 16, 32)
-"""Numbers of channels that kernels like to have multiples of."""
+"""Numbers of channels of which kernels prefer multiples."""
 
 _TRIES = 32
 
@@ -39,31 +39,32 @@ def allocate(
     floor: float = DEFAULT_FLOOR,
     round_to: int = 1,
 ) -> Plan:
-    """The widest plan that the rule grants within the budget; in each group the channels with the best scores stay.
+    """Return the widest plan that the rule grants within the budget.
 
     Channels are granted one by one in the order of the rule's priorities, on top of the floor. The plan is the longest
     such sequence whose cost (after rounding each width to the nearest multiple of `round_to`) fits: a tighter budget
-    never gives a wider layer. Equal priorities go to the earlier group, equal scores to the lower channel.
+    never gives a wider layer. In each group the channels with the best scores stay. Among equal priorities the earlier
+    group comes first, among equal scores the lower channel.
 
-    Latency is not monotone in the widths: of some sequences with up to `REACH` times the channels of the one that
-    bisection finds, the longest that fits is taken. Then the groups in turns, in the same order, become as wide as
-    takes no more time, up to the next block of `BLOCKS`, or else as little wider as fits.
+    Latency is not monotone in the widths. Among some sequences with up to `REACH` times the channels of the one found
+    by bisection, the longest that fits is taken. Then each group in turn, in the same order, is widened as far as this
+    takes no more time, up to the next block of `BLOCKS`, or otherwise by the smallest step that fits.
 
     Args:
-        scores: saliency by group; None for rules without scores, which keep the first channels.
-        groups: all groups of the model.
-        budget: what to remove.
-        costs: cost model of the same groups.
-        rule: name of the allocation rule.
-        floor: share of its channels that every group keeps at least, in [0, 1), and never less than one channel.
-        round_to: widths become multiples of this, at least one multiple; a group narrower than it stays whole.
+        scores: Saliency by group; None for rules without scores, which keep the first channels.
+        groups: All groups of the model.
+        budget: What to remove.
+        costs: Cost model of the same groups.
+        rule: Name of the allocation rule.
+        floor: Minimum share of its channels that every group keeps, in [0, 1), and never less than one channel.
+        round_to: Widths become multiples of this, at least one multiple; a narrower group keeps all its channels.
 
     Returns:
         The plan.
 
     Raises:
-        BudgetError: the floor alone is above the budget.
-        UsageError: an unknown rule, a bad floor or round_to, or a rule that needs scores without them.
+        BudgetError: If the floor alone exceeds the budget.
+        UsageError: If the rule is unknown, floor or round_to is out of range, or a rule that needs scores gets none.
     """
     chosen = find_rule(rule)
     if chosen.needs_scores and scores is None:
@@ -101,21 +102,21 @@ def schedule_target(
     floor: float = DEFAULT_FLOOR,
     round_to: int = 1,
 ) -> Target:
-    """Where criteria that narrow step by step are heading: on the way, what `allocate` leaves of ever tighter budgets.
+    """Return the target of iterative criteria: in each round, what `allocate` leaves of an ever tighter budget.
 
-    On the way the same share of MACs stands for one of latency.
+    In the intermediate rounds the same share of MACs replaces a share of latency.
 
     Args:
-        groups: all groups of the model.
-        budget: the last of the budgets.
-        costs: cost model of the same groups.
-        rule: name of the allocation rule.
-        floor: as in `allocate`.
-        round_to: as in `allocate`, for the last budget; on the way widths are not rounded.
+        groups: All groups of the model.
+        budget: The last of the budgets.
+        costs: Cost model of the same groups.
+        rule: Name of the allocation rule.
+        floor: See `allocate`.
+        round_to: See `allocate`; applies to the last budget only, widths of the intermediate rounds are not rounded.
 
     Raises:
-        BudgetError: the floor alone is above the budget.
-        UsageError: an unknown rule, a bad floor or round_to.
+        BudgetError: If the floor alone exceeds the budget.
+        UsageError: If the rule is unknown, or floor or round_to is out of range.
     """
     density, counted = 1 - budget.ratio, budget.counted()
 
@@ -141,10 +142,10 @@ def _check_floor(least: Cost, dense: Cost, budget: Budget, floor: str) -> None:
 
 
 def least_widths(groups: Sequence[ChannelGroup], floor: float, round_to: int) -> Integers:
-    """The widths below which no plan goes, [G].
+    """Return the minimum widths of a plan, [G].
 
     Raises:
-        UsageError: a bad floor or round_to.
+        UsageError: If floor or round_to is out of range.
     """
     limits = _Limits.of(groups, floor, round_to)
     return limits.rounded(limits.low)
@@ -152,7 +153,7 @@ def least_widths(groups: Sequence[ChannelGroup], floor: float, round_to: int) ->
 
 @dataclass(frozen=True, eq=False)
 class _Limits:
-    """Least and full widths, [G] each, and the rounding between them."""
+    """Minimum and full widths, [G] each, and the rounding between them."""
 
     low: Integers
     full: Integers
@@ -160,7 +161,7 @@ class _Limits:
 
     @classmethod
     def of(cls, groups: Sequence[ChannelGroup], floor: float, round_to: int) -> "_Limits":
-        """Protected groups, and those narrower than a multiple, stay whole."""
+        """Return the limits; protected groups and those narrower than one multiple keep all their channels."""
         if not 0 <= floor < 1:
             raise UsageError(f"expected floor in [0, 1), got {floor}")
         if round_to < 1:
@@ -178,7 +179,7 @@ class _Limits:
 
 
 def _allocation_order(ranks: Sequence[Priorities], low: Integers) -> Integers:
-    """Group index of every channel above the floor, in the order in which they are granted."""
+    """Return the group index of every channel above the floor, in the order in which the channels are granted."""
     above = [rank[least:] for rank, least in zip(ranks, low, strict=True)]
     owners = np.repeat(np.arange(len(above)), [len(rank) for rank in above])
     order = np.argsort(-np.concatenate([*above, np.empty(0)]), kind="stable")
@@ -187,7 +188,7 @@ def _allocation_order(ranks: Sequence[Priorities], low: Integers) -> Integers:
 
 
 def _last(count: int, fits: Callable[[int], bool]) -> int:
-    """Largest n in 0 ... count that fits, where 0 does and fitting is monotone."""
+    """Return the largest n in 0 ... count that fits, given that 0 fits and fitting is monotone."""
     low, high = 0, count
     while low < high:
         middle = (low + high + 1) // 2
@@ -196,7 +197,7 @@ def _last(count: int, fits: Callable[[int], bool]) -> int:
 
 
 def _between(count: int, longest: int) -> list[int]:
-    """Some lengths above `count`, evenly spread, the longest first."""
+    """Return some lengths above `count`, evenly spaced, the longest first."""
     lengths = np.linspace(longest, count, _TRIES, endpoint=False).astype(int)
     return sorted(set(lengths.tolist()) - {count}, reverse=True)
 
@@ -204,7 +205,7 @@ def _between(count: int, longest: int) -> list[int]:
 def _filled(
     widths: Integers, limits: "_Limits", order: Sequence[int], costs: Costs, fits: Callable[[Integers], bool]
 ) -> Integers:
-    """The groups in turns a little wider, in the order, until nothing fits any more."""
+    """Widen the groups a little in turns, in the given order, until nothing fits any more."""
     before = None
     while before is None or not np.array_equal(before, widths):
         before = widths
@@ -217,7 +218,7 @@ def _filled(
 
 
 def _wider(widths: Integers, limits: "_Limits", group: int) -> Iterator[Integers]:
-    """The widths with a group one multiple wider or at the next multiple of a block, the narrowest first."""
+    """Yield the widths with one group a multiple wider or at the next multiple of a block, the narrowest first."""
     width, step = int(widths[group]), int(limits.step[group])
     blocks = (block * (width // block + 1) for block in BLOCKS if block % step == 0)
     for candidate in sorted({width + step, *blocks}):

@@ -1,4 +1,4 @@
-"""Twins of a plan: the same widths, other channels. They tell whether the ranking matters or only the widths do."""
+"""Twins of a plan: the same widths with other channels, to tell whether the ranking matters or only the widths."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -24,20 +24,20 @@ def _worst(scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 
 CONTROLS: Mapping[str, ChannelChoice] = {"shuffle": _shuffled, "invert": _worst}
-"""The third control, `reinit`, keeps the plan and draws the slim network's weights anew: `surgery.initialise`."""
+"""The third control, `reinit`, keeps the plan and draws the slim network's weights anew; see `surgery.initialise`."""
 
 
 def control_plan(plan: Plan, kind: str, scores: Scores | None, *, seed: int = 0) -> Plan:
-    """A plan of the same widths and the same cost with other channels.
+    """Return a plan with the same widths and cost but other channels.
 
     Args:
-        plan: the plan to imitate.
+        plan: The plan to imitate.
         kind: `shuffle` for random channels, `invert` for those with the lowest scores.
-        scores: what the plan was made from; a plan without scores can be shuffled.
-        seed: of the random choice.
+        scores: The scores from which the plan was made; a plan without scores can be shuffled.
+        seed: Seed of the random choice.
 
     Raises:
-        UsageError: an unknown kind, or `invert` without scores.
+        UsageError: If the kind is unknown, or `invert` gets no scores.
     """
     if kind not in CONTROLS:
         raise UsageError(f"expected a twin ({', '.join(CONTROLS)}), got {kind!r}")

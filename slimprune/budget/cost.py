@@ -17,13 +17,13 @@ from slimprune.measure import macs_by_parameter
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model of certain widths takes.
+    """Cost of a model with certain widths.
 
     Attributes:
-        params: number of parameters.
-        macs: multiply-accumulates of convolutions and matrix products for one sample.
-        channels: sum of the widths of all groups, output layers included.
-        latency: nanoseconds that one batch takes, see `LatencyModel`; None where no time is known.
+        params: Number of parameters.
+        macs: Multiply-accumulates of convolutions and matrix products for one sample.
+        channels: Sum of the widths of all groups, output layers included.
+        latency: Nanoseconds per batch, see `LatencyModel`; None if no time is known.
     """
 
     params: int
@@ -32,10 +32,10 @@ class Cost:
     latency: int | None = None
 
     def of(self, quantity: str) -> int:
-        """The quantity called `quantity`.
+        """Return the quantity called `quantity`.
 
         Raises:
-            UsageError: latency is asked for and not known.
+            UsageError: If latency is requested and not known.
         """
         amount: int | None = asdict(self)[quantity]
         if amount is None:
@@ -43,12 +43,12 @@ class Cost:
         return amount
 
     def to_json(self) -> dict[str, int]:
-        """Plain form for JSON; what is not known is left out."""
+        """Return a plain form for JSON; unknown quantities are left out."""
         return {quantity: amount for quantity, amount in asdict(self).items() if amount is not None}
 
 
 class Costs(Protocol):
-    """What allocation asks of a cost model of G groups."""
+    """The interface that allocation needs of a cost model of G groups."""
 
     @property
     def dense(self) -> Cost:
@@ -56,31 +56,32 @@ class Costs(Protocol):
 
     @property
     def marginal_costs(self) -> list[Cost]:
-        """What the dense model loses with one channel of each group."""
+        """What the removal of one channel of each group saves in the dense model."""
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Dense shape of every parameter, by name."""
 
     def cost(self, widths: Integers) -> Cost:
-        """Cost at the given group widths, [G]."""
+        """Return the cost at the given group widths, [G]."""
 
 
 @dataclass(frozen=True, eq=False)
 class CostModel:
     """Sizes of all parameters as products of two affine functions of the group widths.
 
-    A parameter touched along two dimensions has (rows removed) and (columns removed) that are linear in the numbers of
-    removed channels; its size is their product times the size of its other dimensions. Its MACs are its size times the
-    positions at which it is applied, measured once on the dense model.
+    If groups touch a parameter along two dimensions, the number of removed positions along each of them is linear in
+    the numbers of removed channels. The size of the parameter is the product of what is left along both, times the size
+    of its other dimensions. Its MACs are its size times the number of positions at which it is applied, measured once
+    on the dense model.
 
     Attributes:
-        widths: dense widths of the groups, [G].
-        sizes: dense size of the two touched dimensions and of the rest, [T, 3].
-        entries: positions per channel of each group along the two dimensions, [2, T, G].
-        uses: applications of each parameter for one sample, [T].
-        fixed_macs: MACs of products in which no parameter takes part itself, taken as the same at all widths.
-        shapes: dense shape of every parameter, by name, in the order of the other attributes.
+        widths: Dense widths of the groups, [G].
+        sizes: Dense size of the two touched dimensions and of the rest, [T, 3].
+        entries: Positions per channel of each group along the two dimensions, [2, T, G].
+        uses: Applications of each parameter for one sample, [T].
+        fixed_macs: MACs of products in which no parameter is a factor, taken as constant for all widths.
+        shapes: Dense shape of every parameter, by name, in the order of the other attributes.
     """
 
     widths: Integers
@@ -99,13 +100,13 @@ class CostModel:
         *,
         forward_fn: ForwardFn | None = None,
     ) -> "CostModel":
-        """The cost model of `model`; runs it once on the first sample of `example`.
+        """Return the cost model of `model`; the model runs once on the first sample of `example`.
 
         Args:
-            model: the dense model; left untouched.
-            groups: its channel groups.
-            example: one input batch.
-            forward_fn: (model, batch) -> outputs, as for `find_groups`.
+            model: The dense model; it is not modified.
+            groups: Channel groups of the dense model.
+            example: One input batch.
+            forward_fn: (model, batch) -> outputs; see `find_groups`.
         """
         model, example = bind_forward(model, example, forward_fn)
         parameters = dict(model.named_parameters())
@@ -131,7 +132,7 @@ class CostModel:
         )
 
     def cost(self, widths: Integers) -> Cost:
-        """Cost at the given group widths, [G]."""
+        """Return the cost at the given group widths, [G]."""
         kept = self.sizes[:, :2].T - self.entries @ (self.widths - widths)
         sizes = kept[0] * kept[1] * self.sizes[:, 2]
         return Cost(int(sizes.sum()), int(sizes @ self.uses) + self.fixed_macs, int(widths.sum()))
@@ -143,11 +144,11 @@ class CostModel:
 
     @cached_property
     def marginal_costs(self) -> list[Cost]:
-        """What the dense model loses with one channel of each group, in the group's own layers and its consumers."""
+        """What one channel of each group costs the dense model, in the group's own layers and its consumers."""
         return [self.saved(one) for one in np.eye(len(self.widths), dtype=np.int64)]
 
     def saved(self, removed: Integers) -> Cost:
-        """What the dense model loses with `removed` channels of the groups, [G]."""
+        """Return what the removal of `removed` channels of the groups, [G], saves in the dense model."""
         dense, slim = self.dense, self.cost(self.widths - removed)
         return Cost(dense.params - slim.params, dense.macs - slim.macs, dense.channels - slim.channels)
 
@@ -158,7 +159,7 @@ def _sizes(tensor: Tensor, dims: list[int]) -> list[int]:
 
 
 def _count_uses(model: nn.Module, example: Example) -> tuple[dict[str, int], int]:
-    """How often each parameter is applied for one sample, and the MACs that use no parameter."""
+    """Return how often each parameter is applied for one sample, and the MACs that use no parameter."""
     count = macs_by_parameter(model, *first_samples(example))
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     uses = {name: macs // sizes[name] for name, macs in count.by_parameter.items()}

@@ -1,4 +1,4 @@
-"""Latency as one more quantity: the times of the layers at their widths, made to fit times of whole networks."""
+"""Latency as a further quantity: times of the layers at their widths, fitted to measured times of whole networks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,25 +11,25 @@ from slimprune.graph import ChannelGroup
 from slimprune.graph.groups import Integers
 
 Clock = Callable[[Integers], NDArray[np.float64]]
-"""Rows and columns of the weight of every layer, [L, 2], to the seconds that each takes alone, [L]."""
+"""Rows and columns of the weight of every layer, [L, 2] -> seconds that each layer takes alone, [L]."""
 
 
 @dataclass(frozen=True, eq=False)
 class LatencyModel:
-    """A cost model that knows times as well.
+    """A cost model that also predicts times.
 
-    The layers' own times add up to `alone`, which leaves out everything between them and what they cost each other. A
-    line through two whole networks that were measured, the dense one and the narrowest, makes up for it; and the last
-    of the others that was measured is met by a factor: latency = factor * (offset + slope * alone).
+    The times of the layers alone add up to `alone`, which omits everything between the layers and how they affect each
+    other. A line through two measured whole networks, the dense and the narrowest one, corrects this. A factor then
+    makes the model match the latest other network that was measured: latency = factor * (offset + slope * alone).
 
     Attributes:
-        costs: parameters, MACs and channels.
-        sizes: dense rows and columns of the weights of the layers, [L, 2].
-        entries: rows and columns that go with one channel of each group, [L, 2, G].
-        clock: what times the layers.
-        offset: seconds of a whole network beside its layers.
-        slope: seconds of a whole network for each of its layers' own.
-        factor: by which the line was missed when it was last tried.
+        costs: Parameters, MACs and channels.
+        sizes: Dense rows and columns of the weights of the layers, [L, 2].
+        entries: Rows and columns that are removed with one channel of each group, [L, 2, G].
+        clock: Function that times the layers.
+        offset: Seconds of a whole network in addition to those of its layers.
+        slope: Seconds of a whole network per second of its layers alone.
+        factor: Ratio of measured to predicted time at the latest measured network.
     """
 
     costs: CostModel
@@ -44,7 +44,7 @@ class LatencyModel:
     def of(
         cls, costs: CostModel, groups: Sequence[ChannelGroup], weights: Sequence[str], clock: Clock
     ) -> "LatencyModel":
-        """The model of a network in which the layers with these weights are timed, one for each use."""
+        """Return the model of a network in which the layers with these weights are timed, one for each use."""
         entries = np.zeros((len(weights), 2, len(groups)), np.int64)
         for column, group in enumerate(groups):
             for slot in group.slots:
@@ -54,19 +54,19 @@ class LatencyModel:
         return cls(costs, sizes, entries, clock)
 
     def alone(self, widths: Integers) -> float:
-        """Seconds of all layers, each on its own, at the given group widths [G]."""
+        """Return the total seconds of all layers, each timed alone, at the given group widths [G]."""
         return float(self.clock(self.sizes - self.entries @ (self.costs.widths - widths)).sum())
 
     def cost(self, widths: Integers) -> Cost:
-        """Cost at the given group widths, [G]."""
+        """Return the cost at the given group widths, [G]."""
         return replace(self.costs.cost(widths), latency=round(1e9 * self._seconds(widths)))
 
     def through(self, narrowest: tuple[Integers, float], dense: float) -> "LatencyModel":
-        """The model of the line through two whole networks.
+        """Return the model with the line through two measured whole networks.
 
         Args:
-            narrowest: its widths and the seconds that it took.
-            dense: seconds of the dense network.
+            narrowest: Widths and measured seconds of the narrowest network.
+            dense: Measured seconds of the dense network.
         """
         widths, seconds = narrowest
         low, high = self.alone(widths), self.alone(self.costs.widths)
@@ -74,17 +74,17 @@ class LatencyModel:
         return replace(self, offset=dense - slope * high, slope=slope, factor=1.0)
 
     def corrected(self, widths: Integers, seconds: float) -> "LatencyModel":
-        """The model after a whole network of these widths was measured to take `seconds`."""
+        """Return the model corrected by a whole network of these widths that was measured to take `seconds`."""
         return replace(self, factor=self.factor * seconds / self._seconds(widths))
 
     @property
     def dense(self) -> Cost:
-        """Cost of the dense model, which no factor changes: it was measured itself."""
+        """Cost of the dense model; no factor applies, because its time was measured."""
         return replace(self, factor=1.0).cost(self.costs.widths)
 
     @property
     def marginal_costs(self) -> list[Cost]:
-        """As of the counted quantities: a single channel less is no time that could be told."""
+        """Marginal costs of the counted quantities only: the time of a single channel is too short to measure."""
         return self.costs.marginal_costs
 
     @property

@@ -1,4 +1,4 @@
-"""What was measured for a plan: on which machine, which rounding was chosen, which networks were timed."""
+"""What was measured for a plan: the machine, the rounding that was chosen, and the networks that were timed."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ class Candidate:
     """A rounding of the widths that was considered.
 
     Attributes:
-        round_to: widths are multiples of it.
-        macs: that its plan keeps.
-        latency: of its plan by the model, nanoseconds for one batch.
+        round_to: Number of which the widths are multiples.
+        macs: MACs that its plan keeps.
+        latency: Latency of its plan as predicted by the model, in nanoseconds per batch.
     """
 
     round_to: int
@@ -25,9 +25,9 @@ class Rounding:
     """The rounding that was chosen by measured times.
 
     Attributes:
-        round_to: widths are multiples of it.
-        reason: why, as a sentence.
-        candidates: all that can meet the budget.
+        round_to: Number of which the widths are multiples.
+        reason: Reason for the choice, as a sentence.
+        candidates: All roundings that can meet the budget.
     """
 
     round_to: int
@@ -37,11 +37,11 @@ class Rounding:
 
 @dataclass(frozen=True)
 class TimedNetwork:
-    """A slim network that was timed as a whole beside the dense one.
+    """A slim network that was timed as a whole side by side with the dense one.
 
     Attributes:
-        predicted: share of the dense latency that the model expected to be gone.
-        row: what was measured, in the form of the rows of `bench`.
+        predicted: Share of the dense latency that the model expected to save.
+        row: Measurement in the form of the rows of `bench`.
     """
 
     predicted: float
@@ -49,29 +49,29 @@ class TimedNetwork:
 
     @property
     def removed(self) -> float:
-        """Share of the dense latency that was gone."""
+        """Share of the dense latency that was saved."""
         return 1 - 1 / self.row["speedup"]
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Of `removed`."""
+        """Confidence interval of `removed`."""
         low, high = self.row["interval"]
         return 1 - 1 / low, 1 - 1 / high
 
 
 @dataclass(frozen=True)
 class LatencyRecord:
-    """What a plan owes to the machine on which it was made.
+    """The machine for which a plan was made, and what was measured on it.
 
     Attributes:
-        engine: what ran the layers and networks.
-        version: of the engine.
-        device: on which it ran.
-        threads: of one operator on the CPU.
-        batch: samples at once.
-        rounding: how the rounding was chosen, where that was asked for.
-        trials: the plans that were timed as a whole, in order.
-        chosen: number of the plan's own trial; None where the budget is not one of latency.
+        engine: Engine that ran the layers and networks.
+        version: Version of the engine.
+        device: Device that the engine used.
+        threads: Number of threads per operator on the CPU.
+        batch: Number of samples per batch.
+        rounding: How the rounding was chosen, if it was chosen by measurement.
+        trials: Networks that were timed as a whole, in order.
+        chosen: Index in `trials` of the plan's own trial; None if the budget does not limit latency.
     """
 
     engine: str
@@ -89,6 +89,6 @@ class LatencyRecord:
         return None if self.chosen is None else self.trials[self.chosen]
 
     def to_json(self) -> PlanTiming:
-        """Plain form for JSON."""
+        """Return a plain form for JSON."""
         plain: PlanTiming = adapter(LatencyRecord).dump_python(self, mode="json")
         return plain

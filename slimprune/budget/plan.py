@@ -1,4 +1,4 @@
-"""Budget and plan: what may remain, and which channels do."""
+"""Budget and plan: how much may remain, and which channels do."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ class Budget:
     """The share to remove of one quantity, and of others at the same time.
 
     Attributes:
-        ratio: removed share, in (0, 1); 0.9 leaves a tenth.
+        ratio: Removed share, in (0, 1); 0.9 leaves a tenth.
         of: `params`, `macs`, `channels` or `latency`.
-        also: further quantities with the share of each that has to go at least.
+        also: Further quantities with the minimum share of each to remove.
 
     Raises:
-        UsageError: a ratio outside (0, 1), an unknown quantity, or one that is named twice.
+        UsageError: If a ratio is outside (0, 1), or a quantity is unknown or named twice.
     """
 
     ratio: float
@@ -49,12 +49,15 @@ class Budget:
         return {self.of: self.ratio, **self.also}
 
     def on_the_way(self, progress: float) -> "Budget":
-        """The budget after a share `progress`, in (0, 1], of an exponential schedule: (1 - ratio) ** progress stays."""
+        """Return the budget after a share `progress`, in (0, 1], of an exponential schedule.
+
+        Of each quantity (1 - ratio) ** progress stays.
+        """
         ratios = {of: 1 - (1 - ratio) ** progress for of, ratio in self.ratios.items()}
         return Budget(ratios.pop(self.of), self.of, ratios)
 
     def counted(self) -> "Budget":
-        """The same limits with as much of the MACs in place of latency, where there is no time to measure it."""
+        """Return the same limits with a share of MACs in place of latency, for use where no time can be measured."""
         ratios = self.ratios
         ratios.pop("latency", None)
         if "latency" in self.ratios:
@@ -63,11 +66,11 @@ class Budget:
         return Budget(ratios.pop(of), of, ratios)
 
     def allows(self, cost: Cost, dense: Cost) -> bool:
-        """Whether no more is left of any limited quantity than may be."""
+        """Return whether no more of any limited quantity is left than allowed."""
         return all(cost.of(of) <= self.allowed(of, dense) for of in self.ratios)
 
     def allowed(self, of: Quantity, dense: Cost) -> int:
-        """How much of a limited quantity may be left."""
+        """Return how much of a limited quantity may be left."""
         return math.floor((1 - self.ratios[of]) * dense.of(of) + 1e-6)
 
 
@@ -77,16 +80,16 @@ def _indices(channels: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Which channels stay.
+    """The channels that stay.
 
     Attributes:
-        groups: all channel groups of the dense model.
-        kept: group id -> kept channel indices, int64, ascending; every group is named.
-        budget: what was asked for.
-        rule: name of the allocation rule.
-        dense: cost of the dense model.
-        slim: predicted cost of the slim model; its latency is that of the whole network where that was measured.
-        timing: what was measured on which machine, where the plan depends on it; see `Timing`.
+        groups: All channel groups of the dense model.
+        kept: Group id -> kept channel indices, int64, ascending; every group is listed.
+        budget: The requested budget.
+        rule: Name of the allocation rule.
+        dense: Cost of the dense model.
+        slim: Predicted cost of the slim model; its latency is that of the whole network if that was measured.
+        timing: What was measured on which machine, if the plan depends on it; see `LatencyRecord`.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -104,18 +107,18 @@ class Plan:
 
     @property
     def widths(self) -> dict[str, int]:
-        """Kept channels of every group."""
+        """Number of kept channels of every group."""
         return {group: len(channels) for group, channels in self.kept.items()}
 
     def to_json(self) -> str:
-        """The plan as JSON text; equal plans give equal text."""
+        """Return the plan as JSON text; equal plans give equal text."""
         return adapter(Plan).dump_json(self).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Plan":
-        """Inverse of `to_json`.
+        """Read a plan from the text of `to_json`.
 
         Raises:
-            VerificationError: it is no plan; the message names the first field that is missing or odd.
+            VerificationError: If the text is not a plan; the message names the first field that is missing or invalid.
         """
         return read_value(cls, text, "plan")

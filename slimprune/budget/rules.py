@@ -1,8 +1,8 @@
-"""Allocation rules: how a budget is shared out among the groups.
+"""Allocation rules: how a budget is divided among the groups.
 
-A rule gives every group a falling sequence of priorities, one for its first, second, ... channel. `allocate` grants
-channels in the order of priority as long as the budget lasts, so a tighter budget always gives a smaller model. Which
-rule is the default of which budget stands in `recipe.py`, which of them a search tries out in `search.py`.
+A rule gives every group a decreasing sequence of priorities, one for its first, second, ... channel. `allocate` grants
+channels in the order of priority as long as the budget lasts, so that a tighter budget always gives a smaller model.
+`recipe/defaults.py` sets the default rule of each budget, `pipeline/search.py` the rules that a search tries.
 """
 
 import math
@@ -24,20 +24,21 @@ from slimprune.saliency import Scores
 Priorities = NDArray[np.float64]
 TEMPER = 0.25
 EARLINESS = 0.15
-"""Between uniform widths and the steep profiles that leave late layers next to nothing; measured in README, "Rules"."""
+"""Compromise between uniform widths and steep profiles, which leave late layers almost nothing; see docs/results.md."""
 STEEPEST = 4.0
-"""The largest exponent of a profile; beyond it one group would get everything long before the others."""
+"""The largest exponent of a profile; with larger ones a single group would get everything long before the others."""
 
 
 @dataclass(frozen=True, eq=False)
 class GroupCost:
-    """What a rule knows of one group.
+    """What a rule knows about one group.
 
     Attributes:
-        scores: of its channels, [width]; ones for rules without scores.
-        params: parameters that go with one channel of the dense model, in its own layers and in its consumers.
-        macs: multiply-accumulates that go with it.
-        producers: dense shapes of the weights that make the channels.
+        scores: Scores of the channels, [width]; ones for rules without scores.
+        params: Parameters that belong to one channel of the dense model, in the group's own layers and in its
+            consumers.
+        macs: Multiply-accumulates that belong to one channel.
+        producers: Dense shapes of the weights that produce the channels.
     """
 
     scores: Priorities
@@ -47,18 +48,18 @@ class GroupCost:
 
     @property
     def width(self) -> int:
-        """Channels of the dense group."""
+        """Number of channels of the dense group."""
         return len(self.scores)
 
     @property
     def reuse(self) -> float:
-        """How often a weight at cost is applied for one sample: high where feature maps are large."""
+        """Number of applications for one sample of a weight counted in `params`; high if feature maps are large."""
         return self.macs / max(1.0, self.params)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One allocation rule; `priorities` gives falling values [width] for a group's channels."""
+    """An allocation rule; `priorities` returns decreasing values [width] for a group's channels."""
 
     name: str
     description: str
@@ -83,27 +84,30 @@ def _profiled(cost: GroupCost, score: float, reuse: float) -> Priorities:
 
 
 def _erdos_renyi(cost: GroupCost) -> Priorities:
-    """The density of weights taken as the share of channels; the weights' own density is then about its square."""
+    """Return priorities for Erdos-Renyi-Kernel densities used as shares of channels.
+
+    The density of the weights is then about the square of that share.
+    """
     extents = sum(sum(shape) for shape in cost.producers)
     weights = sum(math.prod(shape) for shape in cost.producers)
     return _proportional(cost.width, extents / max(1, weights))
 
 
 def _proportional(width: int, factor: float) -> Priorities:
-    """Grants that keep a group at round(level * width * factor) channels while the level rises."""
+    """Return priorities that keep a group at round(level * width * factor) channels while the level rises."""
     return np.asarray(width * factor / (np.arange(width) + 0.5), np.float64)
 
 
 def register(name: str, description: str, *, needs_scores: bool = True) -> Callable[[GivesPriorities], GivesPriorities]:
-    """Decorator: makes a function that gives the priorities of a group's channels known as the rule `name`.
+    """Register the decorated function, which returns the priorities of a group's channels, as the rule `name`.
 
     Args:
-        name: a name that is not taken.
-        description: one line for people.
-        needs_scores: whether the function looks at `GroupCost.scores`; without that nothing has to be scored.
+        name: A name that is not taken.
+        description: One-line description for users.
+        needs_scores: Whether the function uses `GroupCost.scores`; otherwise nothing needs to be scored.
 
     Raises:
-        UsageError: the name is taken.
+        UsageError: If the name is taken.
     """
 
     def add(priorities: GivesPriorities) -> GivesPriorities:
@@ -115,7 +119,7 @@ def register(name: str, description: str, *, needs_scores: bool = True) -> Calla
 
 
 def _as_rule(name: str, found: object) -> Rule:
-    """What an entry point or the user's code holds: a rule, or a function that may look at scores."""
+    """Return a rule from an object of an entry point or of user code: a rule, or a function that may use scores."""
     if isinstance(found, Rule):
         return replace(found, name=name)
     if isinstance(found, type) or not callable(found):
@@ -162,10 +166,10 @@ for _rule in (
 
 
 def find_rule(name: str) -> Rule:
-    """The rule called `name`; or what it leads to, `file.py:rule` or `package.module:rule`.
+    """Return the rule called `name`, or the object at `file.py:rule` or `package.module:rule` as a rule.
 
     Raises:
-        UsageError: no such rule, code that fails, or a profile whose exponents are out of range.
+        UsageError: If there is no such rule, its code fails, or the exponents of a profile are out of range.
     """
     if not name.startswith("profile:"):
         return RULES.find(name)
@@ -176,13 +180,13 @@ def find_rule(name: str) -> Rule:
 
 
 def profile(score: float, reuse: float) -> Rule:
-    """Widths in proportion to dense width * (mean score) ** score * (applications of a weight) ** reuse.
+    """Return a rule for widths proportional to dense width * (mean score) ** score * (uses of a weight) ** reuse.
 
-    Both exponents 0 give uniform widths. A positive `reuse` favours the early layers, whose weights are few and whose
-    feature maps are large.
+    The uses of a weight are its applications for one sample. Both exponents 0 give uniform widths. A positive `reuse`
+    favours the early layers, which have few weights and large feature maps.
 
     Raises:
-        UsageError: an exponent outside [0, 4].
+        UsageError: If an exponent is outside [0, 4].
     """
     for exponent in (score, reuse):
         if not 0 <= exponent <= STEEPEST:
@@ -195,10 +199,10 @@ def profile(score: float, reuse: float) -> Rule:
 def channel_priorities(
     rule: Rule, groups: Sequence[ChannelGroup], costs: Costs, scores: Scores | None
 ) -> list[Priorities]:
-    """Priorities of the channels of every group, protected groups empty.
+    """Return the priorities of the channels of every group, empty for protected groups.
 
     Raises:
-        UsageError: the rule gives a group something else than falling numbers [width].
+        UsageError: If the rule does not give a group decreasing numbers [width].
     """
     return [
         _checked(rule, group, rule.priorities(cost)) if group.protected_reason is None else np.empty(0)
@@ -220,7 +224,7 @@ def _checked(rule: Rule, group: ChannelGroup, found: object) -> Priorities:
 
 
 def group_costs(groups: Sequence[ChannelGroup], costs: Costs, scores: Scores | None) -> list[GroupCost]:
-    """What the rules see of every group."""
+    """Return what the rules know about every group."""
     found = []
     for group, saved in zip(groups, costs.marginal_costs, strict=True):
         values = None if scores is None else scores.by_group.get(group.id)

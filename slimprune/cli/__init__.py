@@ -1,4 +1,4 @@
-"""The command line: the only package that prints."""
+"""The command line interface, the only package that prints."""
 
 from slimprune.cli.app import main, run
 

@@ -1,4 +1,4 @@
-"""The entry point: which commands there are, and what their errors come to."""
+"""The entry point of the command line: its commands, and how errors become messages and exit codes."""
 
 import signal
 import sys
@@ -15,24 +15,24 @@ from slimprune.errors import SlimpruneError, UsageError
 
 
 class InterruptedRunError(SlimpruneError):
-    """The run was stopped by SIGINT or SIGTERM."""
+    """A run that was stopped by SIGINT or SIGTERM."""
 
     exit_code = 130
 
 
 class _Commands(TyperGroup):
-    """Outlines of all commands, of which the one that is called is loaded.
+    """Command group that imports a command only when it is called.
 
-    An interruption becomes an error like others, before typer drops what it has to say.
+    It turns an interruption into an ordinary error, because typer would drop the notes of a `KeyboardInterrupt`.
     """
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command that the arguments begin with."""
+        """Load the command named by the first argument."""
         name, _, rest = super().resolve_command(ctx, args)
         return name, load(str(name)), rest
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
+        """Run the command; raise `InterruptedRunError` if it is interrupted."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
@@ -48,7 +48,7 @@ app = typer.Typer(
 
 
 def _outline() -> None:
-    """What stands for a command until it is loaded; its name and summary are all that the help needs."""
+    """Stand in for a command until it is loaded; the help needs only its name and summary."""
 
 
 for _name, _summary in SUMMARIES.items():
@@ -56,7 +56,7 @@ for _name, _summary in SUMMARIES.items():
 
 
 def main() -> None:
-    """Entry point: runs the command, turns an error into one line and an exit code."""
+    """Run the command line of this process and exit; an error becomes one line and an exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:]))
 
@@ -65,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
     try:
         return app(args=list(arguments), prog_name="slimprune", standalone_mode=False) or 0
-    except Exception as error:  # noqa: BLE001 whatever it is, it ends as one line
+    except Exception as error:  # noqa: BLE001 every error is reported as one line
         if "--debug" in arguments:
             traceback.print_exc()
         message, code = _explained(error)
@@ -75,7 +75,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _explained(error: Exception) -> tuple[str, int]:
-    """The line and the exit code of an error; no line where typer has shown its help instead."""
+    """Return the message and the exit code of an error; the message is empty if typer has shown its help."""
     if isinstance(error, SlimpruneError):
         return "; ".join([str(error), *_notes(error)]), error.exit_code
     of_typer = getattr(error, "format_message", None)
@@ -107,4 +107,4 @@ def options(
         bool, typer.Option("--version", help="print the version", metavar="", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Hold the options of the program itself."""
+    """Define the options of the program itself."""

@@ -1,4 +1,4 @@
-"""What can be chosen: the rows of `slimprune list`. Each kind imports what it lists, and no more."""
+"""The rows of `slimprune list`; each kind imports only what it lists."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,7 +8,7 @@ Rows = list[tuple[str, str]]
 
 
 def available(kind: str) -> Rows:
-    """Names and descriptions of what can be chosen.
+    """Return the names and descriptions of all choices of one kind.
 
     Raises:
         UsageError: If there is no list of that kind.

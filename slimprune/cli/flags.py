@@ -14,18 +14,18 @@ METAVARS = {float: "X", int: "N", Path: "FILE", tuple[str, ...]: "NAME,...", dic
 
 
 def takes_recipe(command: Command) -> Command:
-    """Add a flag for every field of `Recipe`; the command receives those that were given as `settings`."""
+    """Add a flag for every field of `Recipe`; the command receives the given ones as `settings`."""
     return takes_fields(*Recipe.model_fields)(command)
 
 
 def takes_fields(*names: str) -> Callable[[Command], Command]:
-    """Add flags for some fields of `Recipe`, as `takes_recipe` does for all."""
+    """Add flags for the named fields of `Recipe`, as `takes_recipe` does for all fields."""
     panels = {name: panel for panel, members in PANELS.items() for name in members if name in names}
     return lambda command: _with_flags(command, panels)
 
 
 def _with_flags(command: Command, panels: dict[str, str]) -> Command:
-    """The command with a flag for every name, in the order of the mapping to the panels."""
+    """Return the command with one flag per name, in the order of `panels`, which maps names to help panels."""
 
     def with_settings(**given: Any) -> None:
         settings = {Recipe.model_fields[name].alias or name: given.pop(name) for name in panels}
@@ -41,7 +41,7 @@ def _with_flags(command: Command, panels: dict[str, str]) -> Command:
 
 
 def _flag(name: str, panel: str) -> inspect.Parameter:
-    """The flag of one field; its text is parsed and checked by the recipe itself."""
+    """Return the flag of one field; the recipe itself parses and checks its text."""
     field = Recipe.model_fields[name]
     option = "--" + (field.alias or name).replace("_", "-")
     kinds = (field.annotation, *get_args(field.annotation))
@@ -55,11 +55,11 @@ def _flag(name: str, panel: str) -> inspect.Parameter:
 
 
 def _help(name: str) -> str:
-    """What a field is, and behind it what can be chosen and its default in one pair of brackets."""
+    """Return the description of a field, followed by its choices and default in one pair of brackets."""
     field = Recipe.model_fields[name]
     kinds = {field.annotation, *get_args(field.annotation)} - {type(None)}
     literals = [kind for kind in kinds if get_origin(kind) is Literal]
-    mixed = int in kinds or get_origin(field.annotation) is dict  # the description tells what else there is
+    mixed = int in kinds or get_origin(field.annotation) is dict  # the description states the other values
     remarks = [", ".join(get_args(kind)) for kind in literals if not mixed]
     if default_text(name):
         remarks.append(f"default: {default_text(name)}")

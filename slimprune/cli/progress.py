@@ -1,4 +1,4 @@
-"""What a run says while it goes on: bars on a terminal, lines in a log."""
+"""Progress of a run: bars on a terminal, lines in a log."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ from slimprune.types import Listener, ignore
 
 
 def listening(quiet: bool, *, cells: bool = False) -> AbstractContextManager[Listener]:
-    """A listener that prints nothing, or for every stage, or for every cell of a comparison."""
+    """Return a context with a listener that shows nothing, every stage, or every cell of a comparison."""
     if quiet:
         return nullcontext(ignore)
     if sys.stderr.isatty():
@@ -22,7 +22,7 @@ def listening(quiet: bool, *, cells: bool = False) -> AbstractContextManager[Lis
 
 @contextmanager
 def _bars() -> Iterator[Listener]:
-    """A bar for every stage."""
+    """Yield a listener that shows one bar per stage."""
     columns = (TextColumn("{task.description:>11}"), BarColumn(20), TextColumn("{task.percentage:>3.0f} %"))
     times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
     tasks: dict[str, TaskID] = {}
@@ -38,7 +38,7 @@ def _bars() -> Iterator[Listener]:
 
 @contextmanager
 def _lines() -> Iterator[Listener]:
-    """A line for every stage that is done, where bars would fill a log with garbage."""
+    """Yield a listener that prints one line per finished stage, for logs, where bars would be unreadable."""
     begun: dict[str, float] = {}
 
     def update(stage: str, done: int, total: int, note: str) -> None:
@@ -51,7 +51,7 @@ def _lines() -> Iterator[Listener]:
 
 @contextmanager
 def _bar_of_cells() -> Iterator[Listener]:
-    """One bar for all cells of a comparison, with what happens right now."""
+    """Yield a listener that shows one bar for all cells of a comparison, with the current step."""
     columns = (BarColumn(20), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as progress:
         bar = progress.add_task("")
@@ -64,7 +64,7 @@ def _bar_of_cells() -> Iterator[Listener]:
 
 @contextmanager
 def _lines_of_cells() -> Iterator[Listener]:
-    """A line for every cell that was run."""
+    """Yield a listener that prints one line per finished cell."""
     began, known = time.perf_counter(), 0
 
     def update(stage: str, done: int, total: int, note: str) -> None:

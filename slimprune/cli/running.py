@@ -1,4 +1,4 @@
-"""Between parsing and printing: a job with its progress, then one document as text or JSON."""
+"""Running a job with its progress, and printing the result as text or JSON."""
 
 import json
 import shutil
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 
 def merged(config: Path | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a recipe's file, with flags over them."""
+    """Return the fields of a recipe file, overridden by the flags."""
     return {**(read_recipe(config) if config else {}), **settings}
 
 
 def run_and_show(job: Callable[..., "Report"], settings: dict[str, Any], as_json: bool, quiet: bool) -> None:
-    """Run `compress` or `plan`, and print the report."""
+    """Run `compress` or `plan` and print the report."""
     from slimprune.cli.progress import listening
 
-    make_recipe(settings)  # before they become keyword arguments, so that an unknown one is named by the recipe
+    make_recipe(settings)  # validates before the call, so that the recipe's error names an unknown field
     with own_stdout(), listening(quiet) as listener:
         report = job(listener=listener, **settings)
     show_report(report, as_json, quiet)
 
 
 def show_report(report: "Report", as_json: bool, quiet: bool) -> None:
-    """Print what `compress` or `plan` found."""
+    """Print the report of `compress` or `plan`."""
     document = report.to_json()
     show(document, lambda: "\n".join([*_written(report), page(document, columns())]), as_json, quiet)
 
 
 def show_check(check: "OnnxCheck", as_json: bool, quiet: bool) -> None:
-    """Print what the verification of an ONNX file found."""
+    """Print the result of verifying an ONNX file."""
     from slimprune.results import check_to_json
 
     plain = check_to_json(check)
@@ -46,7 +46,7 @@ def show_check(check: "OnnxCheck", as_json: bool, quiet: bool) -> None:
 
 
 def show(document: Mapping[str, Any], text: Callable[[], str], as_json: bool, quiet: bool) -> None:
-    """Print a document as JSON or as text, or not at all."""
+    """Print a document as JSON, or as text unless `quiet`."""
     if as_json:
         print(json.dumps(document))
     elif not quiet:
@@ -54,12 +54,12 @@ def show(document: Mapping[str, Any], text: Callable[[], str], as_json: bool, qu
 
 
 def columns() -> int:
-    """How wide the terminal is."""
+    """Return the width of the terminal in characters."""
     return shutil.get_terminal_size().columns
 
 
 def own_stdout() -> AbstractContextManager[Any]:
-    """What a user's architecture prints goes to stderr: stdout is for results."""
+    """Redirect what a user's code prints to stderr, since stdout is reserved for results."""
     return redirect_stdout(sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Methods under equal budgets: a grid of recipes (`grid`), its cells (`cells`), and their tables (`compare`)."""
+"""Comparison of methods at equal budgets: a grid of recipes (`grid`), its cells (`cells`), its tables (`compare`)."""
 
 from slimprune.comparison.compare import compare
 from slimprune.comparison.grid import Grid, make_grid

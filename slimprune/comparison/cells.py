@@ -48,11 +48,11 @@ _OF_BUDGET = ("ratio", "of", "also", "rule", "floor", "round_to")
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """What a cell is to train.
+    """The network that a cell trains.
 
     Attributes:
-        pruning: the plan and how it was found; None for the dense network and where there is nothing to train.
-        refused: why there is nothing to train.
+        pruning: Plan and how it was found; None for the dense network, or if the cell cannot be trained.
+        refused: Why the cell cannot be trained; None if it can.
     """
 
     pruning: PlannedPruning | None = None
@@ -61,15 +61,15 @@ class PlannedCell:
 
 @dataclass(frozen=True, eq=False)
 class RunCache:
-    """What cells share, each made once: workloads, analyses, dense trainings and scores.
+    """Results that cells share, each computed once: workloads, analyses, dense trainings and scores.
 
-    `train_dense` and `train` may be called by several threads at once, for cells that `refusal` has seen: each works on
-    modules and batches of its own. The rest is for one thread, while no other trains: it seeds torch's generators and
-    sets the precision of all arithmetic.
+    Several threads may call `train_dense` and `train` at once, for cells that were passed to `refusal` before: each
+    call works on its own modules and batches. Call all other methods from one thread while no training runs: they seed
+    torch's generators and set the precision of all arithmetic.
 
     Attributes:
-        unfinished: folder of what is not finished.
-        device: where everything runs.
+        unfinished: Folder of unfinished work.
+        device: Device on which everything runs.
     """
 
     unfinished: Path
@@ -83,14 +83,14 @@ class RunCache:
     _surgery: Lock = field(default_factory=Lock)
 
     def named_files(self, recipe: ResolvedRecipe) -> str:
-        """SHA-256 of the files that a recipe names, as they were when they were first asked about."""
+        """Return the SHA-256 of the files that a recipe names, as they were at the first call."""
         key = _key(recipe, ("arch", "weights", "data", "criterion", "rule"))
         if key not in self._named_files:
             self._named_files[key] = _digest_of_named_files(recipe)
         return self._named_files[key]
 
     def refusal(self, cell: Cell) -> str | None:
-        """Why a cell cannot have a result, before time is spent on it; loads and analyses what it needs."""
+        """Load and analyse what a cell needs; return why it cannot have a result, or None if it can."""
         try:
             analysis = self._analysis(cell.recipe)
         except BudgetError as error:
@@ -103,7 +103,7 @@ class RunCache:
         return None
 
     def draws_at_random(self, cell: Cell) -> bool:
-        """Whether the network takes from torch's generators while it trains, as dropout does."""
+        """Return whether the network draws from torch's generators in training, as dropout does."""
         work = self._work(cell.recipe)
         copied = copy.deepcopy(work.model).train()
         with seeded(0), torch.no_grad():
@@ -113,7 +113,7 @@ class RunCache:
         return any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
     def train_dense(self, cell: Cell, listener: Listener) -> None:
-        """Trains the dense network that a cell starts from, where it starts from a trained one, once."""
+        """Make the networks that a cell starts from, once, training the dense one unless `before-training`."""
         recipe, key = _start_recipe(cell), start_key(cell)
         if key in self._starts or key in self._failures:
             return
@@ -124,7 +124,7 @@ class RunCache:
             self._failures[key] = _failure_of_one(error)
 
     def plan(self, cell: Cell, listener: Listener) -> PlannedCell:
-        """The plan of a cell, taken from its folder where an interrupted run left it there."""
+        """Return the plan of a cell, read from its folder if an interrupted run left one there."""
         key = start_key(cell)
         if key in self._failures:
             return PlannedCell(refused=f"the dense network's {self._failures[key]}")
@@ -139,7 +139,7 @@ class RunCache:
             return PlannedCell(refused=_failure_of_one(error))
 
     def train(self, cell: Cell, planned: PlannedCell, listener: Listener) -> CellRecord:
-        """The record of a cell: its network made, proven, trained and tested."""
+        """Build, prove, train and test the network of a cell, and return its record."""
         work = _own(self._work(cell.recipe))
         named = self._named(cell, work)
         if planned.refused is not None:
@@ -153,7 +153,7 @@ class RunCache:
             planned.pruning.saliency,
             planned.pruning.search,
         )
-        # Tracing and proofs patch what all threads share; training does not.
+        # Tracing and proofs patch global state that all threads share; training does not.
         with self._surgery:
             slimmed = slim_and_prove(replace(self._analysis(recipe), work=work), start.inherited, plan)
             cost = measure_network(slimmed.module, work.example, plan.slim.channels).cost
@@ -179,7 +179,7 @@ class RunCache:
         }
 
     def clear(self, cell: Cell) -> None:
-        """Removes what an interrupted run of the cell would have gone on from."""
+        """Remove the files from which an interrupted run of the cell would have resumed."""
         shutil.rmtree(self._folder(cell), ignore_errors=True)
 
     def _work(self, recipe: ResolvedRecipe) -> Workload:
@@ -216,7 +216,7 @@ class RunCache:
         }
 
     def _named(self, cell: Cell, work: Workload) -> CellRecord:
-        """The record of a cell that has no result yet."""
+        """Return the record of a cell without a result."""
         return {
             "row": cell.row,
             "kind": cell.kind,
@@ -233,7 +233,7 @@ class RunCache:
 
 
 def start_key(cell: Cell) -> str:
-    """What the networks depend on from which a cell starts."""
+    """Return a key of all settings that the networks from which a cell starts depend on."""
     recipe = _start_recipe(cell)
     if recipe.when == "before-training":
         return _key(recipe, (*_MODEL, "when"))
@@ -242,7 +242,10 @@ def start_key(cell: Cell) -> str:
 
 
 def score_key(recipe: ResolvedRecipe) -> str:
-    """What the scores of a recipe depend on; the budget only where the criterion narrows the network towards it."""
+    """Return a key of all settings that the scores of a recipe depend on.
+
+    The budget is one of them only if the criterion narrows the network towards it.
+    """
     criterion = make_criterion(recipe.criterion, **recipe.criterion_options())
     free = _AFTER_SCORES if isinstance(criterion, IterativePruning) else (*_AFTER_SCORES, *_OF_BUDGET)
     return recipe.hash_without(*free)
@@ -250,7 +253,7 @@ def score_key(recipe: ResolvedRecipe) -> str:
 
 @contextmanager
 def private_stream(device: str) -> Iterator[None]:
-    """On CUDA a stream for this thread alone, so that several networks train side by side."""
+    """Use a CUDA stream of this thread's own, so that several networks train at once; do nothing on other devices."""
     if torch.device(device).type != "cuda":
         yield
         return
@@ -262,10 +265,10 @@ def private_stream(device: str) -> Iterator[None]:
 
 
 def _failure_of_one(error: SlimpruneError) -> str:
-    """What a cell says in place of a result, where the others can go on; raises the error again where they cannot.
+    """Return the message of an error that affects one cell only; raise any other error again.
 
-    A budget that is out of reach, a criterion that cannot score the network, and scores or losses that stop being
-    finite concern one cell. A bad recipe, data that cannot be read and a proof that fails concern more.
+    A budget that cannot be met, a criterion that cannot score the network, and scores or losses that become non-finite
+    affect one cell. An invalid recipe, unreadable data and a failed proof affect more.
     """
     if isinstance(error, BudgetError | UnsupportedModelError) or type(error) is SlimpruneError:
         return str(error)
@@ -273,18 +276,18 @@ def _failure_of_one(error: SlimpruneError) -> str:
 
 
 def _start_recipe(cell: Cell) -> ResolvedRecipe:
-    """A cell of the dense network needs no more than the start of one that is slimmed after training."""
+    """Return the recipe that a cell's start follows from; the dense network is trained as for `after-training`."""
     changes = {"when": "after-training", "dense_epochs": None}
     return cell.recipe.model_copy(update=changes) if cell.kind == "dense" else cell.recipe
 
 
 def _unscored(recipe: ResolvedRecipe) -> ResolvedRecipe:
-    """The same recipe without what the dense network does not depend on."""
+    """Return the recipe with criterion and rule reset, since the dense network does not depend on them."""
     return recipe.model_copy(update={"criterion": Recipe.model_fields["criterion"].default, "rule": "uniform"})
 
 
 def _own(work: Workload) -> Workload:
-    """The workload with a model and training batches of its own: training chooses the epoch on the batches."""
+    """Return the workload with its own model and training batches, since training sets the epoch of the batches."""
     return replace(work, model=copy.deepcopy(work.model), train_batches=copy.copy(work.train_batches))
 
 
@@ -294,10 +297,10 @@ def _key(recipe: ResolvedRecipe, names: Sequence[str]) -> str:
 
 
 def _digest_of_named_files(recipe: ResolvedRecipe) -> str:
-    """SHA-256 over a user's code, initial weights and data, as far as the recipe names files.
+    """Return the SHA-256 of the user's code, initial weights and data, as far as the recipe names files.
 
     Raises:
-        DataError: one of them cannot be read.
+        DataError: If one of the files cannot be read.
     """
     weights = [recipe.weights] if recipe.weights is not None else []
     groups = (
@@ -310,7 +313,7 @@ def _digest_of_named_files(recipe: ResolvedRecipe) -> str:
 
 
 def _outcome(result: TrainResult, cost: Cost, work: Workload) -> CellOutcome:
-    """What the training and the network itself show; the metric in [0, 1], seconds of wall-clock."""
+    """Return the results of a training and the costs of its network; the metric in [0, 1], wall-clock seconds."""
     return {
         "final": result.final,
         "best": result.best,

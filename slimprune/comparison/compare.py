@@ -1,4 +1,4 @@
-"""The comparison: every method under equal budgets, equal training and equal seeds, in one grid that can be resumed."""
+"""The command `compare`: all methods at equal budgets, training and seeds, in one grid that can be resumed."""
 
 import json
 from collections import Counter
@@ -29,25 +29,25 @@ Job = Callable[[], None]
 def compare(
     recipe: Path | Mapping[str, Any], *, out: Path, jobs: int = 1, listener: Listener = ignore
 ) -> ComparisonDocument:
-    """Runs every cell of a grid that has not been run yet, and writes the tables.
+    """Run the cells of a grid that have no result yet, and write the tables.
 
-    `out` gets `compare.json`, `compare.md`, `compare.html`, `compare.svg`, `compare.png` and `cells/HASH.json`, a
-    file for every cell that is done. The same call again goes on where an interrupted one stopped; a changed grid
-    runs its new cells only.
+    Writes `compare.json`, `compare.md`, `compare.html`, `compare.svg`, `compare.png` and one `cells/HASH.json` per
+    finished cell to `out`. Repeating the call resumes an interrupted one; a changed grid runs its new cells only.
 
     Args:
         recipe: YAML file of a grid, or its fields.
-        out: the folder to fill.
-        jobs: how many networks are trained at once, in threads of this process.
-        listener: called with ("cells", done, in all, what happens) from any of the threads, never twice at once.
+        out: Folder to fill.
+        jobs: Number of networks trained at once, in threads of this process.
+        listener: Called with ("cells", done, total, current step) from any of the threads, never concurrently.
 
     Returns:
         The document `compare.json`.
 
     Raises:
-        UsageError: a grid that makes no sense, a network that cannot be trained beside others, or a folder that cannot
-            be written to or in which another process is at work.
-        SlimpruneError: what concerns all cells; what concerns one becomes a row without a result that says so.
+        UsageError: If the grid is invalid, a network cannot be trained in parallel with others, or the folder cannot
+            be written to or is in use by another process.
+        SlimpruneError: If an error affects all cells. An error that affects one cell becomes a row that has no result
+            and states the reason.
     """
     grid = make_grid(read_recipe(recipe) if isinstance(recipe, Path) else recipe)
     for budget in grid.budgets:
@@ -67,7 +67,7 @@ def compare(
 
 
 def _table(grid: Grid, budget: str, run: "_Run") -> list[CellRecord]:
-    """The rows at one budget, then what the best of them is to be measured by."""
+    """Return the records at one budget: those of the rows, then those of the winner's baselines and twins."""
     cells = grid.row_cells(budget)
     records = run.records(cells)
     winner = best_row(records)
@@ -90,7 +90,7 @@ class _Run:
     stop: Event = field(default_factory=Event)
 
     def records(self, cells: Sequence[Cell]) -> list[CellRecord]:
-        """The records of some cells; those that have none yet are run, equal recipes once."""
+        """Return the records of cells; run those that have none yet, equal recipes only once."""
         places = Counter(cell.recipe.hash for cell in cells)
         different = {cell.recipe.hash: cell for cell in cells}
         known = {key: self._read(cell) for key, cell in different.items() if self._file(cell).exists()}
@@ -101,7 +101,7 @@ class _Run:
         return [{**known[cell.recipe.hash], **_place(cell)} for cell in cells]
 
     def _run(self, cells: Sequence[Cell], places: Mapping[str, int]) -> None:
-        """Trains what cells start from side by side, makes their plans one by one, trains them side by side."""
+        """Train the networks that cells start from in parallel, plan the cells one by one, train them in parallel."""
         refusals = [self.cache.refusal(cell) for cell in cells]
         for cell in cells if self.jobs > 1 else ():
             if self.cache.draws_at_random(cell):
@@ -131,7 +131,7 @@ class _Run:
         self.progress.add(places, f"{cell.title}: {result}")
 
     def _side_by_side(self, jobs: Sequence[Job]) -> None:
-        """Runs jobs in threads; the first that fails, or an interruption, stops the others at their next step."""
+        """Run jobs in threads; the first failure or an interruption stops the others at their next step."""
         if self.jobs == 1 or len(jobs) < 2:
             for job in jobs:
                 job()
@@ -176,12 +176,12 @@ class _Run:
 
 
 class _StoppedError(Exception):
-    """Another cell failed, or the run was interrupted; never seen from outside."""
+    """Internal signal that stops a thread after another cell failed or the run was interrupted."""
 
 
 @dataclass(eq=False)
 class CellProgress:
-    """How many cells are done, and who wants to know."""
+    """The number of finished cells, reported to a listener."""
 
     listener: Listener
     total: int
@@ -189,20 +189,20 @@ class CellProgress:
     lock: Lock = field(default_factory=Lock)
 
     def add(self, cells: int, note: str = "") -> None:
-        """Some more cells are done."""
+        """Count and report further finished cells."""
         with self.lock:
             self.done += cells
             if cells:
                 self.listener("cells", self.done, self.total, note)
 
     def drop(self, cells: int) -> None:
-        """Some cells, if any, will not be run."""
+        """Reduce the total by the number of cells that will not be run."""
         if cells:
             self.total -= cells
             self.tell("")
 
     def tell(self, note: str) -> None:
-        """Something happens."""
+        """Report the current step."""
         with self.lock:
             self.listener("cells", self.done, self.total, note)
 
@@ -221,7 +221,7 @@ def _device(grid: Grid) -> str:
 
 
 def _place(cell: Cell) -> CellPlace:
-    """Where the grid has a record now, whichever name it was made under, and whether it may be the winner."""
+    """Return a record's current place in the grid, whatever its row was called before, and whether it may win."""
     recipe = cell.recipe
     scored = cell.kind == "row" and needs_scores(recipe) and recipe.criterion != "random"
     may_win = scored and recipe.when == "before-training" and recipe.twin is None
@@ -229,7 +229,7 @@ def _place(cell: Cell) -> CellPlace:
 
 
 def _publish(document: ComparisonDocument, out: Path, *, draw: bool) -> None:
-    """Writes the tables, and at the end the pictures and the page, unless they are there and nothing has changed."""
+    """Write the tables and, if `draw`, the plots and the page, unless these exist and nothing has changed."""
     text, file = json.dumps(document, indent=1) + "\n", out / "compare.json"
     same = file.exists() and file.read_text() == text
     write_atomically(out / "compare.md", comparison_markdown(document))

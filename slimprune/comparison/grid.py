@@ -1,4 +1,4 @@
-"""The validated description of a comparison: rows x budgets x seeds, where every cell is one recipe."""
+"""The validated description of a comparison: rows x budgets x seeds, with one recipe per cell."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,10 @@ CONTROL_FIELDS: Mapping[str, Mapping[str, Any]] = {
     "reinit": {"init": "reinit"},
     "invert": {"twin": "invert"},
 }
-"""Name -> the field in which a twin differs: the same widths, but other channels or other initial weights."""
+"""Field in which a twin differs from the winner, by the name of the twin.
+
+Twins have the same widths, but other channels or other initial weights.
+"""
 
 TRAINING = (
     "arch",
@@ -41,16 +44,16 @@ TRAINING = (
     "fast",
     "device",
 )
-"""Fields that all rows share: rows that are trained differently cannot be compared."""
+"""Fields that all rows share, because rows that are trained differently cannot be compared."""
 TIMED = ("engine", "bench_batch", "bench_threads")
 ABOUT_SCORES = ("criterion", "gate", "draws", "dtype", *CRITERION_OPTIONS)
-"""A row that sets one of these is about scores: where it names no rule, it gets the best that looks at them."""
+"""Fields that concern scores; a row that sets one of them but no rule gets the best rule that uses scores."""
 PER_CELL = ("ratio", "of", "and", "also", "seed", "out", "train_dense")
-"""Fields that the grid fills in."""
+"""Fields that the grid sets for each cell."""
 
 
 class Published(BaseModel):
-    """A published figure, shown in a column of its own."""
+    """A published result, shown in a separate column."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -65,16 +68,16 @@ class Grid(BaseModel):
     """Settings of one `compare` run.
 
     Attributes:
-        title: of the report.
-        base: fields of `Recipe` that all cells start from.
-        budgets: `QUANTITY=SHARE`, further quantities behind commas.
-        seeds: of weights, draws and batches; the same for every row.
-        criteria: with `rules`, the rows.
-        rules: None for the best rule that looks at scores, which differs from budget to budget.
-        rows: further rows: name -> fields of `Recipe`.
-        twins: whether the winner is imitated with other channels and with other initial weights.
-        dense: whether the dense network is trained as well.
-        paper: published figures.
+        title: Title of the report.
+        base: Fields of `Recipe` that all cells start from.
+        budgets: Budgets `QUANTITY=SHARE`, with further quantities after commas.
+        seeds: Seeds of weights, draws and batches; the same for every row.
+        criteria: Criteria to compare; each combination with one of `rules` is a row.
+        rules: Rules to compare; None for the best rule that uses scores, which depends on the budget.
+        rows: Further rows: name -> fields of `Recipe`.
+        twins: Whether to train twins of the winner, with other channels and with other initial weights.
+        dense: Whether to train the dense network as well.
+        paper: Published results.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
@@ -91,7 +94,7 @@ class Grid(BaseModel):
     paper: tuple[Published, ...] = ()
 
     def methods(self) -> dict[str, dict[str, Any]]:
-        """Name -> fields of all rows, in the order of the table."""
+        """Return the fields of all rows by name, in the order of the table."""
         rules = self.rules or (None,)
         named: dict[str, dict[str, Any]] = {}
         for criterion in self.criteria:
@@ -101,7 +104,7 @@ class Grid(BaseModel):
         return named | self.rows
 
     def row_cells(self, budget: str) -> list["Cell"]:
-        """The cells of the rows at one budget."""
+        """Return the cells of all rows at one budget."""
         return [
             Cell(name, "row", budget, self._recipe(fields, budget, seed))
             for name, fields in self.methods().items()
@@ -109,7 +112,7 @@ class Grid(BaseModel):
         ]
 
     def dense_cells(self) -> list["Cell"]:
-        """One training of the dense network for each seed; its recipe holds nothing that slimming is about."""
+        """Return one cell of the dense network per seed; its recipe sets no field that concerns slimming."""
         if not self.dense:
             return []
         shared = {name: self.base[name] for name in (*TRAINING, "weights", "score_batch") if name in self.base}
@@ -117,7 +120,7 @@ class Grid(BaseModel):
         return [Cell(DENSE_ROW, "dense", None, recipe) for recipe in recipes]
 
     def control_cells(self, winners: Sequence["Cell"], rules: Sequence[str | None]) -> list["Cell"]:
-        """The twins of the winner's cells, by the rules of their plans: what was searched for is not searched again."""
+        """Return the twins of the winner's cells, with the rules of its plans, so that no search is repeated."""
         return [
             Cell(
                 f"{winner.row}: {name}",
@@ -131,11 +134,11 @@ class Grid(BaseModel):
         ]
 
     def uniform_cells(self, winners: Sequence["Cell"], kept: Sequence[KeptShares]) -> list["Cell"]:
-        """Uniformly narrower networks that keep as much as the winner did.
+        """Return cells of uniformly narrower networks that keep as much as the winner did.
 
         Args:
-            winners: the winner's cells, one for each seed.
-            kept: for each of them, the share of `params` and of `macs` that it kept, in (0, 1).
+            winners: The winner's cells, one for each seed.
+            kept: The shares of `params` and `macs` that each of them kept, in (0, 1).
         """
         return [
             Cell(name, "uniform", winner.budget, _uniform(winner.recipe, of, 1 - shares[of]))
@@ -159,10 +162,10 @@ class Cell:
     """One network to train.
 
     Attributes:
-        row: name of its row.
-        kind: what the row is: the dense network, a method, the uniform baseline or a twin of the winner.
-        budget: as the grid has it; None for the dense network, which stands in the table of every budget.
-        recipe: all that decides the result.
+        row: Name of its row.
+        kind: Kind of its row: the dense network, a method, the uniform baseline or a twin of the winner.
+        budget: Budget as written in the grid; None for the dense network, which appears in the table of every budget.
+        recipe: All settings that decide the result.
     """
 
     row: str
@@ -177,10 +180,11 @@ class Cell:
 
 
 def make_grid(settings: Mapping[str, Any]) -> Grid:
-    """A grid from plain settings.
+    """Validate plain settings and return the grid.
 
     Raises:
-        UsageError: an unknown field, a bad value, or rows that do not share the training; the message says where.
+        UsageError: If a field is unknown, a value is invalid, or rows do not share the training; the message says
+            where.
     """
     grid = validated(Grid, settings)
     _check_fields("base", grid.base, PER_CELL)
@@ -198,10 +202,10 @@ def make_grid(settings: Mapping[str, Any]) -> Grid:
 
 
 def parsed_budget(text: str) -> dict[str, Any]:
-    """`params=0.95,macs=0.8` as fields of a recipe.
+    """Parse a budget such as `params=0.95,macs=0.8` into fields of a recipe.
 
     Raises:
-        UsageError: another form, or a quantity that stands twice.
+        UsageError: If the text has another form or names a quantity twice.
     """
     halves = [part.partition("=") for part in text.split(",")]
     parts = [(of.strip(), share.strip()) for of, _, share in halves]
@@ -214,7 +218,7 @@ def parsed_budget(text: str) -> dict[str, Any]:
 
 
 def _uniform(recipe: ResolvedRecipe, of: Literal["params", "macs"], ratio: float) -> ResolvedRecipe:
-    """The winner's recipe, but for everything that has to do with scores."""
+    """Return the winner's recipe with the rule `uniform` and without everything that concerns scores."""
     plain = {name: Recipe.model_fields[name].default for name in ("criterion", "gate", "dtype", *CRITERION_OPTIONS)}
     changes: dict[str, Any] = {
         "rule": "uniform",
@@ -243,7 +247,7 @@ def _check_fields(where: str, fields: Mapping[str, Any], refused: Sequence[str])
 
 
 def _check_untimed(grid: Grid) -> None:
-    """Measured widths differ from machine to machine and from run to run: no twin could have those of the winner."""
+    """Reject plans that depend on measured times: their widths differ between runs, so no twin could share them."""
     for budget in grid.budgets:
         limits = parsed_budget(budget)
         if "latency" in (limits["of"], *limits["and"]):
@@ -269,7 +273,7 @@ def _check_names(grid: Grid) -> None:
 
 
 def _check_base_options(grid: Grid) -> None:
-    """An option in the base goes to the criteria that have it: one has to."""
+    """Check that at least one criterion of the grid has each criterion option of the base."""
     chosen = {str(fields.get("criterion", grid.base.get("criterion", "prospr"))) for fields in grid.methods().values()}
     for name in grid.base.keys() & CRITERION_OPTIONS.keys():
         if all(name in _foreign_options(criterion) for criterion in chosen):
@@ -288,7 +292,7 @@ def _check_paper(grid: Grid) -> None:
 
 
 def _foreign_options(criterion: str) -> list[str]:
-    """Fields of a recipe that set options which the criterion does not have; none for an unknown criterion."""
+    """Return the recipe fields of options that the criterion does not have; an empty list if it is unknown."""
     try:
         known: Sequence[str] = find_criterion(str(criterion)).options
     except UsageError:

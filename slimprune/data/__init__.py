@@ -1,4 +1,4 @@
-"""Named data sets and the user's own, as normalised batches."""
+"""Built-in and user-defined data sets as normalised batches."""
 
 from slimprune.data.augmentation import Augmentation
 from slimprune.data.batches import Batch

@@ -1,4 +1,4 @@
-"""What arrays of images and targets must look like."""
+"""Checks of the arrays that hold images and targets."""
 
 import torch
 from torch import Tensor
@@ -7,12 +7,12 @@ from slimprune.errors import DataError, UsageError
 
 
 def check_part(images: Tensor, targets: Tensor, where: str) -> None:
-    """Check one part of a data set.
+    """Check the images and targets of one part of a data set.
 
     Args:
-        images: To be uint8 [N, C, H, W].
-        targets: To be int64 labels [N] >= 0, or uint8 masks [N, 1, H, W] with values 0 and 1.
-        where: What the message names, a file for instance.
+        images: Expected to be uint8 [N, C, H, W].
+        targets: Expected to be int64 labels [N] >= 0, or uint8 masks [N, 1, H, W] with values 0 and 1.
+        where: Name of the data in error messages, for instance a file.
 
     Raises:
         DataError: If a shape, a type or a value is not as expected.
@@ -28,10 +28,15 @@ def check_part(images: Tensor, targets: Tensor, where: str) -> None:
 
 
 def check_parts_agree(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], where: str) -> None:
-    """Check that the images of both parts, and their kind of target, are alike.
+    """Check that both parts have images of one shape and the same kind of target.
+
+    Args:
+        train: Images and targets of the training part.
+        test: Images and targets of the test part.
+        where: Name of the data in error messages.
 
     Raises:
-        DataError: If they are not; `where` is what the message names.
+        DataError: If the image shapes differ, or if one part has labels and the other masks.
     """
     shapes = [tuple(images.shape[1:]) for images, _ in (train, test)]
     if shapes[0] != shapes[1]:
@@ -44,22 +49,22 @@ def check_labels_named(labels: Tensor, classes: int, where: str) -> None:
     """Check that every label is below the number of classes.
 
     Raises:
-        DataError: If one is not.
+        DataError: If a label is too large.
     """
     if int(labels.max()) >= classes:
         raise DataError(f"expected labels below {classes} in {where}, got {int(labels.max())}")
 
 
 def check_image_size(name: str, found: tuple[int, int], wanted: int | None) -> None:
-    """Check that data of a fixed size is not asked for in another.
+    """Check that a requested image size matches data whose size is fixed.
 
     Args:
-        name: What the message names.
+        name: Name of the data set in error messages.
         found: Height and width of the images, in pixels.
-        wanted: The side that the user asks for, if any.
+        wanted: Side in pixels that the user requests; None accepts any size.
 
     Raises:
-        UsageError: If it is.
+        UsageError: If the requested size differs from that of the images.
     """
     if wanted is not None and found != (wanted, wanted):
         raise UsageError(f"expected no image size for {name}, whose images are {found[0]}x{found[1]}, got {wanted}")

@@ -1,4 +1,4 @@
-"""Random crops, flips and turns, drawn for many images at once and applied to a batch without a loop over images."""
+"""Random crops, flips and transpositions, drawn and applied for a whole batch without a loop over images."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,20 @@ import torch
 from torch import Tensor
 
 SMALL_IMAGE = 64
-"""Longest side, in pixels, up to which an image counts as small."""
+"""Longest side, in pixels, of an image that counts as small."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training images are varied.
+    """Random changes that are applied to training images.
 
     Attributes:
-        crop_padding: An image is moved by up to this many pixels along each axis, evenly drawn, which is a random
-            crop of the image padded on all sides. What moves in is zero after normalisation, that is the mean colour
-            of the training images.
-        flip: Mirror left and right with probability 1/2; for segmentation also top and bottom.
-        turn: Exchange rows and columns of square images with probability 1/2, before they are moved and mirrored. With
-            both flips, each of the eight symmetric positions of a square is as likely as any other.
+        crop_padding: Largest shift along each axis in pixels. Shifts are drawn uniformly, which amounts to a random
+            crop of the image padded on all sides. The padding is zero after normalisation, that is, the mean colour of
+            the training images.
+        flip: Whether to flip left and right with probability 1/2; for segmentation also top and bottom.
+        turn: Whether to exchange rows and columns of square images with probability 1/2, before shifts and flips.
+            Together with both flips, all eight symmetries of a square are equally likely.
     """
 
     crop_padding: int = 0
@@ -30,14 +30,14 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Draws:
-    """The random choices for n images, each of shape [n].
+    """Random choices for n images, each of shape [n].
 
     Attributes:
-        down: Rows by which the crop lies below the image's own frame, int64.
-        right: Columns by which it lies to the right, int64.
+        down: Number of rows by which the crop is shifted down relative to the image, int64.
+        right: Number of columns by which it is shifted to the right, int64.
         mirrored: Whether left and right are exchanged, bool.
         upended: Whether top and bottom are exchanged, bool.
-        turned: Whether rows and columns are exchanged before all that, bool.
+        turned: Whether rows and columns are exchanged before all other changes, bool.
     """
 
     down: Tensor
@@ -51,7 +51,7 @@ class Draws:
         return Draws(*(part.to(device) for part in self._parts()))
 
     def split(self, size: int) -> "list[Draws]":
-        """Return the choices for consecutive batches of `size` images."""
+        """Split the choices into consecutive batches of `size` images."""
         return [Draws(*parts) for parts in zip(*(torch.split(part, size) for part in self._parts()), strict=True)]
 
     def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -59,10 +59,11 @@ class Draws:
 
 
 def default_augmentation(height: int, width: int, segmentation: bool) -> Augmentation:
-    """Return what suits photographs: flips, and for classification a crop.
+    """Return an augmentation that suits photographs: flips, and a crop for classification.
 
     Small images (up to 64 pixels) are padded by 4, the usual choice for CIFAR. Larger ones are padded by an eighth of
-    their shorter side, the same share as 4 of 32. Images with masks are flipped, and turned if they are square.
+    their shorter side, the same proportion as 4 of 32. Images with masks are flipped, and transposed if they are
+    square.
     """
     if segmentation:
         return Augmentation(crop_padding=0, flip=True, turn=height == width)
@@ -71,11 +72,11 @@ def default_augmentation(height: int, width: int, segmentation: bool) -> Augment
 
 
 def seeded_generator(seed: int, stream: int, index: int) -> torch.Generator:
-    """Return a CPU generator that depends on (seed, stream, index) only; unlike triples are independent.
+    """Return a CPU generator that depends on (seed, stream, index) only; different triples give independent generators.
 
     Args:
         seed: The user's seed, >= 0.
-        stream: What the numbers are for, >= 0.
+        stream: Number of the purpose that the random numbers serve, >= 0.
         index: Epoch or batch number, >= 0.
     """
     state = np.random.SeedSequence(entropy=seed, spawn_key=(stream, index)).generate_state(1)
@@ -83,7 +84,10 @@ def seeded_generator(seed: int, stream: int, index: int) -> torch.Generator:
 
 
 def draw(generator: torch.Generator, count: int, augmentation: Augmentation, segmentation: bool) -> Draws:
-    """Draw the choices for `count` images; the generator moves on by the same amount whatever is chosen from."""
+    """Draw the choices for `count` images.
+
+    The generator advances by the same amount for every augmentation.
+    """
     reach = augmentation.crop_padding
     down, right = torch.randint(-reach, reach + 1, (2, count), generator=generator)
     mirrored, upended = torch.rand((2, count), generator=generator) < 0.5
@@ -93,28 +97,28 @@ def draw(generator: torch.Generator, count: int, augmentation: Augmentation, seg
 
 
 def turn(images: Tensor, draws: Draws) -> Tensor:
-    """Exchange rows and columns of those images of a batch that are to be turned.
+    """Exchange rows and columns of the images that were drawn for it.
 
     Args:
-        images: [B, C, S, S], any dtype.
-        draws: For B images, on the images' device.
+        images: Square images [B, C, S, S] of any dtype.
+        draws: Choices for B images, on the images' device.
 
     Returns:
-        [B, C, S, S].
+        The images [B, C, S, S].
     """
     return torch.where(draws.turned[:, None, None, None], images.mT, images)
 
 
 def move(images: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Crop and flip each image of a batch by its own draw.
+    """Crop and flip each image of a batch according to its own draw.
 
     Args:
-        images: [B, C, H, W], any dtype.
-        draws: For B images, on the images' device.
+        images: Images [B, C, H, W] of any dtype.
+        draws: Choices for B images, on the images' device.
 
     Returns:
-        The moved images [B, C, H, W], edge pixels repeated where the crop leaves the image, and where it does not:
-        bool [B, 1, H, W].
+        The moved images [B, C, H, W], with edge pixels repeated where the crop extends beyond the image, and a bool
+        mask [B, 1, H, W] that is true where it does not.
     """
     _, channels, height, width = images.shape
     rows = _positions(height, draws.down, draws.upended)
@@ -126,7 +130,7 @@ def move(images: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
 
 
 def _positions(size: int, offset: Tensor, reverse: Tensor) -> Tensor:
-    """Return where each output position of an axis comes from: int64 [B, size]."""
+    """Return the source of each output position along an axis: int64 [B, size]."""
     forward = torch.arange(size, device=offset.device)
     return torch.where(reverse[:, None], size - 1 - forward, forward) + offset[:, None]
 

@@ -1,4 +1,4 @@
-"""Batches for training, testing and scoring; what is in each follows from the seed and a number alone."""
+"""Batches for training, testing and scoring, each determined by the seed and a number alone."""
 
 import sys
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Store(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where fetched batches lie."""
+        """Device of the fetched batches."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -36,13 +36,13 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class Preparation:
-    """What happens to a fetched batch: augmentation, then normalisation (x / 255 - mean) / std.
+    """Preparation of a fetched batch: augmentation, then normalisation (x / 255 - mean) / std.
 
     Attributes:
-        mean: Per channel, in 0..1: float32 [C, 1, 1] on the device of the batches.
-        std: Likewise.
-        augmentation: How training images are varied.
-        segmentation: Whether targets are masks [B, 1, H, W] that move along with their images.
+        mean: Mean per channel in 0..1, float32 [C, 1, 1] on the device of the batches.
+        std: Standard deviation per channel in 0..1, float32 [C, 1, 1] on the same device.
+        augmentation: Random changes of training images.
+        segmentation: Whether targets are masks [B, 1, H, W] that are moved together with their images.
     """
 
     mean: Tensor
@@ -55,7 +55,7 @@ class Preparation:
         return draw(generator, count, self.augmentation, self.segmentation)
 
     def __call__(self, images: Tensor, targets: Tensor, draws: Draws | None) -> Batch:
-        """Turn stored images and targets into a batch; not augmented without draws."""
+        """Turn stored images and targets into a batch, without augmentation if `draws` is None."""
         if draws is None:
             return self._normalise(images), self._targets(targets)
         if self.augmentation.turn:
@@ -74,15 +74,16 @@ class Preparation:
 
 
 class TrainBatches:
-    """Shuffled, augmented batches of one epoch; iterating again repeats them until `set_epoch` is called.
+    """Shuffled, augmented batches of one epoch.
 
-    The last incomplete batch is left out, unless it is the only one.
+    Each iteration yields the same batches until `set_epoch` is called. The last incomplete batch is dropped, unless it
+    is the only one.
 
     Args:
         store: The training part.
         preparation: Augmentation and normalisation.
         batch_size: Images per batch, >= 1.
-        seed: With the epoch, all that order and augmentation depend on; >= 0.
+        seed: Seed >= 0; order and augmentation depend on it and the epoch alone.
         augment: Whether to augment.
 
     Raises:
@@ -99,7 +100,7 @@ class TrainBatches:
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, >= 0, that the next iteration goes through."""
+        """Select the epoch, >= 0, of the following iterations."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -107,7 +108,7 @@ class TrainBatches:
         return len(self._store) // self._batch_size
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches of the chosen epoch."""
+        """Yield the batches of the selected epoch."""
         generator = seeded_generator(self._seed, TRAINING_STREAM, self._epoch)
         order = torch.randperm(len(self._store), generator=generator)[: len(self) * self._batch_size]
         draws: list[Draws | None] = [None] * len(self)
@@ -150,16 +151,16 @@ class TestBatches:
 
 
 class ScoringBatches:
-    """An endless sequence of augmented training batches, each made anew, and equal, whenever it is asked for.
+    """Endless sequence of augmented training batches.
 
-    A batch holds distinct samples; batches are drawn independently of each other. Where the set is smaller than one
-    batch, every batch holds the whole set.
+    Batch `t` is computed each time it is requested and is always the same. A batch holds distinct samples; batches are
+    drawn independently of each other. If the set is smaller than one batch, every batch holds the whole set.
 
     Args:
         store: The training part.
         preparation: Augmentation and normalisation.
         batch_size: Images per batch, >= 1.
-        seed: With the batch's number, all that a batch depends on; >= 0.
+        seed: Seed >= 0; a batch depends on it and the batch's number alone.
 
     Raises:
         UsageError: If the batch size or the seed is out of range.
@@ -173,7 +174,7 @@ class ScoringBatches:
         self._seed = seed
 
     def __len__(self) -> int:
-        """Return `sys.maxsize`, the longest length there is."""
+        """Return `sys.maxsize`, the largest length that Python allows."""
         return sys.maxsize
 
     def __iter__(self) -> Iterator[Batch]:
@@ -181,7 +182,7 @@ class ScoringBatches:
         return map(self.__getitem__, count())
 
     def __getitem__(self, number: int) -> Batch:
-        """Make batch `number`.
+        """Compute batch `number`.
 
         Raises:
             IndexError: If the number is negative.

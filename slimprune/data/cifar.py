@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009), downloaded on first use.
 
-torchvision reads these files with pickle. It compares the archive with a known MD5 sum before it unpacks it, and the
-single files with theirs before it opens them.
+torchvision reads these files with pickle. It checks the archive against a known MD5 sum before it unpacks it, and
+each file against its own before it opens it.
 """
 
 import os
@@ -29,7 +29,7 @@ DOWNLOAD_ERRORS = (OSError, RuntimeError, HTTPException, tarfile.TarError, EOFEr
 def load_cifar(name: str, image_size: int | None = None) -> TensorData:
     """Load cifar10 or cifar100: 50,000 training and 10,000 test images, RGB, 32x32 pixels.
 
-    Training images are moved by up to 4 pixels and mirrored.
+    Training images are shifted by up to 4 pixels and flipped left and right.
 
     Args:
         name: "cifar10" or "cifar100".
@@ -37,7 +37,7 @@ def load_cifar(name: str, image_size: int | None = None) -> TensorData:
 
     Raises:
         DataError: If the files are not in the cache folder and cannot be downloaded.
-        UsageError: If another image size is asked for.
+        UsageError: If another image size is requested.
     """
     check_image_size(name, (IMAGE_SIZE, IMAGE_SIZE), image_size)
     reader, folder = find_reader(name), cache_folder()
@@ -55,7 +55,7 @@ def load_cifar(name: str, image_size: int | None = None) -> TensorData:
 
 
 def find_reader(name: str) -> Any:
-    """Return torchvision's class for a data set; its import takes seconds and is put off until here."""
+    """Return torchvision's class for a data set; imported here because the import takes seconds."""
     from torchvision import datasets
 
     return {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
@@ -70,13 +70,13 @@ def _cached(reader: Any, folder: Path) -> bool:
     try:
         with quiet():
             reader(folder, train=False)
-    except RuntimeError:  # what torchvision raises for missing files and for wrong MD5 sums
+    except RuntimeError:  # raised by torchvision for missing files and for wrong MD5 sums
         return False
     return True
 
 
 def _download(name: str, reader: Any, folder: Path) -> None:
-    """Download into a folder of its own beside the cache's files; what is moved from there is complete."""
+    """Download into a separate folder in the cache; only complete files are moved out of it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with quiet(), tempfile.TemporaryDirectory(dir=folder, prefix="download-") as partial:

@@ -1,4 +1,4 @@
-"""The files of a data set, as far as they lie in a folder that its name gives."""
+"""The local files of a data set, if its name contains their folder."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -8,10 +8,10 @@ from slimprune.data.folder import image_files
 
 
 def data_files(name: str) -> list[Path]:
-    """List the files that a data set is made of; none for those that slimprune brings or downloads.
+    """List the files of a data set; empty for data sets that slimprune bundles or downloads.
 
     Raises:
-        DataError: If a folder of images is not laid out as such.
+        DataError: If a folder of images does not have the expected layout.
     """
     kind, _, source = name.partition(":")
     folder = Path(os.path.expanduser(source))
@@ -23,7 +23,7 @@ def _tensors(folder: Path) -> list[Path]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """Every file in the folder but hidden ones, and those of hidden folders."""
+    """List every file in the folder except hidden files and those in hidden folders."""
     found: list[Path] = []
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [each for each in folders if not each.startswith(".")]
@@ -36,4 +36,4 @@ FILES_OF: Mapping[str, Callable[[Path], list[Path]]] = {
     "hf": _visible,
     "tensors": _tensors,
 }
-"""By what stands before the colon of a data set's name."""
+"""Functions that list the files of a folder, by the part of a data set's name before the colon."""

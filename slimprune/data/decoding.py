@@ -1,4 +1,4 @@
-"""Image files to 8-bit tensors of one size."""
+"""Decoding of image files into 8-bit tensors of one size."""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -14,10 +14,10 @@ from slimprune.data.augmentation import SMALL_IMAGE
 from slimprune.errors import DataError
 
 DEFAULT_IMAGE_SIZE = 224
-"""Side in pixels of images that have to be brought to one size, where the user names none."""
+"""Side in pixels of images that must be resized to one size, if the user gives none."""
 
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "CMYK", "YCbCr", "HSV", "LAB")
-"""Pillow's modes of at most 8 bits per channel."""
+"""Pillow modes with at most 8 bits per channel."""
 
 Encoded = Path | bytes
 
@@ -25,15 +25,19 @@ Encoded = Path | bytes
 def image_size(encoded: Encoded, where: str) -> tuple[int, int]:
     """Read height and width from the header of an image file.
 
+    Args:
+        encoded: Path or bytes of the file.
+        where: Name of the image in error messages.
+
     Raises:
-        DataError: If the file cannot be read; `where` is what the message names.
+        DataError: If the file cannot be read.
     """
     with _naming(where), Image.open(_stream(encoded)) as image:
         return image.height, image.width
 
 
 def read_rgb(encoded: Encoded, where: str) -> Image.Image:
-    """Decode an image file; grey, palette and transparent images become RGB.
+    """Decode an image file as RGB; grey, palette and transparent images are converted.
 
     Raises:
         DataError: If the file cannot be decoded or has more than 8 bits per channel.
@@ -52,7 +56,7 @@ def read_grey(encoded: Encoded, where: str) -> Image.Image:
 
 
 def framed(image: Image.Image, size: int | None, resample: Image.Resampling) -> Image.Image:
-    """Resize the shorter side to `size` pixels and crop the centre to a square; None leaves the image as it is."""
+    """Resize the shorter side to `size` pixels and crop the centre to a square; None leaves the image unchanged."""
     if size is None:
         return image
     scale = size / min(image.size)
@@ -68,15 +72,18 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def choose_size(sizes: Iterable[tuple[int, int]], wanted: int | None, keep_large: bool) -> int | None:
-    """Decide what all images are brought to, for `framed`.
+    """Choose the size that `framed` brings all images to.
 
     Images that share one size keep it if it is small (up to 64 pixels) or `keep_large` is set. All others become
-    squares of 224 pixels. A size that the user wants goes before both.
+    squares of 224 pixels. A size requested by the user takes precedence over both rules.
 
     Args:
         sizes: Height and width of every image; read only as far as needed.
-        wanted: The side that the user asks for, in pixels.
+        wanted: Side in pixels that the user requests, if any.
         keep_large: Whether images above 64 pixels that share one size keep it.
+
+    Returns:
+        The side in pixels; None to leave the images unchanged.
     """
     common = _common(sizes)
     if wanted is not None:
@@ -109,7 +116,10 @@ def _stream(encoded: Encoded) -> Path | io.BytesIO:
 
 @contextmanager
 def _naming(where: str) -> Iterator[None]:
-    """Name the file in whatever Pillow's decoders raise, which is of many kinds."""
+    """Raise a `DataError` that names the file for any exception in the context.
+
+    Pillow's decoders raise many kinds of exceptions.
+    """
     try:
         yield
     except Exception as error:

@@ -24,8 +24,8 @@ class FileSamples:
 
     Attributes:
         paths: One file per sample.
-        labels: Index of each file's class.
-        size: Side in pixels that images are brought to; None leaves them as they are.
+        labels: Class index of each file.
+        size: Side in pixels that images are resized and cropped to; None leaves them unchanged.
     """
 
     paths: tuple[Path, ...]
@@ -37,7 +37,7 @@ class FileSamples:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Decode one file: uint8 [3, H, W] and int64 []."""
+        """Decode one file into uint8 [3, H, W] and int64 []."""
         path = self.paths[index]
         image = framed(read_rgb(path, str(path)), self.size, Image.Resampling.BILINEAR)
         return to_tensor(image), torch.tensor(self.labels[index])
@@ -46,14 +46,14 @@ class FileSamples:
 def load_folder(name: str, source: str, image_size: int | None = None, stream_above: int = STREAM_ABOVE) -> ImageData:
     """Load a folder of images.
 
-    Where all images have one size of up to 64 pixels, they keep it. Otherwise the shorter side is resized and the
-    centre cropped to a square. "val" goes before "test" where both are there.
+    Images that all have one size of up to 64 pixels keep it. Otherwise the shorter side is resized and the centre
+    cropped to a square. If both folders "val" and "test" exist, "val" is used.
 
     Args:
-        name: What reports call the set.
+        name: Name of the set in reports.
         source: The folder.
-        image_size: Side in pixels that images are brought to; 224 where they must be and nothing is given.
-        stream_above: Decoded size in bytes from which images are decoded as they are read.
+        image_size: Side in pixels that images are resized and cropped to; by default 224 if they need resizing.
+        stream_above: Decoded size in bytes above which images are decoded each time they are read.
 
     Raises:
         DataError: If a part or all images are missing, the parts' classes differ, or an image cannot be read.
@@ -85,7 +85,7 @@ def _test_folder(root: Path) -> Path:
 
 
 def _listed(root: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]], list[tuple[Path, int]]]:
-    """The classes, and the files of both parts."""
+    """Return the classes and the files of both parts."""
     try:
         return _checked(root)
     except OSError as error:
@@ -113,7 +113,7 @@ def _class_names(part: Path) -> tuple[str, ...]:
 
 
 def _files(part: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
-    """List every class's images in order of their paths, each with the class's index."""
+    """List the images of all classes in order of their paths, each with its class index."""
     files = [(path, label) for label, name in enumerate(classes) for path in _images(part / name)]
     if not files:
         raise DataError(f"expected images in the folders of '{part}', found none")

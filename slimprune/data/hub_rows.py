@@ -1,4 +1,4 @@
-"""Rows of a Hugging Face table to 8-bit tensors."""
+"""Decoding of the rows of a Hugging Face table into 8-bit tensors."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ MASK_THRESHOLD = 127
 
 @dataclass(frozen=True)
 class Columns:
-    """What is taken from a table.
+    """Columns of a table that hold the images and targets.
 
     Attributes:
         image: Name of the image column.
         target: Name of the column of labels or masks.
         masks: Whether the target is a mask.
-        labels: Each value of the label column and its class index; empty for masks.
-        class_names: One per class index; the mask column's name for masks.
+        labels: Class index of each value in the label column; empty for masks.
+        class_names: One name per class index; the mask column's name for masks.
     """
 
     image: str
@@ -40,10 +40,10 @@ class RowSamples:
 
     Attributes:
         rows: A `datasets.Dataset` whose images are left encoded.
-        split: Its name, for messages.
-        columns: Which columns to read.
-        size: Side in pixels that images are brought to; None leaves them as they are.
-        zero_one: Whether masks hold 0 and 1, in place of 0 and 255.
+        split: Name of the split in error messages.
+        columns: Columns to read.
+        size: Side in pixels that images are resized and cropped to; None leaves them unchanged.
+        zero_one: Whether masks hold 0 and 1 instead of 0 and 255.
     """
 
     rows: Any
@@ -57,7 +57,7 @@ class RowSamples:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Decode one row: image uint8 [3, H, W], and label int64 [] or mask uint8 [1, H, W].
+        """Decode one row into an image uint8 [3, H, W] and a label int64 [] or mask uint8 [1, H, W].
 
         Raises:
             DataError: If the image, the label or the mask cannot be read.
@@ -69,7 +69,7 @@ class RowSamples:
         return to_tensor(framed(image, self.size, Image.Resampling.BILINEAR)), target
 
     def sizes(self) -> Iterator[tuple[int, int]]:
-        """Read height and width of every image.
+        """Yield height and width of every image.
 
         Raises:
             DataError: If an image cannot be read.
@@ -79,7 +79,7 @@ class RowSamples:
             yield image_size(_encoded(row[self.columns.image], where), where)
 
     def brightest_mask_value(self, count: int) -> int:
-        """Return the largest value, 0..255, in the first `count` masks, or in more while all of them are empty."""
+        """Return the largest value, 0..255, in the first `count` masks; read more masks while all of them are empty."""
         brightest = 0
         for index in range(len(self)):
             if index >= count and brightest > 0:
@@ -112,7 +112,7 @@ class RowSamples:
 
 
 def _encoded(value: object, where: str) -> Encoded:
-    """Take the file out of a cell {"bytes": ..., "path": ...}, either of which may be None."""
+    """Extract the file from a cell {"bytes": ..., "path": ...}, either of which may be None."""
     if isinstance(value, dict) and value.get("bytes"):
         return bytes(value["bytes"])
     if isinstance(value, dict) and value.get("path"):

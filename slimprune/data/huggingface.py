@@ -1,4 +1,4 @@
-"""Data sets in Hugging Face's layouts: a folder with parquet files, or a name on the hub."""
+"""Data sets in Hugging Face's layouts: a folder of parquet files, or a name on the hub."""
 
 import os
 from collections.abc import Iterator
@@ -25,22 +25,23 @@ def load_huggingface(
 ) -> ImageData:
     """Load images with labels (one image column, one label column) or with masks (two image columns).
 
-    The training part is the split "train", the test part "test" or else "validation". A label column is a
-    `ClassLabel` (the one called "label" if there are several), or without one the only integer column with at most
-    1,000 distinct values and half as many as rows. A mask column is an image column with "mask" in its name; its masks
-    hold 0 and 1, or 0 and 255, where a pixel above 127 belongs to the mask.
+    The training part is the split "train"; the test part is "test" or else "validation". A label column is a
+    `ClassLabel` (the one called "label" if there are several). Without one, it is the only integer column with at most
+    1,000 distinct values and at most half as many as rows. A mask column is an image column with "mask" in its name.
+    Its masks hold 0 and 1, or 0 and 255, in which case pixels above 127 belong to the mask.
 
-    Images of one size keep it if they have masks or are small (up to 64 pixels); others become squares of 224 pixels.
-    Small images are moved by up to 4 pixels and mirrored in training, larger ones moved by up to an eighth of their
-    shorter side and mirrored, images with masks mirrored and, if square, turned.
+    Images that share one size keep it if they have masks or are small (up to 64 pixels); others become squares of 224
+    pixels. In training, small images are shifted by up to 4 pixels and larger ones by up to an eighth of their shorter
+    side; both are flipped left and right. Images with masks are flipped and, if square, transposed.
 
-    The `datasets` library keeps its converted copy in slimprune's cache folder. A folder is read without network.
+    The `datasets` library keeps its converted copy in slimprune's cache folder. A folder is read without network
+    access.
 
     Args:
-        name: What reports call the set.
+        name: Name of the set in reports.
         source: A folder, or a name on the hub.
-        image_size: Side in pixels that images are brought to.
-        stream_above: Decoded size in bytes from which images are decoded as they are read.
+        image_size: Side in pixels that images are resized and cropped to.
+        stream_above: Decoded size in bytes above which images are decoded each time they are read.
 
     Raises:
         DataError: If `datasets` is not installed, the data cannot be read or reached, or has other columns or splits.
@@ -68,7 +69,7 @@ def _library() -> Any:
 
 
 def _load_splits(source: str) -> Any:
-    """Return the `datasets.DatasetDict`; whatever the library raises becomes one line."""
+    """Return the `datasets.DatasetDict`; exceptions of the library become a `DataError` of one line."""
     datasets, folder = _library(), Path(os.path.expanduser(source))
     if not folder.is_dir() and source.startswith((".", "/", "~")):
         raise DataError(f"expected a folder or a name on the Hugging Face hub, found no folder {source!r}")
@@ -86,7 +87,7 @@ def _load_splits(source: str) -> Any:
 
 @contextmanager
 def _network(datasets: Any, allowed: bool) -> Iterator[None]:
-    """Without permission, let the library work as it does where HF_HUB_OFFLINE is set."""
+    """Keep the library offline in the context, as with HF_HUB_OFFLINE, unless network access is allowed."""
     before = datasets.config.HF_HUB_OFFLINE
     datasets.config.HF_HUB_OFFLINE = before or not allowed
     try:
@@ -112,7 +113,7 @@ def _find_columns(rows: Any, source: str) -> Columns:
 
 
 def _find_labels(rows: Any, source: str) -> tuple[str, dict[str, int]]:
-    """Return the label column's name, and its values by class name in order of the class index."""
+    """Return the name of the label column and its values by class name, in order of the class index."""
     datasets, features = _library(), rows.features
     labels = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     if "label" in labels:
@@ -140,7 +141,7 @@ def _indices(values: dict[str, int]) -> dict[int, int]:
 
 
 def _rows(rows: Any, split: str, columns: Columns, source: str) -> RowSamples:
-    """Leave images encoded: decoding is this package's, with its errors."""
+    """Return the rows of a split with encoded images, so that this package decodes them and reports errors."""
     datasets = _library()
     absent = [name for name in (columns.image, columns.target) if name not in rows.features]
     if absent or len(rows) == 0:
@@ -153,7 +154,11 @@ def _rows(rows: Any, split: str, columns: Columns, source: str) -> RowSamples:
 
 
 def _holds_zero_one(train: RowSamples, source: str) -> bool:
-    """Whether masks hold 0 and 1 in place of 0 and 255; those that number more classes are refused."""
+    """Return whether masks hold 0 and 1 instead of 0 and 255.
+
+    Raises:
+        DataError: If the masks hold the indices of more than two classes.
+    """
     brightest = train.brightest_mask_value(CHECKED_MASKS)
     if 1 < brightest <= MASK_THRESHOLD:
         raise DataError(f"expected masks of 0 and 1 or of 0 and 255 in {source!r}, got a largest value of {brightest}")

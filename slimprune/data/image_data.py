@@ -1,4 +1,4 @@
-"""What every data set offers, whether it lies in memory or is decoded as it is read."""
+"""Common interface of data sets, whether in memory or decoded while reading."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from slimprune.types import Task
 Part = Literal["train", "test"]
 
 SUBSET_STREAM = 2
-"""Keeps the choice of a subset apart from all other random numbers."""
+"""Random stream of the choice of a subset, separate from all other random numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,15 +23,15 @@ class ImageData(ABC):
     """Images with labels or masks, in a training and a test part.
 
     Attributes:
-        name: As the user gave it.
+        name: Name as the user gave it.
         task: "classification" or "segmentation".
-        class_names: One name per label; for segmentation the name of what a mask marks.
+        class_names: One name per label; for segmentation the name of the object that a mask marks.
         channels: Channels of an image.
         height: Image height in pixels.
         width: Image width in pixels.
-        mean: Per channel, of the training images, in 0..1.
-        std: Per channel, of the training images, in 0..1.
-        augmentation: How training and scoring images are varied.
+        mean: Mean of the training images per channel, in 0..1.
+        std: Standard deviation of the training images per channel, in 0..1.
+        augmentation: Random changes of training and scoring images.
         train_size: Number of training samples.
         test_size: Number of test samples.
     """
@@ -60,8 +60,8 @@ class ImageData(ABC):
     def with_fewer(self, train_size: int) -> Self:
         """Return the same data set with only `train_size` of its training samples.
 
-        Which ones is drawn at random, once for all: the same whenever and wherever it is asked for. Mean and deviation
-        stay those of all samples.
+        The samples are drawn at random with a fixed seed, so every call selects the same ones. Mean and standard
+        deviation remain those of all samples.
 
         Raises:
             UsageError: If the size is below 1 or above the number of training samples.
@@ -78,9 +78,10 @@ class ImageData(ABC):
     def train_batches(
         self, batch_size: int, *, seed: int = 0, device: str | torch.device = "cpu", augment: bool = True
     ) -> TrainBatches:
-        """Return shuffled training batches; `set_epoch` chooses the epoch.
+        """Return shuffled training batches; `set_epoch` selects the epoch.
 
-        Order and augmentation depend on (seed, epoch) alone, so a resumed run sees the batches it would have seen.
+        Order and augmentation depend on (seed, epoch) alone, so a resumed run sees the same batches as an uninterrupted
+        one.
 
         Raises:
             UsageError: If the batch size is below 1 or the seed below 0.
@@ -96,7 +97,7 @@ class ImageData(ABC):
         return TestBatches(self._open("test", device), self._preparation(device), batch_size)
 
     def scoring_batches(self, batch_size: int, *, seed: int = 0, device: str | torch.device = "cpu") -> ScoringBatches:
-        """Return an endless sequence of augmented training batches; item t is the same whenever it is asked for.
+        """Return an endless sequence of augmented training batches; item `t` is the same each time it is requested.
 
         Raises:
             UsageError: If the batch size is below 1 or the seed below 0.
@@ -113,7 +114,7 @@ class ImageData(ABC):
         return images
 
     def pixels(self, images: Tensor) -> Tensor:
-        """Undo the normalisation: float32 [N, C, H, W] to uint8 [N, C, H, W]."""
+        """Undo the normalisation: convert float32 [N, C, H, W] to uint8 [N, C, H, W]."""
         mean, std = (torch.tensor(values, device=images.device).view(-1, 1, 1) for values in (self.mean, self.std))
         return (FULL_SCALE * (images * std + mean)).round().clamp(0, FULL_SCALE).to(torch.uint8)
 

@@ -1,4 +1,4 @@
-"""Other libraries' progress bars and log lines, kept off the terminal."""
+"""Suppression of other libraries' progress bars and log messages."""
 
 import io
 import logging
@@ -8,7 +8,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Discard what is printed or logged in the context; exceptions pass."""
+    """Discard everything that is printed or logged in the context; exceptions propagate."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

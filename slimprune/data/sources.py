@@ -1,4 +1,4 @@
-"""All data sets by name, and the way from a name to the data."""
+"""Registry of data sets, and loading of a data set by its name."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,21 +10,21 @@ from slimprune.errors import DataError, UsageError
 from slimprune.registry import Registry, call_with, importable, kind_of
 
 Loader = Callable[..., ImageData]
-"""Given those of `name`, `source`, `image_size` and `stream_above` that its signature names, see `load`."""
+"""Function that loads a data set from those of `name`, `source`, `image_size` and `stream_above` that it accepts."""
 
 Function = TypeVar("Function", bound=Loader)
 
 
 def register(name: str, description: str, *, takes: str = "") -> Callable[[Function], Function]:
-    """Decorator: makes a function that returns `ImageData` known as the data set `name`.
+    """Return a decorator that registers a function returning `ImageData` as the data set `name`.
 
-    The function is given those of these arguments that its signature names: `name`, the whole name as the user gave
-    it, `source`, what stands after the colon, and `image_size`, the side in pixels that the user asks for, or None.
+    The function receives those of these arguments that its signature names: `name`, the whole name as the user gave it;
+    `source`, the text after the colon; and `image_size`, the side in pixels that the user requests, or None.
 
     Args:
         name: A name that is not taken.
-        description: One line for people.
-        takes: What is to be written after the name and a colon, such as "DIR"; nothing by default.
+        description: One line for users.
+        takes: Placeholder of the text after the name and a colon, such as "DIR"; by default there is no such text.
 
     Raises:
         UsageError: If the name is taken.
@@ -38,12 +38,12 @@ def register(name: str, description: str, *, takes: str = "") -> Callable[[Funct
 
 
 def data_sets() -> list[tuple[str, str]]:
-    """List how data sets are named, each with a description."""
+    """List the patterns of data set names, each with a description."""
     return SOURCES.rows()
 
 
 def is_user_code(name: str) -> bool:
-    """Whether the data is loaded by code that the name leads to, `file.py:load` or `package.module:load`."""
+    """Return whether the name refers to a user's loader, `file.py:load` or `package.module:load`."""
     return SOURCES.is_user_code(name)
 
 
@@ -52,13 +52,13 @@ def load(name: str, *, image_size: int | None = None, stream_above: int = STREAM
 
     Args:
         name: One of the patterns of `data_sets()`, or the user's own "path/to/file.py:load" or "package.module:load":
-            a function that returns an `ImageData`, such as a `TensorData`, given those of `name` and `image_size` that
-            its signature names.
-        image_size: Side in pixels that images are brought to; needed for none.
-        stream_above: Decoded size in bytes from which image files are decoded as they are read.
+            a function that returns an `ImageData`, such as a `TensorData`. It receives those of `name`, `image_size`
+            and `stream_above` that its signature names.
+        image_size: Side in pixels that images are resized and cropped to; optional for every data set.
+        stream_above: Decoded size in bytes above which image files are decoded each time they are read.
 
     Raises:
-        UsageError: If the name is unknown, or the image size is not positive or does not go with the data.
+        UsageError: If the name is unknown, or the image size is not positive or does not fit the data.
         DataError: If the data is missing, empty or unreadable, or the user's function fails.
     """
     key, source = SOURCES.split(name)

@@ -1,4 +1,4 @@
-"""Channel means and standard deviations of 8-bit images, counted exactly."""
+"""Exact channel means and standard deviations of 8-bit images."""
 
 from collections.abc import Iterable
 
@@ -11,11 +11,11 @@ LEVELS = 256
 def channel_statistics(batches: Iterable[Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Compute the mean and standard deviation per channel, over all images and pixels.
 
-    With n_v pixels of value v (0..255) and n of all: mean = sum n_v v / (255 n) and
-    std = sqrt(sum n_v (v / 255 - mean)^2 / n). A constant channel gets std 1, so that dividing by it is safe.
+    With n_v pixels of value v (0..255) and n pixels in total: mean = sum n_v v / (255 n) and
+    std = sqrt(sum n_v (v / 255 - mean)^2 / n). A constant channel has std 1, so that dividing by it is safe.
 
     Args:
-        batches: uint8 images [B, C, H, W], at least one batch; C the same in all.
+        batches: At least one batch of uint8 images [B, C, H, W], all with the same C.
 
     Returns:
         Means and standard deviations, C numbers each, in units of the full scale (0..1).

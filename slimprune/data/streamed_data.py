@@ -1,4 +1,4 @@
-"""Data sets too large for memory: samples are decoded as they are read, by worker processes."""
+"""Data sets too large for memory, decoded by worker processes while they are read."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ from slimprune.data.tensor_data import TensorData
 from slimprune.errors import DataError
 
 STREAM_ABOVE = 2 * 1024**3
-"""Decoded size in bytes from which a data set is no longer held in memory."""
+"""Decoded size in bytes above which a data set is not held in memory."""
 
 STATISTICS_SAMPLES = 1000
 
@@ -28,12 +28,12 @@ class Samples(Protocol):
         """Return the number of samples."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Decode one: image uint8 [C, H, W], and label int64 [] or mask uint8 [1, H, W]."""
+        """Decode one sample into an image uint8 [C, H, W] and a label int64 [] or mask uint8 [1, H, W]."""
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """Hands a DataError over as a value: raised in a worker, it would arrive wrapped in a traceback."""
+    """Samples that return a `DataError` as a value; raised in a worker, it would be wrapped in a traceback."""
 
     samples: Samples
 
@@ -55,12 +55,12 @@ def _stack(samples: Sequence[tuple[Tensor, Tensor] | DataError]) -> tuple[Tensor
 
 @dataclass(frozen=True, eq=False)
 class StreamedStore:
-    """One part, read through a `DataLoader`.
+    """One part of a data set, read through a `DataLoader`.
 
     Attributes:
-        samples: What to decode.
-        device: Where batches go.
-        workers: Number of processes that decode; 0 decodes in this one.
+        samples: Samples to decode.
+        device: Device of the batches.
+        workers: Number of decoding processes; 0 decodes in the current process.
     """
 
     samples: Samples
@@ -72,7 +72,7 @@ class StreamedStore:
         return len(self.samples)
 
     def fetch(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the samples in `order` (int64 [K]) batch by batch; a single batch is decoded in this process."""
+        """Yield the samples in `order` (int64 [K]) batch by batch; a single batch is decoded in the current process."""
         indices = [part.tolist() for part in torch.split(order, batch_size)]
         loader: Iterable[tuple[Tensor, Tensor] | DataError] = DataLoader(
             _Reader(self.samples),  # type: ignore[arg-type]
@@ -80,7 +80,7 @@ class StreamedStore:
             num_workers=min(self.workers, len(indices) - 1),
             collate_fn=_stack,
             pin_memory=self.device.type == "cuda",
-            generator=torch.Generator().manual_seed(0),  # otherwise a draw from the global generator
+            generator=torch.Generator().manual_seed(0),  # otherwise it would draw from the global generator
         )
         for batch in loader:
             if isinstance(batch, DataError):
@@ -91,11 +91,11 @@ class StreamedStore:
 
 @dataclass(frozen=True, eq=False)
 class StreamedData(ImageData):
-    """A data set that is decoded as it is read.
+    """A data set that is decoded while it is read.
 
     Attributes:
-        parts: The samples of "train" and "test".
-        workers: Number of processes that decode.
+        parts: Samples of "train" and "test".
+        workers: Number of decoding processes.
     """
 
     parts: dict[Part, Samples]
@@ -120,20 +120,20 @@ class StreamedData(ImageData):
         augmentation: Augmentation,
         workers: int | None = None,
     ) -> Self:
-        """Make a data set from samples, whose images must have one shape.
+        """Create a data set from samples, whose images must have one shape.
 
-        Mean and standard deviation are those of 1,000 training images (or all, if fewer) at even distances.
+        Mean and standard deviation are those of 1,000 evenly spaced training images, or of all if there are fewer.
 
         Args:
-            name: What reports call it.
+            name: Name of the set in reports.
             train: Training samples, at least one.
             test: Test samples, at least one.
-            class_names: One per label; a single one for masks.
-            augmentation: How training images are varied.
-            workers: Number of processes that decode; one less than there are cores by default.
+            class_names: One name per label; a single one for masks.
+            augmentation: Random changes of training images.
+            workers: Number of decoding processes; by default one less than the number of CPU cores.
 
         Raises:
-            DataError: If one of the samples that are looked at cannot be decoded.
+            DataError: If a sample that is needed for the statistics cannot be decoded.
         """
         chosen = torch.linspace(0, len(train) - 1, min(STATISTICS_SAMPLES, len(train))).round().long().tolist()
         mean, std = channel_statistics(train[index][0][None] for index in chosen)
@@ -158,14 +158,14 @@ class StreamedData(ImageData):
 def hold_or_stream(
     name: str, train: Samples, test: Samples, class_names: tuple[str, ...], stream_above: int = STREAM_ABOVE
 ) -> TensorData | StreamedData:
-    """Decode everything now if that takes at most `stream_above` bytes; otherwise decode while reading.
+    """Decode all samples now if they need at most `stream_above` bytes; otherwise decode them while reading.
 
     Args:
-        name: What reports call the set.
+        name: Name of the set in reports.
         train: Training samples, at least one.
         test: Test samples, at least one.
-        class_names: One per label; a single one for masks.
-        stream_above: Bytes of the decoded images and masks of both parts.
+        class_names: One name per label; a single one for masks.
+        stream_above: Limit in bytes on the decoded images and masks of both parts.
 
     Raises:
         DataError: If a sample cannot be decoded.

@@ -1,4 +1,4 @@
-"""Data sets that lie in memory as 8-bit tensors, decoded once."""
+"""Data sets held in memory as 8-bit tensors, decoded once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,11 +19,11 @@ MASK_CLASS_NAMES = ("foreground",)
 
 @dataclass(frozen=True, eq=False)
 class TensorStore:
-    """One part on one device.
+    """One part of a data set on one device.
 
     Attributes:
-        images: uint8 [N, C, H, W].
-        targets: int64 [N] or uint8 [N, 1, H, W].
+        images: Images, uint8 [N, C, H, W].
+        targets: Labels int64 [N] or masks uint8 [N, 1, H, W].
     """
 
     images: Tensor
@@ -31,22 +31,22 @@ class TensorStore:
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors lie."""
+        """Device of the tensors."""
         return self.images.device
 
     def __len__(self) -> int:
-        """Return N."""
+        """Return the number of samples."""
         return len(self.images)
 
     def fetch(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the samples in `order` (int64 [K]), which is moved to the device in one go, batch by batch."""
+        """Yield the samples in `order` (int64 [K]) batch by batch; `order` is moved to the device once."""
         for indices in torch.split(order.to(self.device), batch_size):
             yield self.images[indices], self.targets[indices]
 
 
 @dataclass(frozen=True, eq=False)
 class TensorData(ImageData):
-    """A data set in memory; a loader moves its part to the device once.
+    """A data set in memory; its parts are moved to the device as a whole.
 
     Attributes:
         parts: Images (uint8 [N, C, H, W]) and targets (int64 [N] or uint8 [N, 1, H, W]) of "train" and "test".
@@ -75,20 +75,20 @@ class TensorData(ImageData):
         class_names: tuple[str, ...] | None = None,
         augmentation: Augmentation | None = None,
     ) -> Self:
-        """Make a data set from tensors.
+        """Create a data set from tensors.
 
         Args:
-            name: What reports call it.
-            train_images: uint8 [N, C, H, W].
-            train_targets: int64 labels [N], or uint8 masks [N, 1, H, W] of 0 and 1.
-            test_images: uint8 [M, C, H, W].
-            test_targets: As `train_targets`, for M samples.
-            class_names: One per label; by default "0", "1", ... up to the largest training label, or "foreground".
-            augmentation: How training images are varied; not at all by default. No crop with masks.
+            name: Name of the set in reports.
+            train_images: Images, uint8 [N, C, H, W].
+            train_targets: Labels int64 [N], or masks uint8 [N, 1, H, W] of 0 and 1.
+            test_images: Images, uint8 [M, C, H, W].
+            test_targets: Labels int64 [M], or masks uint8 [M, 1, H, W] of 0 and 1.
+            class_names: One name per label; by default "0", "1", ... up to the largest training label, or "foreground".
+            augmentation: Random changes of training images; none by default. Crops are not possible with masks.
 
         Raises:
             DataError: If a shape, type or value is not as described.
-            UsageError: If a crop is asked for with masks, or turns of images that are not square.
+            UsageError: If the augmentation crops images with masks, or turns images that are not square.
         """
         train, test = (train_images, train_targets), (test_images, test_targets)
         check_part(*train, where=f"{name} (train)")

@@ -1,4 +1,4 @@
-"""Data that is already 8-bit tensors: DIR/train.safetensors and DIR/test.safetensors."""
+"""Data stored as 8-bit tensors: DIR/train.safetensors and DIR/test.safetensors."""
 
 import os
 from pathlib import Path
@@ -19,17 +19,17 @@ WHITE = 255
 def load_tensors(name: str, source: str, image_size: int | None = None) -> TensorData:
     """Load uint8 `images` [N, C, H, W] with int64 `labels` [N], or with uint8 `masks` [N, 1, H, W].
 
-    Masks hold 0 and 1, or 0 and 255. There are as many classes as the largest training label tells. Images are
-    varied as photographs are: mirrored, and moved where there are no masks.
+    Masks hold 0 and 1, or 0 and 255. The number of classes is the largest training label plus 1. The default
+    augmentation applies: flips, and shifts if there are no masks.
 
     Args:
-        name: What reports call the set.
+        name: Name of the set in reports.
         source: The folder.
         image_size: None or the side of the images, in pixels.
 
     Raises:
         DataError: If a file is missing or unreadable, or its content is not as described; the message names the file.
-        UsageError: If another image size is asked for.
+        UsageError: If another image size is requested.
     """
     folder = Path(os.path.expanduser(source))
     train_file, test_file = folder / "train.safetensors", folder / "test.safetensors"
@@ -60,6 +60,6 @@ def _read(file: Path) -> tuple[Tensor, Tensor]:
 
 
 def _zero_one(masks: Tensor) -> Tensor:
-    """Turn masks of 0 and 255 into 0 and 1; others pass."""
+    """Convert masks of 0 and 255 to 0 and 1; others are returned unchanged."""
     only_white = bool(((masks == 0) | (masks == WHITE)).all())
     return masks.clamp(max=1) if only_white else masks

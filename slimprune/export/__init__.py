@@ -1,4 +1,4 @@
-"""ONNX files: writing one, proving that it computes what the torch model computes, and reading its metadata."""
+"""ONNX files: export, verification against the torch model, and metadata."""
 
 from slimprune.export.exporter import OnnxFile, export_onnx
 from slimprune.export.onnx_file import read_metadata

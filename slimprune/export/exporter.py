@@ -1,4 +1,4 @@
-"""From a torch model to an ONNX file."""
+"""Export of a torch model to an ONNX file."""
 
 import contextlib
 import copy
@@ -23,7 +23,7 @@ from slimprune.export.sizes import other_sizes, resized, size_step
 from slimprune.forward import ForwardFn, bind_forward
 
 OPSET = 18
-"""The operator set that torch's exporter writes without conversion, in every version since 2.5."""
+"""Operator set that torch's exporter writes without conversion, in every version since 2.5."""
 
 INPUT, OUTPUT, BATCH, HEIGHT, WIDTH = "input", "output", "batch", "height", "width"
 
@@ -31,7 +31,7 @@ _CLOSE = 1e-4
 
 _EXPORTABLE = "expected a model that torch's ONNX exporter accepts with a free batch dimension"
 
-# One protobuf message ends at 2 GiB; the graph needs some of it.
+# A protobuf message is limited to 2 GiB, part of which the graph needs.
 _MOST_WEIGHT_BYTES = 2**31 - 2**24
 
 
@@ -40,10 +40,10 @@ class OnnxFile:
     """A written ONNX file.
 
     Attributes:
-        path: Where it lies.
+        path: Path of the file.
         opset: Version of the ONNX operator set.
-        bytes: Its size, weights included.
-        size_step: What height and width of the images may be multiples of; None where they are fixed.
+        bytes: Size of the file, weights included.
+        size_step: Step of which image height and width may be multiples; None if they are fixed.
     """
 
     path: Path
@@ -60,25 +60,25 @@ def export_onnx(
     metadata: Mapping[str, str] | None = None,
     forward_fn: ForwardFn | None = None,
 ) -> OnnxFile:
-    """Writes the model, as it computes in eval mode and float32, to one ONNX file.
+    """Write the model, as it computes in eval mode and float32, to one ONNX file.
 
-    The file has one input "input" and one output "output", both with a free batch dimension, and holds the weights.
-    Height and width are free as well where the output follows them, as in a fully convolutional network for
-    segmentation, and the file computes the same as the model at other sizes.
-    Equal models give equal bytes with equal versions of torch and onnxscript. A digest over the bytes is written as
-    the last metadata property, `slimprune.sha256`.
+    The file has one input "input" and one output "output", both with a free batch dimension, and contains the weights.
+    Height and width are also free if the output follows them, as in a fully convolutional network for segmentation, and
+    if the file computes the same as the model at other sizes.
+    Equal models give equal bytes with equal versions of torch and onnxscript. A digest over the bytes is written as the
+    last metadata property, `slimprune.sha256`.
 
     Args:
-        model: Copied to the CPU; itself untouched.
+        model: Model to export; it is copied to the CPU and left unchanged.
         example: An input [N, ...].
-        path: The file, replaced in one move if it exists.
-        metadata: Written as properties `slimprune.<key>`.
-        forward_fn: (model, inputs) -> the one output to export, for models that return several.
+        path: Path of the file; an existing file is replaced atomically.
+        metadata: Properties to write as `slimprune.<key>`.
+        forward_fn: Function (model, inputs) -> the one output to export, for models that return several.
 
     Raises:
         UnsupportedModelError: If the model does not return one tensor with a sample per row, holds 2 GiB or more, or
-            is refused by the exporter.
-        UsageError: If the path cannot be written to, or the metadata has the key of the digest.
+            cannot be exported by torch's exporter.
+        UsageError: If the path cannot be written to, or the metadata contains the key of the digest.
     """
     path, metadata = Path(path), dict(metadata or {})
     if SEAL in {PREFIX + key for key in metadata}:
@@ -88,7 +88,7 @@ def export_onnx(
     _check_size(plain)
     for rows in (2, 3):
         _check_output(plain, _repeat(sample, rows))
-    # A batch of one would be taken for a constant.
+    # The exporter would treat a batch of one as a constant.
     pair = _repeat(sample, 2)
     step = size_step(plain, sample)
     proto = None if step is None else _with_free_size(plain, pair, step)
@@ -100,7 +100,7 @@ def export_onnx(
 
 
 def cpu_copy(model: nn.Module) -> nn.Module:
-    """A copy in eval mode and float32 on the CPU.
+    """Return a copy in eval mode and float32 on the CPU.
 
     Raises:
         UnsupportedModelError: If the model holds something that cannot be copied.
@@ -112,7 +112,7 @@ def cpu_copy(model: nn.Module) -> nn.Module:
 
 
 def opset_version(model: onnx.ModelProto) -> int:
-    """Version of the ONNX operator set that the model uses; 0 if it names none."""
+    """Return the version of the ONNX operator set that the model uses; 0 if it names none."""
     return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
 
@@ -142,7 +142,7 @@ def _check_output(model: nn.Module, inputs: Tensor) -> None:
 
 
 def _with_free_size(model: nn.Module, pair: Tensor, step: int) -> onnx.ModelProto | None:
-    """A translation that takes other heights and widths too; None where there is none, or a wrong one."""
+    """Return an ONNX model with free height and width; None if the export fails or its outputs are wrong."""
     rows, columns = (torch.export.Dim(name) for name in (HEIGHT, WIDTH))
     free = {2: rows, 3: columns} if step == 1 else {2: step * rows, 3: step * columns}
     try:
@@ -189,7 +189,7 @@ def _translate(model: nn.Module, pair: Tensor, free: Mapping[int, Any]) -> onnx.
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keeps prints, warnings and log lines of the exporter to itself."""
+    """Suppress prints, warnings and log messages of the exporter."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

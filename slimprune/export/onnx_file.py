@@ -1,8 +1,8 @@
-"""The bytes of an ONNX file: metadata, the seal that finds altered bytes, and nothing about the machine it came from.
+"""Bytes of an ONNX file: metadata and a digest that detects changes, but nothing about the machine that wrote it.
 
-The seal is a last metadata property, `slimprune.sha256`. A protobuf message may be written in pieces, so it is simply
-appended: the file is the serialised model followed by a serialised model that holds the property alone, and the
-digest is that of every byte before the second piece.
+The digest (seal) is the last metadata property, `slimprune.sha256`. Serialised protobuf messages can be concatenated,
+so the seal is appended: the file is the serialised model followed by a serialised model that holds this property
+alone. The digest covers every byte before the second part.
 """
 
 import hashlib
@@ -24,11 +24,12 @@ _NOTES = ("doc_string", "metadata_props")
 
 
 def serialise(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bytes:
-    """The sealed bytes of a model, equal for equal models, with this metadata and no other notes.
+    """Return the sealed bytes of a model with this metadata and no other notes; equal models give equal bytes.
 
     Args:
-        model: Changed in place: documentation strings and metadata, the exporter's stack traces among them, go.
-        metadata: Written as `slimprune.<key>`, in the order of the keys.
+        model: Model to serialise. It is changed in place: documentation strings and metadata, including the exporter's
+            stack traces, are removed.
+        metadata: Properties to write as `slimprune.<key>`, in the order of the keys.
     """
     _remove_notes(model)
     for key in sorted(metadata):
@@ -38,7 +39,7 @@ def serialise(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bytes:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes the file as a whole.
+    """Write the file as a whole or not at all.
 
     Raises:
         UsageError: If the path cannot be written to.
@@ -50,10 +51,10 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def read_onnx(path: Path) -> tuple[onnx.ModelProto, bytes]:
-    """The model in the file, and the file's bytes.
+    """Return the model in the file and the file's bytes.
 
     Raises:
-        VerificationError: If the file is unreadable, or has slimprune's metadata and the seal does not fit its bytes.
+        VerificationError: If the file is unreadable, or has slimprune's metadata and the seal does not match its bytes.
     """
     try:
         data = path.read_bytes()
@@ -67,7 +68,7 @@ def read_onnx(path: Path) -> tuple[onnx.ModelProto, bytes]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What `export_onnx` was given as metadata, without the prefix and without the seal.
+    """Return the metadata passed to `export_onnx`, without the prefix and the seal.
 
     Raises:
         VerificationError: If the file is unreadable or altered.
@@ -114,7 +115,7 @@ def _clean_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
 
 
 def _forget(messages: Iterable[Any]) -> None:
-    """Clears the fields for notes of those messages that have them."""
+    """Clear the documentation and metadata fields of the messages that have them."""
     for message in messages:
         for field in _NOTES:
             if field in message.DESCRIPTOR.fields_by_name:

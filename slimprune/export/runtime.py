@@ -1,4 +1,4 @@
-"""ONNX models in onnxruntime, on the CPU and without a word."""
+"""ONNX models in onnxruntime, on the CPU and without log messages."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from slimprune.errors import VerificationError, kind_and_line
 
-# onnxruntime's errors have no common parent, and newer versions add to them.
+# onnxruntime's errors have no common base class, and newer versions add more of them.
 _RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     *(kind for kind in vars(runtime).values() if isinstance(kind, type) and issubclass(kind, Exception)),
@@ -27,11 +27,11 @@ _FATAL = 4
 
 
 def open_session(data: bytes, path: Path) -> onnxruntime.InferenceSession:
-    """A session of a model that is valid ONNX.
+    """Open a session for a model after checking that it is valid ONNX.
 
     Args:
         data: The serialised model.
-        path: What the message names.
+        path: Name of the model in error messages.
 
     Raises:
         VerificationError: If the model is not valid.
@@ -46,12 +46,12 @@ def open_session(data: bytes, path: Path) -> onnxruntime.InferenceSession:
 
 
 def outputs_of(session: onnxruntime.InferenceSession, parts: Iterable[Tensor], expected: Tensor) -> Tensor:
-    """The outputs of all parts in one tensor.
+    """Return the outputs for all batches in one tensor.
 
     Args:
-        session: Of a model with one input and one output.
+        session: Session of a model with one input and one output.
         parts: Batches of inputs.
-        expected: Gives the shape.
+        expected: Tensor with the expected shape of the outputs.
 
     Raises:
         VerificationError: If the model cannot be run, or its outputs have another shape.

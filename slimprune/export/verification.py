@@ -1,4 +1,4 @@
-"""Proving an ONNX file against the torch model that it was written from."""
+"""Verification of an ONNX file against the torch model that it was exported from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ class OnnxCheck:
     """A passed verification.
 
     Attributes:
-        path: The file.
+        path: Path of the file.
         opset: Version of the ONNX operator set.
-        max_abs_diff: Largest absolute difference of any output entry, over all samples, batch and image sizes.
-        top1_agreement: Share of equal predictions, in [0, 1]; see `verify_onnx`.
-        samples: Inputs compared at every batch size.
-        batches: The batch sizes.
-        size_step: What height and width of the images may be multiples of; None where the file fixes them.
+        max_abs_diff: Largest absolute difference of any output entry, over all samples, batch sizes and image sizes.
+        top1_agreement: Fraction of equal predictions, in [0, 1]. See `verify_onnx`.
+        samples: Number of inputs compared at every batch size.
+        batches: Batch sizes.
+        size_step: Step of which image height and width may be multiples; None if the file fixes them.
         sizes: Further heights and widths, in pixels, that were compared.
     """
 
@@ -53,26 +53,28 @@ def verify_onnx(
     tolerance: float = 1e-4,
     forward_fn: ForwardFn | None = None,
 ) -> OnnxCheck:
-    """Checks the file as ONNX, its digest where it has one, and its outputs in onnxruntime on the CPU.
+    """Check that a file is valid ONNX and gives the model's outputs in onnxruntime on the CPU.
 
-    All samples are run once at every batch size, a smaller last batch included, and compared with the torch model in
-    eval mode and float32. The prediction of outputs [N, K, ...] with K > 1 is the argmax over K, at every position of
-    what follows; that of other outputs is the sign, at every entry. Predictions that differ count as equal where they
-    are a tie: where torch's two logits, or its logit and 0, lie less than the allowed difference apart.
+    If the file has a digest, it is checked too. All samples are run once at every batch size, including a smaller last
+    batch, and compared with the torch model in eval mode and float32. For outputs [N, K, ...] with K > 1, a prediction
+    is the argmax over K at every position of the remaining dimensions; for other outputs it is the sign of every entry.
+    Predictions that differ count as equal if they are a tie: if torch's two logits, or its logit and 0, differ by less
+    than the allowed difference.
 
-    Where the file leaves height and width free, a few of the samples are compared at three further sizes as well.
+    If the file leaves height and width free, a few of the samples are also compared at three further sizes.
 
     Args:
-        model: What the file must compute; untouched.
-        path: The ONNX file.
+        model: Reference model; it is left unchanged.
+        path: Path of the ONNX file.
         samples: Inputs [N, ...], N >= 1.
         batches: Batch sizes, each at least 1.
-        tolerance: Largest allowed difference, as a share of the largest output of torch's where that is above 1.
-        forward_fn: (model, inputs) -> output, as for `export_onnx`.
+        tolerance: Largest allowed difference, relative to the largest absolute output of torch if that is above 1.
+        forward_fn: Function (model, inputs) -> output. See `export_onnx`.
 
     Raises:
-        VerificationError: If the file is unreadable, altered, no valid ONNX, has other inputs or outputs than the
-            model, or differs by more than the tolerance or in a prediction; or if the model itself gives nan or inf.
+        VerificationError: If the file is unreadable, altered or not valid ONNX, has other inputs or outputs than the
+            model, or differs by more than the tolerance or in a prediction; or if the model's own outputs contain nan
+            or inf.
         DataError: If there are no samples.
         UsageError: If a batch size or the tolerance is not positive.
     """
@@ -89,7 +91,7 @@ def verify_onnx(
     for size in sizes:
         found.append(_compared(session, plain, resized(samples[:_RESIZED_SAMPLES], size), _RESIZED_BATCHES, tolerance))
     for difference, agreement, allowed in found:
-        # Written so that a difference that is not a number is refused as well.
+        # Written so that nan fails as well.
         if not difference <= allowed:
             raise VerificationError(
                 f"expected outputs within {allowed:.3g} of torch's from {path}, got {difference:.3g}"
@@ -103,7 +105,7 @@ def verify_onnx(
 def _compared(
     session: onnxruntime.InferenceSession, model: nn.Module, samples: Tensor, batches: Sequence[int], tolerance: float
 ) -> tuple[float, float, float]:
-    """Largest difference, share of equal predictions, and difference allowed, over samples and batch sizes."""
+    """Return the largest difference, the fraction of equal predictions and the allowed difference."""
     with torch.no_grad():
         expected = torch.cat([model(part) for part in samples.split(max(batches))])
     if not expected.isfinite().all():
@@ -143,7 +145,7 @@ def _check_signature(session: onnxruntime.InferenceSession, samples: Tensor) -> 
 
 
 def _agrees(expected: Tensor, actual: Tensor, tolerance: float) -> Tensor:
-    """For each prediction, whether both make it; ties within the tolerance agree."""
+    """Return for each prediction whether both models make it; ties within the tolerance agree."""
     if expected.ndim > 1 and expected.shape[1] > 1:
         ours, theirs = expected.argmax(dim=1, keepdim=True), actual.argmax(dim=1, keepdim=True)
         gap = expected.gather(1, ours) - expected.gather(1, theirs)

@@ -1,4 +1,4 @@
-"""Files: written as a whole or not at all, and the JSON documents in them as types that are checked on reading."""
+"""Files that are written completely or not at all, and the types of JSON documents, which are checked on reading."""
 
 from slimprune.files.comparison import (
     CellOutcome,

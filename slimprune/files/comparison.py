@@ -12,7 +12,7 @@ Kind = Literal["dense", "row", "uniform", "twin"]
 
 
 class KeptShares(TypedDict):
-    """Shares of the dense network that are left, in (0, 1]."""
+    """Shares of the dense network that are kept, in (0, 1]."""
 
     channels: float
     params: float
@@ -20,7 +20,7 @@ class KeptShares(TypedDict):
 
 
 class CellOutcome(TypedDict, total=False):
-    """What training and the network itself show: the metric as a share, seconds of wall-clock."""
+    """Results of a training and costs of its network; the metric as a share, wall-clock seconds."""
 
     final: float
     best: float
@@ -38,7 +38,7 @@ class CellOutcome(TypedDict, total=False):
 
 
 class CellPlace(TypedDict):
-    """Where a grid has a cell, and whether it lets the cell's row be the winner."""
+    """The place of a cell in the grid, and whether its row may be the winner."""
 
     row: str
     kind: Kind
@@ -47,7 +47,7 @@ class CellPlace(TypedDict):
 
 
 class CellRecord(CellPlace, CellOutcome):
-    """A finished cell: what it found, or in `refused` why it has no result.
+    """A finished cell: its result, or in `refused` the reason why it has no result.
 
     `named_files` is a digest of the files that its recipe names.
     """
@@ -61,7 +61,7 @@ class CellRecord(CellPlace, CellOutcome):
 
 
 class PublishedFigure(TypedDict):
-    """A figure of a paper, in percent."""
+    """A result published in a paper, in percent."""
 
     row: str
     budget: str | None
@@ -71,7 +71,7 @@ class PublishedFigure(TypedDict):
 
 
 class TableRow(TypedDict):
-    """Means over the seeds that have a result; accuracies in percent, differences in points."""
+    """Means over the seeds that have a result; accuracies in percent, differences in percentage points."""
 
     row: str
     kind: Kind
@@ -98,7 +98,7 @@ class TableRow(TypedDict):
 
 
 class ComparisonTable(TypedDict):
-    """The rows at one budget, and what may be said about them."""
+    """The rows at one budget and the conclusions drawn from them."""
 
     budget: str
     winner: str | None
@@ -107,7 +107,7 @@ class ComparisonTable(TypedDict):
 
 
 class ComparisonDocument(TypedDict):
-    """What `compare` writes."""
+    """The document that `compare` writes."""
 
     schema_version: Literal[1]
     title: str

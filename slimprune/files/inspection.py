@@ -1,4 +1,4 @@
-"""What `inspect` writes: the channel groups of a model, what is at stake in each, and the flow of data."""
+"""The document of `inspect`: the channel groups of a model, the cost of each, and the flow of data."""
 
 from typing import Literal
 
@@ -18,21 +18,21 @@ class InspectedModel(TypedDict):
 
 
 class ParamsAndMacs(TypedDict):
-    """What would go."""
+    """Parameters and MACs that would be removed."""
 
     params: int
     macs: int
 
 
 class AtStake(TypedDict):
-    """What goes with one channel of a group, and with all but one."""
+    """What removing one channel of a group saves, and what removing all but one saves."""
 
     one_channel: ParamsAndMacs
     all_but_one: ParamsAndMacs
 
 
 class InspectedSlot(TypedDict):
-    """One place where a group touches a tensor; see `graph.Slot`."""
+    """One place where a group affects a tensor; see `graph.Slot`."""
 
     tensor: str
     layer: str
@@ -56,7 +56,7 @@ class InspectedGroup(TypedDict):
 
 
 class UntouchedParameter(TypedDict):
-    """A parameter that no group touches."""
+    """A parameter that no group affects."""
 
     parameter: str
     shape: list[int]
@@ -72,14 +72,14 @@ class FlowNode(TypedDict):
 
 
 class Flow(TypedDict):
-    """Layers, and pairs of numbers of nodes between which data flow."""
+    """Layers and operators, and edges between them as pairs of node numbers."""
 
     nodes: list[FlowNode]
     edges: list[list[int]]
 
 
 class InspectionDocument(TypedDict):
-    """What `Inspection.to_json` makes."""
+    """The document that `Inspection.to_json` returns."""
 
     schema_version: Literal[1]
     model: InspectedModel

@@ -6,18 +6,18 @@ from typing import Literal, NotRequired
 from typing_extensions import TypedDict
 
 Facts = Mapping[str, str | int | float | list[int] | list[float] | None]
-"""What a reader is told as it stands, such as device, threads and versions."""
+"""Facts that are shown to readers unchanged, such as device, threads and versions."""
 
 
 class Quartiles(TypedDict):
-    """First and third quartile, ms."""
+    """First and third quartile in milliseconds."""
 
     dense: list[float]
     slim: list[float]
 
 
 class MacsReduction(TypedDict):
-    """MACs of both networks, and how many times as many the dense one takes."""
+    """MACs of both networks, and the ratio of dense to slim."""
 
     dense: int
     slim: int
@@ -25,14 +25,14 @@ class MacsReduction(TypedDict):
 
 
 class CudaCounts(TypedDict):
-    """A count of both networks; None but for torch on CUDA."""
+    """A count for both networks; None except for torch on CUDA."""
 
     dense: int | None
     slim: int | None
 
 
 class LatencyRow(TypedDict):
-    """One comparison of two networks by one engine and batch size; see `compare_speed` for the fields."""
+    """One comparison of two networks with one engine and batch size; see `compare_speed` for the fields."""
 
     engine: str
     device: str
@@ -56,7 +56,7 @@ class LatencyRow(TypedDict):
 
 
 class BenchInputs(TypedDict):
-    """What the networks were run on."""
+    """The inputs on which the networks were run."""
 
     shape: list[int]
     kind: str
@@ -69,7 +69,7 @@ class WithLatency(TypedDict):
 
 
 class BenchDocument(WithLatency):
-    """What `bench` writes."""
+    """The document that `bench` writes."""
 
     schema_version: Literal[1]
     bundle: str

@@ -1,4 +1,4 @@
-"""Documents from text, checked against their types; what a type does not name is kept."""
+"""Reading documents and checking them against their types; fields that a type does not name are kept."""
 
 import json
 from collections.abc import Callable, Hashable
@@ -16,10 +16,11 @@ Value = TypeVar("Value")
 
 
 def read_value(kind: type[Value], text: str | bytes, what: str) -> Value:
-    """The value of some type, such as a frozen dataclass, from JSON text.
+    """Return a value of some type, such as a frozen dataclass, from JSON text.
 
     Raises:
-        VerificationError: it is not JSON, or a field is missing or odd; the message names the first such field.
+        VerificationError: If the text is not JSON, or a field is missing or invalid; the message starts with `what`
+            and names the first such field.
     """
     try:
         value: Value = adapter(kind).validate_json(text, strict=True)
@@ -31,10 +32,10 @@ def read_value(kind: type[Value], text: str | bytes, what: str) -> Value:
 
 
 def read_document(kind: type[Value], text: str | bytes, what: str) -> Value:
-    """A document, checked against its type, with what the type does not name: newer versions may have more.
+    """Return a document after checking it against its type; unknown fields, as of newer versions, are kept.
 
     Raises:
-        VerificationError: as `read_value`.
+        VerificationError: If the text is not JSON, or a field is missing or invalid; see `read_value`.
     """
     read_value(kind, text, what)
     plain: Value = json.loads(text)
@@ -42,12 +43,12 @@ def read_document(kind: type[Value], text: str | bytes, what: str) -> Value:
 
 
 def as_json(form: Any, read: Callable[[Any], Any], write: Callable[[Any], Any]) -> GetPydanticSchema:
-    """How a type T that pydantic does not know stands in JSON, for the annotation of a field of that type.
+    """Return an annotation that tells pydantic how to represent a type T that it does not know in JSON.
 
     Args:
-        form: type of what stands in JSON; it is checked before it is read.
-        read: from that form to a T.
-        write: back.
+        form: Type of the JSON form, which is checked before it is converted.
+        read: Function from the JSON form to a T.
+        write: Function from a T to the JSON form.
     """
     written = core_schema.plain_serializer_function_ser_schema(write)
 
@@ -58,7 +59,7 @@ def as_json(form: Any, read: Callable[[Any], Any], write: Callable[[Any], Any]) 
 
 
 def adapter(kind: type[Value]) -> TypeAdapter[Value]:
-    """What checks values of a type, writes them and describes it; made once for each."""
+    """Return the cached pydantic adapter of a type, which validates, serialises and describes its values."""
     return cast("TypeAdapter[Value]", _adapter(cast(Hashable, kind)))
 
 
@@ -68,11 +69,11 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def report_schema() -> dict[str, Any]:
-    """The JSON schema of `report.json`, which lies in the package as `files/report.schema.json`."""
+    """Return the JSON schema of `report.json`, stored in the package as `files/report.schema.json`."""
     schema: dict[str, Any] = json.loads(files("slimprune.files").joinpath("report.schema.json").read_text())
     return schema
 
 
 def make_report_schema() -> dict[str, Any]:
-    """The same made from the types."""
+    """Make the JSON schema of `report.json` from the types."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **adapter(ReportDocument).json_schema()}

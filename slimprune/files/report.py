@@ -9,7 +9,7 @@ from slimprune.types import Quantity
 
 
 class Compared(TypedDict):
-    """A count of both networks, and the share that is gone."""
+    """A count for both networks, and the share that was removed."""
 
     dense: int
     slim: int
@@ -17,7 +17,7 @@ class Compared(TypedDict):
 
 
 class SecondCount(TypedDict):
-    """MACs as fvcore counts them; None where it cannot, with a note that says why."""
+    """MACs as counted by fvcore; None where it cannot count them, with a note that gives the reason."""
 
     dense: int | None
     slim: int | None
@@ -25,16 +25,16 @@ class SecondCount(TypedDict):
 
 
 class Sizes(TypedDict):
-    """Bytes of both networks."""
+    """Sizes of both networks in bytes."""
 
     dense: int
     slim: int
 
 
 class Limit(TypedDict):
-    """One limit of the budget: shares that were asked to go and that went.
+    """One limit of the budget: the requested and the achieved share to remove.
 
-    Where latency was measured for it, with the interval of the share and the circumstances.
+    If its latency was measured, the limit also has the interval of the share and the conditions of the measurement.
     """
 
     quantity: Quantity
@@ -52,13 +52,13 @@ class Limit(TypedDict):
 
 
 class LimitedBudget(Limit):
-    """The first limit, and the others."""
+    """The first limit of the budget, with the others in `also`."""
 
     also: list[Limit]
 
 
 class RoundingChoice(TypedDict):
-    """How the multiple of the widths was chosen."""
+    """The chosen number of which widths are multiples, and why it was chosen."""
 
     round_to: int
     reason: str
@@ -66,14 +66,14 @@ class RoundingChoice(TypedDict):
 
 
 class TimedPlan(TypedDict):
-    """A plan that was timed as a whole; `predicted` is the share of latency that was expected to go."""
+    """A plan whose whole network was timed; `predicted` is the share of latency that it was expected to remove."""
 
     predicted: float
     row: LatencyRow
 
 
 class PlanTiming(TypedDict):
-    """What was measured for the plan, on which machine."""
+    """The measurements made for the plan, and the machine on which they were made."""
 
     engine: str
     version: str
@@ -86,7 +86,7 @@ class PlanTiming(TypedDict):
 
 
 class LayerWidth(TypedDict):
-    """Channels of one layer."""
+    """Numbers of channels of one layer."""
 
     group: str
     layer: str
@@ -95,14 +95,14 @@ class LayerWidth(TypedDict):
 
 
 class ProtectedLayer(TypedDict):
-    """A layer that stays whole, and why."""
+    """A layer that keeps all its channels, and the reason."""
 
     layer: str
     reason: str
 
 
 class ProofOutcome(TypedDict):
-    """The proof of the removal."""
+    """The result of the proof of the removal."""
 
     max_rel_diff: float
     tolerance: float
@@ -122,7 +122,7 @@ class ScoringOutcome(TypedDict):
 
 
 class SearchTrialOutcome(TypedDict):
-    """One short training; see `results.SearchTrial`."""
+    """One short training of a search; see `results.SearchTrial`."""
 
     rule: str
     epochs: int
@@ -132,7 +132,7 @@ class SearchTrialOutcome(TypedDict):
 
 
 class SearchOutcome(TypedDict):
-    """How the rule was found."""
+    """How the allocation rule was found; see `results.Search`."""
 
     rule: str
     trials: list[SearchTrialOutcome]
@@ -141,7 +141,7 @@ class SearchOutcome(TypedDict):
 
 
 class TrainingHistory(TypedDict):
-    """A list over the epochs for each."""
+    """Lists with one value per epoch."""
 
     epoch: list[int]
     lr: list[float]
@@ -150,7 +150,7 @@ class TrainingHistory(TypedDict):
 
 
 class TrainingOutcome(TypedDict):
-    """A training; the last value of the metric stands under the metric's own name as well, shares in [0, 1]."""
+    """A training; `final` also appears under the name of the metric, all metrics are shares in [0, 1]."""
 
     epochs: int
     top1: NotRequired[float]
@@ -168,7 +168,7 @@ class Baseline(TrainingOutcome):
 
 
 class OnnxVerification(TypedDict):
-    """What was found when an ONNX file was compared with its source; see `export.OnnxCheck`."""
+    """The result of comparing an ONNX file with its source; see `export.OnnxCheck`."""
 
     path: str
     opset: int
@@ -181,20 +181,20 @@ class OnnxVerification(TypedDict):
 
 
 class OnnxOutcome(OnnxVerification):
-    """The verification of the file that was written, and its size."""
+    """The verification of the written ONNX file, and its size in bytes."""
 
     bytes: int
 
 
 class PictureFile(TypedDict):
-    """A picture beside the report."""
+    """A picture saved next to the report."""
 
     title: str
     file: str
 
 
 class RecordedRecipe(TypedDict):
-    """The fields of `Recipe`, of which not all are named here, and the recipe's hash."""
+    """The fields of `Recipe`, of which only some are declared here, and the recipe's hash."""
 
     arch: str | None
     data: NotRequired[str]
@@ -204,7 +204,7 @@ class RecordedRecipe(TypedDict):
 
 
 class ReportDocument(TypedDict):
-    """Everything a run found out; parts that did not run are None."""
+    """All results of a run; parts that did not run are None."""
 
     schema_version: Literal[1]
     recipe: RecordedRecipe

@@ -1,4 +1,4 @@
-"""Files that are there either as they were or as a whole, whatever happens while they are written."""
+"""Writing files completely or not at all, checking that they can be written, and their digests."""
 
 import hashlib
 import os
@@ -13,10 +13,10 @@ from slimprune.errors import UsageError
 
 @contextmanager
 def atomic_write(file: Path) -> Iterator[Path]:
-    """Yields a hidden path beside `file` to write to; it takes the file's place at the end, or goes if that fails.
+    """Yield a hidden path next to `file` that replaces it at the end; on failure `file` stays as it was.
 
     Raises:
-        OSError: the folder cannot be written to; or whatever the caller raises.
+        OSError: If the folder cannot be written to.
     """
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
@@ -29,20 +29,20 @@ def atomic_write(file: Path) -> Iterator[Path]:
 
 
 def write_atomically(file: Path, content: str | bytes) -> None:
-    """Writes a file as a whole; text as UTF-8.
+    """Write a file completely or not at all; text as UTF-8.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: If the file cannot be written.
     """
     with atomic_write(file) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def check_writable(files: Iterable[Path]) -> None:
-    """Refuses files that cannot be written, before any time is spent on what is to stand in them.
+    """Check that files can be written, before any time is spent on their content.
 
     Raises:
-        UsageError: one of them is a folder, or its nearest folder cannot be written to.
+        UsageError: If one of them is a folder, or its nearest existing folder cannot be written to.
     """
     for file in files:
         if file.is_dir():
@@ -53,10 +53,10 @@ def check_writable(files: Iterable[Path]) -> None:
 
 
 def write_files(texts: Mapping[Path, str]) -> None:
-    """Writes files, each as a whole, and makes their folders.
+    """Write files, each completely or not at all, and create their folders.
 
     Raises:
-        UsageError: one of them cannot be written.
+        UsageError: If one of them cannot be written.
     """
     for file, text in texts.items():
         try:
@@ -67,17 +67,17 @@ def write_files(texts: Mapping[Path, str]) -> None:
 
 
 CONTENTS = 2 * 2**30
-"""Bytes up to which files are told apart by their contents, in a few seconds at most."""
+"""Total size in bytes up to which files are identified by their contents, which takes a few seconds at most."""
 
 
 def digest_of(files: Iterable[Path], *, contents: int = CONTENTS) -> str:
-    """SHA-256 of the paths of files, below their nearest common folder, and of their contents.
+    """Return the SHA-256 of files: of their paths relative to the nearest common folder, and of their contents.
 
-    A file that was touched or copied stays the same, one that was renamed does not. Where the files have more than
-    `contents` bytes in all, their sizes and times of change stand for what is in them.
+    Touching or copying the files does not change it; renaming one does. If the files have more than `contents` bytes in
+    total, their sizes and modification times are used instead of their contents.
 
     Raises:
-        OSError: one of them cannot be read.
+        OSError: If one of them cannot be read.
     """
     stats = {file: file.stat() for file in sorted(files)}
     read = sum(stat.st_size for stat in stats.values()) <= contents
@@ -97,9 +97,9 @@ VARIABLE = "SLIMPRUNE_CACHE"
 
 
 def cache_folder() -> Path:
-    """The folder that the environment variable SLIMPRUNE_CACHE names, without it the platform's for caches.
+    """Return the folder named by the environment variable SLIMPRUNE_CACHE, or else the platform's cache folder.
 
-    On Linux that is ~/.cache/slimprune, or slimprune in the folder that XDG_CACHE_HOME names.
+    On Linux this is `~/.cache/slimprune`, or `slimprune` in the folder named by XDG_CACHE_HOME.
     """
     named = os.environ.get(VARIABLE)
     return Path(named).expanduser() if named else user_cache_path("slimprune", appauthor=False)

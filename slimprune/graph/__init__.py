@@ -1,4 +1,4 @@
-"""Model and example input to channel groups, each proven."""
+"""From a model and an example input to channel groups, each proven or protected."""
 
 from slimprune.graph.example import Example, first_samples, inputs_of, shapes_of
 from slimprune.graph.find import find_groups

@@ -1,9 +1,9 @@
-"""Channel ids: one number per channel, carried beside activations and united where channels must stay together.
+"""Channel ids: integers that follow channels through a forward pass and are united where channels must stay together.
 
-An *identity tensor* has the shape of the activation beside which it is carried, int64, one number per element: 0 where
-no channel is (constants, padding), the number of an barrier (a reason) where what meets it cannot be removed, or the
-number of a place: a position along one dimension of a parameter or buffer. Dimensions along which the numbers do not
-change have stride 0, so that most identity tensors hold no more than one number per channel.
+An *identity tensor* accompanies an activation. It has the activation's shape, dtype int64 and one id per element: 0
+where there is no channel (constants, padding), the id of a barrier (a reason) where the channels that reach it cannot
+be removed, or the id of a place (a position along one dimension of a parameter or buffer). Dimensions along which the
+ids do not change have stride 0, so that most identity tensors store no more than one id per channel.
 """
 
 from dataclasses import dataclass, field
@@ -14,21 +14,21 @@ from torch import Tensor
 from slimprune.graph.groups import Role
 
 FIRST_PLACE = 1 << 16
-"""Numbers from here on are places, numbers below are barriers."""
+"""The first id of a place; lower ids are barriers."""
 
 _PRECEDENCE: tuple[Role, ...] = ("producer", "depthwise", "cross-channel-norm", "norm", "scale", "consumer")
 
 
 @dataclass
 class ChannelUnionFind:
-    """Numbers of places and barriers, and a union-find over them.
+    """Ids of places and barriers, and a union-find structure over them.
 
     Attributes:
-        places: (tensor name, dim) -> numbers of its positions, int64 [size].
-        elements: tensor name -> numbers of all its elements, for tensors that take part in the flow themselves.
+        places: (tensor name, dim) -> ids of its positions, int64 [size].
+        elements: Tensor name -> ids of all its elements, for tensors that take part in the flow themselves.
         roles: (tensor name, dim) -> role; dim is None for `elements`.
-        protections: numbers and the reason why they are protected, in the order in which they were met.
-        splits: numbers [parts, size] of dimensions that were cut into equal parts: each part must stay as long.
+        protections: Ids and the reason why they are protected, in the order in which they were found.
+        splits: Ids [parts, size] of dimensions that were split into equal parts; all parts must keep the same length.
     """
 
     places: dict[tuple[str, int], Tensor] = field(default_factory=dict)
@@ -40,18 +40,18 @@ class ChannelUnionFind:
     _barriers: dict[str, int] = field(default_factory=dict)
 
     def barrier(self, reason: str) -> int:
-        """The number of an barrier: whatever is united with it is protected for `reason`."""
+        """Return the id of a barrier; whatever is united with it is protected for `reason`."""
         return self._barriers.setdefault(reason, min(len(self._barriers) + 1, FIRST_PLACE - 1))
 
     def place(self, name: str, dim: int, size: int, role: Role) -> Tensor:
-        """Numbers [size] of the positions along `dim` of the tensor called `name`."""
+        """Return the ids [size] of the positions along `dim` of the tensor called `name`."""
         if (name, dim) not in self.places:
             self.places[name, dim] = self._fresh(size)
         self._set_role(name, dim, role)
         return self.places[name, dim]
 
     def element(self, name: str, shape: torch.Size, role: Role) -> Tensor:
-        """Numbers, in the given shape, of all elements of the tensor called `name`; for a vector its places."""
+        """Return the ids of all elements of the tensor called `name`, in the given shape; for a vector its places."""
         if len(shape) == 1:
             return self.place(name, 0, shape[0], role)
         if name not in self.elements:
@@ -60,14 +60,14 @@ class ChannelUnionFind:
         return self.elements[name]
 
     def find(self, numbers: Tensor) -> Tensor:
-        """For each number the one that stands for all that it is united with."""
+        """Return for each id the representative of everything that it is united with."""
         roots = self._parents[numbers]
         while not torch.equal(above := self._parents[roots], roots):
             roots = above
         return roots
 
     def unite(self, first: Tensor, second: Tensor) -> None:
-        """Unites places pairwise (broadcast against each other); a place that is paired with an barrier stays."""
+        """Unite places pairwise, broadcast against each other; a place paired with a barrier is protected."""
         first, second = (ids.reshape(-1) for ids in _narrowed(*torch.broadcast_tensors(first, second)))
         differ = first != second
         first, second = first[differ], second[differ]
@@ -81,11 +81,11 @@ class ChannelUnionFind:
             if not bool(apart.any()):
                 return
             first, second = first[apart], second[apart]
-            # Of several partners of one root the smallest wins now, the others in the next turn.
+            # If a root has several partners, the smallest wins now and the others follow in the next iteration.
             self._parents.scatter_reduce_(0, torch.maximum(first, second), torch.minimum(first, second), "amin")
 
     def protect(self, numbers: Tensor, reason: str) -> None:
-        """The channels with these numbers stay, for `reason`."""
+        """Protect the channels with these ids for `reason`."""
         met = core(numbers).unique()
         met = met[met >= FIRST_PLACE]
         if len(met):
@@ -108,7 +108,7 @@ class ChannelUnionFind:
 
 
 def core(ids: Tensor) -> Tensor:
-    """The tensor with every dimension of stride 0 narrowed to its first entry."""
+    """Return the tensor with every dimension of stride 0 narrowed to its first entry."""
     for dim, (size, stride) in enumerate(zip(ids.shape, ids.stride(), strict=True)):
         if size > 1 and stride == 0:
             ids = ids.narrow(dim, 0, 1)
@@ -116,7 +116,7 @@ def core(ids: Tensor) -> Tensor:
 
 
 def compressed(ids: Tensor) -> Tensor:
-    """The same numbers with stride 0 along every dimension where they do not change."""
+    """Return the same ids with stride 0 along every dimension where they do not change."""
     small = core(ids)
     for dim, size in enumerate(small.shape):
         if size > 1:
@@ -127,12 +127,12 @@ def compressed(ids: Tensor) -> Tensor:
 
 
 def varying(ids: Tensor) -> set[int]:
-    """Dimensions of a compressed tensor along which its numbers change."""
+    """Return the dimensions of a compressed tensor along which its ids change."""
     return {dim for dim, size in enumerate(core(ids).shape) if size > 1}
 
 
 def tied(channel_ids: ChannelUnionFind, ids: Tensor, axis: int) -> Tensor:
-    """One number per position along `axis`, [size], after all places at that position were united."""
+    """Unite all places at each position along `axis`, and return one id per position, [size]."""
     axis %= ids.ndim
     rows = core(ids)
     others = [dim for dim in range(rows.ndim) if dim != axis]
@@ -142,7 +142,7 @@ def tied(channel_ids: ChannelUnionFind, ids: Tensor, axis: int) -> Tensor:
 
 
 def _narrowed(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Both without the dimensions along which neither changes."""
+    """Return both tensors without the dimensions along which neither changes."""
     for dim, size in enumerate(first.shape):
         if size > 1 and first.stride(dim) == 0 == second.stride(dim):
             first, second = first.narrow(dim, 0, 1), second.narrow(dim, 0, 1)

@@ -1,4 +1,4 @@
-"""Example inputs of a model: a tensor, or nested tuples, lists and dicts of them."""
+"""Example inputs of a model: a tensor, or nested tuples, lists and dicts of tensors."""
 
 from typing import Any
 
@@ -7,36 +7,36 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 Example = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
-"""A tuple holds the positional arguments of forward; anything else is its only argument."""
+"""A tuple holds the positional arguments of `forward`; anything else is its only argument."""
 
 BATCH = 2
-"""Samples in a trace or a proof; batch norm in training mode needs more than one."""
+"""Number of samples in a trace or a proof; batch norm in training mode needs more than one."""
 
 
 def inputs_of(example: Example) -> tuple[Any, ...]:
-    """The positional arguments of a forward call."""
+    """Return the positional arguments of a forward call."""
     return example if isinstance(example, tuple) else (example,)
 
 
 def first_samples(example: Example, count: int = 1) -> tuple[Any, ...]:
-    """The positional arguments, each tensor cut to its first `count` samples."""
+    """Return the positional arguments with each tensor cut to its first `count` samples."""
     cut: tuple[Any, ...] = tree_map_only(Tensor, lambda tensor: tensor[:count], inputs_of(example))
     return cut
 
 
 def shapes_of(example: Example) -> list[tuple[int, ...]]:
-    """The shapes of all tensors of the example."""
+    """Return the shapes of all tensors of the example."""
     return [tuple(leaf.shape) for leaf in tree_leaves(inputs_of(example)) if isinstance(leaf, Tensor)]
 
 
 def random_inputs(example: Example, seed: int, batch: int = BATCH, *, double: bool = True) -> tuple[Any, ...]:
-    """Random inputs of the example's shape, `batch` samples: standard normal, or integers in the example's range.
+    """Draw random inputs of the example's shape: standard normal, or integers in the example's range.
 
     Args:
-        example: gives structure, shapes and dtypes.
-        seed: of the draw.
-        batch: number of samples.
-        double: float64 instead of the example's own floating dtype.
+        example: Gives structure, shapes and dtypes.
+        seed: Seed of the random numbers.
+        batch: Number of samples.
+        double: Whether to use float64 instead of the example's own floating-point dtype.
     """
     generator = torch.Generator().manual_seed(seed)
 

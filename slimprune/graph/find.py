@@ -29,22 +29,24 @@ def find_groups(
     progress: Listener = ignore,
     forward_fn: ForwardFn | None = None,
 ) -> list[ChannelGroup]:
-    """Channel groups of `model`; a group whose removal cannot be proven is protected, with the reason.
+    """Find the channel groups of a model, and protect those whose removal cannot be proven.
 
     Args:
-        model: any module; left untouched.
-        example: one input batch, a tensor [N, ...], a tuple of arguments, or a list or dict of tensors as one argument.
-        protect: names or patterns (`layer1.*`) of layers whose channels all stay.
-        progress: hears ("prove", proofs of groups done, in all, "") while they are proven, each of them twice.
-        forward_fn: (model, batch) -> outputs, for models that are not called with their inputs; then `example` is a
-            batch as it takes.
+        model: Any module; it is not modified.
+        example: One input batch: a tensor [N, ...], a tuple of arguments, or a list or dict of tensors as one argument.
+        protect: Names or patterns (`layer1.*`) of layers whose channels are all kept.
+        progress: Called with ("prove", number of proven groups, total, "") during the proofs; each group is proven
+            twice.
+        forward_fn: (model, batch) -> outputs, for models that are not called with their inputs. `example` is then a
+            batch that this function takes.
 
     Returns:
-        Groups in the order of their first producing layers. Output layers are protected.
+        Groups in the order of their first producing layers, each protected one with its reason. Output layers are
+        protected.
 
     Raises:
-        UnsupportedModelError: the model fails on the example, or it cannot be traced.
-        UsageError: a pattern matches no layer.
+        UnsupportedModelError: If the model fails on the example or cannot be traced.
+        UsageError: If a pattern matches no layer.
 
     Examples:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
@@ -95,10 +97,10 @@ def _protect_named(groups: Iterable[ChannelGroup], patterns: Sequence[str]) -> l
 
 
 def _refused(prove: Prove, groups: Sequence[ChannelGroup], progress: Listener) -> dict[str, str]:
-    """By group id, why half of its channels cannot be removed, for those of the free groups where that is so.
+    """Return, by group id, why half of the channels of a free group cannot be removed; groups that pass are left out.
 
-    A random half is removed first, then the second half of the channels: code that cuts channels at a fixed place may
-    happen to fit one of them.
+    A random half is removed first, then the second half of the channels: code that slices channels at a fixed position
+    may happen to work with one of the two.
     """
     refused: dict[str, str] = {}
     total = len(groups)
@@ -114,11 +116,11 @@ def _tell(progress: Listener, upto: int, total: int, waiting: int) -> None:
 
 
 def _refused_halves(prove: Prove, halves: Kept, still_waiting: Callable[[int], None]) -> dict[str, str]:
-    """Those of the groups in `halves` that cannot be reduced to what it keeps of them.
+    """Return, with a reason each, the groups that cannot be reduced to the channels in `halves`.
 
-    All are reduced at once; where that cannot be proven, the two halves of the list one after the other, and so on: k
-    bad ones among n groups take about 2 k log n proofs. Each part is proven together with all that was proven before,
-    so that the groups which pass can be slimmed together; where so little is left by then that nothing moves the
+    All groups are reduced at once. If that cannot be proven, the two halves of the list are tried one after the other,
+    and so on: k bad groups among n take about 2 k log n proofs. Each part is proven together with all that was proven
+    before, so that the groups that pass can be slimmed together. If so little is left by then that nothing affects the
     output, a group is proven alone.
     """
     refused: dict[str, str] = {}

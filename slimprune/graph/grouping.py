@@ -1,4 +1,4 @@
-"""From united channel ids to channel groups: channels that touch the same places equally often form one group."""
+"""Channel groups from united channel ids: channels with equally many positions in the same places form one group."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ class _Place:
 
 
 def build_groups(channel_ids: ChannelUnionFind, order: Mapping[str, int]) -> list[ChannelGroup]:
-    """Channel groups in the order of their first producing layers.
+    """Return the channel groups in the order of their first producing layers.
 
     Args:
-        channel_ids: what a trace found.
-        order: position of every tensor in the model, by name.
+        channel_ids: The result of a trace.
+        order: Position of every tensor in the model, by name.
 
     Returns:
-        Disjoint groups that cover every position of every layer that makes channels; protected where a channel meets an
-        barrier.
+        Disjoint groups that cover every position of every layer that produces channels. Groups whose channels reach a
+        barrier are protected.
     """
     _keep_splits(channel_ids)
     places = sorted(_places(channel_ids), key=lambda place: (order[place.name], place.dim))
@@ -42,10 +42,10 @@ def build_groups(channel_ids: ChannelUnionFind, order: Mapping[str, int]) -> lis
 
 
 def _keep_splits(channel_ids: ChannelUnionFind) -> None:
-    """Where a dimension was cut into parts, either whole parts go or the same channels of every part do.
+    """Unite the ids of split dimensions, so that all parts of a dimension keep the same length.
 
-    A part whose channels are united already goes as a whole. Otherwise all parts lose the same, since code that cuts a
-    dimension takes the number of parts as given (chunks, channel shuffle).
+    A part whose channels are united is already removed as a whole. Otherwise all parts lose the same channels, because
+    code that splits a dimension takes the number of parts as given (chunks, channel shuffle).
     """
     for numbers in channel_ids.splits:
         roots = channel_ids.find(numbers)
@@ -69,7 +69,7 @@ def _places(channel_ids: ChannelUnionFind) -> Iterator[_Place]:
 
 
 def _reasons(channel_ids: ChannelUnionFind) -> dict[int, str]:
-    """The first reason of every protected channel."""
+    """Return the first reason of every protected channel."""
     found: dict[int, str] = {}
     for numbers, reason in reversed(channel_ids.protections):
         found.update(dict.fromkeys(channel_ids.find(numbers).tolist(), reason))
@@ -77,7 +77,7 @@ def _reasons(channel_ids: ChannelUnionFind) -> dict[int, str]:
 
 
 def _labels(places: list[_Place], reasons: Mapping[int, str]) -> dict[int, int]:
-    """Equal labels for channels with equal places, equally many positions in each, and an equal reason."""
+    """Return equal labels for channels with the same places, equally many positions in each, and the same reason."""
     channels = np.concatenate([place.channels for place in places])
     which = np.repeat(np.arange(len(places)), [len(place.channels) for place in places])
     pairs, counts = np.unique(np.stack([channels, which]), axis=1, return_counts=True)
@@ -93,12 +93,12 @@ def _labels(places: list[_Place], reasons: Mapping[int, str]) -> dict[int, int]:
 
 
 def _is_made(roles: list[Role]) -> bool:
-    """Whether something of the model makes the channel: columns that read the model's input are no channels of it."""
+    """Return whether the model produces the channel; columns that read the model's input are not its channels."""
     return "producer" in roles or "depthwise" in roles or ("scale" in roles and "consumer" in roles)
 
 
 class _Gathered:
-    """Positions of all channels with one label, place by place."""
+    """Positions of all channels with the same label, place by place."""
 
     def __init__(self, places: list[_Place], labels: Mapping[int, int], reasons: Mapping[int, str]) -> None:
         self._places = places
@@ -106,12 +106,12 @@ class _Gathered:
         size = 1 + max(int(place.channels.max()) for place in places)
         self._label = np.full(size, -1, np.int64)
         self._label[list(labels)] = list(labels.values())
-        self._rank = np.zeros(size, np.int64)  # of a channel in its group
+        self._rank = np.zeros(size, np.int64)  # rank of each channel in its group
         self._slots: dict[int, list[Slot]] = {}
         self._channels: dict[int, Integers] = {}
 
     def groups(self) -> list[ChannelGroup]:
-        """One group for each label, by the order of the place that makes it."""
+        """Return one group for each label, in the order of the places that produce them."""
         for place in self._places:
             found = self._label[place.channels]
             for label in np.unique(found[found >= 0]).tolist():
@@ -122,7 +122,7 @@ class _Gathered:
     def _add(self, place: _Place, positions: Integers, label: int) -> None:
         owners = place.channels[positions]
         if label not in self._channels:
-            # Channels are numbered by where they are met first.
+            # Channels are numbered in the order of their first positions.
             channels, first = np.unique(owners, return_index=True)
             self._channels[label] = channels[np.argsort(first, kind="stable")]
             self._rank[self._channels[label]] = np.arange(len(channels))
@@ -131,7 +131,7 @@ class _Gathered:
 
     def _group(self, label: int, slots: list[Slot]) -> ChannelGroup:
         if not any(slot.role in ("producer", "depthwise") for slot in slots):
-            # Channels that are parameters themselves, such as learned queries.
+            # The channels are parameters themselves, such as learned queries.
             slots = [Slot(s.name, s.dim, s.index, "producer") if s.role == "scale" else s for s in slots]
         width = len(self._channels[label])
         reason = self._reasons.get(int(self._channels[label][0]))
@@ -149,7 +149,7 @@ def _maker(slots: list[Slot] | tuple[Slot, ...]) -> Slot:
 
 
 def _named(groups: list[ChannelGroup]) -> list[ChannelGroup]:
-    """The second group of a layer is called layer#2."""
+    """Return the groups with unique names; the second group of a layer is called layer#2."""
     taken: dict[str, int] = {}
     named = []
     for group in groups:

@@ -1,4 +1,4 @@
-"""Channel groups: which entries of which parameters and buffers live and die together."""
+"""Channel groups: which entries of which parameters and buffers are removed together."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ Role = Literal["producer", "norm", "cross-channel-norm", "depthwise", "scale", "
 
 
 class EvenIndex(TypedDict):
-    """An evenly spaced index in short: offset + step * channel + stride * entry."""
+    """Short form of an evenly spaced index: offset + step * channel + stride * entry."""
 
     offset: int
     width: int
@@ -49,7 +49,7 @@ def _unpack(packed: EvenIndex | list[list[int]]) -> Tensor:
 
 
 def _former_role(role: object) -> object:
-    """The name of today for one in a plan of an earlier version."""
+    """Return the current name of a role from a plan of an earlier version."""
     return "cross-channel-norm" if role == "mixing" else role
 
 
@@ -58,11 +58,11 @@ class Slot:
     """One place where a group touches one parameter or buffer.
 
     Attributes:
-        name: qualified name of the tensor in the model.
-        dim: the dimension of the tensor along which the channels lie.
-        index: int64 [width, entries]; row j lists the positions along `dim` that belong to channel j.
+        name: Qualified name of the tensor in the model.
+        dim: Dimension of the tensor that holds the channels.
+        index: Int64 [width, entries]; row j lists the positions along `dim` that belong to channel j.
             A convolution has one entry per channel, a linear layer after a flatten has height * width.
-        role: `producer` (rows and bias of the layer that makes the channels), `norm` (affine pair and running
+        role: `producer` (rows and bias of the layer that produces the channels), `norm` (affine pair and running
             statistics), `cross-channel-norm` (affine pair of a norm over several channels), `depthwise` (filters of a
             convolution that loses whole groups), `scale` (other per-channel parameters) or `consumer` (columns of a
             layer that reads the channels).
@@ -75,7 +75,7 @@ class Slot:
 
     @property
     def entries(self) -> int:
-        """Positions along `dim` per channel."""
+        """Number of positions along `dim` per channel."""
         return self.index.shape[1]
 
     @property
@@ -84,7 +84,7 @@ class Slot:
         return self.name.rpartition(".")[0]
 
     def positions(self, channels: Tensor) -> Tensor:
-        """Positions along `dim` of the given channels, int64 [len(channels) * entries]."""
+        """Return the positions along `dim` of the given channels, int64 [len(channels) * entries]."""
         return self.index[channels].flatten()
 
 
@@ -93,10 +93,10 @@ class ChannelGroup:
     """Channels that can only be removed together, with every place they touch.
 
     Attributes:
-        id: unique name, that of the first layer that produces the channels.
-        width: number of channels.
-        slots: all places, none touching another channel of the model.
-        protected_reason: why no channel of the group may be removed, or None.
+        id: Unique name, taken from the first layer that produces the channels.
+        width: Number of channels.
+        slots: All places of these channels; they contain no other channel of the model.
+        protected_reason: Why no channel of the group may be removed, or None.
     """
 
     id: str
@@ -111,37 +111,38 @@ class ChannelGroup:
 
     @property
     def exact(self) -> bool:
-        """False where a norm mixes channels: the slim output differs by nature, so the proof is structural only."""
+        """False if a norm mixes channels: the slim output then has to differ, and the proof is structural only."""
         return not self.slots_of("cross-channel-norm")
 
     def slots_of(self, *roles: Role) -> tuple[Slot, ...]:
-        """The slots with one of the given roles."""
+        """Return the slots with one of the given roles."""
         return tuple(slot for slot in self.slots if slot.role in roles)
 
     def without(self, kept: Tensor) -> Tensor:
-        """The channels that are not in `kept`, int64, ascending."""
+        """Return the channels that are not in `kept`, int64, ascending."""
         gone = torch.ones(self.width, dtype=torch.bool)
         gone[kept] = False
         return gone.nonzero().flatten()
 
     def protect(self, reason: str) -> "ChannelGroup":
-        """The same group, protected for `reason`."""
+        """Return the same group, protected for `reason`."""
         return replace(self, protected_reason=reason)
 
 
 def free_groups(groups: Iterable[ChannelGroup]) -> tuple[ChannelGroup, ...]:
-    """The groups from which channels may be removed."""
+    """Return the groups from which channels may be removed."""
     return tuple(group for group in groups if group.protected_reason is None)
 
 
 def loses_whole_groups(groups: int, width: int) -> bool:
-    """Whether a grouped layer with `width` channels a group loses whole groups, or else one channel of each group.
+    """Return whether a grouped layer with `width` channels per group loses whole groups, not channels of each group.
 
-    The finer of the two is taken: a depthwise convolution loses groups, one of two groups loses channels of both.
+    The finer option is chosen: a depthwise convolution loses groups; a convolution with two groups loses channels of
+    both.
     """
     return groups >= width
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers by name, a tied tensor once under its first name."""
+    """Return all parameters and buffers by name; a tied tensor appears once, under its first name."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}

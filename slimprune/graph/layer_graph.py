@@ -1,4 +1,4 @@
-"""The flow of data through one forward, as a graph of layers to look at."""
+"""The data flow of one forward pass, as a graph of layers for display."""
 
 import copy
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ _ORIGIN = "_slimprune_origin"
 
 @dataclass(frozen=True)
 class Node:
-    """A layer, a place where several flows meet, or an end of the model.
+    """A layer, a point where several flows meet, or an end of the model.
 
     Attributes:
-        kind: `layer` uses parameters or buffers, `join` makes one flow of several.
-        name: of the module that owns the parameters, of the operator that joins, `input` or `output`.
-        tensors: names of the parameters and buffers that are used.
+        kind: `layer` uses parameters or buffers, `join` merges several flows, `input` and `output` are the ends.
+        name: Name of the module that owns the parameters or of the operator that joins, or `input` or `output`.
+        tensors: Names of the parameters and buffers that are used.
     """
 
     kind: Literal["input", "layer", "join", "output"]
@@ -37,10 +37,11 @@ class Node:
 
 @dataclass(frozen=True)
 class DataFlow:
-    """Nodes in the order in which they run, and where data flow between them.
+    """Nodes in execution order, and the data flow between them.
 
     Attributes:
-        nodes: an operator without parameters that reads one flow only (an activation, a pooling) is no node.
+        nodes: Nodes of the graph. An operator without parameters that reads only one flow (an activation, a pooling) is
+            not a node.
         edges: (from, to) as positions in `nodes`; the first is always the smaller.
     """
 
@@ -54,14 +55,16 @@ class DataFlow:
 
 
 def trace_flow(model: nn.Module, example: Example) -> DataFlow:
-    """The data flow of one forward on random inputs, in training mode where that reaches more of the model.
+    """Return the data flow of one forward pass on random inputs.
+
+    The model runs in training mode if that reaches more of its tensors, otherwise in eval mode.
 
     Args:
-        model: any module; left untouched.
-        example: gives shapes and dtypes.
+        model: Any module; it is not modified.
+        example: Gives shapes and dtypes.
 
     Raises:
-        UnsupportedModelError: the forward in eval mode fails.
+        UnsupportedModelError: If the forward pass in eval mode fails.
 
     Examples:
         >>> flow = trace_flow(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten()), torch.zeros(1, 3, 8, 8))
@@ -102,43 +105,44 @@ class _Origin:
 
 @dataclass(eq=False)
 class _Record:
-    """The graph as far as the forward has come.
+    """The graph of the part of the forward pass that has run so far.
 
     Attributes:
-        nodes: see `DataFlow`.
-        edges: see `DataFlow`.
+        nodes: See `DataFlow`.
+        edges: See `DataFlow`.
     """
 
     nodes: list[Node] = field(default_factory=list)
     edges: set[tuple[int, int]] = field(default_factory=set)
     _layers: dict[tuple[str, str], int] = field(default_factory=dict)
-    # By address: what was written into a part of a storage. The storage is kept, so that no other gets its address.
+    # By address: the origin of what was written into part of a storage, and the storage itself.
+    # The reference to the storage prevents another one from getting its address.
     _written: dict[int, tuple[_Origin, Any]] = field(default_factory=dict)
 
     def own(self, tensor: Tensor, name: str) -> None:
-        """Declares a tensor to be one of the model's."""
+        """Record that a tensor belongs to the model."""
         setattr(tensor, _ORIGIN, _Origin(tensors=(name,)))
 
     def origin(self, tensor: Tensor) -> _Origin:
-        """Where the tensor comes from."""
+        """Return where the tensor comes from."""
         own: _Origin = getattr(tensor, _ORIGIN, _Origin())
         written = self._written.get(tensor.untyped_storage().data_ptr())
         return own if written is None else _merged([own, written[0]])
 
     def mark(self, tensor: Tensor, origin: _Origin) -> None:
-        """Notes where the tensor comes from; what comes from the model alone does not change that."""
+        """Record where a tensor comes from; a tensor of the model keeps its origin unless data flow into it."""
         if not getattr(tensor, _ORIGIN, _Origin()).tensors or origin.nodes:
             setattr(tensor, _ORIGIN, origin)
 
     def add(self, node: Node, sources: Sequence[int]) -> int:
-        """A new node that reads the sources; its number."""
+        """Add a node that reads the sources, and return its number."""
         self.nodes.append(node)
         number = len(self.nodes) - 1
         self.edges |= {(source, number) for source in sources}
         return number
 
     def follow(self, operator: Any, call: OperatorCall) -> None:
-        """What an operator makes comes from its node, or where its only source comes from."""
+        """Set the origin of an operator's outputs: the operator's node, or the only source that it reads."""
         origin = _merged([self.origin(tensor) for tensor in call.tensors])
         if origin.nodes and origin.tensors:
             origin = _Origin((self._layer(call, origin),))
@@ -151,7 +155,7 @@ class _Record:
                 self._written[storage.data_ptr()] = origin, storage
 
     def _layer(self, call: OperatorCall, origin: _Origin) -> int:
-        """The node of a module's parameters; one for all its operators and calls, as long as nothing flows back."""
+        """Return the node of a module's parameters; a new one only if data flows back from a later node."""
         first = origin.tensors[0]
         owner = first.rpartition(".")[0] or first
         number = self._layers.get((owner, call.layer))

@@ -24,13 +24,13 @@ class Proof:
     """Outcome of comparing a slim model with the silenced dense one.
 
     Attributes:
-        max_rel_diff: max |dense - slim| over the largest difference that two inputs make to the dense output, float64,
-            the largest over all outputs; infinite where the slim model does not run.
-        tolerance: largest accepted `max_rel_diff`.
-        problem: what went wrong, or None.
-        structural: ids of removed groups whose norms mix channels. Such norms work without their statistics (gain and
-            offset only) in both models while they are compared; the slim model as it is was checked by its shapes and
-            finite gradients.
+        max_rel_diff: Max |dense - slim| divided by the largest difference that two inputs make to the dense output, in
+            float64; the maximum over all outputs, infinite if the slim model does not run.
+        tolerance: Largest accepted `max_rel_diff`.
+        problem: What went wrong, or None.
+        structural: Ids of removed groups whose norms mix channels. During the comparison such norms work without their
+            statistics (gain and offset only) in both models; the slim model with its real norms is checked for its
+            shapes and finite gradients.
     """
 
     max_rel_diff: float
@@ -45,7 +45,7 @@ class Proof:
 
     @property
     def inconclusive(self) -> bool:
-        """Whether nothing was seen that could have been wrong, as where all that is left happens to be dead."""
+        """Whether the comparison could not reveal an error, for example because all remaining channels are dead."""
         return self.problem in (_UNSEEN, _INERT)
 
     @property
@@ -57,34 +57,36 @@ class Proof:
 def prove_removal(
     dense: nn.Module, slim: nn.Module, groups: Iterable[ChannelGroup], kept: Kept, example: Example
 ) -> Proof:
-    """Compares `slim` with `dense` whose removed channels are silenced on the producer side.
+    """Compare `slim` with `dense` whose removed channels are silenced where they are produced.
 
     Both run in float64 and eval mode on random inputs, with the same randomised biases, norm affine parameters and
-    running statistics. Silencing sets to zero the rows, biases, norm entries and scales that *make* a removed channel,
-    and never touches the columns that read it: a wrong column in the slim model therefore shows.
+    running statistics. Silencing sets to zero the rows, biases, norm entries and scales that *produce* a removed
+    channel, and never touches the columns that read it, so that a wrong column in the slim model shows.
 
     Args:
-        dense: the original model; untouched.
-        slim: the smaller module under test; its structure is used, its weights are not.
-        groups: channel groups of `dense`.
-        kept: by group id, the channels that `slim` has.
-        example: input that gives shapes and dtypes.
+        dense: The original model; it is not modified.
+        slim: The smaller module under test; its structure is used, its weights are not.
+        groups: Channel groups of `dense`.
+        kept: By group id, the channels that `slim` has.
+        example: Input that gives shapes and dtypes.
 
     Returns:
-        The proof; it says what failed instead of raising.
+        The proof; it reports what failed instead of raising.
     """
     groups = tuple(groups)
     return prove_in(lambda seed: ProofTrial.prepare(dense, example, groups, seed), slim, groups, kept)
 
 
 def prove_in(draw: Callable[[int], "ProofTrial"], slim: nn.Module, groups: Sequence[ChannelGroup], kept: Kept) -> Proof:
-    """The proof in the first of a few trials in which anything shows: in a small network all that is left may be dead.
+    """Return the proof of the first of a few trials that is conclusive.
+
+    Several trials are needed because all channels that are left in a small network may be dead.
 
     Args:
-        draw: the trial of a seed.
-        slim: the smaller module under test.
-        groups: channel groups of the dense model.
-        kept: by group id, the channels that `slim` has.
+        draw: Returns the trial for a seed.
+        slim: The smaller module under test.
+        groups: Channel groups of the dense model.
+        kept: By group id, the channels that `slim` has.
     """
     for seed in range(_DRAWS):
         proof = draw(seed).prove(slim, groups, kept)
@@ -95,7 +97,7 @@ def prove_in(draw: Callable[[int], "ProofTrial"], slim: nn.Module, groups: Seque
 
 @dataclass(frozen=True, eq=False)
 class ProofTrial:
-    """A dense model made ready for proofs: random float64 tensors and inputs under which its output is lively."""
+    """A dense model prepared for proofs, with random float64 tensors and inputs under which its output varies."""
 
     dense: nn.Module
     state: Mapping[str, Tensor]
@@ -109,16 +111,16 @@ class ProofTrial:
 
     @classmethod
     def prepare(cls, dense: nn.Module, example: Example, groups: Sequence[ChannelGroup], seed: int = 0) -> "ProofTrial":
-        """Draws the tensors and inputs; `dense` itself is left untouched.
+        """Draw the tensors and inputs of a trial.
 
         Args:
-            dense: the dense model.
-            example: gives shapes and dtypes.
-            groups: all its groups.
-            seed: of the draw.
+            dense: The dense model; it is not modified.
+            example: Gives shapes and dtypes.
+            groups: All channel groups of the dense model.
+            seed: Seed of the random numbers.
         """
         cross_channel = frozenset(slot.name for group in groups for slot in group.slots_of("cross-channel-norm"))
-        # The inputs are among those to which the norms are calibrated: on others a deep network may run away.
+        # The norms are calibrated on these inputs too: on others the activations of a deep network may explode.
         batch = random_inputs(example, seed, batch=_CALIBRATION_BATCH)
         inputs = first_samples(batch, BATCH)
         state = random_state(dense, batch, seed, cross_channel)
@@ -138,7 +140,7 @@ class ProofTrial:
         )
 
     def prove(self, slim: nn.Module, groups: Iterable[ChannelGroup], kept: Kept) -> Proof:
-        """The proof of one removal; see `prove_removal`."""
+        """Prove one removal; see `prove_removal`."""
         groups = tuple(groups)
         shrunk = [group for group in groups if group.id in kept]
         values = {**self.state, **select(self.state, groups, kept)}
@@ -163,9 +165,9 @@ class ProofTrial:
     def _prove_in_training(
         self, slim: nn.Module, values: Mapping[str, Tensor], silent: Mapping[str, Tensor], structural: tuple[str, ...]
     ) -> Proof:
-        """Comparison in training mode, for channels of auxiliary heads that run only there.
+        """Compare in training mode, for channels of auxiliary heads that run only there.
 
-        It takes the larger batch: norms over two samples blow up rounding errors.
+        The larger batch is used, because norms over two samples amplify rounding errors.
         """
         expected = outputs(training_copy(self.dense, silent), self.batch, self.cross_channel)
         found = outputs(training_copy(slim, values), self.batch, self.cross_channel)
@@ -180,7 +182,7 @@ _UNSEEN = "its removal does not show in the output: nothing can be proven"
 
 
 def silenced(tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], kept: Kept) -> dict[str, Tensor]:
-    """The tensors that make removed channels, with zeros at those channels."""
+    """Return the tensors that produce removed channels, with zeros at those channels."""
     result: dict[str, Tensor] = {}
     for group in groups:
         if group.id not in kept:
@@ -195,7 +197,7 @@ def silenced(tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], kept
 
 
 def _misfit(slim: nn.Module, expected: Mapping[str, Tensor]) -> str | None:
-    """The first tensor of the slim model whose shape is not the planned one, in a clause."""
+    """Describe, in a clause, the first tensor of the slim model whose shape is not the planned one."""
     found = named_tensors(slim)
     for name, tensor in expected.items():
         shape = tuple(found[name].shape) if name in found else None
@@ -227,12 +229,12 @@ def _relative(expected: Tensor, found: Tensor) -> float:
 
 
 def _spread(output: Tensor) -> float:
-    """Largest difference that two samples make; 0 for an output without a batch."""
+    """Return the largest difference between the first two samples; 0 for an output without a batch."""
     return float((output[0] - output[1]).abs().max()) if output.ndim > 0 and len(output) > 1 else 0.0
 
 
 def _training_problem(model: nn.Module, inputs: tuple[Any, ...], gradients: bool) -> str | None:
-    """What goes wrong when the slim model runs in training mode, in a clause."""
+    """Describe, in a clause, what goes wrong when the slim model runs in training mode."""
     try:
         with torch.set_grad_enabled(gradients), torch.random.fork_rng(devices=[]):
             leaves = [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor) and leaf.requires_grad]

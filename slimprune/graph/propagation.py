@@ -1,4 +1,4 @@
-"""The flow of channels through one forward: which identity each tensor carries, and which tensor of the model it is."""
+"""Propagation of channels through one forward pass: the identity of each tensor, or the model's tensor that it is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,12 +16,13 @@ _CARRIED = "_slimprune_carried"
 
 @dataclass(frozen=True)
 class TensorSource:
-    """A tensor that is (a view or rearrangement of) one parameter or buffer.
+    """The parameter or buffer of which a tensor is a view or rearrangement.
 
     Attributes:
-        name: of the parameter or buffer.
-        shape: its shape.
-        coordinates: for each of its dimensions the position there of every element, in the tensor's own shape.
+        name: Name of the parameter or buffer.
+        shape: Shape of the parameter or buffer.
+        coordinates: For each dimension of the parameter or buffer, the position of every element along it, in the shape
+            of the tensor.
     """
 
     name: str
@@ -30,7 +31,7 @@ class TensorSource:
 
     @classmethod
     def of(cls, name: str, tensor: Tensor) -> "TensorSource":
-        """The source that a parameter or buffer is itself."""
+        """Return the source of a parameter or buffer itself."""
         steps = (
             torch.arange(size).view(-1, *[1] * (tensor.ndim - dim - 1)).expand(tensor.shape)
             for dim, size in enumerate(tensor.shape)
@@ -38,11 +39,11 @@ class TensorSource:
         return cls(name, tensor.shape, tuple(compressed(step) for step in steps))
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> "TensorSource":
-        """The source after a movement of data."""
+        """Return the source after an operator that moves data."""
         return TensorSource(self.name, self.shape, tuple(compressed(change(steps)) for steps in self.coordinates))
 
     def dim_along(self, axis: int) -> int | None:
-        """The dimension of the parameter that `axis` of the tensor follows, and it alone."""
+        """Return the dimension of the parameter that follows `axis` of the tensor and no other axis, or None."""
         for dim, steps in enumerate(self.coordinates):
             if varying(steps) == {axis}:
                 return dim
@@ -57,12 +58,12 @@ class OperatorCall:
     """One call of an operator.
 
     Attributes:
-        name: of the operator without its overload and in-place mark, such as `add`; of operators that are not
-            torch's own with the namespace, such as `torchvision::roi_align`.
-        layer: of the innermost module that made the call.
-        values: arguments by the names of the operator's schema.
-        out: what it returned.
-        run: calls the same operator again, with the tensors among its arguments replaced.
+        name: Name of the operator without overload and in-place mark, such as `add`; operators that are not torch's own
+            keep their namespace, such as `torchvision::roi_align`.
+        layer: Name of the innermost module that made the call.
+        values: Arguments by their names in the operator's schema.
+        out: Return value.
+        run: Calls the same operator again with the tensors among its arguments replaced.
     """
 
     name: str
@@ -92,27 +93,27 @@ class OperatorCall:
 
 @dataclass(frozen=True)
 class Flow:
-    """Reads and writes what tensors carry.
+    """Access to what tensors carry.
 
     Attributes:
-        channel_ids: the numbers that are carried.
-        computed: layers whose weights are no plain tensors of the model, with the reason.
+        channel_ids: The ids that are carried.
+        computed: Layers whose weights are not plain tensors of the model, with the reason.
     """
 
     channel_ids: ChannelUnionFind
     computed: dict[str, str] = field(default_factory=dict)
 
     def carries(self, tensor: Tensor) -> bool:
-        """Whether the tensor carries an identity or is a tensor of the model."""
+        """Return whether the tensor carries an identity or is a tensor of the model."""
         return hasattr(tensor, _CARRIED)
 
     def source(self, tensor: Tensor | None) -> TensorSource | None:
-        """The tensor of the model that this one is, if any."""
+        """Return the tensor of the model that this one is, if any."""
         carried = getattr(tensor, _CARRIED, None)
         return carried if isinstance(carried, TensorSource) else None
 
     def ids(self, tensor: Tensor, role: Role = "scale") -> Tensor:
-        """The identity tensor, each number replaced by the one that stands for it; zeros where none is carried."""
+        """Return the identity tensor with each id replaced by its representative; zeros if none is carried."""
         carried = getattr(tensor, _CARRIED, None)
         if carried is None:
             return torch.zeros((), dtype=torch.int64).expand(tensor.shape)
@@ -125,16 +126,16 @@ class Flow:
         return compressed(self.channel_ids.find(core(carried)).expand(carried.shape))
 
     def set_ids(self, tensor: Tensor, ids: Tensor) -> None:
-        """Lets the tensor carry `ids`, expanded to its shape; tensors of the model stay what they are."""
+        """Attach `ids`, expanded to the tensor's shape; tensors of the model are left unchanged."""
         if self.source(tensor) is None:
             setattr(tensor, _CARRIED, compressed(ids.expand(tensor.shape)))
 
     def set_source(self, tensor: Tensor, source: TensorSource) -> None:
-        """Declares the tensor to be (a rearrangement of) a tensor of the model."""
+        """Mark the tensor as a tensor of the model or a rearrangement of one."""
         setattr(tensor, _CARRIED, source)
 
     def places(self, tensor: Tensor, axis: int, role: Role) -> Tensor | None:
-        """Numbers, [size], of the places along `axis` of a tensor of the model; None where it is not a plain one."""
+        """Return the ids [size] of the places along `axis`; None unless it is a dimension of a model tensor."""
         source = self.source(tensor)
         dim = source.dim_along(axis % tensor.ndim) if source is not None else None
         if source is None or dim is None:
@@ -144,7 +145,7 @@ class Flow:
         return self.channel_ids.find(numbers[steps])
 
     def block(self, call: OperatorCall, tensors: list[Tensor], reason: str) -> None:
-        """Protects all that the tensors carry, and lets the outputs carry the barrier."""
+        """Protect everything that the tensors carry, and attach a barrier to the outputs."""
         for tensor in tensors:
             self._protect(tensor, reason)
         barrier = torch.tensor(self.channel_ids.barrier(reason))
@@ -153,7 +154,7 @@ class Flow:
                 self.set_ids(out, barrier)
 
     def _protect(self, tensor: Tensor, reason: str) -> None:
-        """The rows of a tensor of the model, and the channels of any other."""
+        """Protect the rows of a tensor of the model, or the channels of any other tensor."""
         if self.source(tensor) is not None:
             rows = self.places(tensor, 0, "producer") if tensor.ndim > 1 else None
             self.channel_ids.protect(self.ids(tensor) if rows is None else rows, reason)
@@ -162,5 +163,5 @@ class Flow:
 
 
 def replaced(values: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Nested arguments with every tensor changed."""
+    """Return nested arguments with every tensor changed."""
     return tree_map_only(Tensor, change, values)

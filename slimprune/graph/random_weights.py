@@ -18,9 +18,10 @@ from slimprune.graph.removal import with_values
 def random_state(
     model: nn.Module, inputs: tuple[Any, ...], seed: int, cross_channel: frozenset[str]
 ) -> dict[str, Tensor]:
-    """float64 tensors of the model; vectors and norms random, since fresh ones are all zeros or ones and hide errors.
+    """Return float64 tensors for the model, with random vectors and norms.
 
-    Running statistics are those of `inputs`, then disturbed: without them a deep network's output fades to a constant.
+    Fresh vectors and norms are all zeros or ones, which would hide errors. Running statistics are those of `inputs`,
+    then perturbed: without them the output of a deep network fades to a constant.
     """
     generator = torch.Generator().manual_seed(seed + 1)
 
@@ -39,7 +40,7 @@ def random_state(
     for mean, variance in _calibrated_statistics(copied, inputs, cross_channel):
         mean += variance.sqrt() * draw(mean, -0.3, 0.3)
         variance *= draw(variance, 0.5, 1.5)
-    # A buffer that forward makes anew for the size of its input is left to forward.
+    # A buffer that `forward` recreates for the size of its input is left to `forward`.
     found = {name: tensor.detach() for name, tensor in named_tensors(copied).items()}
     return {name: found[name] if found[name].shape == drawn.shape else drawn for name, drawn in state.items()}
 
@@ -47,7 +48,7 @@ def random_state(
 def _calibrated_statistics(
     model: nn.Module, inputs: tuple[Any, ...], cross_channel: frozenset[str]
 ) -> list[tuple[Tensor, Tensor]]:
-    """Running mean and variance of every norm, set to those of `inputs`; other modules stay in eval mode."""
+    """Return running mean and variance of every norm, computed on `inputs`; other modules stay in eval mode."""
     norms = [module for module in model.modules() if isinstance(module, _NormBase)]
     for norm in norms:
         norm.momentum = 1.0
@@ -61,21 +62,21 @@ def _double(tensor: Tensor) -> Tensor:
 
 
 def eval_copy(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """A copy in eval mode that shares `tensors`."""
+    """Return a copy in eval mode that shares `tensors`."""
     return with_values(model, tensors).eval()
 
 
 def training_copy(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """A copy in training mode, with buffers of its own since that mode writes to running statistics."""
+    """Return a copy in training mode with buffers of its own, because that mode writes to running statistics."""
     buffers = dict(model.named_buffers())
     values = {name: tensor.clone() if name in buffers else tensor for name, tensor in tensors.items()}
     return with_values(model, values).train()
 
 
 class _WithoutStatistics(TorchFunctionMode):
-    """Norms over channels keep their gain and offset only: what is left acts on every channel by itself.
+    """Mode in which norms over channels apply only gain and offset, so that no channel influences another.
 
-    Group norms that lose whole groups stay as they are. Dropout is off, since it draws by shape.
+    Group norms that lose whole groups are unchanged. Dropout is off, because its random mask depends on the shape.
     """
 
     def __init__(self, model: nn.Module, cross_channel: frozenset[str]) -> None:
@@ -120,7 +121,7 @@ def _gain_and_offset_of_images(
 
 
 def outputs(model: nn.Module, inputs: tuple[Any, ...], cross_channel: frozenset[str]) -> list[Tensor] | str:
-    """All tensors that the model returns, or what went wrong in one line."""
+    """Return all tensors that the model returns, or what went wrong in one line."""
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), _WithoutStatistics(model, cross_channel):
             return [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor)]
@@ -129,15 +130,16 @@ def outputs(model: nn.Module, inputs: tuple[Any, ...], cross_channel: frozenset[
 
 
 def visible_groups(model: nn.Module, inputs: tuple[Any, ...], groups: Sequence[ChannelGroup]) -> frozenset[str]:
-    """Ids of the groups on which an output depends: the gradient of what makes their channels is not zero.
+    """Return the ids of the groups on which an output depends.
 
-    Where no gradients can be had all groups count as visible, and the comparison of outputs has to do.
+    The gradient of the tensors that produce their channels is not zero. If gradients cannot be computed, all groups
+    count as visible, and only the outputs are compared.
     """
     parameters = dict(model.named_parameters())
     makers: dict[str, list[nn.Parameter]] = {}
     for group in groups:
         made = [parameters[s.name] for s in group.slots if s.role != "consumer" and s.name in parameters]
-        # Vectors tell as much as matrices and cost less memory.
+        # Vectors are as informative as matrices and take less memory.
         makers[group.id] = [tensor for tensor in made if tensor.ndim == 1] or made
     wanted = {id(tensor): tensor for several in makers.values() for tensor in several}
     try:

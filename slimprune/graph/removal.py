@@ -1,4 +1,4 @@
-"""Taking channels out of a model: a new module with smaller tensors and attributes that fit them."""
+"""Removal of channels from a model: a new module with smaller tensors and matching attributes."""
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
@@ -13,25 +13,25 @@ from slimprune.errors import UsageError
 from slimprune.graph.groups import ChannelGroup, loses_whole_groups, named_tensors
 
 Kept = Mapping[str, Tensor]
-"""Kept channel indices by group id, int64, ascending; a group that is not named keeps all."""
+"""Kept channel indices by group id, int64, ascending; a group that is not listed keeps all channels."""
 
 
 def keep_channels(model: nn.Module, groups: Iterable[ChannelGroup], kept: Kept) -> nn.Module:
-    """A new module that has only the kept channels, with the weights of `model` at those channels.
+    """Return a new module that has only the kept channels, with the weights of `model` at those channels.
 
     Args:
-        model: the dense model; left untouched.
-        groups: its channel groups.
-        kept: by group id, the channels that stay.
+        model: The dense model; it is not modified.
+        groups: Channel groups of the dense model.
+        kept: By group id, the channels to keep.
 
     Returns:
-        A deep copy with smaller tensors; tied tensors stay tied, frozen ones frozen.
+        A deep copy with smaller tensors; tied tensors stay tied, frozen ones stay frozen.
     """
     return with_tensors(model, select(named_tensors(model), groups, kept))
 
 
 def select(tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], kept: Kept) -> dict[str, Tensor]:
-    """The tensors that the removal touches, each without the positions of removed channels."""
+    """Return the tensors that the removal touches, each without the positions of removed channels."""
     removed: dict[tuple[str, int], list[Tensor]] = {}
     for group in groups:
         if group.id in kept and len(kept[group.id]) < group.width:
@@ -57,7 +57,7 @@ def _check_kept(group: ChannelGroup, kept: Tensor, tensors: Mapping[str, Tensor]
 
 
 def with_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """A deep copy of `model` in which the named tensors are replaced and the modules' attributes fit the new shapes."""
+    """Return a deep copy of `model` with the named tensors replaced and the modules' attributes adapted."""
     result, former = with_values(model, tensors), named_tensors(model)
     resized = {id(tensor) for name, tensor in named_tensors(result).items() if tensor.shape != former[name].shape}
     for module in result.modules():
@@ -67,7 +67,7 @@ def with_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
 
 
 def with_values(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """A deep copy of `model` in which the named tensors are replaced and nothing else; tied tensors stay tied."""
+    """Return a deep copy of `model` with only the named tensors replaced; tied tensors stay tied."""
     memo: dict[int, Any] = {}
     for name, old in named_tensors(model).items():
         if name in tensors:
@@ -77,7 +77,7 @@ def with_values(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
 
 
 def fit_attributes(module: nn.Module) -> None:
-    """Sets the width attributes of a layer to what the shapes of its tensors say."""
+    """Set the width attributes of a layer to the shapes of its tensors."""
     for kinds, fit in _FITS:
         if isinstance(module, kinds):
             fit(module)

@@ -1,4 +1,4 @@
-"""One forward of a model beside which channel ids flow; what meets in one place is united."""
+"""Tracing: one forward pass of a model with channel ids; ids that meet in one place are united."""
 
 import copy
 from collections.abc import Callable
@@ -25,17 +25,17 @@ _INPUT = "it meets the model's input"
 
 
 def trace(model: nn.Module, example: Example) -> ChannelUnionFind:
-    """Identities of all places of the model that its forward touches; the model itself is left untouched.
+    """Return the channel ids of all places of the model that its forward pass touches.
 
-    The forward runs on random inputs in eval mode, then once more in training mode where it can: auxiliary heads run
-    only there.
+    The model runs on random inputs in eval mode, then once more in training mode if it can: auxiliary heads run only
+    there.
 
     Args:
-        model: any module whose forward takes `example`.
-        example: gives shapes and dtypes.
+        model: Any module whose forward takes `example`; it is not modified.
+        example: Gives shapes and dtypes.
 
     Raises:
-        UnsupportedModelError: the forward in eval mode fails.
+        UnsupportedModelError: If the forward pass in eval mode fails.
     """
     channel_ids = ChannelUnionFind()
     inputs = random_inputs(example, seed=0, double=False)
@@ -43,7 +43,7 @@ def trace(model: nn.Module, example: Example) -> ChannelUnionFind:
         _follow(copy.deepcopy(model).eval(), inputs, channel_ids)
     except FORWARD_ERRORS as error:
         raise UnsupportedModelError(f"{type(model).__name__} cannot be traced: {first_line(error)}") from error
-    # What fails in training mode fails there dense and slim alike; what was united until then belongs together anyway.
+    # A failure in training mode would hit dense and slim models alike; ids united before it belong together anyway.
     with suppress(*FORWARD_ERRORS):
         _follow(copy.deepcopy(model).train(), inputs, channel_ids)
     return channel_ids
@@ -68,7 +68,7 @@ def _follow(model: nn.Module, inputs: tuple[Any, ...], channel_ids: ChannelUnion
 
 
 def _protect_computed(model: nn.Module, flow: Flow) -> None:
-    """Layers whose weights are computed from others are listed with what they are computed from."""
+    """Protect the tensors from which a layer's weights are computed, so that they are listed with the reason."""
     for layer, reason in flow.computed.items():
         for name, tensor in model.named_parameters():
             if name.startswith(f"{layer}.") and tensor.ndim > 1 and (name, 0) not in flow.channel_ids.places:
@@ -76,11 +76,13 @@ def _protect_computed(model: nn.Module, flow: Flow) -> None:
 
 
 class Following(TorchDispatchMode):
-    """Hands on every operator that a model calls, with the module that calls it; hooks stay on the model.
+    """Dispatch mode that reports every operator that a model calls, with the calling module.
+
+    The hooks that it registers stay on the model.
 
     Args:
-        model: the model that will run.
-        each: called with (the operator, its call) after every operator.
+        model: The model that will run.
+        each: Called with (the operator, its call) after every operator.
     """
 
     def __init__(self, model: nn.Module, each: Callable[[Any, OperatorCall], None]) -> None:
@@ -112,7 +114,10 @@ class Following(TorchDispatchMode):
 
 
 class _WholeNorms(TorchFunctionMode):
-    """RMS norms, which torch takes apart, as layer norms: the same to channels, and values do not matter here."""
+    """Mode that runs RMS norms, which torch decomposes, as layer norms.
+
+    Both treat channels alike, and values do not matter here.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return (_as_layer_norm if func is F.rms_norm else func)(*args, **(kwargs or {}))

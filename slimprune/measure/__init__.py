@@ -1,4 +1,4 @@
-"""What a network costs that can be counted, and the machine that a figure comes from."""
+"""Costs of a network that can be counted, and the machine on which a figure was measured."""
 
 from slimprune.measure.machine import (
     device_name,

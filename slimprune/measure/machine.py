@@ -1,4 +1,4 @@
-"""What times depend on beside the network: the processor, its load, and the number of threads."""
+"""What times depend on besides the network: the processor, its load, and the number of threads."""
 
 import os
 import platform
@@ -16,29 +16,29 @@ _CPU_INFO, _SCHEDULER = Path("/proc/cpuinfo"), Path("/proc/thread-self/schedstat
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Return the number of cores on which this process may run."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def device_name(device: torch.device) -> str:
-    """`cpu (model)` or `cuda (model)`."""
+    """Return the name of a device as `cpu (model)` or `cuda (model)`."""
     model = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return f"{device.type} ({model})"
 
 
 def load_average() -> float | None:
-    """Processes that ran or wanted to, mean of the last minute; None where the system does not say."""
+    """Return the mean number of running or waiting processes in the last minute; None if it is not available."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def undisturbed_seconds() -> float:
-    """Wall-clock less the time that this thread was ready to run and the cores were given to other work.
+    """Return wall-clock time minus the time for which this thread was ready to run but waited for a core.
 
-    On an idle machine differences of it are wall-clock; on a busy one they are what the wall-clock would be without
-    the competition for cores, that for caches and memory aside. What a call's other threads wait for is not taken off,
-    and neither is what a hypervisor takes away. Linux only; elsewhere plain wall-clock.
+    On an idle machine differences of it are wall-clock time. On a busy one they are what the wall-clock time would be
+    without the competition for cores; the competition for caches and memory remains. Waiting times of a call's other
+    threads are not subtracted, nor is time taken by a hypervisor. Linux only; elsewhere plain wall-clock time.
 
     Source: Documentation/scheduler/sched-stats.rst of the Linux kernel, second field of /proc/<pid>/schedstat, ns.
     """
@@ -47,7 +47,7 @@ def undisturbed_seconds() -> float:
     before = _nanoseconds_waited()
     while True:
         now, after = time.perf_counter(), _nanoseconds_waited()
-        if before == after:  # otherwise the thread had to wait in between
+        if before == after:  # otherwise the thread waited between the two readings
             return now - 1e-9 * after
         before = after
 
@@ -58,10 +58,10 @@ def _nanoseconds_waited() -> int:
 
 @contextmanager
 def pinned_threads(count: int) -> Iterator[None]:
-    """Lets torch compute an operator with `count` threads, and puts the former number back.
+    """Let torch compute an operator with `count` threads, and restore the previous number afterwards.
 
     Raises:
-        UsageError: a count below 1.
+        UsageError: If the count is below 1.
     """
     if count < 1:
         raise UsageError(f"expected threads of at least 1, got {count}")
@@ -80,7 +80,7 @@ def _processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result depends on."""
+    """Return the versions of Python and of the packages on which a result depends."""
     packages = ("slimprune", "torch", "torchvision", "fvcore", "onnx", "onnxruntime")
     return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
 
@@ -93,5 +93,5 @@ def _version(package: str) -> str:
 
 
 def environment(device: torch.device) -> dict[str, str | int]:
-    """Device, threads and versions."""
+    """Return device, threads and versions."""
     return {"device": device_name(device), "threads": torch.get_num_threads(), **versions()}

@@ -1,8 +1,8 @@
 """Multiply-accumulates (MACs) of one forward pass, counted operator by operator while the network runs.
 
-Counted are the operators that sum products over an index: convolution, linear, the matrix products, attention and
-distances. Batch and other norms, activations, pooling, resampling, Fourier transforms and sums of branches count
-nothing, and neither do biases. An operator that sums products by a formula that is not known is refused.
+Operators that sum products over an index are counted: convolution, linear, the matrix products, attention and
+distances. Norms, activations, pooling, resampling, Fourier transforms, sums of branches and biases count as zero. An
+operator that sums products by an unknown formula raises an error.
 """
 
 import copy
@@ -22,16 +22,16 @@ from slimprune.errors import FORWARD_ERRORS, UnsupportedModelError, first_line
 from slimprune.measure.products import formula_of, may_sum_products
 
 _ONE_AT_A_TIME = threading.RLock()
-"""How torch computes attention is set for the whole process: two threads would put back each other's settings."""
+"""How torch computes attention is a setting of the whole process: two threads would restore each other's settings."""
 
 
 @dataclass(frozen=True)
 class MacCount:
-    """The MACs of a forward pass, by what takes part in them.
+    """The MACs of a forward pass, by the factors of the products.
 
     Attributes:
-        by_parameter: of the products in which a parameter is a factor, by its name.
-        others: of the products of activations with each other, as in attention.
+        by_parameter: MACs of products in which a parameter is a factor, by its name.
+        others: MACs of products of activations with each other, as in attention.
     """
 
     by_parameter: Mapping[str, int]
@@ -39,32 +39,29 @@ class MacCount:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """All MACs."""
         return sum(self.by_parameter.values()) + self.others
 
 
 def count_macs(model: nn.Module, example: Tensor) -> int:
-    """MACs of one sample in eval mode.
+    """Return the MACs of one sample in eval mode.
 
     Args:
-        model: any module; a copy runs, so mode, state and hooks stay as they are.
-        example: input [N, ...] on the model's device; the first sample is used.
-
-    Returns:
-        MACs per sample.
+        model: Any module; a copy runs, so that mode, state and hooks do not change.
+        example: Input [N, ...] on the model's device; the first sample is used.
 
     Raises:
-        UnsupportedModelError: as `macs_by_parameter`.
+        UnsupportedModelError: If the MACs cannot be counted; see `macs_by_parameter`.
     """
     return macs_by_parameter(model, example[:1]).total
 
 
 def macs_by_parameter(model: nn.Module, *inputs: Any) -> MacCount:
-    """MACs of a forward pass on the inputs in eval mode; a copy of the model runs.
+    """Return the MACs of a forward pass on the inputs in eval mode; a copy of the model runs.
 
     Raises:
-        UnsupportedModelError: the model does multiply-accumulates in an operator that is not counted, such as a
-            recurrent layer, a deformable convolution or a custom operator; or it can neither be copied nor run.
+        UnsupportedModelError: If the model does multiply-accumulates in an operator that is not counted, such as a
+            recurrent layer, a deformable convolution or a custom operator, or if it cannot be copied or run.
     """
     try:
         twin = copy.deepcopy(model).eval()
@@ -84,7 +81,7 @@ def macs_by_parameter(model: nn.Module, *inputs: Any) -> MacCount:
 
 @contextmanager
 def unfused_attention() -> Iterator[None]:
-    """Transformer layers of eval mode as the operators that they consist of, not as one."""
+    """Run transformer layers in eval mode as the operators that they consist of, not as one fused operator."""
     with _ONE_AT_A_TIME:
         fast_path = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
@@ -96,17 +93,17 @@ def unfused_attention() -> Iterator[None]:
 
 @contextmanager
 def _attention_in_steps() -> Iterator[None]:
-    """Attention as matrix products and a softmax: fused operators pad the width of a head on some devices."""
+    """Compute attention as matrix products and a softmax: fused operators pad the head width on some devices."""
     with _ONE_AT_A_TIME, sdpa_kernel(SDPBackend.MATH):
         yield
 
 
 class _Counter(TorchDispatchMode):
-    """Counts the MACs of every operator by the parameter that takes part in it.
+    """Mode that counts the MACs of every operator by the parameter that takes part in it.
 
     Args:
-        model: the copy that will run; recurrent layers get hooks, since torch computes them by one operator or by
-            many, as device and version have it.
+        model: The copy that will run. Recurrent layers get hooks, because torch computes them by one operator or by
+            many, depending on device and version.
     """
 
     supports_higher_order_operators = True
@@ -125,7 +122,7 @@ class _Counter(TorchDispatchMode):
         kwargs = kwargs or {}
         formula = formula_of(func)
         if formula is None:
-            # In torch.inference_mode operators arrive that torch takes apart otherwise.
+            # In torch.inference_mode some operators arrive that torch otherwise decomposes.
             with self:
                 out = func.decompose(*args, **kwargs) if isinstance(func, OpOverload) else NotImplemented
             if out is not NotImplemented:

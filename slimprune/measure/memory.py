@@ -20,27 +20,26 @@ _STATM = Path("/proc/self/statm")
 
 
 class PeakMemory:
-    """Context manager that measures peak memory; the figure stands in `peak_bytes` afterwards.
+    """Context manager that measures peak memory; the result is in `peak_bytes` afterwards.
 
-    On a CUDA device it is `torch.cuda.max_memory_allocated`: the most bytes that tensors on that device held at once
-    during the block, those allocated before it (weights, data) included, the allocator's cached blocks not.
+    On a CUDA device this is `torch.cuda.max_memory_allocated`: the most bytes that tensors on the device held at once
+    during the block. Tensors allocated before it (weights, data) are included, the allocator's cached blocks are not.
 
-    On the CPU torch keeps no such count. There it is the growth of the whole process's resident set: the largest
-    size sampled every 2 ms during the block, and at its end, minus the size at its start, never below 0. It therefore
-    leaves out what was resident before; it includes everything else that the process allocates meanwhile; and it can
-    miss a peak shorter than the sampling interval. Memory that an allocator had kept and hands out again is left out as
-    well, except where the C library is glibc, which is told to give it back first.
-    On systems without /proc the process's high-water mark takes the place of the samples: a peak below an earlier
-    one then reads 0. Compare figures of fresh processes.
+    On the CPU torch has no such count. The result is the growth of the resident set of the whole process: the largest
+    size, sampled every 2 ms during the block and once at its end, minus the size at its start, never below 0. It
+    excludes what was resident before, includes everything else that the process allocates meanwhile, and can miss a
+    peak shorter than the sampling interval. Memory that an allocator had kept and reuses is also excluded, except with
+    glibc, which is made to return it to the system first. On systems without /proc the process's high-water mark
+    replaces the samples, so that a peak below an earlier one reads as 0. Compare figures of fresh processes.
+
+    Attributes:
+        peak_bytes: Peak in bytes; 0 until the block has ended.
 
     Examples:
         >>> with PeakMemory("cpu") as memory:
         ...     block = torch.ones(25_000_000)  # 100 MB
         >>> memory.peak_bytes > 50_000_000
         True
-
-    Attributes:
-        peak_bytes: Bytes; 0 until the block has ended.
     """
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
@@ -84,7 +83,7 @@ def _give_back_freed_memory() -> None:
 
 
 def _resident_bytes() -> int:
-    """Bytes of this process that lie in memory now or, where the system does not say, the most that ever did."""
+    """Return the resident bytes of this process or, if the system does not report them, their maximum so far."""
     if _STATM.exists():
         return int(_STATM.read_text().split()[1]) * mmap.PAGESIZE
     if sys.platform == "win32":

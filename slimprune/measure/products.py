@@ -1,8 +1,8 @@
-"""Which of torch's operators sum products over an index, and how many products each of them takes.
+"""Operators of torch that sum products over an index, and how many products each of them takes.
 
 The formulas are those of torch's own counter, `torch.utils.flop_counter`, whose figures are twice the MACs, and a few
-that it lacks. Operators are those that are left when torch has taken apart what consists of others: `linear` is seen
-as `addmm`, `tensordot` as `mm`, and so on.
+that it lacks. The operators are those that remain after torch has decomposed composite ones: `linear` appears as
+`addmm`, `tensordot` as `mm`, and so on.
 """
 
 import math
@@ -17,7 +17,7 @@ Formula = Callable[[Sequence[Any], Mapping[str, Any], Any], int]
 """(arguments, keyword arguments, output) of an operator -> its multiply-accumulates."""
 
 _FUSED_ATTENTION = re.compile(r"_scaled_dot_product_(?!.*backward)\w*attention\w*")
-"""Attention as one operator, of which torch has one for every kind of device, and new ones with new versions."""
+"""Attention as one operator; torch has one for every kind of device, and adds new ones with new versions."""
 
 _PRODUCT = re.compile(
     r"\w*mm|mv|addmv|v?dot|matmul|linear|bilinear|trilinear|conv|convolution|attention|rnn|lstm|gru|einsum|transformer"
@@ -25,14 +25,14 @@ _PRODUCT = re.compile(
 """A word in the name of an operator that sums products."""
 
 _RESAMPLING = "upsample"
-"""Begins names such as upsample_bilinear2d, in which such a word means interpolation."""
+"""Prefix of names such as upsample_bilinear2d, in which such a word means interpolation."""
 
 _KNOWN_NAMESPACES = frozenset({"aten", "prim", "prims", "profiler", "torchvision", "c10d", "_c10d_functional"})
-"""Libraries whose operators sum products only where a word of `_PRODUCT` says so."""
+"""Libraries whose operators sum products only if a word of `_PRODUCT` is in their name."""
 
 
 def formula_of(operator: Any) -> Formula | None:
-    """The formula of an operator; None where there is none."""
+    """Return the formula of an operator, or None."""
     packet = getattr(operator, "_overloadpacket", operator)
     name = _plain_name(operator)
     if name in _FORMULAS:
@@ -44,9 +44,10 @@ def formula_of(operator: Any) -> Formula | None:
 
 
 def may_sum_products(operator: Any) -> bool:
-    """Whether an operator without a formula may do multiply-accumulates.
+    """Return whether an operator without a formula may do multiply-accumulates.
 
-    It does by its name, or nothing is known of it: it comes from another library, or it calls functions of its own.
+    This is assumed if its name says so or if nothing is known about it: it belongs to another library, or it calls
+    functions of its own.
     """
     if not isinstance(operator, OpOverload) or operator.namespace not in _KNOWN_NAMESPACES:
         return True
@@ -56,12 +57,12 @@ def may_sum_products(operator: Any) -> bool:
 
 
 def _plain_name(operator: Any) -> str:
-    """Without library and overload: `mm` of `aten::mm.out`."""
+    """Return the name without library and overload: `mm` for `aten::mm.out`."""
     return str(operator.name()).partition("::")[2].partition(".")[0]
 
 
 def _contraction(position: int) -> Formula:
-    """Entries of the output times the length of the summed index: the last one of that argument."""
+    """Return the formula: entries of the output times the length of the summed index, the last one of that argument."""
 
     def count(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
         return int(out.numel() * args[position].shape[-1])
@@ -70,12 +71,15 @@ def _contraction(position: int) -> Formula:
 
 
 def _summed_batches(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
-    """A sum over the products of matrices [B, n, m] and [B, m, p]: B * n * m * p."""
+    """Return the MACs of a sum over the products of matrices [B, n, m] and [B, m, p]: B * n * m * p."""
     return int(args[1].numel() * args[2].shape[-1])
 
 
 def _attention(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
-    """Queries [..., L, E], keys [..., S, E], values [..., S, V]: L * S * (E + V) for each of the leading entries."""
+    """Return the MACs of attention: L * S * (E + V) for each of the leading entries.
+
+    The shapes are [..., L, E] for queries, [..., S, E] for keys and [..., S, V] for values.
+    """
     queries, keys, values = (argument.shape for argument in args[:3])
     return int(math.prod(queries[:-1]) * keys[-2] * (queries[-1] + values[-1]))
 

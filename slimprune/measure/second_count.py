@@ -1,7 +1,7 @@
-"""A second opinion on MACs: fvcore's count on the traced graph, by the same convention as `count_macs`.
+"""A second count of MACs: that of fvcore on the traced graph, by the same convention as `count_macs`.
 
-fvcore is another program with other formulas on other operators, so that figures that agree have been checked. It
-sees only what torch.jit can trace, which is why it does not give the figures that a plan is made of.
+fvcore is an independent program with other formulas on other operators, so equal figures confirm each other. It can
+only count what torch.jit can trace, which is why plans do not use its figures.
 """
 
 import copy
@@ -23,14 +23,14 @@ _TRANSPOSED = 6
 
 
 def count_macs_fvcore(model: nn.Module, example: Tensor) -> int:
-    """MACs of one sample in eval mode, as fvcore counts them.
+    """Return the MACs of one sample in eval mode, as counted by fvcore.
 
     Args:
-        model: any module that torch can trace; a copy is traced.
-        example: input [N, ...] on the model's device; the first sample is used.
+        model: Any module that torch can trace; a copy is traced.
+        example: Input [N, ...] on the model's device; the first sample is used.
 
     Raises:
-        UnsupportedModelError: torch cannot trace the model, or it has an operator that fvcore cannot count.
+        UnsupportedModelError: If torch cannot trace the model, or it has an operator that fvcore cannot count.
     """
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), unfused_attention():
@@ -45,7 +45,7 @@ def count_macs_fvcore(model: nn.Module, example: Tensor) -> int:
 
 def _analysis(model: nn.Module, example: Tensor) -> Any:
     with warnings.catch_warnings():
-        # fvcore compiles a loss function with torch.jit.script when it is imported, which torch calls deprecated.
+        # On import fvcore compiles a loss function with torch.jit.script, which is deprecated.
         warnings.simplefilter("ignore")
         from fvcore.nn import FlopCountAnalysis
     analysis = FlopCountAnalysis(copy.deepcopy(model).eval(), example)
@@ -63,18 +63,21 @@ def _handles() -> dict[str, _Handle]:
     from fvcore.nn.jit_handles import conv_flop_count, einsum_flop_jit, get_shape
 
     def convolution(inputs: Sequence[Any], outputs: Sequence[Any]) -> float:
-        """Outputs times the products that each one sums; for a transposed convolution, inputs times their targets."""
+        """Return outputs times products per output; for a transposed convolution, inputs times products per input."""
         shapes = [get_shape(value) for value in (*inputs[:2], outputs[0])]
-        # The variant with padding "same" or "valid" has no flag for transposition at position 6.
+        # The variant with padding "same" or "valid" has no transposition flag at position 6.
         transposed = len(inputs) > _TRANSPOSED + 1 and bool(inputs[_TRANSPOSED].toIValue())
         return float(conv_flop_count(*shapes, transposed=transposed))
 
     def contraction(position: int) -> _Handle:
-        """Entries of the output times the length of the summed index: the last one of that input."""
+        """Return the formula: entries of the output times the length of the summed index, the input's last one."""
         return lambda inputs, outputs: float(math.prod(get_shape(outputs[0])) * get_shape(inputs[position])[-1])
 
     def attention(inputs: Sequence[Any], outputs: Sequence[Any]) -> float:
-        """Queries [..., L, E], keys [..., S, E], values [..., S, V]: L * S * (E + V) for each leading entry."""
+        """Return the MACs of attention: L * S * (E + V) for each leading entry.
+
+        The shapes are [..., L, E] for queries, [..., S, E] for keys and [..., S, V] for values.
+        """
         queries, keys = get_shape(inputs[0]), get_shape(inputs[1])
         *rows, value_width = get_shape(outputs[0])
         return float(math.prod(rows) * keys[-2] * (queries[-1] + value_width))

@@ -1,4 +1,4 @@
-"""Named architectures and the user's own, built with fresh weights."""
+"""Named and user-defined architectures, built with freshly initialised weights."""
 
 from slimprune.models.architecture import Architecture, InputSpec
 from slimprune.models.main_output import MAIN, MainOutput, has_main_output

@@ -1,4 +1,4 @@
-"""Plain types: what a model is built for, and what an architecture is called."""
+"""Types that describe architectures and the inputs they are built for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ CLASSIFICATION: Task = "classification"
 SEGMENTATION: Task = "segmentation"
 
 SMALL_INPUT = 64
-"""Longest image side, in pixels, up to which the CIFAR form of an architecture is built."""
+"""Longest image side, in pixels, for which the CIFAR form of an architecture is built."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a model is built for: its input images and the number of its outputs.
+    """Input images and number of outputs that a model is built for.
 
     Attributes:
         channels: Channels of an input image.
@@ -46,12 +46,12 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Architecture:
-    """One named architecture as `slimprune list archs` shows it.
+    """Named architecture, listed by `slimprune list archs`.
 
     Attributes:
-        name: The name that `build` takes.
-        task: "classification" or "segmentation"; None where it is not known before the architecture is built.
-        description: One line for people.
+        name: Name that `build` accepts.
+        task: "classification" or "segmentation"; None if it is unknown until the architecture is built.
+        description: One line for users.
     """
 
     name: str
@@ -61,11 +61,12 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Family:
-    """Architectures that one function builds.
+    """Architectures that are built by one function.
 
     Attributes:
-        architectures: The family's members.
-        build: Takes a member's name, the text of its options ("" without) and the input; returns fresh weights.
+        architectures: Members of the family.
+        build: Function of a member's name, the text of its options ("" if there are none) and the input; returns a
+            model with freshly initialised weights.
     """
 
     architectures: tuple[Architecture, ...]
@@ -73,7 +74,7 @@ class Family:
 
 
 def refuse_options(name: str, options: str) -> None:
-    """Stop where an architecture without options is given some.
+    """Check that an architecture without options was given none.
 
     Raises:
         UsageError: If `options` is not empty.

@@ -1,4 +1,4 @@
-"""The CIFAR ResNets of He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2."""
+"""CIFAR ResNets of He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2."""
 
 from torch import Tensor, nn
 
@@ -11,14 +11,14 @@ DEPTHS = (20, 32, 56, 110)
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with batch norm and a shortcut around them: [B, C_in, H, W] -> [B, C_out, H', W'].
 
-    Where the shape changes, the shortcut is a 1x1 convolution with batch norm (option B of the paper). Option A
-    pads the missing channels with zeros: the number of zeros is a constant of the program, right for one width
-    only, so a network with it could not be made narrower.
+    Where the shape changes, the shortcut is a 1x1 convolution with batch norm (option B of the paper). Option A pads
+    the missing channels with zeros. The number of zeros would be a constant that fits only one width, so such a network
+    could not be made narrower.
 
     Args:
-        channels_in: Input channels.
-        channels_out: Output channels.
-        stride: 1, or 2 to halve height and width.
+        channels_in: Number of input channels.
+        channels_out: Number of output channels.
+        stride: Stride of the first convolution: 1, or 2 to halve height and width.
     """
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
@@ -42,7 +42,7 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """A ResNet of depth 6n + 2 with three stages of n blocks, 16, 32 and 64 wide: [B, channels, H, W] -> [B, classes].
+    """ResNet of depth 6n + 2 with three stages of n blocks, 16, 32 and 64 wide: [B, channels, H, W] -> [B, classes].
 
     Args:
         depth: Number of weighted layers on the main path, 6n + 2.

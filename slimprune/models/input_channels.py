@@ -1,4 +1,4 @@
-"""Fit a model that was written for RGB images to another number of input channels."""
+"""Conversion of models written for RGB images to another number of input channels."""
 
 from collections.abc import Iterator
 from typing import cast
@@ -12,14 +12,14 @@ RGB = 3
 
 
 def fit_input_channels(model: nn.Module, channels: int) -> nn.Module:
-    """Replace the first convolution over three channels by one over `channels`, all its other settings kept.
+    """Replace the first convolution over three channels by one over `channels`, with otherwise equal settings.
 
-    The bias is kept. The new weight is drawn from N(0, s^2) with s the standard deviation of the replaced
-    weight, so that the architecture's own scale of initialisation stays.
+    The bias is kept. The new weight is drawn from N(0, s^2), where s is the standard deviation of the replaced weight,
+    so that the architecture's scale of initialisation is preserved.
 
     Args:
-        model: A freshly built model for inputs [B, 3, H, W]; changed in place.
-        channels: Channels of the images that it will see, >= 1.
+        model: Freshly built model for inputs [B, 3, H, W]; changed in place.
+        channels: Channels of the new input images, >= 1.
 
     Returns:
         The same model, for inputs [B, channels, H, W].

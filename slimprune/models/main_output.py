@@ -1,4 +1,4 @@
-"""Models that give several outputs by name, brought to one tensor."""
+"""Conversion of models with several named outputs to models with one output tensor."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from torch import Tensor, nn
 
 MAIN = "out"
-"""The name of the output that counts, as in torchvision's segmentation models."""
+"""Name of the main output, as in torchvision's segmentation models."""
 
 
 class MainOutput(nn.Module):
-    """A model whose output is a mapping with the tensor "out", giving that tensor; further ones, such as "aux", go.
+    """Wrapper that returns the tensor "out" of a model's output mapping and drops other outputs, such as "aux".
 
     Args:
-        model: The model; its layers are called `model.NAME` here.
+        model: The model; its layers are named `model.NAME` in the wrapper.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -21,11 +21,11 @@ class MainOutput(nn.Module):
         self.model = model
 
     def forward(self, inputs: Any) -> Tensor:
-        """What the model gives under "out"."""
+        """Return the model's output "out"."""
         output: Tensor = self.model(inputs)[MAIN]
         return output
 
 
 def has_main_output(output: object) -> bool:
-    """Whether a model's output is a mapping with the tensor "out"."""
+    """Return whether a model's output is a mapping with the tensor "out"."""
     return isinstance(output, Mapping) and isinstance(output.get(MAIN), Tensor)

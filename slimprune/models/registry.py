@@ -1,4 +1,4 @@
-"""All architectures by name, and the way from a name to a fresh model."""
+"""Registry of architectures, and building of a model by its name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,16 +21,17 @@ FAMILIES = (
     torchvision_segmentation.FAMILY,
     timm_models.FAMILY,
 )
-"""In order of precedence: our own `vgg19` (with batch norm) stands before torchvision's (without)."""
+"""Families in order of precedence: slimprune's `vgg19` (with batch norm) precedes torchvision's (without)."""
 
 
 @dataclass(frozen=True)
 class Builder:
-    """What goes by the name of an architecture.
+    """Registered builder of an architecture.
 
     Attributes:
-        task: None where it is not known.
-        build: Takes the name, the text of its options ("" without) and the input; returns fresh weights.
+        task: Task of the architecture; None if unknown.
+        build: Function of the name, the text of its options ("" if there are none) and the input; returns a model with
+            freshly initialised weights.
     """
 
     task: Task | None
@@ -41,14 +42,14 @@ Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
 
 
 def register(name: str, description: str, *, task: Task | None = None) -> Callable[[Factory], Factory]:
-    """Decorator: makes a function that returns a fresh model known as the architecture `name`.
+    """Return a decorator that registers a function returning a fresh model as the architecture `name`.
 
-    The function is given those of `num_classes` and `in_channels` that its signature names.
+    The function receives those of `num_classes` and `in_channels` that its signature names.
 
     Args:
         name: A name that is not taken.
-        description: One line for people.
-        task: "classification" or "segmentation", if it is made for one of them.
+        description: One line for users.
+        task: "classification" or "segmentation", if the architecture serves one of them.
 
     Raises:
         UsageError: If the name is taken.
@@ -72,21 +73,21 @@ def architectures() -> list[Architecture]:
 
 
 def build(arch: str, inputs: InputSpec) -> nn.Module:
-    """Build a model with fresh weights from torch's global random generator; nothing is downloaded.
+    """Build a model with random weights drawn from torch's global generator; nothing is downloaded.
 
     Args:
         arch: A name of `architectures()`, for some with options ("unet:depth=3,width=32"), "timm:NAME", or the user's
-            own "package.module:factory" or "path/to/file.py:factory": a function that is given those of `num_classes`
-            and `in_channels` that its signature names. While it is imported and called, the file's own folder (for a
-            file) or the current directory (for a module) can be imported from.
+            own "package.module:factory" or "path/to/file.py:factory": a function that receives those of `num_classes`
+            and `in_channels` that its signature names. While it is imported and called, the file's folder (for a file)
+            or the current directory (for a module) is importable.
         inputs: Image channels and size, and the number of outputs.
 
     Returns:
         A module in training mode: [B, channels, H, W] -> [B, classes], or [B, classes, H, W] for segmentation.
 
     Raises:
-        UsageError: If the name, an option, the file, the module or the factory is not found, or the image size
-            does not fit the architecture.
+        UsageError: If the name, an option, the file, the module or the factory is not found, or the image size does not
+            fit the architecture.
         UnsupportedModelError: If the user's factory fails, or the model cannot take the images' channels.
     """
     name, options = ARCHITECTURES.split(arch)
@@ -94,7 +95,7 @@ def build(arch: str, inputs: InputSpec) -> nn.Module:
 
 
 def task_of(arch: str) -> Task | None:
-    """Return the task of a named architecture; None where it is not known, as of the user's own code.
+    """Return the task of a named architecture; None if it is unknown, for instance for the user's own code.
 
     Raises:
         UsageError: If the name is unknown.
@@ -103,12 +104,12 @@ def task_of(arch: str) -> Task | None:
 
 
 def is_user_code(arch: str) -> bool:
-    """Whether building runs code that the name leads to, rather than slimprune's or an installed package's."""
+    """Return whether building runs the user's own code rather than slimprune's or an installed package's."""
     return ARCHITECTURES.is_user_code(arch)
 
 
 def _as_builder(name: str, factory: object, task: Task | None = None) -> Builder:
-    """What builds an architecture by a factory of the user's or of an installed package."""
+    """Wrap a factory of the user or of an installed package in a `Builder`."""
     if isinstance(factory, nn.Module) or not callable(factory):
         raise UnsupportedModelError(f"expected {name!r} to be a factory, got {kind_of(factory)}")
 

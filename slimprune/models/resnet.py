@@ -13,8 +13,8 @@ STEM_WIDTH = 64
 def build(name: str, options: str, inputs: InputSpec) -> nn.Module:
     """Build torchvision's ResNet; up to 64 pixels the stem is a 3x3 convolution of stride 1 without pooling.
 
-    With torchvision's own stem (7x7, stride 2, then pooling by 2) a 32x32 image would reach the last stage as a
-    single pixel.
+    With torchvision's own stem (7x7, stride 2, then pooling by 2) a 32x32 image would be reduced to a single pixel in
+    the last stage.
 
     Raises:
         UsageError: If options are given.

@@ -1,4 +1,4 @@
-"""Models of timm, an optional package, as `timm:NAME`."""
+"""Models of the optional package timm, named `timm:NAME`."""
 
 import difflib
 import importlib
@@ -15,7 +15,7 @@ PREFIX = "timm"
 def build(prefix: str, name: str, inputs: InputSpec) -> nn.Module:
     """Build a timm model with random weights and `inputs.classes` logits; nothing is downloaded.
 
-    Models that are made for one image size are built for that of `inputs`.
+    Models with a fixed image size are built for that of `inputs`.
 
     Args:
         prefix: "timm".

@@ -1,4 +1,4 @@
-"""Every other classification model of torchvision, by the name torchvision gives it."""
+"""All other classification models of torchvision, under torchvision's names."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from slimprune.models.input_channels import fit_input_channels
 from slimprune.models.torchvision_zoo import model_names, zoo_model
 
 AUXILIARY_HEADS = ("googlenet", "inception_v3")
-"""Models that would return extra logits in training mode; they are built without those heads."""
+"""Models that would return additional logits in training mode; they are built without auxiliary heads."""
 
 
 def build(name: str, options: str, inputs: InputSpec) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Torchvision's segmentation models, by the names that torchvision gives them."""
+"""Torchvision's segmentation models, under torchvision's names."""
 
 from typing import cast
 
@@ -16,11 +16,12 @@ SEVERAL_FEATURES = ("lraspp_mobilenet_v3_large",)
 class Segmenter(nn.Module):
     """Backbone and head of a torchvision model: images [B, C, H, W] -> logits [B, classes, H, W].
 
-    Its layers have torchvision's names, so that torchvision's weights fit; the output is a tensor, not a mapping.
+    The layers have the same names as in torchvision, so torchvision's weights can be loaded. The output is a tensor,
+    not a mapping.
 
     Args:
-        model: Where backbone and head are taken from.
-        several: Whether the head reads all features of the backbone, in place of the last.
+        model: Model that supplies backbone and head.
+        several: Whether the head reads all features of the backbone instead of only the last.
     """
 
     def __init__(self, model: nn.Module, several: bool) -> None:
@@ -37,11 +38,13 @@ class Segmenter(nn.Module):
 
 
 def build(name: str, options: str, inputs: InputSpec) -> nn.Module:
-    """Build a torchvision segmentation model with random weights, `inputs.classes` logits per pixel, no auxiliary head.
+    """Build a torchvision segmentation model with random weights, without auxiliary heads.
+
+    The model has `inputs.classes` logits per pixel.
 
     Raises:
         UsageError: If options are given.
-        UnsupportedModelError: If the images do not have three channels and no convolution can be fitted to them.
+        UnsupportedModelError: If the images do not have three channels and no convolution can be adapted to them.
     """
     refuse_options(name, options)
     model = zoo_model(name, weights_backbone=None, num_classes=inputs.classes)

@@ -1,4 +1,4 @@
-"""Torchvision's models by name, without importing torchvision before one of them is built."""
+"""Torchvision's models by name; torchvision is imported only when a model is built."""
 
 import importlib
 import importlib.util
@@ -9,16 +9,16 @@ from typing import Any
 from torch import nn
 
 REGISTERED = re.compile(r"^@register_model\(\)$.*?^def (\w+)\(", re.MULTILINE | re.DOTALL)
-"""How torchvision registers a builder under the name of its function; other decorators may stand between."""
+"""Pattern of a function that torchvision registers as a builder; other decorators may come in between."""
 
 
 def model_names(part: str = ".") -> list[str]:
-    """List what torchvision's `list_models` does, read from its source files.
+    """List the same names as torchvision's `list_models`, read from its source files.
 
     Importing torchvision takes about as long as importing torch, because it imports torch's compiler.
 
     Args:
-        part: Folder below `torchvision/models`: "." for classification, "segmentation".
+        part: Folder below `torchvision/models`: "." for classification, or "segmentation".
     """
     spec = importlib.util.find_spec("torchvision")
     places = [] if spec is None else spec.submodule_search_locations or []
@@ -27,6 +27,6 @@ def model_names(part: str = ".") -> list[str]:
 
 
 def zoo_model(name: str, **settings: Any) -> nn.Module:
-    """Build one of torchvision's models with random weights; further settings are its builder's."""
+    """Build a torchvision model with random weights; settings are passed to its builder."""
     model: nn.Module = importlib.import_module("torchvision").models.get_model(name, weights=None, **settings)
     return model

@@ -16,13 +16,13 @@ UPSAMPLINGS = ("transposed", "bilinear")
 
 @dataclass(frozen=True)
 class UNetOptions:
-    """What can be said after `unet:`.
+    """Options that may follow `unet:` in a name.
 
     Attributes:
         depth: Number of times the resolution is halved, >= 1.
-        width: Channels of the finest level, >= 1; each level below has twice those of the level above.
-        upsampling: "transposed" (2x2 transposed convolution, as in the paper) or "bilinear" (interpolation, then a
-            3x3 convolution); either halves the channels.
+        width: Channels of the finest level, >= 1; each coarser level has twice as many as the level above.
+        upsampling: "transposed" (2x2 transposed convolution, as in the paper) or "bilinear" (interpolation, then a 3x3
+            convolution); both halve the number of channels.
     """
 
     depth: int = 4
@@ -31,7 +31,7 @@ class UNetOptions:
 
 
 def double_convolution(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Return twice (3x3 convolution, batch norm, ReLU): [B, C_in, H, W] -> [B, C_out, H, W].
+    """Return two blocks of 3x3 convolution, batch norm and ReLU: [B, C_in, H, W] -> [B, C_out, H, W].
 
     Weights are drawn from N(0, 2 / fan_in), section 3 of the paper.
     """
@@ -44,11 +44,11 @@ def double_convolution(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class Up(nn.Module):
-    """One level of the expanding path: double the resolution, concatenate the skip, convolve twice.
+    """One level of the expanding path: double the resolution, concatenate the skip connection, convolve twice.
 
     Args:
-        channels: Channels of the coarse features; the skip and the output have half as many.
-        upsampling: See `UNetOptions`.
+        channels: Channels of the coarse features; the skip connection and the output have half as many.
+        upsampling: Method of upsampling. See `UNetOptions`.
     """
 
     def __init__(self, channels: int, upsampling: Upsampling) -> None:
@@ -63,7 +63,7 @@ class Up(nn.Module):
         self.conv = double_convolution(channels, half)
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
-        """Join coarse [B, C, ceil(H / 2), ceil(W / 2)] with skip [B, C/2, H, W] into [B, C/2, H, W]."""
+        """Merge coarse [B, C, ceil(H / 2), ceil(W / 2)] and skip [B, C/2, H, W] into [B, C/2, H, W]."""
         height, width = skip.shape[-2:]
         fine = self.up(coarse)[..., :height, :width]
         joined: Tensor = self.conv(torch.cat([skip, fine], dim=1))
@@ -73,12 +73,12 @@ class Up(nn.Module):
 class UNet(nn.Module):
     """Encoder and decoder with skip connections: [B, channels, H, W] -> logits [B, classes, H, W], for any H and W.
 
-    An odd side is halved upwards: the last row or column is pooled alone, and cut off again on the way up.
+    Odd sides are rounded up when halved: the last row or column is pooled alone, and cropped again in the decoder.
 
     Args:
         channels: Channels of the input images.
         classes: Channels of the output, one logit per pixel each.
-        options: Depth, width and the way up.
+        options: Depth, width and upsampling.
     """
 
     def __init__(self, channels: int, classes: int, options: UNetOptions) -> None:
@@ -104,7 +104,7 @@ class UNet(nn.Module):
 
 
 def parse_options(text: str) -> UNetOptions:
-    """Read "depth=3,width=32,upsampling=bilinear"; what is not named keeps its default.
+    """Parse "depth=3,width=32,upsampling=bilinear"; options that are not named keep their defaults.
 
     Raises:
         UsageError: If a key or a value is not known.
@@ -138,7 +138,7 @@ def build(name: str, options: str, inputs: InputSpec) -> nn.Module:
     """Build a U-Net.
 
     Raises:
-        UsageError: If an option is not understood.
+        UsageError: If an option is invalid.
     """
     return UNet(inputs.channels, inputs.classes, parse_options(options))
 

@@ -1,4 +1,4 @@
-"""VGG with batch norm (Simonyan and Zisserman, ICLR 2015), in its CIFAR form for small images."""
+"""VGG with batch norm (Simonyan and Zisserman, ICLR 2015), in a CIFAR form for small images."""
 
 from torch import Tensor, nn
 
@@ -7,7 +7,7 @@ from slimprune.models.input_channels import fit_input_channels
 from slimprune.models.torchvision_zoo import zoo_model
 
 STAGE_WIDTHS = (64, 128, 256, 512, 512)
-"""Output channels of every convolution of a stage."""
+"""Output channels of the convolutions in each stage."""
 
 STAGE_DEPTHS = {
     "vgg11": (1, 1, 2, 2, 2),
@@ -21,12 +21,12 @@ STAGE_DEPTHS = {
 class CifarVGG(nn.Module):
     """VGG with batch norm for images of up to 64 pixels: [B, channels, H, W] -> [B, classes].
 
-    The convolutions, their biases and their initialisation are those of torchvision's `vgg*_bn`; the last max-pool
-    is left out, and global average pooling and one linear layer stand in for the three large linear layers. VGG-19
-    has 398.1 million MACs in its convolutions at 32x32 pixels and 20.0 million parameters for ten classes.
+    The convolutions, their biases and their initialisation are those of torchvision's `vgg*_bn`. The last max-pool is
+    omitted, and global average pooling and one linear layer replace the three large linear layers. VGG-19 has 398.1
+    million MACs in its convolutions at 32x32 pixels and 20.0 million parameters for ten classes.
 
     Args:
-        depths: Convolutions per stage, five numbers; a 2x2 max-pool stands between two stages.
+        depths: Convolutions per stage, five numbers; stages are separated by a 2x2 max-pool.
         channels: Channels of the input images.
         classes: Number of logits.
     """
@@ -67,7 +67,7 @@ def _feature_layers(depths: tuple[int, ...], channels: int) -> list[nn.Module]:
 
 
 def build(name: str, options: str, inputs: InputSpec) -> nn.Module:
-    """Build vgg11, vgg13, vgg16 or vgg19 with batch norm: `CifarVGG` up to 64 pixels, torchvision's above.
+    """Build vgg11, vgg13, vgg16 or vgg19 with batch norm: `CifarVGG` up to 64 pixels, torchvision's model above.
 
     Raises:
         UsageError: If options are given.

@@ -14,7 +14,7 @@ from slimprune.files import write_atomically
 
 
 def save_weights(model: nn.Module, file: Path) -> None:
-    """Writes parameters and buffers; the file appears only when it is whole."""
+    """Write parameters and buffers to a file, as a whole or not at all."""
     own = chain(model.named_parameters(), model.named_buffers())
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in own}
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -22,18 +22,18 @@ def save_weights(model: nn.Module, file: Path) -> None:
 
 
 def load_weights(model: nn.Module, file: Path) -> list[str]:
-    """Fills `model` in place with the tensors of a file.
+    """Copy the tensors of a file into `model`, in place.
 
     Args:
-        model: network whose tensors have the names in the file; a tied tensor may go by any of its names.
-        file: safetensors file; a backbone's file may lack the last layers.
+        model: Network whose tensors have the names in the file; a tied tensor may appear under any of its names.
+        file: A safetensors file; a backbone's file may lack the last layers.
 
     Returns:
-        Names of the parameters that are not in the file and keep what they have.
+        Names of the parameters that are not in the file and remain unchanged.
 
     Raises:
-        DataError: the file cannot be read, holds a tensor that the model does not have or has in another shape, or
-            holds none of its parameters.
+        DataError: If the file cannot be read, contains a tensor that the model lacks or has in another shape, or
+            contains none of the model's parameters.
     """
     try:
         found = load_file(file)
@@ -57,6 +57,6 @@ def load_weights(model: nn.Module, file: Path) -> list[str]:
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers, tied ones under each of their names."""
+    """Return all parameters and buffers, tied ones under each of their names."""
     every = (model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
     return dict(chain(*every))

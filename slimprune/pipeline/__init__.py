@@ -1,4 +1,4 @@
-"""What each command does, one file a command, in the order of a run."""
+"""The implementation of the commands: one module per command, and the steps that they share."""
 
 from slimprune.pipeline.bench import bench
 from slimprune.pipeline.compress import compress, plan

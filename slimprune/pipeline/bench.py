@@ -1,4 +1,4 @@
-"""The command `bench`: a bundle's network beside the dense one or another bundle's, timed and written down."""
+"""The command `bench`: timing a bundle's network against the dense one or another bundle's."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from slimprune.timing.compare import BenchSettings, compare_speed
 from slimprune.types import Listener, ignore
 
 DENSE = "dense"
-"""Stands in place of another bundle: the network that the bundle was made from."""
+"""Value of `against` that means the network from which the bundle was made."""
 
 INPUTS = "synthetic: standard normal noise; for training, a random class per image or a random mask"
 
@@ -32,24 +32,24 @@ def bench(
     report: Path | None = None,
     listener: Listener = ignore,
 ) -> BenchDocument:
-    """Times the slim network of a bundle beside the dense one that it was made from, or beside another bundle's.
+    """Time the slim network of a bundle against the dense network it was made from, or against another bundle's.
 
     Args:
-        bundle: the folder.
-        settings: what is timed, and how long.
+        bundle: Folder of the bundle.
+        settings: What to time, and for how long.
         against: `dense`, or the folder of another bundle for images of the same size.
-        trust_code: allow the bundles to name the code that builds their dense models.
-        out: JSON file to write, with a Markdown page beside it.
-        report: report of the run that made the bundle; its `latency` gets the figures, and so do its Markdown and HTML
-            pages.
-        listener: called with (engine and batch size, pairs done, pairs in all, verdict).
+        trust_code: Whether to run the code that the bundles name for building their dense models.
+        out: JSON file to write; a Markdown page is written next to it.
+        report: Report of the run that made the bundle; the times are added to its `latency` and to its Markdown and
+            HTML pages.
+        listener: Called with (engine and batch size, pairs done, total pairs, verdict).
 
     Returns:
-        The document; each row of its `latency` is one comparison, see `compare_speed`.
+        The document. Each row of its `latency` is one comparison; see `compare_speed`.
 
     Raises:
-        UsageError: an option that makes no sense here, input shapes that differ, or a file that cannot be written.
-        VerificationError: a bundle or the report cannot be read, or the report belongs to another bundle.
+        UsageError: If an option is invalid here, the input shapes differ, or a file cannot be written.
+        VerificationError: If a bundle or the report cannot be read, or the report belongs to another bundle.
     """
     settings = settings or BenchSettings()
     settings.comparisons()
@@ -58,7 +58,7 @@ def bench(
     document = None if report is None else _read_report(report, found, against)
     reference, candidate = _networks(found, against, trust_code)
     inputs = found.origin.inputs
-    assert inputs is not None  # without inputs there is no network
+    assert inputs is not None  # otherwise the network could not have been built
     shape = (inputs.channels, inputs.height, inputs.width)
     circumstances = _circumstances(settings.place)
     rows = compare_speed(reference, candidate, shape, settings, listener=listener)
@@ -82,7 +82,7 @@ def bench(
 
 
 def with_latency(document: ReportDocument, rows: Sequence[LatencyRow]) -> ReportDocument:
-    """A report with these rows in its `latency`; former ones of the same engine, device, batch and threads go."""
+    """Return a report with new rows in `latency`; they replace those of the same engine, device, batch and threads."""
 
     def key(row: LatencyRow) -> tuple[str, str, int, int]:
         return row["engine"], row["device"], row["batch"], row["threads"]
@@ -92,7 +92,7 @@ def with_latency(document: ReportDocument, rows: Sequence[LatencyRow]) -> Report
 
 
 def _networks(found: Bundle, against: str, trust_code: bool) -> tuple[nn.Module, nn.Module]:
-    """What is timed against, and the bundle's own network."""
+    """Return the reference network and the bundle's own network."""
     other = None if against == DENSE else read(Path(against))
     dense = build_dense(found, trust_code=trust_code)
     candidate = found.rebuild(dense)
@@ -113,7 +113,7 @@ def _method(sampling: Sampling) -> Facts:
 
 
 def _circumstances(place: Place) -> Facts:
-    """Device, threads, versions, and how busy the machine was before."""
+    """Return device, threads, versions, and the load of the machine before the timing."""
     with pinned_threads(place.threads):
         plain = environment(place.device)
     return {**plain, "cores": usable_cores(), "load_average": load_average()}
@@ -124,7 +124,7 @@ def _name(against: str) -> str:
 
 
 def _read_report(path: Path, bundle: Bundle, against: str) -> ReportDocument:
-    """The report, which must be of the run that made the bundle."""
+    """Return the report after checking that it comes from the run that made the bundle."""
     if against != DENSE:
         raise UsageError(f"expected --against dense for a report, whose figures are dense against slim, got {against}")
     if not path.is_file() or not path.name.endswith(".json"):
@@ -140,7 +140,7 @@ def _read_report(path: Path, bundle: Bundle, against: str) -> ReportDocument:
 
 
 def _check_out(out: Path | None, report: Path | None) -> None:
-    """Refuses files that cannot be written before any time is spent."""
+    """Check that the files can be written, before any time is spent."""
     if out is not None and out.suffix != ".json":
         raise UsageError(f"expected --out to end in .json, got {out}")
     if out is not None and report is not None and out.resolve() == report.resolve():
@@ -150,6 +150,6 @@ def _check_out(out: Path | None, report: Path | None) -> None:
 
 
 def _write(target: Path, document: BenchDocument | ReportDocument, pages: Mapping[str, str]) -> None:
-    """The JSON file and, by suffix, the texts of the pages beside it."""
+    """Write the JSON file and next to it the pages, given as suffix -> text."""
     plain = json.dumps(document, indent=1) + "\n"
     write_files({target: plain, **{target.with_suffix(suffix): text for suffix, text in pages.items()}})

@@ -55,22 +55,23 @@ def compress(
     listener: Listener = ignore,
     **settings: Unpack[SettingsBesideLoss],
 ) -> Report:
-    """Scores, slims, proves, trains, exports and verifies; leaves the ONNX file, a bundle and a report.
+    """Score, slim, prove, train, export and verify a model; write the ONNX file, a bundle and a report.
 
     Args:
-        model: an architecture name, or a module; a module is left untouched and needs both kinds of batches:
-        train_batches: re-iterable (inputs [N, ...], targets), such as a `DataLoader`.
-        test_batches: the same, for testing and for verifying the export (at least 32 samples are sensible).
-        task: of a module: `classification` (cross-entropy, top-1) or `segmentation` (binary cross-entropy, mean IoU).
-        loss: its name as in `Recipe`, or for a module (output, targets) -> scalar.
-        listener: called while the run goes on.
-        **settings: fields of `Recipe`; `out` is required.
+        model: Architecture name, or a module, which is not modified and requires both kinds of batches.
+        train_batches: Re-iterable of `(inputs [N, ...], targets)`, such as a `DataLoader`.
+        test_batches: The same for testing and for verifying the export; at least 32 samples are advisable.
+        task: Task of a module: `classification` (cross-entropy, top-1) or `segmentation` (binary cross-entropy,
+            mean IoU).
+        loss: Name of the loss as in `Recipe`, or for a module a function (output, targets) -> scalar.
+        listener: Called during the run.
+        **settings: Fields of `Recipe`; `out` is required.
 
     Returns:
-        The report; `slimprune.load` loads the slim module.
+        The report. Use `slimprune.load` to load the slim module.
 
     Raises:
-        SlimpruneError: one of its children, see `slimprune.errors`.
+        SlimpruneError: If a step fails; see `slimprune.errors` for the subclasses.
     """
     began = time.perf_counter()
     given = Given(train_batches, test_batches, task, loss)
@@ -99,10 +100,14 @@ def compress(
 
 
 def plan(*, listener: Listener = ignore, **settings: Unpack[RecipeSettings]) -> Report:
-    """Scores and allocates only; nothing is trained or written. The settings are the fields of `Recipe`.
+    """Score and allocate only, without training or writing anything.
+
+    Args:
+        listener: Called during the run.
+        **settings: Fields of `Recipe`.
 
     Raises:
-        UsageError: a recipe that scores the trained network.
+        UsageError: If the recipe scores the trained network.
     """
     began = time.perf_counter()
     recipe, _ = _recipe(None, Given(), settings)
@@ -116,7 +121,7 @@ def plan(*, listener: Listener = ignore, **settings: Unpack[RecipeSettings]) -> 
 
 
 def _recipe(model: object, given: Given, settings: Mapping[str, object]) -> tuple[ResolvedRecipe, nn.Module | None]:
-    """The recipe, its names checked and its defaults filled in, and the model where it is an object."""
+    """Return the checked recipe with its defaults filled in, and the model if it is an object."""
     own = None if model is None or isinstance(model, str) else cast(nn.Module, model)
     if own is not None:
         recipe = _own_recipe(settings, given.task == "segmentation")
@@ -142,9 +147,9 @@ def _own_recipe(settings: Mapping[str, object], segmentation: bool) -> ResolvedR
 
 
 def _analyse(recipe: ResolvedRecipe, work: Workload, planned: PlannedPruning | None, listener: Listener) -> Analysis:
-    """Channel groups and costs, for a budget that can be met.
+    """Return channel groups and costs after checking that the budget can be met.
 
-    What an interrupted run has `planned` is proven, checked and timed already.
+    If an interrupted run has `planned` already, its groups are proven and its budget is checked and timed.
     """
     if planned is not None:
         return Analysis(work, planned.plan.groups, CostModel.of(work.model, planned.plan.groups, work.example))
@@ -156,7 +161,7 @@ def _analyse(recipe: ResolvedRecipe, work: Workload, planned: PlannedPruning | N
 def _train_dense(
     recipe: ResolvedRecipe, work: Workload, start: Start, store: Path, listener: Listener
 ) -> tuple[nn.Module | None, TrainResult | None]:
-    """The trained dense network, where slimming started from it or the recipe asks for it, and its training."""
+    """Return the trained dense network and its training if slimming started from it or the recipe requests it."""
     if start.dense_training is not None:
         return start.scored, start.dense_training
     if not recipe.train_dense:
@@ -172,7 +177,7 @@ def _publish(document: ReportDocument, outputs: Outputs) -> None:
 
 
 def _describe(recipe: ResolvedRecipe, analysis: Analysis, slimmed: SlimModel, planned: PlannedPruning) -> Report:
-    """What the slim model is, before it is trained."""
+    """Return the report on the slim model before its training."""
     work, plan = analysis.work, planned.plan
     return Report(
         recipe=recipe,

@@ -1,4 +1,4 @@
-"""Trained models and bundles to ONNX files, and ONNX files held against bundles."""
+"""The commands `export` and `verify`: writing ONNX files from bundles, and comparing ONNX files with bundles."""
 
 import shutil
 from dataclasses import replace
@@ -18,16 +18,16 @@ from slimprune.types import Listener
 
 
 def export(bundle: Path, out: Path, *, data: str | None = None, trust_code: bool = False) -> OnnxCheck:
-    """Writes the model of a bundle as ONNX and verifies it on the data it was trained for.
+    """Write the model of a bundle as ONNX and verify it on test samples of the data set it was trained for.
 
     Args:
-        bundle: the folder.
-        out: the ONNX file to write.
-        data: the data set to take samples from, in place of the recipe's.
-        trust_code: allow the bundle to name the code that builds its dense model and loads its data.
+        bundle: Folder of the bundle.
+        out: ONNX file to write.
+        data: Data set to take samples from instead of the recipe's.
+        trust_code: Whether to run the code that the bundle names for building its dense model and loading its data.
 
     Raises:
-        UsageError: `out` is no ONNX file, or there is no such bundle.
+        UsageError: If `out` is not an ONNX file, or there is no such bundle.
     """
     if out.suffix != ONNX:
         raise UsageError(f"expected --out to end in {ONNX}, got {out}")
@@ -42,11 +42,11 @@ def export(bundle: Path, out: Path, *, data: str | None = None, trust_code: bool
 
 
 def verify(bundle: Path, onnx: Path, *, data: str | None = None, trust_code: bool = False) -> OnnxCheck:
-    """Compares an ONNX file with the bundle it should have come from, in onnxruntime, on real samples.
+    """Compare an ONNX file with the bundle it should come from, in onnxruntime on real samples.
 
     Raises:
-        UsageError: there is no such bundle or file.
-        VerificationError: one of them is unreadable or altered, or they disagree.
+        UsageError: If there is no such bundle or file.
+        VerificationError: If one of them is unreadable or altered, or they disagree.
     """
     if not onnx.is_file():
         raise UsageError(f"expected an ONNX file, got {onnx}")
@@ -58,7 +58,7 @@ def verify(bundle: Path, onnx: Path, *, data: str | None = None, trust_code: boo
 
 
 def check_export(module: nn.Module, samples: Tensor, outputs: Outputs) -> None:
-    """Refuse a model that cannot be exported, before any time is spent on its training.
+    """Check that a model can be exported, before any time is spent on its training.
 
     Raises:
         UnsupportedModelError: If an ONNX file is requested and the model cannot be exported.
@@ -69,16 +69,14 @@ def check_export(module: nn.Module, samples: Tensor, outputs: Outputs) -> None:
 
 
 def export_trained(report: Report, work: Workload, slimmed: SlimModel, outputs: Outputs, listener: Listener) -> Report:
-    """Stage the bundle and, where requested, the ONNX file of a trained model.
-
-    The report that is returned has what the verification of the ONNX file found.
+    """Stage the bundle and, if requested, the ONNX file of a trained model; return the report with its verification.
 
     Args:
-        report: of the run; the bundle states its results.
-        work: the samples to verify on, and how the dense model was built.
-        slimmed: the trained model; it is moved to the CPU.
-        outputs: where everything is made; the log of the training lies there already.
-        listener: called before and after the verification.
+        report: Report of the run, whose results are recorded in the bundle.
+        work: Workload with the samples for the verification and the origin of the dense model.
+        slimmed: Trained model; it is moved to the CPU.
+        outputs: Outputs of the run, whose stage already contains the log of the training.
+        listener: Called before and after the verification.
     """
     listener("export", 0, 2, "")
     folder = outputs.staged(outputs.bundle)
@@ -106,7 +104,7 @@ def export_trained(report: Report, work: Workload, slimmed: SlimModel, outputs: 
 
 
 def _metadata(bundle: Bundle) -> dict[str, str]:
-    """What an ONNX file says of its origin, as far as the bundle knows it."""
+    """Return what an ONNX file records about its origin, as far as the bundle knows it."""
     recipe, trained = bundle.recipe, bundle.results.get("training") or {}
     stated = {
         "recipe_hash": recipe.get("hash"),
@@ -124,10 +122,10 @@ def _metadata(bundle: Bundle) -> dict[str, str]:
 
 
 def _samples(bundle: Bundle, data: str | None, trust_code: bool) -> Tensor:
-    """Test images from the data that was asked for, or else from the bundle's.
+    """Return test images from the data set `data`, or from the bundle's if it is None.
 
     Raises:
-        UsageError: the bundle names no data, or its data is loaded by code that needs `trust_code`.
+        UsageError: If the bundle names no data set, or loads it by code although `trust_code` is false.
     """
     named: str | None = data or bundle.recipe.get("data")
     if named is None:

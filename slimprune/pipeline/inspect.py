@@ -1,4 +1,4 @@
-"""The command `inspect`: what a model consists of, before anything is scored or cut."""
+"""The command `inspect`: channel groups, costs and data flow of a model, without scoring or pruning."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,21 +30,21 @@ def inspect(
     protect: Sequence[str] = (),
     progress: Listener = ignore,
 ) -> Inspection:
-    """What can be slimmed in `model`, and what is at stake: groups, costs and the flow of data.
+    """Find out what can be slimmed in a model and what it costs: channel groups, costs and the flow of data.
 
     Args:
-        model: any module; left untouched.
-        example: one input batch, as for `find_groups`.
-        protect: names or patterns of layers whose channels all stay.
-        progress: hears ("prove", proofs of groups done, in all, "").
+        model: Any module; it is not modified.
+        example: One input batch, as for `find_groups`.
+        protect: Names or patterns of layers that keep all their channels.
+        progress: Called with ("prove", groups proven, total groups, "").
 
     Returns:
-        The inspection; `print` it, or take its `to_json()`, `to_html()` or `to_svg()`. A model of which nothing can be
-        removed is no error: every group says why.
+        The inspection. Print it, or call its `to_json()`, `to_html()` or `to_svg()`. A model from which nothing can be
+        removed is not an error: every group states the reason.
 
     Raises:
-        UnsupportedModelError: the model fails on the example, or it cannot be traced.
-        UsageError: a pattern of `protect` matches no layer.
+        UnsupportedModelError: If the model fails on the example or cannot be traced.
+        UsageError: If a pattern of `protect` matches no layer.
 
     Examples:
         >>> print(inspect(nn.Conv2d(3, 8, 3), torch.zeros(1, 3, 8, 8)).groups[0].protected_reason)
@@ -70,17 +70,17 @@ def inspect_named(
     listener: Listener = ignore,
     **settings: Unpack[RecipeSettings],
 ) -> Inspection:
-    """The inspection of a named architecture, written to files in the forms that are asked for.
+    """Inspect a named architecture, write the inspection to files in the requested forms, and return it.
 
     Args:
-        shape: `C,H,W` of the inputs, in place of the data set, which then is not looked at.
-        classes: number of outputs, where there is a shape.
-        files: where to write which form; checked before anything is built.
-        listener: called with ("prove", proofs done, in all, "").
-        **settings: fields of `Recipe`; of them `arch`, `data`, `image_size`, `protect`, `device` and `seed` matter.
+        shape: Shape `C,H,W` of the inputs; None to take it from the data set, which is ignored otherwise.
+        classes: Number of outputs; used only together with `shape`.
+        files: File to write for each form; the paths are checked before anything is built.
+        listener: Called with ("prove", groups proven, total groups, "").
+        **settings: Fields of `Recipe`; only `arch`, `data`, `image_size`, `protect`, `device` and `seed` are used.
 
     Raises:
-        SlimpruneError: one of its children, see `slimprune.errors`.
+        SlimpruneError: If a step fails; see `slimprune.errors` for the subclasses.
     """
     files = files or {}
     recipe = make_recipe(settings)
@@ -102,7 +102,7 @@ def inspect_named(
 
 
 def _inputs_of_data(recipe: Recipe) -> InputSpec:
-    """The images of the data set; an architecture for segmentation gets one output for data without masks."""
+    """Return the inputs that fit the data set; a segmentation architecture gets one output for data without masks."""
     data = load(recipe.data, image_size=recipe.image_size)
     fits = task_of(str(recipe.arch)) in (None, data.task)
     return InputSpec(data.channels, data.height, data.width, data.classes if fits else 1)

@@ -1,7 +1,8 @@
-"""Latency budgets: layers timed one by one, a plan made from that, and the whole slim network timed beside the dense.
+"""Latency budgets: plans from the times of single layers, corrected by timing whole slim networks against the dense.
 
-The layers' times say how a plan's latency changes with its widths, whole networks say how much it is. So a plan is
-solved for, timed as a whole, the model made to fit, and solved for again, until what is measured is what was asked for.
+The times of layers show how a plan's latency changes with its widths; the times of whole networks show the latency
+itself. Therefore a plan is solved for and its network timed, the cost model is fitted to the measurement, and the plan
+is solved for again, until the measured latency is the requested one.
 """
 
 from collections.abc import Sequence
@@ -33,25 +34,25 @@ from slimprune.types import AUTO, Listener, ignore
 
 ROUNDINGS = (1, 2, 4, 8, 16, 32)
 MOST_NETWORKS = 5
-"""Most whole networks that are timed for one plan."""
+"""Maximum number of whole networks that are timed for one plan."""
 
 CLOSE = 0.01
-"""Share by which a measured latency may miss the request without another round."""
+"""Relative error of a measured latency up to which no further plan is tried."""
 
 USED = 0.95
-"""Least share of the best use of a budget of another kind that a rounding has to make of it to be considered."""
+"""Fraction of the best rounding's use of a non-latency budget that a rounding must reach to be considered."""
 
 STAGE = "latency"
-"""What listeners hear while networks and layers are timed."""
+"""Name of the stage that listeners receive while networks and layers are timed."""
 
 
 @dataclass(frozen=True, eq=False)
 class TimedAnalysis(Analysis):
-    """An analysis whose cost model knows times.
+    """An analysis whose cost model includes measured times.
 
     Attributes:
-        timer: times whole networks.
-        first: what they took dense, seconds for one batch; None where only layers were timed.
+        timer: Timer of whole networks.
+        first: Time of the dense network in seconds per batch; None if only layers were timed.
     """
 
     timer: NetworkTimer
@@ -59,15 +60,15 @@ class TimedAnalysis(Analysis):
 
 
 def needs_times(recipe: ResolvedRecipe) -> bool:
-    """Whether a plan depends on measured times."""
+    """Return whether a plan depends on measured times."""
     return LATENCY in budget_of(recipe).ratios or recipe.round_to == AUTO
 
 
 def check_timing(recipe: ResolvedRecipe) -> None:
-    """Refuses settings of measurements that will not be made, and such as cannot be made here.
+    """Check the settings for measured times.
 
     Raises:
-        UsageError: one of them.
+        UsageError: If there are settings of measurements that are not needed or cannot be made on this machine.
     """
     if needs_times(recipe):
         runtime_of(recipe)
@@ -79,7 +80,7 @@ def check_timing(recipe: ResolvedRecipe) -> None:
 
 
 def runtime_of(recipe: ResolvedRecipe) -> Runtime:
-    """How the recipe's network is to be run."""
+    """Return engine, batch size, threads and device for timing the recipe's networks."""
     batch = BENCH_BATCH if recipe.bench_batch is None else recipe.bench_batch
     return Runtime.of(recipe.engine, batch, recipe.bench_threads, recipe.device)
 
@@ -95,24 +96,25 @@ def latency_model(
     device: str = "auto",
     listener: Listener = ignore,
 ) -> LatencyModel:
-    """A cost model for latency budgets; it times layers when it is first asked for their widths.
+    """Return a cost model for latency budgets that times layers when their widths are first needed.
 
     Args:
-        model: any module that takes `example`.
-        groups: its channel groups.
-        example: inputs [N, ...].
-        engine: name of an engine; -cpu or -cuda behind it says where it runs.
-        batch: samples at once.
-        threads: on the CPU; None for all cores.
+        model: Any module that accepts `example`.
+        groups: Channel groups of the model.
+        example: Inputs [N, ...].
+        engine: Name of an engine, optionally with the suffix -cpu or -cuda for where it runs; None for onnxruntime on
+            the CPU and torch on CUDA.
+        batch: Batch size.
+        threads: Number of threads on the CPU; None for all cores.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        listener: called while layers are timed.
+        listener: Called while layers are timed.
 
     Returns:
-        The model, made to fit the whole network at its dense and at its least widths.
+        The cost model, fitted to the whole network at its dense and at its smallest widths.
 
     Raises:
-        UsageError: an engine that is unknown or absent.
-        UnsupportedModelError: the network cannot be exported or run.
+        UsageError: If the engine is unknown or unavailable.
+        UnsupportedModelError: If the network cannot be exported or run.
 
     Examples:
         >>> costs = latency_model(model, groups, example, engine="onnxruntime", batch=8)  # doctest: +SKIP
@@ -124,7 +126,7 @@ def latency_model(
 
 
 def with_latency_model(recipe: ResolvedRecipe, analysis: Analysis, listener: Listener) -> Analysis:
-    """The analysis with a cost model that knows times, where the recipe needs them."""
+    """Return the analysis with a cost model that includes times, if the recipe needs them."""
     if not needs_times(recipe):
         return analysis
     work = analysis.work
@@ -141,13 +143,15 @@ def with_latency_model(recipe: ResolvedRecipe, analysis: Analysis, listener: Lis
 def plan_for_latency(
     recipe: ResolvedRecipe, analysis: TimedAnalysis, scores: Scores | None, listener: Listener
 ) -> Plan:
-    """The plan whose measured latency comes closest to the request; with another budget, the one rounded as it pays.
+    """Return the plan whose measured latency comes closest to the request.
+
+    For a budget without latency, return the plan with the rounding that pays off most by the times of the layers.
 
     Args:
-        recipe: budget, rule and rounding.
-        analysis: the dense network, understood and timed.
-        scores: for rules that need them.
-        listener: called after every network that was timed.
+        recipe: Recipe with budget, rule and rounding.
+        analysis: Analysis of the dense network with measured times.
+        scores: Scores for rules that need them.
+        listener: Called before every network that is timed, and at the end.
     """
     rounding = _rounding(recipe, analysis, scores) if recipe.round_to == AUTO else None
     if rounding is not None:
@@ -172,7 +176,7 @@ def _trials(
     plan: Plan,
     listener: Listener,
 ) -> tuple[list[Plan], list[TimedNetwork]]:
-    """Plans, each solved for with what the one before took, and what they took."""
+    """Return plans and their measurements; each plan is solved for with the previous measurement as a correction."""
     plans: list[Plan] = []
     trials: list[TimedNetwork] = []
     wanted = 1 - plan.budget.ratios[LATENCY]
@@ -195,7 +199,7 @@ def _trials(
 def _next(recipe: ResolvedRecipe, analysis: Analysis, scores: Scores | None) -> Plan | None:
     try:
         return allocate_for(recipe, analysis, scores)
-    except BudgetError:  # by what was measured since, the least widths are too wide; they were not by themselves
+    except BudgetError:  # by the corrected model even the least widths are too slow, unlike by their own measurement
         return None
 
 
@@ -204,7 +208,7 @@ def _miss(trial: TimedNetwork, wanted: float) -> float:
 
 
 def _as_measured(plan: Plan) -> Plan:
-    """The plan whose costs state the latencies that were measured."""
+    """Return the plan with the measured latencies as its costs."""
     assert plan.timing is not None
     assert plan.timing.trial is not None
     dense = plan.timing.trial.row["dense_ms"] * 1e6
@@ -213,13 +217,13 @@ def _as_measured(plan: Plan) -> Plan:
 
 
 def _rounding(recipe: ResolvedRecipe, analysis: Analysis, scores: Scores | None) -> Rounding:
-    """The rounding that pays by the model.
+    """Return the rounding that pays off most by the cost model.
 
-    Under a latency budget that which keeps most MACs. Under another that which is quickest, of those that use the
-    budget about as well as any: what leaves channels away is always quicker.
+    Under a latency budget, this is the rounding that keeps the most MACs. Under any other budget, it is the fastest of
+    those that use the budget about as well as the best: dropping further channels would always be faster.
 
     Raises:
-        BudgetError: none can meet the budget.
+        BudgetError: If no rounding can meet the budget.
     """
     found: dict[int, tuple[Cost, float]] = {}
     problems = []
@@ -247,7 +251,7 @@ def _rounding(recipe: ResolvedRecipe, analysis: Analysis, scores: Scores | None)
 
 
 def _layered(costs: CostModel, groups: Sequence[ChannelGroup], timer: NetworkTimer, listener: Listener) -> LatencyModel:
-    """A model of the layers alone, whose times are kept in the user's cache folder."""
+    """Return a latency model of the layers alone; their times are kept in the user's cache folder."""
     traced = traced_layers(timer.dense, timer.example)
 
     def progress(_: str, done: int, total: int, note: str) -> None:
@@ -266,7 +270,7 @@ def _at_both_ends(
     floor: float = 0.0,
     round_to: int = 1,
 ) -> tuple[LatencyModel, float]:
-    """The model that fits the whole network dense and at its least widths, and the seconds of the dense one."""
+    """Fit the model to the whole network at dense and least widths; return it and the dense time in seconds."""
     listener(STAGE, 0, MOST_NETWORKS, "the dense network and the narrowest")
     least = least_widths(groups, floor, round_to)
     kept = {group.id: torch.arange(width) for group, width in zip(groups, least.tolist(), strict=True)}

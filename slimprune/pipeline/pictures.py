@@ -1,4 +1,4 @@
-"""Pictures of a trained segmentation: a handful of test images with the masks that networks make of them."""
+"""Pictures of a trained segmentation network: a few test images with the predicted masks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from slimprune.results import Picture
 from slimprune.training import foreground_logits, mean_iou, plain_mask
 
 MOST = 500
-"""Test images, the first ones, from which those that are drawn are chosen."""
+"""Number of test images, from the first on, among which the ones to draw are chosen."""
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """Test images and what networks make of them, on the CPU.
+    """Test images and the predictions of networks, on the CPU.
 
     Attributes:
-        images: uint8 [N, C, H, W].
-        truth: bool [N, H, W].
-        masks: by network, bool [N, H, W].
-        iou: by network, the mean IoU of every image, in [0, 1].
+        images: Pixels, uint8 [N, C, H, W].
+        truth: True masks, bool [N, H, W].
+        masks: Predicted masks by network, bool [N, H, W].
+        iou: Mean IoU of every image by network, in [0, 1].
     """
 
     images: Tensor
@@ -34,13 +34,13 @@ class Seen:
 
 
 def draw_pictures(work: Workload, slim: nn.Module, dense: nn.Module | None, folder: Path) -> tuple[Picture, ...]:
-    """Draws the first, the worst and the median test images into `folder`; nothing unless the task is segmentation.
+    """Draw the first, worst and median test images into `folder`; do nothing unless the task is segmentation.
 
     Args:
-        work: Supplies test images, masks and the metric.
-        slim: The trained slim network, on the workload's device.
-        dense: The trained dense network, or None where it was not trained.
-        folder: Made if there is something to draw; the report lies beside it.
+        work: Workload with the test images and masks.
+        slim: Trained slim network, on the workload's device.
+        dense: Trained dense network, or None if it was not trained.
+        folder: Folder to create if there is something to draw; its parent is the report's folder.
     """
     if work.task != "segmentation":
         return ()
@@ -52,10 +52,10 @@ def draw_pictures(work: Workload, slim: nn.Module, dense: nn.Module | None, fold
 
 
 def chosen_images(iou: Sequence[float]) -> dict[int, str]:
-    """Which images are drawn: number -> what it is; the first two, the median and the two worst, each once.
+    """Return the images to draw as number -> role: the first two, the median and the two worst, each once.
 
     Args:
-        iou: mean IoU of every image.
+        iou: Mean IoU of every image.
     """
     ranked = sorted(range(len(iou)), key=lambda number: iou[number])
     places = {"first": [*range(len(iou))][:1], "second": [*range(len(iou))][1:2], "median": ranked[len(iou) // 2 :][:1]}

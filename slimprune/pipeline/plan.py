@@ -1,4 +1,4 @@
-"""A plan is chosen: by a rule, by a search over rules, or by measured latencies."""
+"""The choice of a plan: by a rule, by a search over rules, or by measured latencies."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ class PlannedPruning:
     """A plan and how it was found.
 
     Attributes:
-        plan: which channels stay.
-        saliency: how they were scored, None for a rule without scores.
-        search: how the rule was found, where it was searched for.
+        plan: Plan of the channels to keep.
+        saliency: How the channels were scored; None for a rule without scores.
+        search: How the rule was found; None if it was not searched for.
     """
 
     plan: Plan
@@ -37,15 +37,15 @@ class PlannedPruning:
     search: Search | None = None
 
     def to_json(self) -> str:
-        """The plan and how it was found, as JSON text."""
+        """Return the plan and how it was found as JSON text."""
         return adapter(PlannedPruning).dump_json(self).decode()
 
 
 def stored_pruning(folder: Path) -> PlannedPruning | None:
-    """What an interrupted run left in its folder, if it came that far.
+    """Return the plan that an interrupted run left in its folder; None if it had not come that far.
 
     Raises:
-        VerificationError: the file is damaged.
+        VerificationError: If the file is damaged.
     """
     file = folder / PLAN_FILE
     return read_value(PlannedPruning, file.read_bytes(), f"plan {file}") if file.exists() else None
@@ -60,15 +60,15 @@ def choose_plan(
     folder: Path | None = None,
     scorer: Scorer = score_channels,
 ) -> PlannedPruning:
-    """The plan by the recipe's rule, or by the one that a search finds.
+    """Return the plan by the recipe's rule, or by the rule that a search finds.
 
     Args:
-        recipe: criterion, budget and rule.
-        analysis: the dense network, understood.
-        start: the networks to score and to inherit weights from.
-        listener: called while it scores and searches.
-        folder: where an interrupted run left its plan or its trials, and where this one leaves them.
-        scorer: makes the scores.
+        recipe: Recipe with criterion, budget and rule.
+        analysis: Analysis of the dense network.
+        start: Networks to score and to inherit weights from.
+        listener: Called during scoring, search and timing.
+        folder: Folder of the plan and the trials, read if an interrupted run left them, and written otherwise.
+        scorer: Function that computes the scores.
     """
     found = stored_pruning(folder) if folder is not None else None
     if found is not None:

@@ -1,4 +1,4 @@
-"""The search for a rule: width profiles of equal budget are tried by short real trainings, in successive halving."""
+"""The search for a rule: short trainings of width profiles at equal budgets, in successive halving."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ CANDIDATES: tuple[str, ...] = (
     "global",
 )
 RUNGS = (1, 2, 4)
-"""Epochs of the trials of one rung; half of the candidates go on to the next."""
+"""Epochs of the trials in each rung; half of the candidates advance to the next rung."""
 
 
 def search_rule(
@@ -40,22 +40,19 @@ def search_rule(
     *,
     store: Path | None = None,
 ) -> tuple[Plan, Search]:
-    """The best of the candidate plans, all of them within the recipe's budget.
+    """Return the best of the candidate plans, all within the recipe's budget, and the trials.
 
-    Every trial starts from the weights of `network` and is judged by the mean training loss of its last epoch. That
-    epoch is one of few over augmented data, so its loss says what a test loss would, and no test sample and no held-out
-    part decides. The better half goes on to trainings twice as long.
+    Every trial starts from the weights of `network` and is judged by the mean training loss of its last epoch. After
+    few epochs over augmented data, this loss is a proxy for the test loss, so neither test samples nor held-out samples
+    influence the choice. The better half advances to trainings that are twice as long.
 
     Args:
-        recipe: budget, floor, rounding and training; its number of epochs plays no part.
-        analysis: the dense network, understood.
-        network: the network whose weights the slim one inherits.
-        scores: for the candidates that need scores.
-        listener: called after every trial.
-        store: JSON file of finished trials, to go on from.
-
-    Returns:
-        The plan and what was tried.
+        recipe: Recipe with budget, floor, rounding and training; its number of epochs is ignored.
+        analysis: Analysis of the dense network.
+        network: Network whose weights the slim one inherits.
+        scores: Scores for the candidates that need them.
+        listener: Called before every trial and at the end.
+        store: JSON file of finished trials, from which to resume.
     """
     began = time.perf_counter()
     plans = _distinct({rule: allocate_for(with_rule(recipe, rule), analysis, scores) for rule in CANDIDATES})
@@ -78,12 +75,12 @@ def search_rule(
 
 
 def with_rule(recipe: ResolvedRecipe, rule: str) -> ResolvedRecipe:
-    """The same recipe with another rule."""
+    """Return the recipe with another rule."""
     return recipe.model_copy(update={"rule": rule})
 
 
 def _distinct(plans: Mapping[str, Plan]) -> dict[str, Plan]:
-    """Plans of different widths; of equals the first."""
+    """Return the plans without those whose widths equal an earlier plan's."""
     seen: dict[tuple[int, ...], str] = {}
     for rule, plan in plans.items():
         seen.setdefault(tuple(plan.widths.values()), rule)
@@ -91,7 +88,7 @@ def _distinct(plans: Mapping[str, Plan]) -> dict[str, Plan]:
 
 
 def _count(candidates: int) -> int:
-    """Trials in all."""
+    """Return the total number of trials."""
     counts = []
     for _ in RUNGS:
         counts.append(candidates)
@@ -100,7 +97,7 @@ def _count(candidates: int) -> int:
 
 
 def _is_of(trial: SearchTrial, rule: str, epochs: int, plan: Plan) -> bool:
-    """Whether a stored trial is that of this plan: measured times may give a rule other widths than before."""
+    """Return whether a stored trial is of this plan; with new measured times a rule may give different widths."""
     cost = plan.slim
     return (trial.rule, trial.epochs, trial.params, trial.macs) == (rule, epochs, cost.params, cost.macs)
 
@@ -113,7 +110,7 @@ def _trial(
     result = train(
         slimmed.module,
         work.train_batches,
-        [next(iter(work.test_batches))],  # the loop wants to test; what it finds is not looked at
+        [next(iter(work.test_batches))],  # the training loop requires test batches; the result is ignored
         replace(training_settings(recipe, work), epochs=epochs),
         loss=work.loss,
         metric=work.metric,

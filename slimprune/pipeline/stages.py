@@ -1,4 +1,4 @@
-"""The steps from a workload to a trained slim network, which `compress`, `plan` and `compare` put together."""
+"""The steps from a workload to a trained slim network, from which `compress`, `plan` and `compare` are built."""
 
 import copy
 import time
@@ -24,20 +24,20 @@ from slimprune.training import TrainResult, TrainSettings, count_batches, train
 from slimprune.types import Listener, ignore, under
 
 SEARCH = "search"
-"""Stands in place of a rule where the rule is to be found by short trainings, see `search_rule`."""
+"""Value of `rule` that means a search for the rule by short trainings; see `search_rule`."""
 
 REWIND_SHARE = 0.02
-"""Share of the dense training to whose end `rewind` goes back by default."""
+"""Fraction of the dense training's steps to which `rewind` goes back by default."""
 
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """The dense network, understood: its channel groups and what widths cost.
+    """The channel groups of the dense network and the costs of their widths.
 
     Attributes:
-        work: the workload.
-        groups: all channel groups of its model.
-        costs: widths to parameters and MACs, and to latency where that was measured.
+        work: Workload with the dense network.
+        groups: All channel groups of its model.
+        costs: Cost model of parameters and MACs, and of latency if that was measured.
     """
 
     work: Workload
@@ -46,7 +46,7 @@ class Analysis:
 
     @cached_property
     def fvcore_macs(self) -> int | str:
-        """MACs of the dense network as fvcore counts them, or why it cannot."""
+        """MACs of the dense network as counted by fvcore, or the reason why it cannot count them."""
         return fvcore_macs(self.work.model, self.work.example)
 
 
@@ -55,9 +55,9 @@ class Start:
     """The networks that slimming starts from.
 
     Attributes:
-        scored: the network whose channels are scored.
-        inherited: the network from which the slim one takes its weights.
-        dense_training: how the dense network was trained, None before training.
+        scored: Network whose channels are scored.
+        inherited: Network from which the slim one takes its weights.
+        dense_training: Training of the dense network; None if slimming comes before training.
     """
 
     scored: nn.Module
@@ -66,7 +66,7 @@ class Start:
 
 
 def check_names(recipe: ResolvedRecipe) -> None:
-    """Refuses a rule, a criterion, an option or a budget that there cannot be, before anything is built."""
+    """Check rule, criterion, its options and gate, and budget, before anything is built."""
     if recipe.rule != SEARCH:
         find_rule(recipe.rule)
     criterion = make_criterion(recipe.criterion, **recipe.criterion_options())
@@ -75,11 +75,11 @@ def check_names(recipe: ResolvedRecipe) -> None:
 
 
 def analyse(recipe: ResolvedRecipe, work: Workload, listener: Listener) -> Analysis:
-    """Channel groups and costs of the model.
+    """Find the channel groups of the model and their costs.
 
     Raises:
-        BudgetError: all channels are protected on request.
-        UnsupportedModelError: no channel can be removed.
+        BudgetError: If no channel can be removed and the recipe protects layers.
+        UnsupportedModelError: If no channel can be removed and the recipe protects none.
     """
     groups = find_groups(
         work.model,
@@ -88,7 +88,7 @@ def analyse(recipe: ResolvedRecipe, work: Workload, listener: Listener) -> Analy
         progress=listener,
     )
     if not free_groups(groups):
-        # Asked for, it is a budget that cannot be met; otherwise it is the model.
+        # If the recipe protects layers, its budget cannot be met; otherwise the model is unsupported.
         refusal = BudgetError if recipe.protect else UnsupportedModelError
         whole = "; ".join(f"{group.id}: {group.protected_reason}" for group in groups)
         raise refusal(f"expected channels that may be removed, got none ({whole or 'no convolution or linear layer'})")
@@ -96,10 +96,10 @@ def analyse(recipe: ResolvedRecipe, work: Workload, listener: Listener) -> Analy
 
 
 def starting_networks(recipe: ResolvedRecipe, work: Workload, store: Path, listener: Listener) -> Start:
-    """The networks to start from; unless `before-training`, the dense one is trained first, resumable in `store`.
+    """Return the networks to start from; unless `before-training`, first train the dense one, resumable in `store`.
 
     Raises:
-        UsageError: the training has fewer steps than the rewinding wants to go back to.
+        UsageError: If the dense training has fewer steps than `rewind_step`.
     """
     if recipe.when == "before-training":
         return Start(work.model, work.model)
@@ -123,20 +123,20 @@ def starting_networks(recipe: ResolvedRecipe, work: Workload, store: Path, liste
 
 
 def budget_of(recipe: ResolvedRecipe) -> Budget:
-    """What the recipe asks to remove."""
+    """Return the budget of the recipe."""
     return Budget(recipe.ratio, recipe.of, recipe.also)
 
 
 def check_budget(recipe: ResolvedRecipe, analysis: Analysis, listener: Listener = ignore) -> None:
-    """Refuses an impossible budget before any time is spent on scores.
+    """Check that the budget can be met, before any time is spent on scores.
 
     Args:
-        recipe: what to remove.
-        analysis: the dense network, understood.
-        listener: hears where MACs are asked for and fvcore counts others, or cannot count them.
+        recipe: Recipe with the budget.
+        analysis: Analysis of the dense network.
+        listener: Called if the budget limits MACs and fvcore counts them differently or cannot count them.
 
     Raises:
-        BudgetError: the floor alone is above it.
+        BudgetError: If the floor alone exceeds the budget.
     """
     if "macs" in budget_of(recipe).ratios:
         own, second = analysis.costs.dense.macs, analysis.fvcore_macs
@@ -148,14 +148,14 @@ def check_budget(recipe: ResolvedRecipe, analysis: Analysis, listener: Listener 
 
 
 def needs_scores(recipe: ResolvedRecipe) -> bool:
-    """Whether the plan depends on scores."""
+    """Return whether the plan depends on scores."""
     return recipe.rule == SEARCH or recipe.twin == "invert" or find_rule(recipe.rule).needs_scores
 
 
 def score_channels(
     recipe: ResolvedRecipe, analysis: Analysis, network: nn.Module, listener: Listener
 ) -> tuple[Scores, Saliency]:
-    """Scores of all channels of `network`, and how they were found."""
+    """Score all channels of `network`; return the scores and how they were computed."""
     began, work = time.perf_counter(), analysis.work
     goal = schedule_target(
         analysis.groups,
@@ -184,12 +184,12 @@ def score_channels(
 
 
 def multiple(recipe: ResolvedRecipe) -> int:
-    """What widths are multiples of; 1 as long as that is to be chosen by measurement."""
+    """Return the number of which widths are multiples; 1 if it is yet to be chosen by measurement."""
     return recipe.round_to if isinstance(recipe.round_to, int) else 1
 
 
 def allocate_for(recipe: ResolvedRecipe, analysis: Analysis, scores: Scores | None) -> Plan:
-    """The plan for the recipe's budget."""
+    """Return the plan for the recipe's budget."""
     plan = allocate(
         scores,
         analysis.groups,
@@ -203,24 +203,24 @@ def allocate_for(recipe: ResolvedRecipe, analysis: Analysis, scores: Scores | No
 
 
 def slim_and_prove(analysis: Analysis, network: nn.Module, plan: Plan) -> SlimModel:
-    """The slim model with the weights of `network`, proven.
+    """Return the slim model with the weights of `network` and its proof.
 
     Raises:
-        VerificationError: the proof did not pass.
+        VerificationError: If the proof fails.
     """
     slimmed = slim(network, plan)
     return slimmed.with_proof(prove(network, slimmed, analysis.work.example))
 
 
 def initialise_slim(recipe: ResolvedRecipe, network: nn.Module, slimmed: SlimModel) -> SlimModel:
-    """The slim model with the initial weights that its training is to start from."""
+    """Return the slim model with the initial weights from which its training starts."""
     if recipe.init == "keep":
         return slimmed
     return replace(slimmed, module=initialise(slimmed.module, network, recipe.init, seed=recipe.seed))
 
 
 def training_settings(recipe: ResolvedRecipe, work: Workload) -> TrainSettings:
-    """How the recipe trains."""
+    """Return the recipe's settings for the training of the slim network."""
     return TrainSettings(
         epochs=recipe.epochs,
         lr=recipe.lr,
@@ -234,7 +234,7 @@ def training_settings(recipe: ResolvedRecipe, work: Workload) -> TrainSettings:
 
 
 def dense_settings(recipe: ResolvedRecipe, work: Workload) -> TrainSettings:
-    """How the recipe trains the dense network."""
+    """Return the recipe's settings for the training of the dense network."""
     settings = training_settings(recipe, work)
     return replace(settings, epochs=recipe.dense_epochs or settings.epochs)
 
@@ -248,15 +248,15 @@ def run_training(
     *,
     after_step: Callable[[nn.Module, int], None] = lambda module, done: None,
 ) -> TrainResult:
-    """Trains `module` in place, resumable in `store`, whose name is what the listener hears.
+    """Train `module` in place, resumable in `store`.
 
     Args:
-        settings: how to train.
-        work: batches, loss and metric.
-        module: what to train.
-        store: folder of the checkpoints.
-        listener: called after every step.
-        after_step: called with the module and the number of steps done.
+        settings: Settings of the training.
+        work: Workload with batches, loss and metric.
+        module: Module to train.
+        store: Folder of the checkpoints; its name is the stage that the listener receives.
+        listener: Called after every step.
+        after_step: Called with the module and the number of steps done.
     """
     return train(
         module,
@@ -272,7 +272,7 @@ def run_training(
 
 
 def fvcore_macs(module: nn.Module, example: Tensor) -> int | str:
-    """MACs of a network as fvcore counts them, or why it cannot."""
+    """Return the MACs of a network as counted by fvcore, or the reason why it cannot count them."""
     try:
         return count_macs_fvcore(module, example)
     except UnsupportedModelError as error:
@@ -280,12 +280,12 @@ def fvcore_macs(module: nn.Module, example: Tensor) -> int | str:
 
 
 def second_opinion(analysis: Analysis, slim: nn.Module) -> SecondOpinion:
-    """What fvcore counts in the dense network and in the slim one."""
+    """Return the MACs of the dense and the slim network as counted by fvcore."""
     counts = analysis.fvcore_macs, fvcore_macs(slim, analysis.work.example)
     dense, small = (count if isinstance(count, int) else None for count in counts)
     return SecondOpinion(dense, small, next((count for count in counts if isinstance(count, str)), None))
 
 
 def measure_network(module: nn.Module, example: Tensor, channels: int) -> Measured:
-    """What a network takes, counted on the network itself."""
+    """Return the costs of a network, counted on the network itself."""
     return Measured(Cost(count_params(module), count_macs(module, example), channels), weight_bytes(module))

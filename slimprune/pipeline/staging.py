@@ -1,4 +1,4 @@
-"""Outputs that appear only when whole: a hidden folder beside the target, published at the end by renaming."""
+"""Outputs that appear only when complete: made in a hidden folder next to the target, then renamed into place."""
 
 import os
 import shutil
@@ -14,17 +14,17 @@ from slimprune.errors import DataError, SlimpruneError, UsageError, Verification
 ONNX, BUNDLE = ".onnx", ".slim"
 _LOCK, _MARKER = "lock", "fingerprint"
 _DONE = ("search.json", "plan.json", "checkpoint.json")
-"""What a run goes on from."""
+"""Files from which an interrupted run can resume."""
 
 
 @dataclass(frozen=True)
 class Outputs:
     """The files of one run: `NAME.onnx` and, next to it, `NAME.slim/`, `NAME.report.json`, `.md` and `.html`.
 
-    A segmentation leaves `NAME.pictures/` as well. Where the bundle alone was requested, there is no ONNX file.
+    A segmentation network also has `NAME.pictures/`. If only the bundle is requested, there is no ONNX file.
 
     Attributes:
-        out: The requested output: the ONNX file, or the bundle alone.
+        out: Requested output: the ONNX file, or the bundle alone.
         stage: Hidden folder in which everything is made.
     """
 
@@ -33,40 +33,40 @@ class Outputs:
 
     @property
     def onnx(self) -> Path | None:
-        """Where the ONNX file goes; None where the bundle alone was requested."""
+        """Path of the ONNX file; None if only the bundle is requested."""
         return self.out if self.out.suffix == ONNX else None
 
     @property
     def bundle(self) -> Path:
-        """Where the bundle goes."""
+        """Path of the bundle."""
         return self.out.with_suffix(BUNDLE)
 
     @property
     def report(self) -> Path:
-        """Where the JSON report goes."""
+        """Path of the JSON report."""
         return self.out.with_suffix(".report.json")
 
     @property
     def markdown(self) -> Path:
-        """Where the Markdown report goes."""
+        """Path of the Markdown report."""
         return self.out.with_suffix(".report.md")
 
     @property
     def page(self) -> Path:
-        """Where the report for a browser goes."""
+        """Path of the HTML report."""
         return self.out.with_suffix(".report.html")
 
     @property
     def pictures(self) -> Path:
-        """Where the folder of pictures goes."""
+        """Path of the folder of pictures."""
         return self.out.with_suffix(".pictures")
 
     def staged(self, target: Path) -> Path:
-        """Where `target` is made before it is published."""
+        """Return the path at which `target` is made before it is published."""
         return self.stage / target.name
 
     def resume_from(self, fingerprint: str) -> None:
-        """Empties the stage unless what an interrupted run left there was made from the same things."""
+        """Empty the stage unless an interrupted run with the same fingerprint left its files there."""
         marker = self.stage / _MARKER
         if marker.exists() and marker.read_text() == fingerprint:
             return
@@ -74,7 +74,7 @@ class Outputs:
         marker.write_text(fingerprint)
 
     def empty(self) -> None:
-        """Removes everything from the stage but its lock."""
+        """Remove everything from the stage except its lock."""
         for entry in self.stage.iterdir():
             if entry.is_dir():
                 shutil.rmtree(entry)
@@ -82,7 +82,7 @@ class Outputs:
                 entry.unlink()
 
     def publish(self) -> None:
-        """Moves everything that was staged into place, replacing what a former run left there."""
+        """Move everything that was staged into place, replacing the outputs of an earlier run."""
         for target in (self.bundle, self.pictures, self.report, self.markdown, self.page, self.out):
             if self.staged(target).is_dir():
                 _replace_folder(self.staged(target), target)
@@ -92,18 +92,19 @@ class Outputs:
 
 @contextmanager
 def staged_outputs(out: Path | None, run: str | None) -> Iterator[Outputs]:
-    """A stage beside `out`; a run that is stopped with something done leaves it there, to go on from it.
+    """Yield outputs with a stage next to `out`, which is kept if the run stops with work that can be resumed.
 
-    Done are trials of a search, a plan, a checkpoint. A `SlimpruneError` would come again and leaves nothing, unless
-    data or disk failed for once. What stops a run that can go on gets a note that names the folder.
+    Such work is trials of a search, a plan or a checkpoint. After a `SlimpruneError`, which would occur again, nothing
+    is kept, unless reading data or writing to disk failed temporarily. If the run can be resumed, the exception gets a
+    note that names the folder.
 
     Args:
-        out: the requested ONNX file or bundle; its parent folders are made.
-        run: name of the run; a stage that a run of the same name left is taken up again. None for a run that no other
-            can take up, which starts from nothing and leaves nothing.
+        out: Requested ONNX file or bundle; its parent folders are created.
+        run: Name of the run; a stage that a run of the same name left is resumed. None for a run that cannot be
+            resumed: it starts with an empty stage and keeps nothing.
 
     Raises:
-        UsageError: no file was asked for, the outputs cannot be written there, or another process is at the same run.
+        UsageError: If `onnx` is None, the outputs cannot be written there, or another process executes the same run.
     """
     if out is None:
         raise UsageError("expected an ONNX file to write (--out), got none")
@@ -132,13 +133,13 @@ def staged_outputs(out: Path | None, run: str | None) -> Iterator[Outputs]:
 
 @contextmanager
 def resumable_folder(folder: Path) -> Iterator[Path]:
-    """A folder that a run fills piece by piece; yields a hidden folder inside it for what is not finished.
+    """Yield a hidden folder for unfinished work, inside a folder that a run fills piece by piece.
 
-    Finished pieces stay whatever happens. What is not finished stays where the run is stopped within it, and what stops
-    a run and is not a `SlimpruneError` gets a note that the same command goes on.
+    Finished pieces are always kept. Unfinished work is kept if an exception stops the run. An exception that is not a
+    `SlimpruneError` gets a note that the same command resumes the run.
 
     Raises:
-        UsageError: the folder cannot be written to, or another process is at work in it.
+        UsageError: If the folder cannot be written to, or another process is working in it.
     """
     stage = folder / ".unfinished"
     with _exclusive(stage, folder):
@@ -156,8 +157,8 @@ def resumable_folder(folder: Path) -> Iterator[Path]:
 
 
 def _may_pass(error: SlimpruneError) -> bool:
-    """Whether the same run may succeed later: once the disk has room, or the data can be read again."""
-    damaged = isinstance(error, VerificationError)  # a checkpoint that cannot be read: better to start anew
+    """Return whether the same run may succeed later, when the disk has free space or the data can be read again."""
+    damaged = isinstance(error, VerificationError)  # such as an unreadable checkpoint: the run must start over
     return isinstance(error, DataError) or (isinstance(error.__cause__, OSError) and not damaged)
 
 
@@ -176,9 +177,9 @@ def _check_targets(outputs: Outputs) -> None:
 
 @contextmanager
 def _exclusive(stage: Path, target: Path) -> Iterator[None]:
-    """Makes the stage where there is none, and holds its lock, which ends with the process.
+    """Create the stage if necessary and hold its lock, which ends with the process.
 
-    Folders that are empty in the end are removed, once the lock is released: Windows removes no open file.
+    Folders that are empty at the end are removed after the lock is released, since Windows cannot remove open files.
     """
     made = [stage, *(parent for parent in stage.parents if not parent.exists())]
     lock = FileLock(stage / _LOCK)

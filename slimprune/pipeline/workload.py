@@ -1,4 +1,4 @@
-"""What a run works on: a fresh model, its batches, its loss and its metric."""
+"""The workload of a run: a fresh model, its batches, its loss and its metric."""
 
 import copy
 import hashlib
@@ -28,7 +28,7 @@ from slimprune.training import LOSSES, Metric, find_loss, mean_iou, top1
 from slimprune.types import AUTO, Task
 
 SAMPLES = 64
-"""Real images on which an exported model is compared with its source; the least is 32."""
+"""Number of real images on which an exported model is compared with its source; 32 is the minimum."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,17 +36,17 @@ class Workload:
     """A model and everything that scoring, training and verification need.
 
     Attributes:
-        model: the dense network with its initial weights, on the device.
-        origin: how it was built.
-        train_batches: re-iterable (inputs, targets).
-        test_batches: the same for testing.
-        scoring_batches: as many batches as scoring asks for.
-        samples: test inputs on the CPU, [N, ...], at most `SAMPLES`.
-        loss: (output, targets) -> scalar.
-        task: classification, or segmentation with one mask.
-        pixels: inputs [N, C, H, W] -> what people would see, uint8 [N, C, H, W].
-        without_weights: parameters that a file of initial weights did not have.
-        code: files of the user's code that the recipe names.
+        model: Dense network with its initial weights, on the device.
+        origin: How the model was built.
+        train_batches: Re-iterable of (inputs, targets).
+        test_batches: The same for testing.
+        scoring_batches: As many batches as scoring requests.
+        samples: Test inputs on the CPU, [N, ...], at most `SAMPLES`.
+        loss: Function (output, targets) -> scalar.
+        task: Classification, or segmentation with one mask.
+        pixels: Function that maps inputs [N, C, H, W] to visible pixels, uint8 [N, C, H, W].
+        without_weights: Parameters that the file of initial weights did not contain.
+        code: Files of the user's code that the recipe names.
     """
 
     model: nn.Module
@@ -63,7 +63,7 @@ class Workload:
 
     @property
     def metric(self) -> Metric:
-        """What tested networks are judged by."""
+        """Metric by which tested networks are judged."""
         return METRICS[self.task]
 
     @property
@@ -74,10 +74,10 @@ class Workload:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what a run is made from, whatever names led to it.
+        """SHA-256 of everything that a run is made from, independent of names.
 
-        That is the model's structure, code and initial weights, further code that the recipe names, test samples, the
-        first batch to score with and its targets, and the versions of the packages that matter.
+        This covers the model's structure, code and initial weights, further code that the recipe names, test samples,
+        the first scoring batch with its targets, and the versions of the relevant packages.
         """
         digest = hashlib.sha256(repr((self.model, versions())).encode())
         for code in sorted({_code(type(module)) for module in self.model.modules()}):
@@ -92,13 +92,13 @@ class Workload:
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """What comes beside a model object.
+    """The batches, task and loss that a caller passes together with a model object.
 
     Attributes:
-        train_batches: re-iterable (inputs [N, ...], targets).
-        test_batches: the same for testing.
-        task: what the default loss and the metric follow from.
-        loss: (output, targets) -> scalar, or the name of one of the task's.
+        train_batches: Re-iterable of `(inputs [N, ...], targets)`.
+        test_batches: The same for testing.
+        task: Task that decides the metric and the default loss.
+        loss: Function (output, targets) -> scalar, or the name of one of the task's losses.
     """
 
     train_batches: Iterable[Batch] | None = None
@@ -108,7 +108,7 @@ class Given:
 
 
 def _code(kind: type) -> bytes:
-    """The file that defines a class; nothing where there is none, as for classes made at a prompt."""
+    """Return the content of the file that defines a class; empty if there is no file, as at an interactive prompt."""
     try:
         return Path(inspect.getfile(kind)).read_bytes()
     except (TypeError, OSError):
@@ -120,19 +120,19 @@ METRICS: dict[Task, Metric] = {"classification": top1, "segmentation": mean_iou}
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seeds torch's generator on the CPU, and puts the caller's state back afterwards."""
+    """Seed torch's generator on the CPU for the context, and restore its state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
 
 
 def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
-    """The workload of a recipe that names architecture and data.
+    """Return the workload of a recipe that names architecture and data.
 
     Raises:
-        UsageError: an unknown name, or an architecture or a loss that does not fit the task of the data.
-        UnsupportedModelError: the model fails, or its output does not fit the data.
-        DataError: the data is missing, empty or unreadable.
+        UsageError: If a name is unknown, or the architecture or the loss does not fit the task of the data.
+        UnsupportedModelError: If the model fails, or its output does not fit the data.
+        DataError: If the data is missing, empty or unreadable.
     """
     recipe = recipe.named()
     task = task_of(recipe.arch)
@@ -164,7 +164,7 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
 
 
 def code_files(recipe: ResolvedRecipe) -> tuple[Path, ...]:
-    """The files of the user's code that a recipe names: architecture, data, criterion and rule."""
+    """Return the files of the user's code that a recipe names as architecture, data, criterion or rule."""
     own = (
         (recipe.arch, ARCHITECTURES.is_user_code),
         (recipe.data, SOURCES.is_user_code),
@@ -176,12 +176,12 @@ def code_files(recipe: ResolvedRecipe) -> tuple[Path, ...]:
 
 
 def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Workload:
-    """The workload of a model and batches that were handed over as objects; the model is copied to the device.
+    """Return the workload of a model and batches that are passed as objects; the model is copied to the device.
 
     Raises:
-        UsageError: batches are missing or can be gone through only once, or the task is unknown.
-        UnsupportedModelError: `model` is not a module, fails, or its output does not fit the loss and the targets.
-        DataError: there are no test batches, or they are not pairs of tensors.
+        UsageError: If batches are missing or can be iterated only once, or the task is unknown.
+        UnsupportedModelError: If `model` is not a module, fails, or its output does not fit the loss and the targets.
+        DataError: If there are no test batches, or they are not pairs of tensors.
     """
     if not isinstance(model, nn.Module):
         raise UnsupportedModelError(f"expected an architecture name or a torch.nn.Module, got {type(model).__name__}")
@@ -210,7 +210,7 @@ def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Work
 
 
 class _Cycle(Iterable[Batch]):
-    """The batches of a loader, over and over."""
+    """The batches of a loader, repeated endlessly."""
 
     def __init__(self, batches: Iterable[Batch]) -> None:
         self._batches = batches
@@ -258,7 +258,7 @@ def _first_inputs(batches: Iterable[Batch]) -> Tensor:
 
 
 def _stretched(inputs: Tensor) -> Tensor:
-    """Inputs of unknown scale as pixels: each from its smallest value to its largest."""
+    """Return inputs of unknown scale as pixels, each stretched from its smallest to its largest value."""
     low, high = inputs.amin((1, 2, 3), keepdim=True), inputs.amax((1, 2, 3), keepdim=True)
     return (255 * (inputs - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny)).round().to(torch.uint8)
 
@@ -267,7 +267,7 @@ def _check_shape(model: nn.Module, output: Tensor, data: ImageData) -> None:
     segmentation = data.task == "segmentation"
     size = (data.height, data.width) if segmentation else ()
     expected = (len(output), data.classes, *size)
-    # One logit of the foreground, or two logits of background and foreground.
+    # One logit for the foreground, or two logits for background and foreground.
     allowed = [expected, (len(output), 2, *size)] if segmentation else [expected]
     if tuple(output.shape) not in allowed:
         found = f"expected {type(model).__name__} to give an output of shape {expected}, got {tuple(output.shape)}"
@@ -286,14 +286,14 @@ def _check_loss(output: Tensor, targets: Tensor, loss: Loss) -> None:
 
 
 def _with_one_output(model: nn.Module, inputs: Tensor) -> tuple[nn.Module, Tensor]:
-    """A model that gives one tensor, and what it gives in eval mode; it must work in training mode as well."""
+    """Return a model that outputs one tensor and its output in eval mode; check that it works in training mode too."""
     training = model.training
     output = _forward(model.eval(), inputs)
     if has_main_output(output):
         model, output = MainOutput(model), cast(Mapping[str, Tensor], output)[MAIN]
     _check_tensor(model, output)
     model.train(training)
-    # On a copy, for the sake of running statistics; a batch of one is too small for some norms.
+    # On a copy, to preserve the running statistics; a batch of one is too small for some norms.
     copied = _copied(model).train()
     _check_tensor(copied, _forward(copied, torch.cat([inputs[:1], inputs[:1]])))
     return model, cast(Tensor, output)

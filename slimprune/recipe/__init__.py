@@ -1,4 +1,4 @@
-"""The validated description of a run: YAML or flags to a typed object, whose hash names the run."""
+"""The validated description of a run: a typed object made from YAML or flags, whose hash identifies the run."""
 
 from slimprune.recipe.defaults import BENCH_BATCH, CRITERION_OPTIONS, DEFAULT_RULES, SCORED_RULES, names_segmentation
 from slimprune.recipe.fields import NamedRecipe, Recipe, ResolvedRecipe

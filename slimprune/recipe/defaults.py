@@ -16,7 +16,7 @@ _SEGMENTATION_FAMILIES = ("deeplabv3_", "fcn_", "lraspp_")
 
 
 def names_segmentation(arch: str) -> bool:
-    """Whether an architecture is one of those for segmentation that go by a name; a user's own does not.
+    """Return whether a name is that of a known segmentation architecture; false for a user's own architecture.
 
     >>> [names_segmentation(arch) for arch in ("unet:depth=3", "fcn_resnet50", "unet.py:build", "fcn_net:build")]
     [True, True, False, False]
@@ -40,11 +40,11 @@ BY_MACHINE: Mapping[str, str] = {
 CRITERION_OPTIONS: Mapping[str, str] = {
     "steps": "steps", "inner_lr": "lr", "inner_momentum": "momentum", "rounds": "rounds",
 }  # fmt: skip
-"""Field of the recipe -> name of the criterion's option."""
+"""Names of the criteria's options by field of the recipe."""
 DEFAULT_RULES: Mapping[Quantity, str] = {
     "params": "global", "macs": "uniform", "channels": "global", "latency": "uniform",
 }  # fmt: skip
-"""By measurement (README, "Rules, measured"); top-1 in %, short trainings on CIFAR-10:
+"""Default rules, chosen by measurement (docs/results.md); top-1 in %, short trainings on CIFAR-10:
 
     removed                     global   tempered   uses ** 0.2   uniform
     VGG-19, 95 % of params       65.06      57.16                   58.58
@@ -53,21 +53,21 @@ DEFAULT_RULES: Mapping[Quantity, str] = {
     ResNet-20, 80 % of MACs      33.75      53.19         54.86     56.84   (another recipe than the rows above)
 
 At equal MACs and in longer trainings `early` differs from uniform by +0.9 points on VGG-19, +1.2 on U-Net and -1.7 on
-ResNet-20: better on some networks, not on all, so uniform stays the default.
+ResNet-20. It is better on some networks only, so uniform stays the default.
 """
 
 
 SCORED_RULES: Mapping[Quantity, str] = {**DEFAULT_RULES, "macs": "tempered", "latency": "tempered"}
-"""The best of the rules that look at scores, for comparisons of criteria."""
+"""Best rules that use scores, for comparisons of criteria."""
 
 
 def find_defaults(data: str, limited: Sequence[Quantity], *, segmentation: bool) -> RecipeSettings:
-    """Field -> default.
+    """Return the defaults by field.
 
     Args:
-        data: the data set's name.
-        limited: the quantities that the budget limits; the rule follows from the first.
-        segmentation: whether that is the task.
+        data: Name of the data set.
+        limited: Quantities that the budget limits; the first one decides the rule.
+        segmentation: Whether the task is segmentation.
     """
     of_task = SEGMENTATION if segmentation else PAPER
     round_to: Literal["auto"] | int = "auto" if "latency" in limited else 1

@@ -1,4 +1,4 @@
-"""The fields of a recipe, what they may be, and the recipe whose defaults are filled in."""
+"""The fields of a recipe, their valid values, and the recipe with its defaults filled in."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ def _as_list(value: object) -> object:
 
 
 def _as_shares(value: object) -> object:
-    """`macs=0.8,channels=0.5` as a mapping."""
+    """Parse text such as `macs=0.8,channels=0.5` into a mapping; return anything else unchanged."""
     if not isinstance(value, str):
         return value
     pairs = [(of.strip(), share.strip()) for of, _, share in (part.partition("=") for part in value.split(","))]
@@ -47,7 +47,7 @@ Share = Annotated[float, AfterValidator(_in_range)]
 class Recipe(BaseModel):
     """Settings of one `compress` run; every field is a flag of the same name.
 
-    A field that is None takes the default of its architecture, data set or budget, see `with_defaults`; options of a
+    A field that is None takes the default of its architecture, data set or budget; see `with_defaults`. Options of a
     criterion that are None take the criterion's own default.
     """
 
@@ -132,24 +132,24 @@ class Recipe(BaseModel):
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the settings that decide the result; `out`, `device` and `fast` are left out."""
+        """SHA-256 of the settings that decide the result, which excludes `out`, `device` and `fast`."""
         return self.hash_without()
 
     def hash_without(self, *names: str) -> str:
-        """The hash with further fields left out."""
+        """Return the hash without further fields."""
         plain = self.model_dump(mode="json", exclude={"out", "device", "fast", *names})
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     def criterion_options(self) -> dict[str, Any]:
-        """The options that were set for the criterion, under the criterion's names."""
+        """Return the options that are set for the criterion, under the criterion's names."""
         options = {option: getattr(self, field) for field, option in CRITERION_OPTIONS.items()}
         return {name: value for name, value in options.items() if value is not None}
 
     def with_defaults(self, *, segmentation: bool | None = None) -> "ResolvedRecipe":
-        """The same recipe with the defaults of its task, data set and budget filled in.
+        """Return the recipe with the defaults of its task, data set and budget filled in.
 
         Args:
-            segmentation: whether that is the task; None to go by the name of the architecture.
+            segmentation: Whether the task is segmentation; None to decide by the name of the architecture.
         """
         if segmentation is None:
             segmentation = names_segmentation(self.arch or "")
@@ -161,10 +161,10 @@ class Recipe(BaseModel):
 class ResolvedRecipe(Recipe):
     """A recipe with its defaults filled in.
 
-    `arch`, `batch_size` and `score_batch` are None where a network and its batches are handed over as objects. What may
-    still be None beside them means "no such thing" (`weights`, `twin`, `train_size`), or is decided by the data
-    (`image_size`), the criterion (its options), the training (`dense_epochs`, `rewind_step`, `fast`) or the machine
-    (`engine`, `bench_batch`, `bench_threads`).
+    `arch`, `batch_size` and `score_batch` are None if a network and its batches are passed as objects. Other fields
+    that may still be None are switched off (`weights`, `twin`, `train_size`) or decided by the data (`image_size`), the
+    criterion (its options), the training (`dense_epochs`, `rewind_step`, `fast`) or the machine (`engine`,
+    `bench_batch`, `bench_threads`).
     """
 
     rule: str
@@ -175,10 +175,10 @@ class ResolvedRecipe(Recipe):
     schedule: Literal["step", "cosine"]
 
     def named(self) -> "NamedRecipe":
-        """The same recipe as one whose network and data go by name.
+        """Return the recipe as one that names its network and data.
 
         Raises:
-            UsageError: it names no architecture.
+            UsageError: If the recipe names no architecture.
         """
         if self.arch is None:
             raise UsageError("expected an architecture (--arch), got none")
@@ -186,7 +186,7 @@ class ResolvedRecipe(Recipe):
 
 
 class NamedRecipe(ResolvedRecipe):
-    """A resolved recipe whose network and data go by name."""
+    """A resolved recipe that names its network and data."""
 
     arch: str
     batch_size: int

@@ -1,4 +1,4 @@
-"""From a file or from keyword arguments to a validated recipe."""
+"""Reading and validating recipes from files and keyword arguments."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,19 +15,19 @@ Description = TypeVar("Description", bound=BaseModel)
 
 
 def make_recipe(settings: Mapping[str, object]) -> Recipe:
-    """A recipe from plain settings.
+    """Validate plain settings and return the recipe.
 
     Raises:
-        UsageError: an unknown field or a bad value; the message names the field.
+        UsageError: If a field is unknown or a value is invalid; the message names the field.
     """
     return validated(Recipe, _as_in_files(settings))
 
 
 def validated(kind: type[Description], settings: Mapping[str, object]) -> Description:
-    """A description of that kind from plain settings.
+    """Validate plain settings and return an object of the class `kind`.
 
     Raises:
-        UsageError: an unknown field or a bad value; the message names the field.
+        UsageError: If a field is unknown or a value is invalid; the message names the field.
     """
     try:
         return kind.model_validate(dict(settings))
@@ -37,10 +37,10 @@ def validated(kind: type[Description], settings: Mapping[str, object]) -> Descri
 
 
 def read_recipe(path: Path) -> dict[str, object]:
-    """The settings in a YAML file, not validated yet.
+    """Return the settings in a YAML file without validating them.
 
     Raises:
-        UsageError: the file is missing, not YAML, or not a mapping.
+        UsageError: If the file is missing, is not YAML, or does not contain a mapping.
     """
     try:
         settings = yaml.safe_load(path.read_text())
@@ -54,10 +54,10 @@ def read_recipe(path: Path) -> dict[str, object]:
 
 
 def _as_in_files(settings: Mapping[str, object]) -> dict[str, object]:
-    """The settings under the names of files and flags, such as `and`, which no argument of Python's can have.
+    """Return the settings under the names used in files and flags, such as `and`, which is reserved in Python.
 
     Raises:
-        UsageError: a field under both of its names.
+        UsageError: If a field is given under both of its names.
     """
     aliases = {name: field.alias for name, field in Recipe.model_fields.items() if field.alias}
     for name, alias in aliases.items():

@@ -1,6 +1,6 @@
-"""Settings as keyword arguments: what `compress` and others take, for editors and type checkers.
+"""Types of the keyword arguments of `compress` and others, for editors and type checkers.
 
-The fields are those of `Recipe`, with the looser types from which a recipe reads them.
+The fields are those of `Recipe`, with the wider types that a recipe accepts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ from typing import Literal, TypedDict
 from slimprune.types import Quantity
 
 _UnderAlias = TypedDict("_UnderAlias", {"and": Mapping[Quantity, float] | str}, total=False)
-"""Recipes in files say `and`, which cannot be written as the name of an argument: there it is `also`."""
+"""The field `and` of recipe files; as the name of an argument, where `and` is reserved, it is `also`."""
 
 
 class SettingsBesideLoss(_UnderAlias, total=False):
-    """The fields of `Recipe` but `loss`, for functions that have an argument of that name."""
+    """The fields of `Recipe` except `loss`, for functions that have a separate argument of that name."""
 
     arch: str | None
     data: str

@@ -1,4 +1,4 @@
-"""Defaults and refusals in words."""
+"""Defaults and validation errors in words."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,11 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     ),
     "output": ("out",),
 }  # fmt: skip
-"""What each field is about: the panels in which the help of a command shows their flags, in that order."""
+"""Fields by topic: the panels in which the help of a command shows the flags, in this order."""
 
 
 def default_text(name: str) -> str:
-    """The default of a field in words; "" where there is nothing to say."""
+    """Return the default of a field in words; empty if there is none to show."""
     if name == "rule":
         return ", ".join(f"{rule} for {of}" for of, rule in DEFAULT_RULES.items())
     if name in BY_MACHINE:
@@ -47,7 +47,7 @@ def default_text(name: str) -> str:
 
 
 def sentence(problem: Mapping[str, Any], known: Sequence[str]) -> str:
-    """A problem that pydantic found, as `field: expected X, got Y`; `known` are the names of all fields."""
+    """Describe a problem found by pydantic as `field: expected X, got Y`; `known` holds the names of all fields."""
     if problem["type"] != "extra_forbidden":
         return expected_and_found(problem)
     name = ".".join(map(str, problem["loc"]))

@@ -1,4 +1,4 @@
-"""One way to extend: what goes by a name is slimprune's own, an installed package's, or code that the name leads to."""
+"""Extension by name: objects built into slimprune, offered by installed packages, or in the user's own code."""
 
 from slimprune.registry.registry import Entry, Registry, description_of, kind_of
 from slimprune.registry.user_code import call_with, code_file, importable, names_code

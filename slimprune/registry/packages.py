@@ -1,4 +1,4 @@
-"""What installed packages offer: the entry points of a group, imported when they are asked for."""
+"""The entry points of installed packages, imported only when they are needed."""
 
 import sys
 from functools import lru_cache
@@ -8,17 +8,17 @@ from slimprune.registry.user_code import Failure, in_one_line
 
 
 def entry_points(group: str) -> tuple[metadata.EntryPoint, ...]:
-    """All entry points of a group; packages are looked for anew where the import path has changed."""
+    """Return all entry points of a group; search for packages again if the import path has changed."""
     return _entry_points(group, tuple(sys.path))
 
 
 def package_of(point: metadata.EntryPoint) -> str:
-    """Name and version of the package that an entry point comes from."""
+    """Return the name and version of the package that provides an entry point."""
     return "of unknown name" if point.dist is None else f"{point.dist.name} {point.dist.version}"
 
 
 def load(point: metadata.EntryPoint, what: str, failure: Failure) -> object:
-    """Import what an entry point leads to; whatever goes wrong is one line that names the package."""
+    """Import the object of an entry point; raise `failure` with one line that names the package if that fails."""
     try:
         return point.load()
     except (Exception, SystemExit) as error:

@@ -1,4 +1,4 @@
-"""Named things of one kind: slimprune's own, those of installed packages, and code that a name leads to."""
+"""Objects of one kind by name: slimprune's own, those of installed packages, and the user's code."""
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -19,14 +19,14 @@ OWN_CODE = "file.py:NAME or package.module:NAME"
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """One thing that goes by a name.
+    """One named object.
 
     Attributes:
-        name: What finds it.
-        description: One line for people.
-        load: Imports and returns the thing.
-        takes: What is to be written after its name and a colon, such as "DIR"; "" for nothing.
-        module: Where it was registered.
+        name: Name under which it is found.
+        description: One line for users.
+        load: Function that imports and returns the object.
+        takes: Placeholder for the text after the name and a colon, such as "DIR"; "" if there is none.
+        module: Module that registered it; "" for an entry point of a package.
     """
 
     name: str
@@ -37,32 +37,32 @@ class Entry(Generic[T]):
 
     @property
     def shown(self) -> str:
-        """How the name is written."""
+        """The name with the placeholder of what follows it, as shown to users."""
         return f"{self.name}:{self.takes}" if self.takes else self.name
 
     @property
     def built_in(self) -> bool:
-        """Whether it is slimprune's own."""
+        """Whether the object is slimprune's own."""
         return self.module.partition(".")[0] == __package__.partition(".")[0]
 
 
 class Registry(Generic[T]):
-    """All things of one kind by name.
+    """All objects of one kind by name.
 
-    A name is looked up among what was registered, then among the entry points of installed packages, and then taken
-    as the user's code, `file.py:NAME` or `package.module:NAME`. What a package offers is imported when it is asked
-    for, and cannot take the name of something that was registered.
+    A name is looked up first among the registered objects, then among the entry points of installed packages. Otherwise
+    it refers to the user's code, as `file.py:NAME` or `package.module:NAME`. Entry points are imported only when they
+    are needed, and cannot take the name of a registered object.
 
     Args:
-        what: The kind with its article, as errors call it: "a criterion".
-        group: Entry points of this group are entries.
-        noun: What code is expected to be, with its article: "a criterion class".
-        adapt: Takes the name and what an entry point or the user's code holds under it; returns the thing, or raises
-            `failure`.
-        failure: What is raised where code fails.
-        others: Names that are understood elsewhere, for the errors.
-        listing: Where the names are listed, for kinds with more names than fit an error.
-        code: Whether a name may be the user's code.
+        what: Kind with its article, as used in errors: "a criterion".
+        group: Group of the entry points that are entries.
+        noun: Expected kind of user code, with its article: "a criterion class".
+        adapt: Function of the name and the object that an entry point or the user's code provides under it; returns the
+            adapted object or raises `failure`.
+        failure: Error to raise if code fails.
+        others: Names that are handled elsewhere, for error messages.
+        listing: Command that lists the names, for kinds with more names than fit an error message.
+        code: Whether a name may refer to the user's code.
     """
 
     def __init__(
@@ -82,14 +82,14 @@ class Registry(Generic[T]):
         self._entries: dict[str, Entry[T]] = {}
 
     def add(self, name: str, description: str, thing: T, *, module: str | None, takes: str = "") -> None:
-        """Register a thing; the module that registered a name may do so again, as when it is loaded again.
+        """Register an object; a module may register the same name again, for instance when it is reloaded.
 
         Args:
             name: A name that is not taken.
-            description: One line for people.
-            thing: What goes by the name.
-            module: Name of the module that it comes from; None at a prompt.
-            takes: What is to be written after the name and a colon.
+            description: One line for users.
+            thing: Object to register.
+            module: Name of the module that defines it; None at an interactive prompt.
+            takes: Placeholder for the text after the name and a colon; "" if there is none.
 
         Raises:
             UsageError: If the name is empty or taken.
@@ -97,7 +97,7 @@ class Registry(Generic[T]):
         self._put(Entry(name, description, lambda: thing, takes, module or "__main__"))
 
     def declare(self, name: str, description: str, target: str, *, takes: str = "") -> None:
-        """Register what "package.module:attribute" holds without importing it; for the rest see `add`."""
+        """Register the object at "package.module:attribute" without importing it; see `add` for the arguments."""
         module, _, attribute = target.partition(":")
 
         def load() -> T:
@@ -106,11 +106,12 @@ class Registry(Generic[T]):
         self._put(Entry(name, description, load, takes, module))
 
     def find(self, name: str) -> T:
-        """The thing of that name.
+        """Return the object of that name.
 
         Raises:
-            UsageError: If there is none.
-            SlimpruneError: The kind's own failure, if the code that is to give it fails or gives something else.
+            UsageError: If the name is unknown.
+            SlimpruneError: If the code that provides it fails or provides something else; the type is the `failure` of
+                the registry.
         """
         entry = self.entry(name)
         if entry is not None:
@@ -124,10 +125,10 @@ class Registry(Generic[T]):
         return self._adapt(name, found)
 
     def split(self, name: str) -> tuple[str, str]:
-        """A name and what was written after it: "folder:images" as ("folder", "images").
+        """Split a name from the text after it: "folder:images" into ("folder", "images").
 
-        A whole name and the user's code have nothing after them. `unet:depth=3` is "unet" with "depth=3", but
-        `unet:build` is code, as long as there is no entry that takes something like it.
+        For a complete name or the user's code, the second part is empty. `unet:depth=3` is "unet" with "depth=3", but
+        `unet:build` is code, because the built-in entry "unet" declares no text after its name.
         """
         head, _, rest = name.partition(":")
         entry = self.entry(head)
@@ -137,19 +138,19 @@ class Registry(Generic[T]):
         return (name, "") if whole else (head, rest)
 
     def is_user_code(self, name: str) -> bool:
-        """Whether the name leads to code that is neither slimprune's nor an installed extension's."""
+        """Return whether the name refers to code that is neither slimprune's nor an installed package's."""
         return self._code and names_code(name) and self.entry(self.split(name)[0]) is None
 
     def entry(self, name: str) -> Entry[T] | None:
-        """The entry of exactly that name, registered or an installed package's."""
+        """Return the entry of exactly that name, registered or from an installed package; None if there is none."""
         return self._entries.get(name) or self._plugins().get(name)
 
     def entries(self) -> list[Entry[T]]:
-        """All entries, in order of registration, then those of installed packages, which may fail to load."""
+        """Return all entries, the registered ones first; those of installed packages may fail to load."""
         return [*self._entries.values(), *self._plugins().values()]
 
     def available(self) -> dict[str, T]:
-        """All things that can be loaded, by name."""
+        """Return all objects that can be loaded, by name."""
         found = {}
         for entry in self.entries():
             try:
@@ -159,12 +160,12 @@ class Registry(Generic[T]):
         return found
 
     def rows(self) -> list[tuple[str, str]]:
-        """How every entry is written and its description, or why it is unavailable."""
+        """Return for every entry how it is written, and its description or why it is unavailable."""
         refused = [(name, f"unavailable: {why}") for name, why in self._refused()]
         return [*((entry.shown, self._described(entry)) for entry in self.entries()), *refused]
 
     def unknown(self, name: str) -> UsageError:
-        """The error for a name that is not known."""
+        """Return the error for an unknown name."""
         written = [*(entry.shown for entry in self.entries()), *self._others]
         known = [f"a name of `{self._listing}`"] if self._listing else written
         accepted = ", ".join([*known, *([OWN_CODE] if self._code else [])])
@@ -175,7 +176,7 @@ class Registry(Generic[T]):
         return (entry.name for entry in self.entries())
 
     def __contains__(self, name: object) -> bool:
-        """Whether there is an entry of that name."""
+        """Return whether there is an entry of that name."""
         return isinstance(name, str) and self.entry(name) is not None
 
     def _put(self, entry: Entry[T]) -> None:
@@ -190,7 +191,7 @@ class Registry(Generic[T]):
         self._entries[entry.name] = entry
 
     def _plugins(self) -> dict[str, Entry[T]]:
-        """Entries of installed packages whose names are not taken."""
+        """Return the entries of installed packages whose names are not taken."""
         points: dict[str, list[EntryPoint]] = {}
         for point in packages.entry_points(self._group):
             if point.name not in self._entries:
@@ -198,7 +199,7 @@ class Registry(Generic[T]):
         return {name: Entry(name, "", partial(self._load, *same)) for name, same in sorted(points.items())}
 
     def _load(self, point: EntryPoint, *others: EntryPoint) -> T:
-        """What one package offers; of several packages with one name, none is preferred."""
+        """Load the object of one package; raise `UsageError` if several packages use the same name."""
         if others:
             named = ", ".join(packages.package_of(one) for one in (point, *others))
             raise UsageError(f"expected one package with {self._what} {point.name!r}, got {named}")
@@ -219,7 +220,7 @@ class Registry(Generic[T]):
         return f"{description_of(point.load())} ({packages.package_of(point)})"
 
     def _refused(self) -> Iterator[tuple[str, str]]:
-        """Entry points that have the name of something of slimprune's own."""
+        """Yield the name and the reason for each entry point that has the name of a built-in entry."""
         for point in packages.entry_points(self._group):
             if point.name in self._entries and self._entries[point.name].built_in:
                 package = packages.package_of(point)
@@ -227,11 +228,11 @@ class Registry(Generic[T]):
 
 
 def description_of(thing: object) -> str:
-    """The `description` of a thing, or the first line of its docstring."""
+    """Return the `description` of an object, or the first line of its docstring."""
     text = getattr(thing, "description", None) or inspect.getdoc(thing) or "without a description"
     return str(text).splitlines()[0]
 
 
 def kind_of(thing: object) -> str:
-    """What a thing is, for errors that expected something else."""
+    """Return what an object is, for errors that expected something else."""
     return f"the class {thing.__name__}" if isinstance(thing, type) else f"a {type(thing).__name__} object"

@@ -1,4 +1,4 @@
-"""The user's own code by name: `path/to/file.py:Name` or `package.module:Name`."""
+"""Loading the user's own code by name: `path/to/file.py:Name` or `package.module:Name`."""
 
 import hashlib
 import importlib
@@ -19,11 +19,11 @@ VARIADIC_KINDS = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWOR
 
 
 class NoSuchModuleError(UsageError):
-    """There is no module of that name."""
+    """A module that does not exist."""
 
 
 def names_code(name: str) -> bool:
-    """Whether a name has the form of code: something, a colon, an identifier.
+    """Return whether a name has the form of code: a location, a colon, an identifier.
 
     >>> [names_code(name) for name in ("net.py:build", "package.module:build", "unet:depth=3", "unet")]
     [True, True, False, False]
@@ -33,7 +33,7 @@ def names_code(name: str) -> bool:
 
 
 def code_file(name: str) -> Path | None:
-    """The file that holds the code of a name; None where there is none. The code itself is not run."""
+    """Return the file that contains the code of a name, without running it; None if there is no such file."""
     location = _location(name) if names_code(name) else ""
     if location.endswith(".py"):
         return Path(location) if Path(location).is_file() else None
@@ -46,10 +46,10 @@ def code_file(name: str) -> Path | None:
 
 @contextmanager
 def importable(name: str) -> Iterator[None]:
-    """Let the code of a name import its neighbours, for the time of the context.
+    """Let the code of a name import neighbouring modules within the context.
 
-    They lie in the file's own folder (for a file) or in the current directory (for a module). Other names change
-    nothing.
+    These are in the file's own folder (for a file) or in the current directory (for a module). Names that are not code
+    change nothing.
     """
     if not names_code(name):
         yield
@@ -66,12 +66,12 @@ def importable(name: str) -> Iterator[None]:
 
 
 def load_code(name: str, noun: str, failure: Failure) -> object:
-    """Import the file or the module, and return what it calls by the rest of the name.
+    """Import the file or module of a name, and return the object that the name refers to.
 
     Args:
         name: "path/to/file.py:Name" or "package.module:Name".
-        noun: What is looked for, with its article, as errors call it.
-        failure: What is raised where the code itself raises.
+        noun: Expected kind of object with its article, as used in errors.
+        failure: Error to raise if the code itself raises.
 
     Raises:
         UsageError: If the file, the module or the name in it is not found.
@@ -86,13 +86,13 @@ def load_code(name: str, noun: str, failure: Failure) -> object:
 
 
 def call_with(function: Callable[..., object], offered: Mapping[str, object], label: str, failure: Failure) -> object:
-    """Call a function with those of the arguments on offer that its signature names.
+    """Call a function with those of the offered arguments that its signature names.
 
     Args:
-        function: What is called.
+        function: Function to call.
         offered: Arguments by name.
-        label: What errors call the function.
-        failure: What is raised where the function raises (errors of slimprune pass) or needs other arguments.
+        label: Description of the function in errors.
+        failure: Error to raise if the function raises anything but a `SlimpruneError`, or requires other arguments.
     """
     arguments = _arguments(function, offered, label, failure)
     try:
@@ -104,7 +104,7 @@ def call_with(function: Callable[..., object], offered: Mapping[str, object], la
 
 
 def in_one_line(error: BaseException) -> str:
-    """The kind of an error and all that it says."""
+    """Return the type and the message of an error in one line."""
     message = " ".join(str(error).split())
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
@@ -114,7 +114,7 @@ def _location(name: str) -> str:
 
 
 def _load_file(path: Path, failure: Failure) -> ModuleType:
-    """Execute the file under a module name of its own, again only after a change."""
+    """Execute the file as a module with a unique name; execute it again only if its content has changed."""
     if not path.is_file():
         raise UsageError(f"expected a Python file, found none at '{path}'")
     name = f"slimprune_user_{path.stem}_{_digest(str(path.resolve()).encode())}"

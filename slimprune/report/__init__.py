@@ -1,4 +1,4 @@
-"""Result objects to JSON, Markdown, HTML and text for the terminal."""
+"""Results as JSON, Markdown, HTML, plots and text for the terminal."""
 
 from slimprune.report.comparison import comparison_markdown, comparison_page
 from slimprune.report.inspection import Inspection

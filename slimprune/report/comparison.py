@@ -24,7 +24,7 @@ NOTES = (
 
 
 def comparison_markdown(document: ComparisonDocument) -> str:
-    """The comparison as a Markdown page: a table and its findings for every budget, then the circumstances."""
+    """Return the comparison as a Markdown page: for every budget a table and its findings, then the circumstances."""
     parts = [f"# {document['title'] or 'Comparison'}", *NOTES, "![Accuracy against MACs and parameters](compare.svg)"]
     for table in document["tables"]:
         parts += [f"## Removed: {table['budget']}", _markdown_table(document, table)]
@@ -35,7 +35,7 @@ def comparison_markdown(document: ComparisonDocument) -> str:
 
 
 def comparison_page(document: ComparisonDocument, columns: int = 80) -> str:
-    """The comparison for a terminal: of each table the columns for which there is room, then the findings."""
+    """Return the comparison for a terminal: for every budget a table with the columns that fit, then its findings."""
     parts = [document["title"]] if document["title"] else []
     for found in document["tables"]:
         title = f"removed: {found['budget']}, {_seeds(document)}, * the winner, Δ to uniform at equal cost"
@@ -45,7 +45,7 @@ def comparison_page(document: ComparisonDocument, columns: int = 80) -> str:
 
 
 def _columns(document: ComparisonDocument) -> list[Column]:
-    """All columns but the first, the most telling first."""
+    """Return all columns except the first, the most informative ones first."""
     metric = METRIC_NAMES.get(document["metric"], document["metric"])
     return [
         (f"{metric}, %", _accuracy),
@@ -63,7 +63,7 @@ def _columns(document: ComparisonDocument) -> list[Column]:
 
 
 def all_columns(document: ComparisonDocument) -> list[Column]:
-    """All columns but the first, and one of published figures where there are some."""
+    """Return all columns except the first, and a column of published results if there are any."""
     published = any(row["paper"] for table in document["tables"] for row in table["rows"])
     return _columns(document) + ([("paper", _published)] if published else [])
 
@@ -76,7 +76,7 @@ def _markdown_table(document: ComparisonDocument, table: ComparisonTable) -> str
 
 
 def _fitting(document: ComparisonDocument, rows: Sequence[TableRow], width: int) -> str:
-    """The table with as many columns as there is room for, of which the first is the name of the row."""
+    """Return the table with as many columns as fit into `width`; the first one is the name of the row."""
     short = {"vs uniform, equal params": "Δ params", "vs uniform, equal MACs": "Δ MACs"}
     columns = _columns(document)
     head = ["", *(short.get(name, name) for name, _ in columns)]
@@ -113,7 +113,7 @@ def _bytes(value: float | None) -> str:
 
 
 def shared_fields(document: ComparisonDocument) -> dict[str, Any]:
-    """Fields of the recipe that are the same in all rows, defaults filled in, and the seeds."""
+    """Return the recipe's fields that are the same in all rows, with defaults filled in, and the seeds."""
     recipes = [cell["recipe"] for cell in document["cells"] if cell["kind"] == "row"]
     shared = {
         name: value

@@ -1,4 +1,4 @@
-"""The course of trainings as a picture, and pictures of matplotlib's as part of a page."""
+"""Training curves, and figures of matplotlib as inline SVG."""
 
 import io
 import re
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 COLOURS = ("#2f8ade", "#d9822b")
-"""Slim and dense: readable on light and on dark paper."""
+"""Colours of slim and dense, readable on light and dark backgrounds."""
 OF_PAGE = {
     "#000000": "var(--ink)", "#111111": "var(--ink)", "#ffffff": "var(--page)", "#eeeeee": "var(--line)",
     "#dddddd": "var(--line)", "#b0b0b0": "var(--faint)", "#777777": "var(--faint)",
@@ -21,11 +21,11 @@ OF_PAGE = {
     "#117733": "light-dark(#117733, #57bf7c)", "#332288": "light-dark(#332288, #a196f2)",
     "#661100": "light-dark(#661100, #df8068)",
 }  # fmt: skip
-"""Colour of a picture on white paper -> what it is on a page that may be dark."""
+"""Colours on a page that may be dark, by the colour of a figure on white."""
 
 
 def training_curves(document: ReportDocument) -> str | None:
-    """Test metric and training loss of every epoch, slim and dense, as inline SVG; None where nothing was trained."""
+    """Return test metric and training loss by epoch, slim and dense, as inline SVG; None if nothing was trained."""
     slim = document["training"]
     trainings: list[tuple[str, TrainingOutcome]] = [] if slim is None else [("slim", slim)]
     trainings += [(baseline["name"], baseline) for baseline in document["baselines"]]
@@ -37,7 +37,7 @@ def training_curves(document: ReportDocument) -> str | None:
 
 
 def inline_svg(figure: "Figure") -> str:
-    """A figure as an SVG element in the colours of the page around it; equal figures give equal text."""
+    """Return a figure as an SVG element in the colours of the surrounding page; equal figures give equal text."""
     import matplotlib
 
     target = io.StringIO()

@@ -1,4 +1,4 @@
-"""An inspected model as a drawing: boxes in the order of the data, one colour for every group of channels."""
+"""The diagram of an inspected model: boxes in the order of the data flow, one colour per channel group."""
 
 import math
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from slimprune.report.graph_layout import Box, Layout, Point, layered
 
 GREY = "#8a8f98"
 NAME_SIZE, TEXT_SIZE = 6.9, 6.1
-"""Mean width of a character of a box's first and second line, in pixels."""
+"""Mean width of a character in a box's first and second line, in pixels."""
 LONGEST = 60
-"""Characters of a line in a box; what is longer is told by the tooltip."""
+"""Maximum number of characters of a line in a box; the tooltip shows the full text."""
 LAYER_HEIGHT, SMALL_HEIGHT = 42.0, 24.0
 
 
 @dataclass(frozen=True)
 class BoxPart:
-    """A piece of a box's stripe: a group that the box hands on, from `start` over `length`, in shares of the stripe."""
+    """The part of a box's stripe for one group that the box outputs; `start` and `length` are shares of the stripe."""
 
     group: int
     colour: str
@@ -33,14 +33,14 @@ class Shape:
 
     Attributes:
         kind: `layer`, `join`, `input` or `output`.
-        lines: the texts in it.
-        tip: the whole text, for the tooltip.
-        colour: of its border.
-        protected: whether all that it hands on stays whole.
-        parts: the groups that it hands on, by their widths.
-        groups: numbers of the groups that it touches in any way.
-        centre: where it stands.
-        box: its size.
+        lines: Lines of text in the box.
+        tip: Full text, for the tooltip.
+        colour: Colour of the border.
+        protected: Whether all groups that it outputs keep all their channels.
+        parts: Groups that it outputs, in proportion to their widths.
+        groups: Numbers of the groups that it affects in any way.
+        centre: Position of the centre.
+        box: Size of the box.
     """
 
     kind: str
@@ -56,7 +56,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Line:
-    """Data between two boxes: an SVG path, the colour of the one group that they are of, and all their groups."""
+    """The data between two boxes: an SVG path, the colour of their group, and the numbers of all their groups."""
 
     path: str
     colour: str
@@ -66,7 +66,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Diagram:
-    """The whole drawing, in pixels."""
+    """The whole diagram, in pixels."""
 
     shapes: tuple[Shape, ...]
     lines: tuple[Line, ...]
@@ -76,7 +76,7 @@ class Diagram:
 
 @dataclass
 class _Block:
-    """A node of the flow, with the norm that follows it and nothing else."""
+    """A node of the flow, together with a norm that is its only successor."""
 
     kind: str
     names: list[str]
@@ -85,7 +85,7 @@ class _Block:
 
 
 def diagram(document: InspectionDocument) -> Diagram:
-    """The drawing of a document that `Inspection.to_json` made."""
+    """Return the diagram of a document made by `Inspection.to_json`."""
     blocks, edges = _fused(document)
     touched = [_touching(document, block) for block in blocks]
     carried = _carried(document, blocks, edges)
@@ -111,7 +111,7 @@ def diagram(document: InspectionDocument) -> Diagram:
 
 
 def group_colours(document: InspectionDocument) -> list[str]:
-    """A colour for every group, unlike those of its neighbours, readable on light and on dark; grey for whole ones."""
+    """Return a colour per group, distinct from its neighbours and readable on light and dark; grey if protected."""
     colours, free = [], 0
     for group in document["groups"]:
         if group["protected_reason"] is not None:
@@ -123,7 +123,7 @@ def group_colours(document: InspectionDocument) -> list[str]:
 
 
 def oklch(lightness: float, chroma: float, hue: float) -> str:
-    """A colour of even lightness to the eye, `hue` in degrees, as #rrggbb (Ottosson, 2020: Oklab)."""
+    """Return a colour of the perceptually uniform space Oklab (Ottosson, 2020) as #rrggbb; `hue` is in degrees."""
     a, b = chroma * math.cos(math.radians(hue)), chroma * math.sin(math.radians(hue))
     long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
     middle = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
@@ -139,7 +139,7 @@ def oklch(lightness: float, chroma: float, hue: float) -> str:
 
 
 def _fused(document: InspectionDocument) -> tuple[list[_Block], list[tuple[int, int]]]:
-    """Blocks and the edges between them: a norm stands in the box of the layer that alone it follows."""
+    """Return blocks and the edges between them; a norm joins the block of its layer if nothing else uses the layer."""
     nodes, edges = document["flow"]["nodes"], _shortcut(document)
     slots = [slot for group in document["groups"] for slot in group["slots"]]
     norms = {slot["tensor"] for slot in slots if slot["role"] in ("norm", "cross-channel-norm")}
@@ -167,7 +167,7 @@ def _fused(document: InspectionDocument) -> tuple[list[_Block], list[tuple[int, 
 
 
 def _shortcut(document: InspectionDocument) -> list[tuple[int, int]]:
-    """The edges; a concatenation of all that an earlier one reads, and more, is drawn as reading that one instead."""
+    """Return the edges as drawn: a concatenation of another one's inputs and more reads that other one instead."""
     nodes = document["flow"]["nodes"]
     sources: dict[int, set[int]] = {}
     for first, last in document["flow"]["edges"]:
@@ -183,7 +183,7 @@ def _shortcut(document: InspectionDocument) -> list[tuple[int, int]]:
 
 
 def _touching(document: InspectionDocument, block: _Block, *, made_only: bool = False) -> list[int]:
-    """Numbers of the groups that touch a block's tensors; only those whose channels it hands on where asked."""
+    """Return the numbers of the groups that affect a block's tensors; with `made_only`, other than as a consumer."""
     tensors = set(block.tensors)
     return [
         number
@@ -195,7 +195,7 @@ def _touching(document: InspectionDocument, block: _Block, *, made_only: bool = 
 def _carried(
     document: InspectionDocument, blocks: Sequence[_Block], edges: Sequence[tuple[int, int]]
 ) -> list[list[int]]:
-    """For every block the groups whose channels it hands on: its own, or those that it reads."""
+    """Return for every block the groups whose channels it outputs: those that it makes, or else those that it reads."""
     carried: list[list[int]] = []
     for number, block in enumerate(blocks):
         read = {group for first, last in edges if last == number for group in carried[first]}
@@ -214,13 +214,13 @@ def _lines(document: InspectionDocument, block: _Block, groups: Sequence[int]) -
 
 
 def _positions(group: InspectedGroup, block: _Block) -> int:
-    """How many outputs of a layer are of the group."""
+    """Return how many outputs of a layer belong to the group."""
     own = [s["entries"] for s in group["slots"] if s["tensor"] in block.tensors and s["role"] != "consumer"]
     return int(group["width"] * max(own, default=0))
 
 
 def _name(names: Sequence[str]) -> str:
-    """Names of one box: `layer1.0.conv1 + bn1`, with the common beginning once."""
+    """Join the names of one box, with their common prefix only once: `layer1.0.conv1 + bn1`."""
     first, *others = names
     parent = first.rpartition(".")[0] + "."
     return " + ".join([first, *(name.removeprefix(parent) for name in others)])
@@ -276,12 +276,12 @@ def _drawn(
 
 
 def _colour(groups: Sequence[int], colours: Sequence[str]) -> str:
-    """The colour of one group; grey for none, and for several together."""
+    """Return the colour of the group if there is exactly one, otherwise grey."""
     return colours[groups[0]] if len(groups) == 1 else GREY
 
 
 def _path(points: Sequence[Point]) -> str:
-    """Curves that leave and arrive downwards."""
+    """Return an SVG path of curves that start and end vertically."""
     steps = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
     for (x, y), (to_x, to_y) in pairwise(points):
         if abs(to_x - x) < 0.5:

@@ -1,7 +1,8 @@
-"""Places for the boxes of an acyclic graph: rows from top to bottom, few crossings, lines between the boxes.
+"""Layered layout of an acyclic graph: ranks from top to bottom, few crossings, lines between the boxes.
 
-The method of Sugiyama, Tagawa and Toda (1981): ranks, places for lines that pass a rank, barycentres for the order
-within ranks; then coordinates that pull connected boxes under each other, by weighted isotonic regression.
+The method is that of Sugiyama, Tagawa and Toda (1981): ranks, extra vertices for lines that pass a rank, and
+barycentres for the order within ranks. The coordinates then align connected boxes vertically, by weighted isotonic
+regression.
 """
 
 from collections.abc import Sequence
@@ -13,15 +14,15 @@ Edge = tuple[int, int]
 
 ORDERING_SWEEPS, OUTWARD_SWEEPS, PULLING_SWEEPS = 12, 8, 40
 PASS_WIDTH = 6.0
-"""Room for a line that passes a rank, in pixels."""
+"""Width of a line that passes a rank, in pixels."""
 FIXED, STRAIGHT, BESIDE = 1e9, 8.0, 1e-3
-"""How much a box of the spine wants to stay at 0, a line to go straight, and a box to be near a line that passes other
-boxes; two boxes want to be under each other by 1."""
+"""Weights of keeping a box of the spine at 0, of keeping a line straight, and of placing a box near a line that passes
+a rank; the weight of aligning two connected boxes is 1."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """What is to be placed: width and height in pixels."""
+    """The size of a box in pixels."""
 
     width: float
     height: float
@@ -29,14 +30,14 @@ class Box:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything goes, in pixels from the top left.
+    """The positions of boxes and lines, in pixels from the top left.
 
     Attributes:
-        centres: of the boxes.
-        routes: for every edge the points that its line goes through, from the lower side of the first box to the upper
-            side of the second; a line that passes a rank goes straight down between two of its points.
-        width: of the whole.
-        height: of the whole.
+        centres: Centres of the boxes.
+        routes: For every edge the points of its line, from the lower side of the first box to the upper side of the
+            second; where a line passes a rank, it runs straight down between two of its points.
+        width: Total width.
+        height: Total height.
     """
 
     centres: tuple[Point, ...]
@@ -46,13 +47,13 @@ class Layout:
 
 
 def layered(boxes: Sequence[Box], edges: Sequence[Edge], *, across: float = 18, down: float = 22) -> Layout:
-    """Places of boxes and lines.
+    """Return the positions of boxes and lines.
 
     Args:
-        boxes: in an order in which every edge goes forward.
-        edges: (from, to) as positions in `boxes`.
-        across: least space between two things side by side.
-        down: space between two ranks.
+        boxes: Boxes in an order in which every edge points forward.
+        edges: Pairs (from, to) of positions in `boxes`.
+        across: Minimum space between neighbours in a rank.
+        down: Space between two ranks.
     """
     graph = _Ranked(boxes, edges)
     ranks = _ordered(graph)
@@ -79,7 +80,7 @@ def layered(boxes: Sequence[Box], edges: Sequence[Edge], *, across: float = 18, 
 
 
 class _Ranked:
-    """The graph with a vertex for every rank that an edge passes; edges then go from one rank to the next."""
+    """The graph with an extra vertex for every rank that an edge passes, so that edges connect consecutive ranks."""
 
     def __init__(self, boxes: Sequence[Box], edges: Sequence[Edge]) -> None:
         self.real = len(boxes)
@@ -108,7 +109,7 @@ class _Ranked:
 
 
 def _ranks(count: int, edges: Sequence[Edge]) -> list[int]:
-    """The longest path from a start; what nothing leads to stands just above what it leads to."""
+    """Return the length of the longest path to each box; a box without inputs is placed just above its successors."""
     ranks = [0] * count
     for first, last in sorted(edges):
         ranks[last] = max(ranks[last], ranks[first] + 1)
@@ -121,7 +122,7 @@ def _ranks(count: int, edges: Sequence[Edge]) -> list[int]:
 
 
 def _ordered(graph: _Ranked) -> list[list[int]]:
-    """The vertices of every rank from left to right, with the fewest crossings that the sweeps came upon."""
+    """Return the vertices of every rank from left to right, in the order with the fewest crossings of all sweeps."""
     ranks: list[list[int]] = [[] for _ in range(max(graph.ranks, default=-1) + 1)]
     for vertex, rank in enumerate(graph.ranks):
         ranks[rank].append(vertex)
@@ -153,7 +154,7 @@ def _by_barycentre(
 
 
 def _crossings(graph: _Ranked, ranks: Sequence[Sequence[int]]) -> int:
-    """Pairs of lines between two ranks whose ends are in opposite order."""
+    """Count the pairs of lines between two ranks that cross."""
     total = 0
     for upper, lower in pairwise(ranks):
         place = {vertex: position for position, vertex in enumerate(lower)}
@@ -168,17 +169,17 @@ def _crossings(graph: _Ranked, ranks: Sequence[Sequence[int]]) -> int:
 
 
 def _pulled(graph: _Ranked, ranks: Sequence[Sequence[int]], across: float) -> list[float]:
-    """Coordinates of the vertices' middles: near the mean of what they are joined to, and never overlapping.
+    """Return the x coordinates of the vertices' centres, near the mean of their neighbours and without overlaps.
 
-    The spine, a longest path through the graph, stays at 0. Lines that pass ranks are laid out in the first sweeps, as
-    far out as the widest box beside them, and then only give way.
+    The spine, a longest path through the graph, stays at 0. The first sweeps move each line that passes ranks outwards
+    until it clears the widest box next to it; later sweeps only push it aside where necessary.
     """
     xs, spine = [0.0] * len(graph.widths), _spine(graph)
     passing = {vertex: chain[1:-1] for chain in graph.chains for vertex in chain[1:-1]}
     spaces = [[(graph.widths[a] + graph.widths[b]) / 2 + across for a, b in pairwise(rank)] for rank in ranks]
 
     def wanted(vertex: int, near: Sequence[tuple[int, float]], sweep: int) -> tuple[float, float]:
-        """Where a vertex wants to be, and how much."""
+        """Return the preferred coordinate of a vertex and its weight."""
         if vertex in spine:
             return 0.0, FIXED
         if vertex in passing:
@@ -200,7 +201,7 @@ def _pulled(graph: _Ranked, ranks: Sequence[Sequence[int]], across: float) -> li
 
 
 def _spine(graph: _Ranked) -> set[int]:
-    """The boxes of one longest path through the graph; such a path passes no rank without a box."""
+    """Return the boxes of one longest path through the graph; such a path has a box in every rank that it crosses."""
     longest = [0] * graph.real
     following: list[int | None] = [None] * graph.real
     for vertex in reversed(range(graph.real)):
@@ -216,9 +217,9 @@ def _spine(graph: _Ranked) -> set[int]:
 
 
 def spaced(wanted: Sequence[float], weights: Sequence[float], spaces: Sequence[float]) -> list[float]:
-    """The x_i that minimise sum w_i (x_i - wanted_i)^2 under x_(i+1) - x_i >= space_i.
+    """Return the x_i that minimise sum w_i (x_i - wanted_i)^2 subject to x_(i+1) - x_i >= space_i.
 
-    Isotonic regression of what is left after the spaces are taken out, by pooling neighbours that are out of order.
+    This is an isotonic regression after the spaces are subtracted, solved by pooling adjacent violators.
     """
     offsets = [0.0]
     for space in spaces:

@@ -1,4 +1,4 @@
-"""What a model consists of, for people who wonder what can go together: groups, what is at stake, the flow of data."""
+"""The inspection of a model: its channel groups, the cost of each, and the flow of data."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """A dense model, understood; printed, it is a tree of its channel groups.
+    """The structure of a dense model; it prints as a tree of the channel groups.
 
     Attributes:
-        name: of the architecture, or of the model's class.
-        inputs: shapes of the inputs of one sample.
-        groups: all channel groups, see `find_groups`.
-        costs: what widths cost.
-        flow: the layers and how data flow between them.
-        types: class name of every module, by the module's name.
-        tensors: shape of every parameter and buffer, by name.
+        name: Name of the architecture, or of the model's class.
+        inputs: Shapes of the inputs of one sample.
+        groups: All channel groups; see `find_groups`.
+        costs: Cost model of the widths.
+        flow: Layers and the flow of data between them.
+        types: Class name of every module, by the module's name.
+        tensors: Shape of every parameter and buffer, by name.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Inspection:
         return inspection_page(self.to_json())
 
     def to_json(self) -> InspectionDocument:
-        """The plain form: `model`, `groups` with their slots and what is at stake, `untouched`, `flow`."""
+        """Return the plain form: `model`, `groups` with their slots and costs, `untouched` and `flow`."""
         dense = self.costs.dense
         touched = {slot.name for group in self.groups for slot in group.slots}
         return {
@@ -72,15 +72,15 @@ class Inspection:
         }
 
     def to_text(self) -> str:
-        """`to_json` as the text of a file."""
+        """Return the document of `to_json` as the text of a file."""
         return json.dumps(self.to_json(), indent=1) + "\n"
 
     def to_html(self) -> str:
-        """A page without any outside resource: the graph, and a table of the groups beside it."""
+        """Return a self-contained HTML page with the graph and a table of the groups."""
         return inspection_html(self.to_json())
 
     def to_svg(self) -> str:
-        """The graph alone, with its legend."""
+        """Return the graph with its legend as an SVG image."""
         return inspection_svg(self.to_json())
 
     def _group(self, number: int, group: ChannelGroup) -> InspectedGroup:

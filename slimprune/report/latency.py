@@ -6,7 +6,7 @@ from slimprune.files import BenchDocument, LatencyRow
 from slimprune.report.markdown_table import markdown_table
 
 NOTABLE = 0.05
-"""Share of the time that other work must have had for a reader to be told."""
+"""Share of the time taken by other processes above which the report mentions it."""
 
 SHORT_HEAD = ("engine", "batch", "dense ms", "slim ms", "speed-up", "of MACs")
 FULL_HEAD = ("engine", "batch", "dense ms", "slim ms", "speed-up", "of MACs", "pairs", "verdict")
@@ -17,7 +17,7 @@ LATENCY_NOTE = (
 
 
 def latency_groups(rows: Sequence[LatencyRow]) -> list[tuple[str, list[LatencyRow]]]:
-    """Rows under what they share: device, threads, versions, confidence and MACs, as a sentence."""
+    """Group rows by device and threads, each under a sentence with these, versions, confidence and MACs."""
     groups: dict[str, list[LatencyRow]] = {}
     for row in rows:
         groups.setdefault(f"{row['device']}, {_count(row['threads'], 'thread')}", []).append(row)
@@ -25,17 +25,17 @@ def latency_groups(rows: Sequence[LatencyRow]) -> list[tuple[str, list[LatencyRo
 
 
 def latency_table(rows: Sequence[LatencyRow]) -> str:
-    """All columns as a Markdown table."""
+    """Return all columns as a Markdown table."""
     return markdown_table(FULL_HEAD, map(full_row, rows), left=(0, len(FULL_HEAD) - 1))
 
 
 def latency_sections(rows: Sequence[LatencyRow]) -> list[str]:
-    """Markdown: a table for every device and number of threads."""
+    """Return the Markdown parts: for every device and number of threads a sentence and a table."""
     return [part for where, found in latency_groups(rows) for part in (where, latency_table(found))]
 
 
 def latency_markdown(document: BenchDocument) -> str:
-    """The document of `bench` as a Markdown page."""
+    """Return the document of `bench` as a Markdown page."""
     sections = [("Inputs", document["inputs"]), ("Method", document["method"])]
     sections.append(("Circumstances", document["environment"]))
     parts = [
@@ -49,12 +49,12 @@ def latency_markdown(document: BenchDocument) -> str:
 
 
 def short_row(row: LatencyRow) -> tuple[str, ...]:
-    """Under `SHORT_HEAD`."""
+    """Return the cells for `SHORT_HEAD`."""
     return (row["engine"], str(row["batch"]), _ms(row["dense_ms"]), _ms(row["slim_ms"]), *_gain(row))
 
 
 def full_row(row: LatencyRow) -> tuple[str, ...]:
-    """Under `FULL_HEAD`."""
+    """Return the cells for `FULL_HEAD`."""
     both = ((row["dense_ms"], row["iqr"]["dense"]), (row["slim_ms"], row["iqr"]["slim"]))
     times = [f"{_ms(median)} ({'-'.join(map(_ms, quartiles))})" for median, quartiles in both]
     return (row["engine"], str(row["batch"]), *times, *_gain(row), str(row["pairs"]), row["verdict"])
@@ -77,7 +77,7 @@ def _shared(rows: Sequence[LatencyRow]) -> str:
 
 
 def _ms(value: float) -> str:
-    """Three significant digits, and all those before the point."""
+    """Format with three significant digits, but with all digits before the decimal point."""
     return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
 
 

@@ -1,17 +1,17 @@
-"""The one place where rows become a Markdown table."""
+"""Markdown tables."""
 
 from collections.abc import Container, Iterable, Sequence
 
 
 def markdown_table(head: Sequence[object], rows: Iterable[Sequence[object]], *, left: Container[int] = (0,)) -> str:
-    r"""Return a table of GitHub's Markdown, without a line break at its end.
+    r"""Return a table in GitHub's Markdown, without a line break at the end.
 
-    A line break within a cell becomes a space, a bar is escaped.
+    A line break within a cell becomes a space, and a vertical bar is escaped.
 
     Args:
         head: Names of the columns.
-        rows: Cells under each name.
-        left: Numbers of the columns, from 0, that are aligned to the left; the others hold figures, to the right.
+        rows: Cells of each row.
+        left: Numbers of the left-aligned columns, from 0; the others hold figures and are right-aligned.
 
     Examples:
         >>> print(markdown_table(["layer", "width"], [["a|b", 64]]))

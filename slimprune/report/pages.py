@@ -1,4 +1,4 @@
-"""Pages for a browser that need nothing but themselves: reports, comparisons and inspected models."""
+"""Self-contained HTML pages and SVG images: reports, comparisons and inspected models."""
 
 import base64
 from collections.abc import Sequence
@@ -32,11 +32,11 @@ LEGEND = "One colour: one group of channels, which go together. Lines: data, in 
 
 
 def report_html(document: ReportDocument, folder: Path) -> str:
-    """The document of `compress` as a page.
+    """Return the document of `compress` as an HTML page.
 
     Args:
-        document: what `Report.to_json` made; `pictures`, where there are some, lists {title, file}.
-        folder: where the files of the pictures lie.
+        document: Document made by `Report.to_json`; `pictures` lists {title, file} if there are any.
+        folder: Folder to which the files of the pictures are relative.
     """
     protected = {entry["layer"] for entry in document["protected"]}
     return _rendered(
@@ -62,7 +62,7 @@ def report_html(document: ReportDocument, folder: Path) -> str:
 
 
 def comparison_html(document: ComparisonDocument) -> str:
-    """The document of `compare` as a page: the plot, and of every budget the findings and the rows, best first."""
+    """Return the document of `compare` as an HTML page: the plot, then each budget's findings and rows, best first."""
     metric = METRIC_NAMES.get(document["metric"], document["metric"])
     columns = all_columns(document)
     return _rendered(
@@ -85,7 +85,7 @@ def comparison_html(document: ComparisonDocument) -> str:
 
 
 def inspection_html(document: InspectionDocument) -> str:
-    """The document of `inspect` as a page: the drawing, and the groups beside it."""
+    """Return the document of `inspect` as an HTML page with the diagram and the groups."""
     rows = zip(document["groups"], group_colours(document), strict=True)
     return _rendered(
         "inspection.html",
@@ -99,7 +99,7 @@ def inspection_html(document: InspectionDocument) -> str:
 
 
 def inspection_svg(document: InspectionDocument) -> str:
-    """The drawing alone, with its legend."""
+    """Return the diagram with its legend as an SVG image."""
     lines = headline(document)
     width = max(6.9 * len(lines[0]), 5.8 * len(LEGEND))
     return _rendered(
@@ -120,12 +120,12 @@ def _rendered(template: str, **values: Any) -> str:
 
 
 def _markup(svg: str | None) -> Markup | None:
-    """A picture that was drawn here, to stand in a page as it is."""
+    """Mark an SVG image that was drawn here as safe, so that it is not escaped."""
     return None if svg is None else Markup(svg)
 
 
 def _embedded(file: Path) -> str | None:
-    """A PNG as an address that holds it; None where there is none."""
+    """Return a PNG file as a data URL; None if there is no such file."""
     if not file.is_file():
         return None
     return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
@@ -142,7 +142,7 @@ def _best_first(rows: Sequence[TableRow]) -> list[TableRow]:
 
 
 def _stakes(group: InspectedGroup) -> list[str]:
-    """Channels, then parameters and MACs of one channel and of all but one."""
+    """Return the number of channels, then parameters and MACs of one channel and of all but one."""
     stake = group["at_stake"]
     figures = [magnitude(stake[of][cost]) for of in ("one_channel", "all_but_one") for cost in ("params", "macs")]
     return [str(group["width"]), *figures]

@@ -1,4 +1,4 @@
-"""Masks as people look at them: image, truth and predictions side by side."""
+"""Pictures of masks: image, truth and predictions side by side."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _RGB = 3
 
 
 def draw_masks(image: Tensor, truth: Tensor, predictions: Mapping[str, Tensor], path: Path) -> None:
-    """Writes a PNG of image, truth and one panel for each prediction, coloured by what is right and wrong in it.
+    """Write a PNG of image, truth and one panel per prediction, whose colours show what is right and wrong.
 
     Args:
-        image: uint8 [C, H, W]; the first three channels are shown, or the first where there are fewer.
-        truth: bool [H, W].
-        predictions: Panel title -> bool [H, W].
-        path: The file.
+        image: Image, uint8 [C, H, W]; its first three channels are shown, or only the first if there are fewer.
+        truth: True mask, bool [H, W].
+        predictions: Predicted masks by panel title, bool [H, W].
+        path: File to write.
     """
     from matplotlib.figure import Figure
 
@@ -44,14 +44,14 @@ def draw_masks(image: Tensor, truth: Tensor, predictions: Mapping[str, Tensor], 
 
 
 def as_rgb(image: Tensor) -> Pixels:
-    """Pixels uint8 [H, W, 3] of an image uint8 [C, H, W]."""
+    """Return the pixels, uint8 [H, W, 3], of an image, uint8 [C, H, W]."""
     channels = image[:_RGB] if len(image) >= _RGB else image[:1].expand(_RGB, -1, -1)
     pixels: Pixels = channels.permute(1, 2, 0).contiguous().numpy()
     return pixels
 
 
 def against_truth(mask: Tensor, truth: Tensor) -> Pixels:
-    """Pixels uint8 [H, W, 3] that tell what of a mask bool [H, W] is right, too much or missed."""
+    """Return pixels, uint8 [H, W, 3], that show what of a mask, bool [H, W], is right, too much or missed."""
     colours = np.array([NOTHING, TOO_MUCH, MISSED, RIGHT], dtype=np.uint8)
     pixels: Pixels = colours[(mask.int() + 2 * truth.int()).numpy()]
     return pixels

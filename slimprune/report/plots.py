@@ -16,25 +16,25 @@ COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#117733", "#999933", "#332288",
     "#AA4499", "#661100",
 )  # fmt: skip
-"""After Okabe and Ito, and Tol: told apart by readers with any colour vision."""
+"""Colours after Okabe and Ito, and Tol, which readers with any colour vision can distinguish."""
 MARKERS = "osD^vP*Xphd8"
 GREY, BLACK = "#777777", "#111111"
 CONTROL_STYLES = {"shuffle": (GREY, "o"), "reinit": (GREY, "s"), "invert": (GREY, "D")}
 UNIFORMS = {"uniform at equal params": (BLACK, "<"), "uniform at equal MACs": (BLACK, ">")}
 FIXED = {**UNIFORMS, **CONTROL_STYLES}
-"""Baselines and twins look the same in every plot; twins are hollow."""
+"""Styles of baselines and twins, which look the same in every plot; twins have hollow markers."""
 NEAR, STEP, WIDEST = 0.01, 0.015, 0.12
-"""Shares of the axis; see `spread`."""
+"""Fractions of the axis; see `spread`."""
 
 
 def draw_comparison(document: ComparisonDocument, stem: Path) -> None:
-    """Writes `STEM.svg` and `STEM.png`: mean accuracy with one sd, log scale, the dense network as a band.
+    """Write `STEM.svg` and `STEM.png`: mean accuracy with one sd, log scale, the dense network as a band.
 
-    Nothing is drawn on a screen and no global state of matplotlib is changed. The files appear only when whole.
+    This neither opens a window nor changes global state of matplotlib. Each file is written completely or not at all.
     """
     import matplotlib
 
-    # Equal documents give equal files.
+    # With a fixed salt, equal documents give equal files.
     with matplotlib.rc_context({"svg.hashsalt": "slimprune", "font.size": 9, "svg.fonttype": "none"}):
         figure = comparison_figure(document)
         for suffix in ("svg", "png"):
@@ -44,7 +44,7 @@ def draw_comparison(document: ComparisonDocument, stem: Path) -> None:
 
 
 def comparison_figure(document: ComparisonDocument) -> "Figure":
-    """The figure itself: two panels that share the accuracy, the legend to their right."""
+    """Return the figure: two panels with a shared accuracy axis, and the legend on the right."""
     from matplotlib.figure import Figure
 
     series = _series(document)
@@ -71,7 +71,7 @@ def comparison_figure(document: ComparisonDocument) -> "Figure":
 
 
 def _series(document: ComparisonDocument) -> dict[str, list[TableRow]]:
-    """Name -> the rows of that name over all budgets; twins go by their kind, whoever won."""
+    """Return the rows over all budgets by name; twins are named by their kind only, whichever row won."""
     series: dict[str, list[TableRow]] = {}
     for table in document["tables"]:
         for row in table["rows"]:
@@ -83,7 +83,7 @@ def _series(document: ComparisonDocument) -> dict[str, list[TableRow]]:
 
 
 def _styles(series: Mapping[str, Sequence[TableRow]]) -> list[tuple[str, str]]:
-    """Colour and marker of every row; no two rows have both in common."""
+    """Return colour and marker of every row; no two rows share both."""
     methods = [name for name in series if name not in FIXED]
     free = {
         name: (COLOURS[number % len(COLOURS)], MARKERS[(number + number // len(COLOURS)) % len(MARKERS)])
@@ -102,17 +102,18 @@ def _draw_dense(axes: "Axes", dense: Sequence[TableRow]) -> None:
 
 
 def _figure_of(row: TableRow, name: Literal["mean", "macs", "params"]) -> float:
-    """A figure of a row with a result: others are not drawn."""
+    """Return a value of a row that has a result; other rows are not drawn."""
     value = row[name]
     assert value is not None
     return value
 
 
 def spread(series: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Where points are drawn on a log axis: those of nearly equal values side by side, in the order of the series.
+    """Return the positions of points on a log axis, with nearly equal values side by side in the order of the series.
 
-    Points within `NEAR` of the axis are laid out around their middle, `STEP` apart and over `WIDEST` at most, so
-    that no point moves by more than half of that; the others stay where they are.
+    Points within `NEAR` of each other are placed around their midpoint, `STEP` apart and over `WIDEST` at most, so that
+    no point moves by more than half of that. All other points stay where they are. The distances are fractions of the
+    axis.
     """
     logs = sorted(
         (math.log(value), number, place) for number, values in enumerate(series) for place, value in enumerate(values)
@@ -134,7 +135,7 @@ def spread(series: Sequence[Sequence[float]]) -> list[list[float]]:
 
 
 def _draw_row(axes: "Axes", xs: Sequence[float], name: str, rows: Sequence[TableRow], style: tuple[str, str]) -> None:
-    """Points from the smallest network to the largest, joined where there are several budgets."""
+    """Draw the points of a row from the smallest to the largest network, joined by a line."""
     colour, marker = style
     won = sum(row["winner"] for row in rows)
     points = sorted(zip(xs, rows, strict=True), key=lambda point: point[0])
@@ -170,7 +171,7 @@ def _label(axes: "Axes", quantity: str, values: Sequence[float]) -> None:
     axes.set_xscale("log")
     low, high = min(values, default=1.0), max(values, default=10.0)
     axes.set_xlim(low / 1.2, high * 1.2)
-    # Within one decade powers of ten would leave the axis without a number.
+    # Within one decade, ticks at powers of ten only could leave the axis without a number.
     narrow = high / low < 60
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
     axes.xaxis.set_major_formatter(

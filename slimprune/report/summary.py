@@ -1,4 +1,4 @@
-"""The figures of a comparison: cells to rows with mean and spread, the winner, and what may be said about it."""
+"""The tables of a comparison: rows with mean and spread, the winner, and the findings about it."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
@@ -11,14 +11,14 @@ _UNIFORM = {"params": ("uniform at equal params", "equal parameters"), "macs": (
 
 
 def comparison_document(grid: Mapping[str, Any], cells: Sequence[CellRecord]) -> ComparisonDocument:
-    """The document `compare.json`.
+    """Return the document `compare.json`.
 
     Args:
-        grid: the plain form of the grid.
-        cells: the records of all cells that are done, those of a row together, in the order of the tables.
+        grid: Plain form of the grid.
+        cells: Records of all finished cells, those of a row together, in the order of the tables.
 
     Returns:
-        Grid, cells, one table for each budget that was begun, and the environments in which cells ran, each once.
+        Grid, cells, one table for each budget with records, and the distinct environments in which cells ran.
     """
     environments: list[Facts] = []
     for cell in cells:
@@ -37,10 +37,10 @@ def comparison_document(grid: Mapping[str, Any], cells: Sequence[CellRecord]) ->
 
 
 def best_row(cells: Sequence[CellRecord]) -> str | None:
-    """The winner at one budget: the row with the best mean among those that have a result with every seed.
+    """Return the winner at one budget: the row with the best mean among those that have a result with every seed.
 
-    Baselines and rows that train the dense network first may not win, unless there are no others. Of equal rows the
-    first wins.
+    Rows that may not win, such as those that train the dense network first, are considered only if there are no others.
+    Baselines never win. Of equal rows the first wins.
     """
     refused = {cell["row"] for cell in cells if "refused" in cell}
     complete = [cell for cell in cells if cell["kind"] == "row" and cell["row"] not in refused]
@@ -63,7 +63,7 @@ def _table(budget: str, cells: Sequence[CellRecord], paper: Sequence[PublishedFi
 
 
 def _row(name: str, cells: Sequence[CellRecord]) -> TableRow:
-    """Means over the seeds that have a result; accuracies in percent, sd with n - 1."""
+    """Return the means over the seeds that have a result; accuracies in percent, sd with n - 1."""
     own = [cell for cell in cells if cell["row"] == name]
     done = [cell for cell in own if "refused" not in cell]
     finals = [100 * cell["final"] for cell in done]
@@ -96,7 +96,7 @@ def _row(name: str, cells: Sequence[CellRecord]) -> TableRow:
 
 
 def _findings(rows: Sequence[TableRow]) -> list[str]:
-    """Sentences on the winner, each decided by the figures."""
+    """Return sentences about the winner that follow from the figures."""
     winner = next((row for row in rows if row["winner"]), None)
     refused = [_without_result(row) for row in rows if row["refused"]]
     if winner is None:
@@ -113,7 +113,7 @@ def _without_result(row: TableRow) -> str:
 
 
 def _cautions(winner: TableRow, rows: Sequence[TableRow]) -> list[str]:
-    """What speaks against the winner: how it was chosen, what lies above it, and what costs were not equal."""
+    """Return caveats about the winner: how it was chosen, which rows are better, and which costs were not equal."""
     cautions = []
     rivals = [row for row in rows if row["kind"] == "row" and row["may_win"] == winner["may_win"]]
     if len(rivals) > 1:

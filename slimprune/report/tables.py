@@ -1,4 +1,4 @@
-"""The rows that people look at, made from the plain document, and their Markdown form."""
+"""The tables and sentences of a report, made from the plain document, and the Markdown page."""
 
 from collections.abc import Sequence
 
@@ -14,11 +14,11 @@ WIDTHS_HEAD = ("layer", "dense", "slim")
 
 METRIC_NAMES = {"top1": "top-1", "miou": "mean IoU"}
 NOISE, SETTLED = 0.3, 0.7
-"""Below the first correlation between halves of the draws a ranking is noise, above the second it is settled."""
+"""Correlations between halves of the draws: below the first, a ranking is noise; above the second, it is settled."""
 
 
 def summary_rows(document: ReportDocument) -> list[SummaryRow]:
-    """Dense against slim: (quantity, dense, slim, change), under `SUMMARY_HEAD`."""
+    """Return rows (quantity, dense, slim, change) for `SUMMARY_HEAD`."""
     rows = [
         _cost_row("channels", document["channels"]),
         _cost_row("parameters", document["params"]),
@@ -34,7 +34,7 @@ def summary_rows(document: ReportDocument) -> list[SummaryRow]:
 
 
 def width_rows(document: ReportDocument) -> list[tuple[str, str, str]]:
-    """Width of every layer: (layer, dense, slim), with a mark on protected ones."""
+    """Return the width of every layer as (layer, dense, slim), with a mark on protected layers."""
     protected = {entry["layer"] for entry in document["protected"]}
     return [
         (entry["layer"], str(entry["dense"]), f"{entry['slim']}{' *' if entry['layer'] in protected else ''}")
@@ -43,7 +43,7 @@ def width_rows(document: ReportDocument) -> list[tuple[str, str, str]]:
 
 
 def protected_rows(document: ReportDocument) -> list[tuple[str, str]]:
-    """Why layers stayed whole: (reason, layers), each reason once."""
+    """Return why layers kept all their channels as (reason, layers), each reason once."""
     layers: dict[str, list[str]] = {}
     for entry in document["protected"]:
         layers.setdefault(entry["reason"], []).append(entry["layer"])
@@ -51,7 +51,7 @@ def protected_rows(document: ReportDocument) -> list[tuple[str, str]]:
 
 
 def facts(document: ReportDocument) -> list[tuple[str, str]]:
-    """Scoring, budget, proof, training and verification, a line each: (what, sentence)."""
+    """Return one line (name, sentence) each for scoring, budget, proof, training, verification and others."""
     budget, proof = document["budget"], document["proof"]
     removed = ", ".join(
         f"{_percent(limit['achieved'])} of {limit['quantity']} removed ({100 * limit['requested']:.4g} % asked)"
@@ -79,7 +79,7 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
 
 
 def _timing_facts(document: ReportDocument) -> list[tuple[str, str]]:
-    """What was measured for the plan: the latency of the whole network, and the rounding that pays."""
+    """Return lines on the plan's measurements: the latency of the whole network, and the chosen rounding."""
     timing, facts = document.get("timing"), []
     if timing is None:
         return []
@@ -96,7 +96,7 @@ def _timing_facts(document: ReportDocument) -> list[tuple[str, str]]:
 
 
 def _second_count(document: ReportDocument) -> list[tuple[str, str]]:
-    """The MACs as another program counts them."""
+    """Return a line on the MACs as counted by fvcore."""
     if (counts := document.get("fvcore_macs")) is None:
         return []
     if all(counts[name] == document["macs"][name] for name in ("dense", "slim")):
@@ -107,7 +107,7 @@ def _second_count(document: ReportDocument) -> list[tuple[str, str]]:
 
 
 def verification(onnx: OnnxVerification) -> str:
-    """What was found when an ONNX file was compared with its source, as a sentence."""
+    """Return the result of comparing an ONNX file with its source as a sentence."""
     batches = ", ".join(map(str, onnx["batches"]))
     sizes = ", ".join(f"{height}x{width}" for height, width in onnx.get("sizes", ()))
     step = onnx.get("size_step")
@@ -119,7 +119,7 @@ def verification(onnx: OnnxVerification) -> str:
 
 
 def markdown(document: ReportDocument) -> str:
-    """The document as a Markdown page."""
+    """Return the document as a Markdown page."""
     recipe, environment = document["recipe"], document["environment"]
     parts = [
         f"# {page_title(document)}\n",
@@ -144,13 +144,13 @@ def markdown(document: ReportDocument) -> str:
 
 
 def page_title(document: ReportDocument) -> str:
-    """The model, and what was asked for."""
+    """Return the title: the model and the requested removal."""
     recipe = document["recipe"]
     return f"{recipe['arch'] or 'your model'}, {100 * recipe['ratio']:.4g} % of {recipe['of']} asked to go"
 
 
 def tiles(document: ReportDocument) -> list[tuple[str, str, str]]:
-    """What was asked for and what was got, in few figures: (what, figure, remark)."""
+    """Return the main results and requests as (name, figure, remark)."""
     found = []
     if document["training"] is not None:
         name, dense, slim, change = _accuracy_row(document["training"], document["baselines"])
@@ -178,7 +178,7 @@ def tiles(document: ReportDocument) -> list[tuple[str, str, str]]:
 
 
 def stability_sentence(document: ReportDocument) -> str | None:
-    """What the stability of the scores means; None where no scores were drawn, or only one."""
+    """Return a sentence on the stability of the scores; None if nothing was scored or there was only one draw."""
     if document["saliency"] is None or (found := document["saliency"]["stability"]) is None:
         return None
     verdict = (
@@ -194,7 +194,7 @@ def stability_sentence(document: ReportDocument) -> str | None:
 
 
 def magnitude(value: float | None) -> str:
-    """A count with three digits and a unit: 54.1k, 1.00M, 119M."""
+    """Format a count with three digits and a unit: 54.1k, 1.00M, 119M; empty for None."""
     if value is None:
         return ""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -244,5 +244,5 @@ def _bytes(count: int) -> str:
 
 
 def plain_text(value: object) -> object:
-    """A field of a recipe as a reader writes it."""
+    """Return the value of a recipe's field as a user would write it."""
     return ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else value

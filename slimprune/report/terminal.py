@@ -9,7 +9,7 @@ from slimprune.report.text import named_lines, paragraph, side_by_side, text_tab
 
 
 def page(document: ReportDocument, columns: int = 80) -> str:
-    """What was done, the width of every layer, and last dense against slim, in lines of `columns` where words allow."""
+    """Return the facts, the width of every layer, and dense against slim, in lines of `columns` as far as words fit."""
     rows = facts(document)
     rows += [("protected *", f"{layers}: {reason}") for reason, layers in protected_rows(document)]
     rows += [("note", warning) for warning in document["warnings"]]
@@ -19,7 +19,7 @@ def page(document: ReportDocument, columns: int = 80) -> str:
 
 
 def latency_page(document: WithLatency, columns: int = 80) -> str:
-    """Measured times, a table for every device and number of threads; with quartiles where `columns` take them."""
+    """Return measured times in one table per device and number of threads, with quartiles if `columns` suffice."""
     parts = []
     for where, rows in latency_groups(document["latency"]):
         full, short = (FULL_HEAD, [*map(full_row, rows)]), (SHORT_HEAD, [*map(short_row, rows)])
@@ -29,7 +29,7 @@ def latency_page(document: WithLatency, columns: int = 80) -> str:
 
 
 def width_grid(rows: Sequence[tuple[str, str, str]], columns: int = 80) -> str:
-    """`layer  dense -> slim` of every layer, downwards, side by side as often as `columns` take it."""
+    """Return `layer  dense -> slim` of every layer, column by column, in as many columns as fit the terminal."""
     layer, dense, slim = (max(map(len, column)) for column in zip(*rows, strict=True))
     return side_by_side([f"{row[0]:<{layer}}  {row[1]:>{dense}} -> {row[2]:<{slim}}" for row in rows], columns)
 

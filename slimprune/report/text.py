@@ -11,16 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 Form = tuple[Sequence[str], Sequence[Sequence[str]]]
-"""Head and rows of a table."""
+"""The head and the rows of a table."""
 
 GAP = 3
 INDENT = "    "
 
 
 def paragraph(sentence: str, columns: int, first: str = "", others: str = "") -> str:
-    """A sentence in lines of `columns`, after a margin for the first of them and one for the others.
+    """Wrap a sentence to lines of `columns`; `first` and `others` are prefixes of the first and of the other lines.
 
-    Words that are longer than a line, such as paths, stay whole, and a number stays with its percent sign.
+    Words that are longer than a line, such as paths, are not broken, and a number stays with its percent sign.
     """
     wrap = textwrap.TextWrapper(
         columns, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
@@ -29,7 +29,7 @@ def paragraph(sentence: str, columns: int, first: str = "", others: str = "") ->
 
 
 def named_lines(rows: Iterable[tuple[str, str]], columns: int = 80) -> str:
-    """Names and sentences, the sentences below each other; below their names where they would find no room beside."""
+    """Return names with aligned sentences to their right, or below the names if the sentences would not fit there."""
     rows = list(rows)
     margin = max(len(name) for name, _ in rows) + 2
     longest = max(len(word) for _, sentence in rows for word in sentence.split() or [""])
@@ -39,10 +39,10 @@ def named_lines(rows: Iterable[tuple[str, str]], columns: int = 80) -> str:
 
 
 def text_table(forms: Iterable[Form], columns: int = 80) -> str:
-    """A table whose first column is flush left and whose others are flush right.
+    """Return a table whose first column is left-aligned and whose other columns are right-aligned.
 
     Args:
-        forms: From wide to narrow; the first that fits is shown, and the last where none does.
+        forms: Forms of the table from wide to narrow; the first that fits is used, or the last if none fits.
         columns: Width of the terminal.
     """
     lines = ""
@@ -54,14 +54,14 @@ def text_table(forms: Iterable[Form], columns: int = 80) -> str:
 
 
 def side_by_side(cells: Sequence[str], columns: int = 80) -> str:
-    """Cells downwards, side by side as often as `columns` take them."""
+    """Arrange cells column by column, in as many columns as fit into a terminal with `columns` characters."""
     width = max(map(len, cells))
     texts = [Text(f"{cell:<{width}}", no_wrap=True) for cell in cells]
     return rendered(Columns(texts, padding=(0, GAP, 0, 0), column_first=True), max(columns, width))
 
 
 def rendered(content: RenderableType, columns: int = 10_000) -> str:
-    """What rich makes of it, as plain text without spaces at the ends of lines."""
+    """Render with rich as plain text without trailing spaces."""
     file = io.StringIO()
     Console(file=file, width=columns, color_system=None, legacy_windows=False, highlight=False).print(content)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())

@@ -17,7 +17,7 @@ ROLES = {
     "scale": "scaled by",
     "consumer": "read by",
 }
-"""Role of a slot -> how a reader is told, in the order in which channels meet them."""
+"""Wording of a slot's role, in the order in which channels pass through the roles."""
 
 TREE_NOTE = (
     "Channels of one group go together. `conv.weight[1] x4` means: they lie along dimension 1 of that parameter, "
@@ -27,7 +27,7 @@ STAKES = "At stake: what the dense model loses with one channel of a group, and 
 
 
 def inspection_page(document: InspectionDocument, columns: int = 80) -> str:
-    """Figures of the model, a tree of every group, what no group touches, and what is at stake in each."""
+    """Return the figures of the model, a tree of every group, what no group affects, and the cost of each group."""
     parts = ["\n".join(paragraph(line, columns) for line in headline(document)), paragraph(TREE_NOTE, columns)]
     parts += [_tree(group, columns) for group in document["groups"]]
     if document["untouched"]:
@@ -39,7 +39,7 @@ def inspection_page(document: InspectionDocument, columns: int = 80) -> str:
 
 
 def headline(document: InspectionDocument) -> list[str]:
-    """The model's figures, and how many of its groups may lose channels, as sentences."""
+    """Return sentences with the model's figures and the number of groups that may be narrowed."""
     model = document["model"]
     inputs = ", ".join(map(shape_text, model["inputs"]))
     groups, free = model["groups"], model["removable_groups"]
@@ -50,7 +50,7 @@ def headline(document: InspectionDocument) -> list[str]:
 
 
 def members(group: InspectedGroup) -> list[tuple[str, list[str]]]:
-    """The slots of a group by role: (how a reader is told, one text for every layer)."""
+    """Return the slots of a group by role, as (wording of the role, one text per layer)."""
     found: dict[str, dict[str, list[str]]] = {role: {} for role in ROLES}
     for slot in group["slots"]:
         entries = f" x{slot['entries']}" if slot["entries"] > 1 else ""
@@ -64,17 +64,17 @@ def members(group: InspectedGroup) -> list[tuple[str, list[str]]]:
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    """A shape such as 3 x 32 x 32."""
+    """Format a shape such as 3 x 32 x 32."""
     return " x ".join(map(str, shape)) or "scalar"
 
 
 def percent(share: float) -> str:
-    """A share with two significant digits, and no more than one place."""
+    """Format a share in percent with two significant digits, but at most one decimal."""
     return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.1f} %"
 
 
 def _of_layer(layer: str, names: Sequence[str]) -> str:
-    """`bn.weight[0]` for one parameter, `bn.{weight, bias}[0]` for several along the same dimension."""
+    """Return `bn.weight[0]` for one parameter, `bn.{weight, bias}[0]` for several along the same dimension."""
     own = f"{layer}." if layer else ""
     if len(names) == 1:
         return own + names[0]
@@ -95,7 +95,7 @@ def _tree(group: InspectedGroup, columns: int) -> str:
 
 
 def _branches(title: str, rows: Sequence[tuple[str, Sequence[str]]], columns: int) -> str:
-    """A title, and below it one branch a row, whose items are wrapped under each other."""
+    """Return a title and below it one branch per row, whose items are wrapped with a hanging indent."""
     margin = max(len(name) for name, _ in rows) + 2
     lines = [title]
     for number, (name, items) in enumerate(rows):
@@ -106,7 +106,7 @@ def _branches(title: str, rows: Sequence[tuple[str, Sequence[str]]], columns: in
 
 
 def _stakes(document: InspectionDocument, columns: int) -> str:
-    """A line for every group, with as many columns as there is room for."""
+    """Return one line per group, with as many columns as fit."""
     forms = [
         (head, [_stakes_row(document, group, width) for group in document["groups"]])
         for width, head in _STAKES_HEADS.items()
@@ -122,7 +122,7 @@ _STAKES_HEADS: Mapping[Width, tuple[str, ...]] = {
 
 
 def _stakes_row(document: InspectionDocument, group: InspectedGroup, width: Width) -> list[str]:
-    """Under the head of that width; only the wide one has shares of the whole."""
+    """Return the cells for the head of that width; only the wide one has shares of the whole model."""
     model, stake = document["model"], group["at_stake"]
     row = [group["id"] + (" *" if group["protected_reason"] else ""), str(group["width"])]
     if width != "narrow":

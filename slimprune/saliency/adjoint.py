@@ -40,13 +40,14 @@ Gradient = Callable[[Tensor, int], Tensor]
 
 
 def trajectory(problem: Problem, training: InnerTraining, gradient_at: Gradient | None = None) -> Iterator[Tensor]:
-    """The weights w_0 ... w_M of the inner training one after the other, each [P]; none is held once it is given.
+    """Yield the weights w_0 ... w_M of the inner training one after the other, each [P].
 
-    Batch t is asked for when w_{t+1} is, so hundreds of steps need the memory of one.
+    No weights are kept after they are yielded, and batch t is requested only when w_{t+1} is, so that hundreds of steps
+    need the memory of one.
 
     Args:
-        problem: network, batches and loss.
-        training: the inner training of M steps.
+        problem: Network, batches and loss.
+        training: The inner training of M steps.
         gradient_at: (weights [P], step) -> gradient [P]; by default `problem.gradient`.
     """
     gradient_at = gradient_at or problem.gradient
@@ -62,23 +63,20 @@ def trajectory(problem: Problem, training: InnerTraining, gradient_at: Gradient 
 
 
 def final_weights(problem: Problem, training: InnerTraining) -> Tensor:
-    """The weights w_M [P] that the inner training ends at."""
+    """Return the weights w_M [P] at the end of the inner training."""
     return deque(trajectory(problem, training), maxlen=1).pop()
 
 
 def meta_gradient(problem: Problem, training: InnerTraining, *, on_host: bool = False) -> Tensor:
-    """Exact d L_M(w_M) / d w_0 by the adjoint recursion.
+    """Return the exact derivative d L_M(w_M) / d w_0, [P], by the adjoint recursion.
 
-    Walks the inner training backwards with one Hessian-vector product a step, so that only the weights of the steps
-    and the activations of one step are in memory; those of the last step are kept from the way there.
+    The inner training is traversed backwards with one Hessian-vector product per step. Only the weights of all steps
+    and the activations of one step are in memory; those of the last step are kept from the forward traversal.
 
     Args:
-        problem: network, batches 0 ... M and loss.
-        training: the inner training of M steps.
-        on_host: keep the weights of the steps in host memory.
-
-    Returns:
-        The derivative, [P].
+        problem: Network, batches 0 ... M and loss.
+        training: The inner training of M steps.
+        on_host: Whether to keep the weights of the steps in host memory.
 
     Source: reverse accumulation through the optimizer's update; the quantity is that of Alizadeh et al., Prospect
     Pruning (ICLR 2022), equation 3, where it is found by unrolling the graph.

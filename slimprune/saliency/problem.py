@@ -1,4 +1,4 @@
-"""One scoring problem: the network as a function of one weight vector, its batches, and its gates."""
+"""A scoring problem: the network as a function of one weight vector, its batches, and its gates."""
 
 import copy
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from slimprune.saliency.second_order import SecondOrder
 from slimprune.saliency.target import Target
 
 AnyBatch = Any
-"""(inputs, targets), several inputs in a tuple or list; with a `forward_fn` whatever that takes."""
+"""(inputs, targets), several inputs in a tuple or list; with a `forward_fn` whatever it takes."""
 Gate = Literal["consumer", "norm", "producer"]
 
 _GATED_ROLES: Mapping[str, tuple[Role, ...]] = {
@@ -36,14 +36,14 @@ class Problem:
     """What a criterion sees in one draw.
 
     Attributes:
-        network: private copy of the model in training mode and in the dtype of the scoring.
-        groups: the groups to score.
-        batches: `batches[t]` is the batch of step t, the same each time it is asked for.
+        network: Private copy of the model in training mode and in the dtype of the scoring.
+        groups: The groups to score.
+        batches: `batches[t]` is the batch of step t, the same on every access.
         loss: (output, target) -> scalar; (output, batch) with a `forward_fn`.
-        gate: where the gates sit (`gate_gradient`).
-        seed: of dropout and of criteria that draw at random.
-        target: where criteria that narrow step by step are heading.
-        forward_fn: (model, batch) -> output, where the network is not called with its inputs.
+        gate: What the gates multiply; see `gate_gradient`.
+        seed: Seed of dropout and of criteria that draw random numbers.
+        target: Target of criteria that prune iteratively.
+        forward_fn: (model, batch) -> output, for a network that is not called with its inputs.
     """
 
     network: nn.Module
@@ -65,10 +65,10 @@ class Problem:
         dtype: torch.dtype,
         forward_fn: ForwardFn | None = None,
     ) -> "Problem":
-        """A problem without batches on a copy of `model`.
+        """Return a problem without batches on a copy of `model`.
 
         Raises:
-            UnsupportedModelError: every parameter is frozen.
+            UnsupportedModelError: If every parameter is frozen.
         """
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise UnsupportedModelError("expected at least one trainable parameter, got a fully frozen model")
@@ -82,31 +82,32 @@ class Problem:
 
     @cached_property
     def trainable(self) -> Tensor:
-        """Where a weight is trained and not frozen, bool [P]."""
+        """Mask of the weights that are trained, not frozen, bool [P]."""
         masks = [torch.full_like(p, p.requires_grad, dtype=torch.bool).flatten() for p in self.network.parameters()]
         return torch.cat(masks)
 
     def named(self, weights: Tensor) -> dict[str, Tensor]:
-        """The vector [P] cut into the network's parameters."""
+        """Split the vector [P] into the network's parameters."""
         shapes = {name: parameter.shape for name, parameter in self.network.named_parameters()}
         pieces = weights.split([shape.numel() for shape in shapes.values()])
         return {name: piece.view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
 
     def gradient(self, weights: Tensor, step: int) -> Tensor:
-        """Gradient [P] of the loss on batch `step` at `weights` [P]."""
+        """Return the gradient [P] of the loss on batch `step` at `weights` [P]."""
         weights = weights.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(self.loss_at(weights, step), weights)
         return gradient
 
     def hessian_product(self, weights: Tensor, step: int, direction: Tensor) -> Tensor:
-        """Hessian of the loss on batch `step` at `weights`, times `direction` [P]; by double backward."""
+        """Return the Hessian of the loss on batch `step` at `weights`, times `direction` [P], by double backward."""
         _, product = self._differentiated(weights, step, gradient_read=False)
         return product(direction)
 
     def curvature(self, weights: Tensor, step: int) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Gradient [P] of the loss on batch `step` at `weights`, and its Hessian there as a product, to be taken once.
+        """Return the gradient [P] of the loss on batch `step` at `weights`, and its Hessian as a function.
 
-        Both come from one graph, which is kept until the product is taken.
+        The function multiplies the Hessian by a vector [P]. Both results share one graph, which is kept until the
+        function is called; it can be called only once.
         """
         return self._differentiated(weights, step, gradient_read=True)
 
@@ -125,7 +126,7 @@ class Problem:
         return gradient.detach(), product
 
     def loss_at(self, weights: Tensor, step: int) -> Tensor:
-        """Loss of the network with `weights` on batch `step`; equal arguments give equal values, dropout included."""
+        """Return the loss with `weights` on batch `step`; equal arguments give equal values, dropout included."""
         arguments, target = tree_map_only(Tensor, self._placed, split_batch(self.batches[step], self.forward_fn))
         buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         with torch.random.fork_rng(devices=_cuda_devices(weights)):
@@ -134,15 +135,15 @@ class Problem:
             return loss_of(self.loss, output, target)
 
     def gate_gradient(self, adjoint: Tensor) -> dict[str, Tensor]:
-        """Derivative of the loss with respect to every gate: sum of adjoint * initial weight over what it multiplies.
+        """Return the derivative for every gate: sum of adjoint * initial weight over what the gate multiplies.
 
-        Gates multiply the initial weights once: the columns that read a channel (`consumer`, the removal itself), the
-        affine pair of the norms on it (`norm`; groups without a norm use their consumers), or the rows that make it
-        (`producer`, as in the code of the ProsPr paper; before a batch norm such a gate measures no more than an
-        effective learning rate).
+        Gates multiply the initial weights once: the columns that read a channel (`consumer`, equivalent to the
+        removal), the affine pair of the norms on it (`norm`; groups without a norm use their consumers), or the rows
+        that produce it (`producer`, as in the code of the ProsPr paper; before a batch norm such a gate measures no
+        more than an effective learning rate).
 
         Args:
-            adjoint: derivative of the loss with respect to the initial weights, [P].
+            adjoint: Derivative of the loss with respect to the initial weights, [P].
 
         Returns:
             Group id -> signed [width].
@@ -151,10 +152,10 @@ class Problem:
         return {group.id: _gathered(products, group, self.gate) for group in self.groups}
 
     def gated(self, gates: Mapping[str, Tensor]) -> Tensor:
-        """The initial weights [P], each gate multiplied once into exactly what `gate_gradient` sums over.
+        """Return the initial weights [P] with each gate multiplied once into exactly what `gate_gradient` sums over.
 
         Args:
-            gates: group id -> [width]; groups that are left out keep all their channels.
+            gates: Group id -> [width]; groups that are left out keep all their channels.
         """
         weights = self.named(self.initial)
         for group in self.groups:
@@ -169,15 +170,15 @@ class Problem:
 
 
 def _gated_slots(group: ChannelGroup, gate: str, parameters: Container[str]) -> list[Slot]:
-    """The slots that the gates of a group multiply; buffers are never gated."""
+    """Return the slots that the gates of a group multiply; buffers are never gated."""
     slots = [slot for slot in group.slots_of(*_GATED_ROLES[gate]) if slot.name in parameters]
     slots = slots or [slot for slot in group.slots_of("consumer") if slot.name in parameters]
-    # Tied weights may be read and made at once: then they count as what makes the channels.
+    # Tied weights may be both consumer and producer; they then count as producers.
     return slots or [slot for slot in group.slots if slot.name in parameters]
 
 
 def _spread(gates: Tensor, slot: Slot, weight: Tensor) -> Tensor:
-    """Gates [width] as factors that broadcast against the weight of a slot, 1 at the positions of other channels."""
+    """Return gates [width] as factors that broadcast against the weight of a slot, 1 for other channels."""
     factors = weight.new_ones(weight.shape[slot.dim])
     index = slot.index.to(weight.device).flatten()
     factors = factors.index_put((index,), gates.to(factors).repeat_interleave(slot.entries))
@@ -197,7 +198,7 @@ def _gathered(products: Mapping[str, Tensor], group: ChannelGroup, gate: str) ->
 
 @contextmanager
 def _twice_differentiable() -> Iterator[None]:
-    """Says what to do where torch has an operator's first derivative only, such as that of multi_margin_loss."""
+    """Explain the alternatives if torch has only the first derivative of an operator, such as multi_margin_loss."""
     try:
         yield
     except RuntimeError as error:
@@ -211,9 +212,9 @@ def _twice_differentiable() -> Iterator[None]:
 
 @contextmanager
 def precise_arithmetic() -> Iterator[None]:
-    """TF32 off, deterministic cuDNN kernels on: scores are differences that coarse arithmetic does not survive.
+    """Disable TF32 and use deterministic cuDNN kernels: scores are differences that do not survive low precision.
 
-    Attention is computed unfused, since fused kernels have no second derivatives.
+    Attention is computed unfused, because fused kernels have no second derivatives.
     """
     matmul = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -13,36 +13,36 @@ from slimprune.saliency.problem import GATES, Problem
 
 
 class Criterion(Protocol):
-    """Scores channels; a frozen dataclass whose fields are the criterion's options.
+    """A scorer of channels; a frozen dataclass whose fields are the criterion's options.
 
-    One that does not make sense of every gate names those of which it does in a class attribute `gates`.
+    A criterion that does not support every gate lists the supported ones in a class attribute `gates`.
     """
 
     @property
     def steps(self) -> int:
-        """Inner training steps."""
+        """Number of inner training steps."""
 
     @property
     def batches_per_draw(self) -> int:
-        """How many batches one draw needs."""
+        """Number of batches that one draw needs."""
 
     @property
     def deterministic(self) -> bool:
-        """Whether draws cannot differ: neither batches nor the seed change the scores."""
+        """Whether all draws are equal: neither batches nor the seed change the scores."""
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Group id -> non-negative saliency [width] of one draw, larger = keep."""
+        """Return group id -> non-negative saliency [width] of one draw, larger = keep."""
 
 
 @dataclass(frozen=True)
 class KnownCriterion:
-    """A criterion that goes by a name.
+    """A criterion with a name.
 
     Attributes:
-        name: as the user gives it.
-        description: one line for people.
-        make: takes options by name.
-        options: the names.
+        name: Name that the user gives.
+        description: One-line description for users.
+        make: Constructor that takes options by name.
+        options: Names of the options.
     """
 
     name: str
@@ -55,10 +55,10 @@ Class = TypeVar("Class", bound=type)
 
 
 def register(name: str, description: str, **fixed: Any) -> Callable[[Class], Class]:
-    """Class decorator: makes a criterion dataclass known as `name`, with the options in `fixed` set.
+    """Register the decorated criterion dataclass as `name`, with the options in `fixed` set.
 
     Raises:
-        UsageError: the name is taken, or the class is no criterion.
+        UsageError: If the name is taken or the class is not a criterion.
     """
 
     def add(criterion: Class) -> Class:
@@ -69,24 +69,24 @@ def register(name: str, description: str, **fixed: Any) -> Callable[[Class], Cla
 
 
 def criteria() -> list[KnownCriterion]:
-    """All criteria that can be loaded, by name."""
+    """Return all criteria that can be loaded, sorted by name."""
     return sorted(CRITERIA.available().values(), key=lambda known: known.name)
 
 
 def find_criterion(name: str) -> KnownCriterion:
-    """The criterion called `name`; or the class that it leads to, `file.py:Class` or `package.module:Class`.
+    """Return the criterion called `name`, or the class at `file.py:Class` or `package.module:Class`.
 
     Raises:
-        UsageError: there is none, or its code fails.
+        UsageError: If there is no such criterion or its code fails.
     """
     return CRITERIA.find(name)
 
 
 def check_gate(name: str, criterion: Criterion, gate: str) -> None:
-    """Refuses a gate that there is not, or that is not among the `gates` of a criterion that has its own.
+    """Check that a gate exists and is among the `gates` of a criterion that limits them.
 
     Raises:
-        UsageError: so it is.
+        UsageError: If the gate is unknown or the criterion does not support it.
     """
     known = getattr(criterion, "gates", GATES)
     if gate not in known:
@@ -94,10 +94,10 @@ def check_gate(name: str, criterion: Criterion, gate: str) -> None:
 
 
 def make_criterion(name: str, **options: Any) -> Criterion:
-    """The criterion called `name` with the given options.
+    """Return the criterion called `name` with the given options.
 
     Raises:
-        UsageError: unknown name, an option that the criterion does not have, or options that it does not take.
+        UsageError: If the name is unknown, the criterion has no such option, or it rejects the options.
     """
     known = find_criterion(name)
     for option in options:

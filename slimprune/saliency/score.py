@@ -1,4 +1,4 @@
-"""Scoring: draws of a criterion, normalised, averaged, with the stability of their ranking."""
+"""Scoring: draws of a criterion, normalised and averaged, with the stability of their ranking."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -34,38 +34,38 @@ def score(
     progress: Listener = ignore,
     forward_fn: ForwardFn | None = None,
 ) -> Scores:
-    """Saliency of every channel of the unprotected groups.
+    """Score every channel of the unprotected groups.
 
-    Each draw is the criterion on batches and a seed of its own, divided by its sum over all channels; the draws are
-    then averaged. TF32 is off meanwhile, and the model, its running statistics included, is left untouched.
+    Each draw applies the criterion to its own batches and seed and is divided by its sum over all channels; the draws
+    are then averaged. TF32 is off during the scoring. The model, including its running statistics, is not modified.
 
     Args:
-        model: the network to score, on the device where scoring is to run.
-        groups: its channel groups; protected ones are left out.
-        batches: (inputs, targets), several inputs in a tuple or list; as many batches as `draws` times what the
-            criterion asks for. A sequence is indexed and may make a batch anew each time, equal each time; any other
+        model: The network to score, on the device where scoring is to run.
+        groups: Channel groups of the network; protected ones are left out.
+        batches: (inputs, targets), several inputs in a tuple or list; `draws` times as many batches as the criterion
+            needs per draw. A sequence is indexed and may create a batch on each access, always the same one; any other
             iterable is read draw by draw.
         loss: (output, target) -> scalar tensor.
-        criterion: a name from the registry, or a criterion with options.
-        gate: where the gates sit, see `Problem.gate_gradient`.
-        draws: number of independent draws; a criterion whose draws cannot differ makes one.
-        dtype: torch.float32 or torch.float64 for the whole computation.
-        seed: of dropout and of random criteria.
-        target: where criteria that narrow step by step are heading; the others take no notice.
-        progress: hears ("score", draws done, draws in all, name of the criterion).
-        forward_fn: (model, batch) -> output, for models that are not called with their inputs. Batches are whatever it
-            takes then, and the loss is (output, batch) -> scalar tensor.
+        criterion: A name from the registry, or a criterion with options.
+        gate: What the gates multiply; see `Problem.gate_gradient`.
+        draws: Number of independent draws; a deterministic criterion makes only one.
+        dtype: Dtype of the whole computation, torch.float32 or torch.float64.
+        seed: Seed of dropout and of random criteria.
+        target: Target of criteria that prune iteratively; the others ignore it.
+        progress: Called with ("score", number of finished draws, total, name of the criterion).
+        forward_fn: (model, batch) -> output, for models that are not called with their inputs. Batches are then
+            whatever it takes, and the loss is (output, batch) -> scalar tensor.
 
     Returns:
         The averaged scores.
 
     Raises:
-        UsageError: an unknown criterion or gate, draws < 1, no target for a criterion that narrows step by step, or a
-            criterion that does not give every channel a score of at least 0.
-        DataError: fewer batches than needed, or batches that are no pairs without a `forward_fn`.
-        UnsupportedModelError: nothing to score, a loss that is no scalar, a fully frozen model, or one that the
-            criterion cannot score.
-        SlimpruneError: scores that are not finite.
+        UsageError: If the criterion or gate is unknown, draws < 1, an iterative criterion gets no target, or a
+            criterion does not give every channel a score of at least 0.
+        DataError: If there are fewer batches than needed, or batches are not pairs and there is no `forward_fn`.
+        UnsupportedModelError: If there is nothing to score, the loss is not a scalar, the model is fully frozen, or the
+            criterion cannot score it.
+        SlimpruneError: If scores are not finite.
     """
     chosen = make_criterion(criterion) if isinstance(criterion, str) else criterion
     name = criterion if isinstance(criterion, str) else type(criterion).__name__.lower()
@@ -89,7 +89,7 @@ def _drawn(
     parts: Iterable[Sequence[AnyBatch]],
     tell: Callable[[int], None],
 ) -> Iterator[dict[str, Tensor]]:
-    """The scores of every draw, each on its own batches and seed."""
+    """Yield the scores of every draw, each with its own batches and seed."""
     tell(0)
     for draw, part in enumerate(parts):
         with precise_arithmetic():
@@ -100,7 +100,7 @@ def _drawn(
 
 
 def _seed_of_draw(seed: int, draw: int) -> int:
-    """Far from those of the draws of neighbouring seeds, so that several seeds are several choices."""
+    """Return a seed far from those of the draws of neighbouring seeds, so that different seeds give different draws."""
     return (seed * 1_000_000_007 + draw) % 2**63
 
 
@@ -124,7 +124,7 @@ class _Part(Sequence[AnyBatch]):
 
 
 def _parts(batches: Iterable[AnyBatch], draws: int, length: int) -> Iterator[Sequence[AnyBatch]]:
-    """The batches of every draw, one draw after the other."""
+    """Yield the batches of every draw, one draw after the other."""
     if isinstance(batches, Sequence):
         if len(batches) < draws * length:
             raise _too_few(len(batches), draws * length)
@@ -143,7 +143,7 @@ def _too_few(found: int, wanted: int) -> DataError:
 
 
 def _checked(result: Mapping[str, Tensor], groups: Sequence[ChannelGroup]) -> dict[str, Tensor]:
-    """The scores in float64 on the CPU, [width] of every group."""
+    """Return the checked scores in float64 on the CPU, [width] for every group."""
     for group in groups:
         found = result.get(group.id)
         shape = tuple(found.shape) if isinstance(found, Tensor) else None

@@ -1,4 +1,4 @@
-"""Scores of channels: the value that flows from saliency to budget."""
+"""Scores of channels: the result of the saliency step, from which a plan is made."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ class Scores:
     """Saliency of every removable channel.
 
     Attributes:
-        by_group: group id -> float64 [width] on the CPU, larger = keep; all groups together sum to 1.
-        criterion: name of the criterion.
-        draws: number of independent draws that were averaged.
+        by_group: Group id -> float64 [width] on the CPU, larger = keep; all groups together sum to 1.
+        criterion: Name of the criterion.
+        draws: Number of independent draws that were averaged.
         stability: Spearman rank correlation, over all channels, between the averages of two halves of the draws;
             near 0 the ranking is noise, near 1 it is settled. None for a single draw.
-        steps: inner training steps, 0 where the criterion does not train.
+        steps: Number of inner training steps; 0 if the criterion does not train.
     """
 
     by_group: Mapping[str, Tensor]
@@ -28,10 +28,10 @@ class Scores:
 
 
 def average(draws: Sequence[Mapping[str, Tensor]]) -> tuple[dict[str, Tensor], float | None]:
-    """Mean of the draws, each first divided by its sum over all channels, and the stability of the ranking.
+    """Return the mean of the draws and the stability of their ranking.
 
     Args:
-        draws: per draw, group id -> non-negative [width].
+        draws: Per draw, group id -> non-negative [width]; each draw is first divided by its sum over all channels.
 
     Returns:
         The averaged scores by group, and the Spearman correlation of two interleaved halves (None for one draw).
@@ -44,7 +44,10 @@ def average(draws: Sequence[Mapping[str, Tensor]]) -> tuple[dict[str, Tensor], f
 
 
 def spearman(one: Tensor, other: Tensor) -> float:
-    """Spearman rank correlation of two vectors [N]; tied values get their mean rank. 0 where one is constant."""
+    """Return the Spearman rank correlation of two vectors [N].
+
+    Tied values get their mean rank. The result is 0 if one vector is constant.
+    """
     ranks = torch.stack([_ranks(one), _ranks(other)])
     centred = ranks - ranks.mean(1, keepdim=True)
     norms = centred.norm(dim=1)

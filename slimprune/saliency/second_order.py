@@ -1,4 +1,4 @@
-"""Operators made for Hessian products: convolutions that cost what they must, and hard sigmoids derived twice."""
+"""Operators for Hessian products: convolutions without redundant work, and twice differentiable hard sigmoids."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,18 +18,18 @@ Geometry = tuple[list[int], list[int], list[int], bool, list[int], int]
 
 
 class SecondOrder(TorchFunctionMode):
-    """While active, operators are taken by such as are made for second derivatives.
+    """Mode that replaces operators by versions made for second derivatives.
 
-    Convolutions are taken by `_Convolution`, whose second derivatives are single convolutions, and hard sigmoids, which
-    torch can derive once only, are made of operators that it can derive twice.
+    Convolutions are replaced by `_Convolution`, whose second derivatives are single convolutions. Hard sigmoids, which
+    torch can differentiate only once, are replaced by operators that it can differentiate twice.
 
-    Of the nine products of a convolution's size in a Hessian product by double backward, one is the gradient with
-    respect to the kernel, whose value is never read where the kernel is a piece of the vector of weights; it is left
-    out unless `gradient_read`. Torch's own double backward also rearranges its operands, which costs time and memory.
+    A Hessian product by double backward takes nine products of a convolution's size. One is the gradient with respect
+    to the kernel, whose value is never read if the kernel is a slice of the weight vector; it is left out unless
+    `gradient_read`. Torch's own double backward also rearranges its operands, which costs time and memory.
 
     Args:
-        weights: the vector [P] that the loss is differentiated by.
-        gradient_read: whether the gradient itself is of use, beside its derivatives.
+        weights: The vector [P] with respect to which the loss is differentiated.
+        gradient_read: Whether the gradient itself is used, in addition to its derivatives.
     """
 
     def __init__(self, weights: Tensor, *, gradient_read: bool) -> None:
@@ -52,7 +52,7 @@ class SecondOrder(TorchFunctionMode):
 
 
 def _is_plain(given: Mapping[str, Any], dimensions: int) -> bool:
-    """A batch of samples with its padding in numbers; anything else is left to torch."""
+    """Return whether the input is a batch with numeric padding; anything else is left to torch."""
     return given["input"].ndim == dimensions + 2 and not isinstance(given.get("padding", 0), str)
 
 
@@ -74,7 +74,7 @@ def _convolved(inputs: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 def _pulled_back(
     output: Tensor, inputs: Tensor, weight: Tensor, geometry: Geometry, *, wanted: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The adjoint of a convolution at `output`: to its inputs and to its weight, where wanted."""
+    """Return the adjoint of a convolution at `output`, for its inputs and its weight if wanted."""
     to_inputs, to_weight, _ = torch.ops.aten.convolution_backward(
         output, inputs, weight, None, *geometry, [*wanted, False]
     )
@@ -82,7 +82,7 @@ def _pulled_back(
 
 
 class _Convolution(torch.autograd.Function):
-    """input [N, C, ...], weight [K, C / groups, ...] -> [N, K, ...]."""
+    """Convolution of input [N, C, ...] and weight [K, C / groups, ...] to output [N, K, ...]."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, geometry: Geometry, weight_gradient_read: bool) -> Tensor:
@@ -93,14 +93,14 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, output_bar: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         inputs, weight = ctx.saved_tensors
-        # Without a graph this is the second differentiation, whose outcome is read.
+        # Without a graph this is the second differentiation, whose result is read.
         read = ctx.weight_gradient_read or not torch.is_grad_enabled()
         bars = _ConvolutionBackward.apply(output_bar, inputs, weight, ctx.geometry, ctx.needs_input_grad[:2], read)
         return *bars, None, None
 
 
 class _ConvolutionBackward(torch.autograd.Function):
-    """The gradients of a convolution, themselves to be differentiated once."""
+    """The gradients of a convolution, which can be differentiated once more."""
 
     @staticmethod
     def forward(

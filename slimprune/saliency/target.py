@@ -1,4 +1,4 @@
-"""Where a criterion that narrows the network step by step is heading."""
+"""Target of criteria that prune iteratively."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ Narrow = Callable[[Mapping[str, Tensor], float], Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class Target:
-    """What stays in the end, and who stays on the way there.
+    """What stays at the end, and which channels stay in the rounds before.
 
     Attributes:
-        density: share of the budgeted quantity that stays at the end, in (0, 1).
+        density: Share of the budgeted quantity that stays at the end, in (0, 1).
         narrow: (scores float64 [width] by group on the CPU, share that stays) -> bool [width] by group, True = stays.
 
     Raises:
-        UsageError: a density outside (0, 1).
+        UsageError: If the density is outside (0, 1).
     """
 
     density: float
@@ -32,13 +32,13 @@ class Target:
 
 
 def channel_target(density: float) -> Target:
-    """A target that counts channels: round(share * all channels) with the best scores stay, one at least.
+    """Return a target that counts channels: the best round(share * all channels) stay, at least one.
 
-    One threshold over all groups, without a floor: a group may lose all its channels. Equal scores go to the earlier
-    group, then to the lower channel.
+    There is one threshold over all groups and no floor: a group may lose all its channels. Among equal scores the
+    earlier group wins, then the lower channel.
 
     Raises:
-        UsageError: a density outside (0, 1).
+        UsageError: If the density is outside (0, 1).
     """
     return Target(density, _best_channels)
 

@@ -1,4 +1,4 @@
-"""Our channel groups as groups of torch-pruning, whose importances score those."""
+"""Our channel groups as groups of torch-pruning, which its importances can score."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from slimprune.errors import UnsupportedModelError, kind_and_line
 from slimprune.graph import ChannelGroup, Slot
 
 Importance = Callable[[Any], Tensor | None]
-"""An importance of torch-pruning: group -> score of each of its channels, None where it knows no layer of the group."""
+"""An importance of torch-pruning: group -> score of each channel, None if it supports no layer of the group."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +22,9 @@ class _Item:
     """One layer of a group as torch-pruning sees it.
 
     Attributes:
-        layer: the layer.
-        function: name of the pruning function that would take the channels from it.
-        index: int64 [width, entries], for each channel its numbers in the layer, ascending.
+        layer: The layer.
+        function: Name of the pruning function that would remove the channels from the layer.
+        index: Int64 [width, entries]; the positions of each channel in the layer, ascending.
     """
 
     layer: nn.Module
@@ -33,29 +33,30 @@ class _Item:
 
     @property
     def entries(self) -> int:
-        """Numbers per channel."""
+        """Number of positions per channel."""
         return self.index.shape[1]
 
 
 def channel_scores(importance: Importance, network: nn.Module, group: ChannelGroup) -> Tensor:
-    """What an importance of torch-pruning says of the channels of a group.
+    """Return the scores that an importance of torch-pruning gives to the channels of a group.
 
-    Where every layer that counts has several entries for a channel (layers of several convolution groups, norms behind
-    a flatten), these are scored one by one and then averaged, as torch-pruning's pruner does.
+    If every supported layer has several entries per channel (layers of several convolution groups, norms behind a
+    flatten), the entries are scored separately and then averaged, as torch-pruning's pruner does.
 
     Args:
-        importance: one of `torch_pruning.importance`, with the gradients in place that it reads.
-        network: the network whose weights count.
-        group: one of its groups.
+        importance: One of `torch_pruning.importance`; the gradients that it reads must be in place.
+        network: The network whose weights are scored.
+        group: One of the network's groups.
 
     Returns:
         Scores [width], in float32.
 
     Raises:
-        UnsupportedModelError: the importance knows no layer of the group, fails on it, or finds no finite scores.
+        UnsupportedModelError: If the importance supports no layer of the group, fails on it, or gives scores that are
+            not finite.
     """
     name = type(importance).__name__
-    # torch-pruning takes the size of its result from the first layer that counts.
+    # torch-pruning takes the size of its result from the first supported layer.
     items = sorted(_items(network, group), key=lambda item: item.entries)
     known = [item for item in items if _asked(importance, [item], item.entries, group) is not None]
     if not known:
@@ -70,7 +71,7 @@ def channel_scores(importance: Importance, network: nn.Module, group: ChannelGro
 
 
 def _asked(importance: Importance, items: list[_Item], parts: int, group: ChannelGroup) -> Tensor | None:
-    """What the importance says, or the failure of torch-pruning's code in one line."""
+    """Return the scores of the importance; a failure of torch-pruning becomes one line."""
     try:
         return importance(_peer_group(items, parts))
     except (RuntimeError, LookupError, TypeError, AttributeError, NotImplementedError) as error:
@@ -79,7 +80,7 @@ def _asked(importance: Importance, items: list[_Item], parts: int, group: Channe
 
 
 def _items(network: nn.Module, group: ChannelGroup) -> Iterator[_Item]:
-    """The layers that importances of torch-pruning count; it leaves out depthwise filters and other parameters."""
+    """Yield the layers that torch-pruning's importances use; depthwise filters and other parameters are left out."""
     for slot in group.slots:
         layer = network.get_submodule(slot.layer)
         if slot.name.rpartition(".")[2] != "weight":
@@ -104,13 +105,13 @@ def _convolution(layer: _ConvNd, slot: Slot) -> Iterator[_Item]:
 
 
 def _numbered_through(columns: Tensor, layer: _ConvNd) -> Tensor:
-    """Columns [width, entries] of a weight as numbers of input channels: a column reads one in each group."""
+    """Return columns [width, entries] of a weight as input channels; a column reads one channel in each group."""
     first = torch.arange(layer.groups) * (layer.in_channels // layer.groups)
     return (columns[:, None, :] + first[None, :, None]).flatten(1)
 
 
 def _peer_group(items: list[_Item], parts: int) -> Any:
-    """A group of torch-pruning with the given layers, in which each channel counts as `parts` channels."""
+    """Return a group of torch-pruning with the given layers, in which each channel counts as `parts` channels."""
     import torch_pruning
     from torch_pruning.pruner import function
 
@@ -119,7 +120,7 @@ def _peer_group(items: list[_Item], parts: int) -> Any:
         node = torch_pruning.dependency.Node(item.layer, None)
         prune = getattr(function, item.function)
         roots = torch.arange(len(item.index))[:, None] * parts + torch.arange(item.entries) * parts // item.entries
-        # Some importances sort the numbers alone, so that they have to come in order.
+        # Some importances sort only the indices, so they must be in order already.
         order = item.index.flatten().argsort()
         result.add_dep(
             torch_pruning.dependency.Dependency(prune, prune, node, node), item.index.flatten()[order].tolist()

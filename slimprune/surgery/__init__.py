@@ -1,4 +1,4 @@
-"""Model and plan to slim model; slim models to folders and back."""
+"""From a model and a plan to a slim model; slim models to folders and back."""
 
 from slimprune.measure import versions
 from slimprune.surgery.bundle import Bundle, Origin, build_dense, load, read, restore, save

@@ -1,4 +1,4 @@
-"""Slim models on disk: a folder with safetensors weights and a JSON description, every byte under a digest."""
+"""Slim models on disk: a folder with safetensors weights and a JSON description, all covered by digests."""
 
 import hashlib
 import json
@@ -33,12 +33,12 @@ _README = """A slim model made by slimprune. Its tensors are narrower than those
 
 @dataclass(frozen=True)
 class Origin:
-    """How to build the dense model anew.
+    """How to build the dense model again.
 
     Attributes:
-        arch: what `models.build` takes; None for a model that was handed over as an object.
-        inputs: the images and classes that it was built for; None where `arch` is.
-        main_output: whether only the output "out" of several is taken, see `models.MainOutput`.
+        arch: Architecture as `models.build` takes it; None for a model that was passed as an object.
+        inputs: The images and classes for which it was built; None if `arch` is None.
+        main_output: Whether only the output "out" of several is used; see `models.MainOutput`.
     """
 
     arch: str | None
@@ -47,13 +47,13 @@ class Origin:
 
     @property
     def is_user_code(self) -> bool:
-        """Whether building it runs code that its name leads to, not slimprune's or an installed package's."""
+        """Whether building it runs code that its name refers to, not slimprune's or an installed package's."""
         return self.arch is not None and is_user_code(self.arch)
 
 
 @dataclass(frozen=True, eq=False)
 class _Description:
-    """What is read of `slim.json`; widths and versions stand there for people."""
+    """The parts of `slim.json` that are read; its widths and versions are for readers only."""
 
     architecture: Origin
     recipe: Mapping[str, Any]
@@ -74,10 +74,10 @@ class Bundle:
     weights_sha256: str
 
     def rebuild(self, dense: nn.Module) -> nn.Module:
-        """The slim module in eval mode, rebuilt from a freshly built dense one.
+        """Return the slim module in eval mode, rebuilt from a freshly built dense one.
 
         Raises:
-            VerificationError: the weights cannot be read or do not belong to this architecture.
+            VerificationError: If the weights cannot be read or do not belong to this architecture.
         """
         try:
             tensors = load_file(self.folder / _WEIGHTS)
@@ -96,15 +96,17 @@ def save(
     recipe: Mapping[str, Any],
     results: Mapping[str, Any],
 ) -> Bundle:
-    """Writes a bundle into `folder`, which is made; other files that lie there already come under the digests.
+    """Write a bundle into a folder, which is created if needed.
+
+    Files that are already in the folder are covered by the digests too.
 
     Args:
-        module: the slim module.
-        plan: its plan.
-        folder: where to write.
-        origin: how the dense model is built.
-        recipe: the settings of the run, plain values.
-        results: what was measured, plain values.
+        module: The slim module.
+        plan: The plan of the slim module.
+        folder: Folder to write to.
+        origin: How the dense model is built.
+        recipe: The settings of the run, as plain values.
+        results: What was measured, as plain values.
 
     Returns:
         The bundle.
@@ -131,11 +133,11 @@ def save(
 
 
 def read(folder: Path) -> Bundle:
-    """Reads and checks a bundle; no model is built and no code of the bundle is run.
+    """Read and check a bundle; no model is built and no code of the bundle is run.
 
     Raises:
-        UsageError: no such folder.
-        VerificationError: a file is missing, unreadable or altered.
+        UsageError: If the folder does not exist.
+        VerificationError: If a file is missing, unreadable or altered.
     """
     if not folder.is_dir():
         raise UsageError(f"expected the folder of a bundle, got {folder}")
@@ -158,22 +160,22 @@ def read(folder: Path) -> Bundle:
 
 
 def load(folder: str | Path, *, model: nn.Module | None = None, trust_code: bool = False) -> nn.Module:
-    """The slim module of a bundle, in eval mode.
+    """Return the slim module of a bundle, in eval mode.
 
     Args:
-        folder: the bundle.
-        model: the dense model, for bundles of models that were handed over as objects; left untouched.
-        trust_code: allow the bundle to name the code (`file.py:factory`) that builds its dense model.
+        folder: The bundle.
+        model: The dense model, for bundles of models that were passed as objects; it is not modified.
+        trust_code: Whether the bundle may name the code (`file.py:factory`) that builds its dense model.
 
     Raises:
-        UsageError: no such folder, or a model or `trust_code` is needed and was not given.
-        VerificationError: the bundle is unreadable or altered, or does not belong to the model.
+        UsageError: If the folder does not exist, or a model or `trust_code` is needed and was not given.
+        VerificationError: If the bundle is unreadable or altered, or does not belong to the model.
     """
     return restore(read(Path(folder)), model=model, trust_code=trust_code)
 
 
 def restore(bundle: Bundle, *, model: nn.Module | None = None, trust_code: bool = False) -> nn.Module:
-    """The slim module of a bundle that was read already; see `load`."""
+    """Return the slim module of a bundle that has already been read; see `load`."""
     if model is None:
         return bundle.rebuild(build_dense(bundle, trust_code=trust_code))
     model = unwrap(model)
@@ -181,10 +183,10 @@ def restore(bundle: Bundle, *, model: nn.Module | None = None, trust_code: bool 
 
 
 def build_dense(bundle: Bundle, *, trust_code: bool = False) -> nn.Module:
-    """The dense module that a bundle was made from, with fresh weights; torch's generator is left as it was.
+    """Return the dense module from which a bundle was made, with fresh weights; torch's generator does not change.
 
     Raises:
-        UsageError: it was handed over as an object, or is built by code that needs `trust_code`.
+        UsageError: If the model was passed as an object, or is built by code and `trust_code` is False.
     """
     arch, inputs = bundle.origin.arch, bundle.origin.inputs
     if arch is None or inputs is None:
@@ -197,7 +199,7 @@ def build_dense(bundle: Bundle, *, trust_code: bool = False) -> nn.Module:
 
 
 def module_widths(module: nn.Module) -> dict[str, dict[str, int]]:
-    """Width attributes of every layer that has some, by module name."""
+    """Return the width attributes of every layer that has any, by module name."""
     attributes = ("in_channels", "out_channels", "groups", "in_features", "out_features", "num_features")
     found = {
         name: {key: getattr(layer, key) for key in attributes if isinstance(getattr(layer, key, None), int)}

@@ -1,4 +1,4 @@
-"""What weights a slim network starts its training from: the kept ones, rescaled, or drawn anew."""
+"""Initial weights of a slim network before its training: the kept ones, rescaled, or drawn anew."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -31,21 +31,21 @@ INITIALIZERS: Mapping[str, Treatment] = {"keep": _keep, "rescale": _rescale, "re
 
 
 def initialise(slim: nn.Module, dense: nn.Module, how: str, *, seed: int = 0) -> nn.Module:
-    """A copy of a slim module with the initial weights that its training is to start from.
+    """Return a copy of a slim module with the initial weights for its training.
 
     `keep` leaves those of the kept channels. `rescale` multiplies the weights of every convolution and linear layer by
-    sqrt(dense fan-in / slim fan-in), so that the variance of its output is again that of the dense layer. `reinit`
-    draws every trained tensor anew from the values that it has in the dense network, whatever initialiser made them,
-    and rescales.
+    sqrt(dense fan-in / slim fan-in), so that the variance of its output matches that of the dense layer again. `reinit`
+    draws every trained tensor anew from its values in the dense network, whatever initialiser produced them, and
+    rescales.
 
     Args:
-        slim: the slim module; left untouched.
-        dense: the dense module with its initial weights; left untouched.
+        slim: The slim module; it is not modified.
+        dense: The dense module with its initial weights; it is not modified.
         how: `keep`, `rescale` or `reinit`.
-        seed: of `reinit`.
+        seed: Seed of `reinit`.
 
     Raises:
-        UsageError: an unknown treatment.
+        UsageError: If the treatment is unknown.
 
     Source: `rescale` and `reinit` are compared by van Amersfoort et al., Single Shot Structured Pruning Before Training
     (2020).
@@ -63,7 +63,7 @@ def initialise(slim: nn.Module, dense: nn.Module, how: str, *, seed: int = 0) ->
 
 
 def _fans_in(model: nn.Module) -> dict[str, int]:
-    """Inputs that are summed up in one output, by the name of the weight."""
+    """Return the number of inputs that are summed in one output, by the name of the weight."""
     fans = {}
     for name, layer in model.named_modules():
         weight = f"{name}.weight" if name else "weight"

@@ -1,4 +1,4 @@
-"""Which channels of a dense network a narrower one still has, found from the weights of both."""
+"""Channels of a dense network that a narrower one still has, found from the weights of both."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,13 +17,13 @@ Axis = tuple[str, int]
 
 
 def remaining_widths(dense: Tensors, pruned: Tensors, groups: Sequence[ChannelGroup]) -> dict[str, int]:
-    """How many channels of each group are left, from the shapes; where layers disagree, most of them decide.
+    """Return how many channels of each group are left, from the shapes; if layers disagree, the majority decides.
 
     Every dimension has lost as many positions as its groups lost channels times their entries. Protected groups count
-    as whole.
+    as complete.
 
     Raises:
-        UsageError: the shapes leave it open.
+        UsageError: If the shapes do not determine the widths.
     """
     lost = {group.id: 0 for group in groups if group.protected_reason is not None}
     axes = _axes(groups)
@@ -47,28 +47,29 @@ def remaining_widths(dense: Tensors, pruned: Tensors, groups: Sequence[ChannelGr
 def find_kept(
     dense: Tensors, pruned: Tensors, groups: Sequence[ChannelGroup], widths: Mapping[str, int]
 ) -> dict[str, Tensor]:
-    """The channels of `dense` that `pruned` has, taken to stand in the same order.
+    """Return the channels of `dense` that `pruned` has, assuming that they are in the same order.
 
-    A channel of the narrower network is the one of the dense network with which it has most of its slots in common,
-    entry for entry. Slots are compared along those of their other positions whose origin is known: first the layers
-    that read the input, then those that read them, and so on. What looks equal everywhere is taken as it comes.
+    A channel of the narrower network is matched to the channel of the dense network with which it shares most of its
+    slots, entry for entry. Slots are compared at those of their other positions whose origin is known: first the layers
+    that read the input, then those that read these, and so on. Channels that look equal everywhere are matched in
+    order.
 
     Args:
-        dense: tensors of the dense network by name.
-        pruned: those of the narrower one.
-        groups: channel groups of the dense network.
-        widths: by group id, the number of channels that are left.
+        dense: Tensors of the dense network by name.
+        pruned: Tensors of the narrower network by name.
+        groups: Channel groups of the dense network.
+        widths: By group id, the number of channels that are left.
 
     Returns:
-        By group id, a channel of the dense network for each that is left; where the weights fit nowhere it is a guess,
-        so that the result has to be checked.
+        By group id, a channel of the dense network for each one that is left. If the weights match nowhere this is a
+        guess, so the result has to be checked.
     """
     match = _Match(dense, pruned, groups, widths)
     while open_groups := [group for group in groups if not match.complete(group)]:
         before = match.known
         votes = {group.id: match.identify(group) for group in open_groups}
         if match.known == before:
-            # No group says more: the first with any evidence gets the first of its equal channels.
+            # Nothing more can be identified: the first group with any evidence gets the first of its equal channels.
             told = [group for group in open_groups if votes[group.id].any()]
             match.settle((told or open_groups)[0], votes)
     return match.kept
@@ -84,12 +85,12 @@ def _axes(groups: Sequence[ChannelGroup]) -> dict[Axis, list[tuple[ChannelGroup,
 
 @dataclass(frozen=True, eq=False)
 class _Layout:
-    """Where the positions of a dimension of a narrower tensor come from.
+    """Origin of the positions of a dimension of a narrower tensor.
 
     Attributes:
-        of_slot: by slot, positions in the narrower tensor [width left, entries]; none where they depend on which
+        of_slot: By slot, positions in the narrower tensor [width left, entries]; missing if they depend on which
             channels are left.
-        whole: pairs (in the dense, in the narrower tensor) of positions that belong to no group.
+        whole: Pairs (in the dense, in the narrower tensor) of positions that belong to no group.
     """
 
     of_slot: Mapping[int, Tensor]
@@ -97,7 +98,7 @@ class _Layout:
 
 
 class _Match:
-    """What is known of the channels that are left; -1 stands for a channel that is not known yet."""
+    """What is known about the channels that are left; -1 stands for a channel that is not known yet."""
 
     def __init__(
         self, dense: Tensors, pruned: Tensors, groups: Sequence[ChannelGroup], widths: Mapping[str, int]
@@ -113,7 +114,7 @@ class _Match:
         }
 
     def complete(self, group: ChannelGroup) -> bool:
-        """Whether all its channels are known."""
+        """Return whether all channels of the group are known."""
         return bool((self.kept[group.id] >= 0).all())
 
     @property
@@ -122,10 +123,10 @@ class _Match:
         return sum(int((channels >= 0).sum()) for channels in self.kept.values())
 
     def identify(self, group: ChannelGroup) -> Tensor:
-        """Notes every channel that agrees best with one channel of the dense network alone.
+        """Record every channel that agrees best with exactly one channel of the dense network.
 
         Returns:
-            In how many slots each channel that is left [width left] agrees with each of the dense network [width].
+            The number of slots in which each channel that is left [width left] agrees with each dense channel [width].
         """
         votes = torch.zeros(self._widths[group.id], group.width, dtype=torch.int64)
         for slot in group.slots:
@@ -136,7 +137,7 @@ class _Match:
         return votes
 
     def settle(self, group: ChannelGroup, votes: Mapping[str, Tensor]) -> None:
-        """Takes, for each channel that is not known, the first of the best that keeps the order."""
+        """Choose, for each unknown channel, the first of the best ones that keeps the order."""
         kept, counts = self.kept[group.id], votes[group.id]
         last = -1
         for channel in range(len(kept)):
@@ -148,7 +149,7 @@ class _Match:
             last = int(kept[channel])
 
     def _agreement(self, group: ChannelGroup, slot: Slot) -> Tensor:
-        """Which channels that are left have the entries of which channels of the dense network; bool, or 0 if open."""
+        """Return which remaining channels have the entries of which dense channels, as bool; 0 if undetermined."""
         at = self._layout((slot.name, slot.dim)).of_slot.get(id(slot))
         others = self._other_positions(slot)
         if at is None or any(len(left) == 0 for _, left in others.values()):
@@ -162,7 +163,7 @@ class _Match:
         return left_ids[:, None] == whole_ids
 
     def _other_positions(self, slot: Slot) -> dict[int, tuple[Tensor, Tensor]]:
-        """By each other dimension of a slot's tensor, pairs of positions that are known to be the same."""
+        """Return, for each other dimension of a slot's tensor, pairs of positions that are known to be the same."""
         dims = [dim for dim in range(self._dense[slot.name].ndim) if dim != slot.dim]
         return {dim: self._pairs((slot.name, dim)) for dim in dims}
 
@@ -177,7 +178,7 @@ class _Match:
         return whole, left
 
     def _layout(self, axis: Axis) -> _Layout:
-        """The layout that several choices of the unknown channels have in common."""
+        """Return the layout that several choices of the unknown channels have in common."""
         name, dim = axis
         size, left = self._dense[name].shape[dim], self._pruned[name].shape[dim]
         slots = self._axes.get(axis, [])
@@ -203,7 +204,7 @@ class _Match:
         return _Layout({id(slot): rank[slot.index[chosen[group.id]]] for group, slot in slots}, (whole, rank[whole]))
 
     def _chosen(self, group: ChannelGroup, choice: int) -> Tensor:
-        """The channels that are left, as many of them as in truth; where they are not known, one of several choices."""
+        """Return the channels that are left; if they are not known, one of several choices of the same number."""
         if self.complete(group) and bool((self.kept[group.id].diff() > 0).all()):
             return self.kept[group.id]
         if choice == _CHOICES - 1:
@@ -218,7 +219,7 @@ _CHOICES = 3
 
 
 def _rows(tensor: Tensor, dim: int, index: Tensor, others: Mapping[int, Tensor]) -> Iterator[bytes]:
-    """The entries of every channel [channels, entries] at the given positions of the other dimensions, as bytes."""
+    """Return the entries of every channel [channels, entries] at the given other positions, as bytes."""
     for other, positions in others.items():
         tensor = tensor.index_select(other, positions)
     rows = np.ascontiguousarray(tensor.movedim(dim, 0)[index].flatten(1).contiguous().view(torch.uint8).numpy())

@@ -1,4 +1,4 @@
-"""Proof of a network that something else has pruned, such as torch-pruning."""
+"""Proof of a network that was pruned by another tool, such as torch-pruning."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class PrunedProof:
     """What was found out about a pruned network.
 
     Attributes:
-        groups: all channel groups of the dense network.
-        kept: group id -> channels of the dense network that the pruned one has, int64, ascending; a guess where the
-            proof did not pass.
-        proof: whether the pruned network is the dense one with the other channels silenced.
+        groups: All channel groups of the dense network.
+        kept: Group id -> channels of the dense network that the pruned one has, int64, ascending; a guess if the proof
+            did not pass.
+        proof: Whether the pruned network equals the dense one with the other channels silenced.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -54,26 +54,26 @@ def prove_pruned(
     forward_fn: ForwardFn | None = None,
     progress: Listener = ignore,
 ) -> PrunedProof:
-    """Finds which channels went when `pruned` was cut out of `dense`, and proves or refutes that it was done right.
+    """Find the channels that were removed from `dense` to make `pruned`, and prove or refute the removal.
 
-    The channels are found from the weights. Proven is a network whose every tensor is the dense one's at those
-    channels, and which equals the dense network with the others silenced, under random weights (`graph.prove_removal`).
+    The channels are found from the weights. A network is proven if each of its tensors is the dense one's at those
+    channels, and if it equals the dense network with the others silenced, under random weights (`graph.prove_removal`).
 
     Args:
-        dense: the network before the removal, with its weights; left untouched.
-        pruned: the network after it: the same modules with smaller tensors of the same names; left untouched.
-        example: one input batch, as for `find_groups`.
-        forward_fn: (model, batch) -> outputs, as for `find_groups`.
-        progress: as for `find_groups`, which takes most of the time.
+        dense: The network before the removal, with its weights; it is not modified.
+        pruned: The network after it: the same modules with smaller tensors of the same names; it is not modified.
+        example: One input batch; see `find_groups`.
+        forward_fn: (model, batch) -> outputs; see `find_groups`.
+        progress: See `find_groups`, which takes most of the time.
 
     Returns:
-        The channels that are left, and the proof. A refuted network is a result too, whose `reason` names the tensor.
+        The channels that are left, and the proof. A refuted network is a result too; its `reason` names the tensor.
 
     Raises:
-        UsageError: `pruned` has another structure, or no weights of the dense network, as after a training.
-        UnsupportedModelError: the dense network fails on the example, or it cannot be traced; or a layer in groups lost
-            channels of each group where `find_groups` takes whole groups, or the other way round, so that nothing can
-            be said.
+        UsageError: If `pruned` has another structure, or no weights of the dense network, for example after training.
+        UnsupportedModelError: If the dense network fails on the example or cannot be traced. Also if a grouped layer
+            lost channels of each group where `find_groups` removes whole groups, or vice versa: it can then be neither
+            proven nor refuted.
 
     Examples:
         >>> import copy, torch_pruning
@@ -101,7 +101,7 @@ def prove_pruned(
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers on the CPU, tied ones under each of their names."""
+    """Return all parameters and buffers on the CPU, tied ones under each of their names."""
     named = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
     return {name: tensor.detach().cpu() for name, tensor in named}
 
@@ -126,7 +126,7 @@ def _check_structure(dense: nn.Module, pruned: nn.Module) -> None:
 
 
 def _check_division(dense: nn.Module, pruned: nn.Module) -> None:
-    """Refuses layers in groups that lost channels in another way than our groups would."""
+    """Raise an error if a grouped layer lost channels in a different pattern than our groups would."""
     for (name, layer), other in zip(dense.named_modules(), pruned.modules(), strict=True):
         before, after = _division(layer), _division(other)
         if before is None or after is None or before.parts == 1:
@@ -142,7 +142,7 @@ def _check_division(dense: nn.Module, pruned: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class _Division:
-    """How a layer is divided: number of groups, channels in the larger side of one, and sizes of one group."""
+    """How a layer is divided: number of groups, channels of the larger side of a group, and sizes of a group."""
 
     parts: int
     width: int
@@ -150,7 +150,7 @@ class _Division:
 
 
 def _division(layer: nn.Module) -> _Division | None:
-    """The division of a convolution or group norm; none where its tensors do not fit its attributes."""
+    """Return the division of a convolution or group norm; None if its tensors do not match its attributes."""
     if isinstance(layer, nn.GroupNorm) and layer.affine and len(layer.weight) % layer.num_groups == 0:
         width = len(layer.weight) // layer.num_groups
         return _Division(layer.num_groups, width, (width,))
@@ -165,13 +165,13 @@ def _kind(tensor: Tensor) -> str:
 
 
 def _disorder(kept: Mapping[str, Tensor]) -> str | None:
-    """The first group whose channels cannot be what was left after some went."""
+    """Describe the first group whose channels cannot be the rest after a removal."""
     wrong = next((name for name, channels in kept.items() if bool((channels.diff() <= 0).any())), None)
     return wrong and f"the channels of {wrong} are not those of the dense network in its order"
 
 
 def _untied(dense: nn.Module, pruned: nn.Module) -> str | None:
-    """The first two names of one tensor of the dense network that name two tensors of the pruned one."""
+    """Describe the first two names of one dense tensor that refer to two tensors of the pruned network."""
     found = dict(pruned.named_parameters(remove_duplicate=False))
     first: dict[int, str] = {}
     for name, parameter in dense.named_parameters(remove_duplicate=False):
@@ -184,10 +184,10 @@ def _untied(dense: nn.Module, pruned: nn.Module) -> str | None:
 def _foreign(
     dense: nn.Module, left: Mapping[str, Tensor], groups: tuple[ChannelGroup, ...], kept: Mapping[str, Tensor]
 ) -> str | None:
-    """The first tensor of the pruned network that is not the dense one's at the channels that are left, in a clause.
+    """Describe, in a clause, the first tensor that differs from the dense one at the kept channels.
 
     Raises:
-        UsageError: no matrix is.
+        UsageError: If no matrix of the pruned network matches.
     """
     expected = _tensors(keep_channels(dense, groups, kept))
     wrong = {name for name, tensor in expected.items() if not torch.equal(tensor, left[name])}

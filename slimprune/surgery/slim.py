@@ -1,4 +1,4 @@
-"""Model and plan to slim model, and the proof that the removal was right."""
+"""From a model and a plan to a slim model, and the proof that the removal was correct."""
 
 from dataclasses import dataclass, replace
 
@@ -16,9 +16,9 @@ class SlimModel:
     """A physically smaller model.
 
     Attributes:
-        module: the slim module, ready for training.
-        plan: which channels of the dense model it has.
-        proof: outcome of the proof, None before it ran.
+        module: The slim module, ready for training.
+        plan: The channels of the dense model that it has.
+        proof: Outcome of the proof; None before the proof has run.
     """
 
     module: nn.Module
@@ -26,10 +26,10 @@ class SlimModel:
     proof: Proof | None = None
 
     def with_proof(self, proof: Proof) -> "SlimModel":
-        """The same slim model with its proof.
+        """Return the same slim model with its proof.
 
         Raises:
-            VerificationError: the proof did not pass.
+            VerificationError: If the proof did not pass.
         """
         if not proof.passed:
             raise VerificationError(f"the slim model is not proven equal to the silenced dense one: {proof.reason}")
@@ -37,14 +37,14 @@ class SlimModel:
 
 
 def slim(model: nn.Module, plan: Plan) -> SlimModel:
-    """A new module that has only the channels of the plan, with their initial weights.
+    """Return a new module that has only the channels of the plan, with their initial weights.
 
     Args:
-        model: the dense model; left untouched.
-        plan: made for the channel groups of this model.
+        model: The dense model; it is not modified.
+        plan: A plan for the channel groups of this model.
 
     Returns:
-        The slim model, not proven yet; without `torch.compile` or `DataParallel` around it.
+        The slim model, not proven yet, without `torch.compile` or `DataParallel` around it.
     """
     return SlimModel(keep_channels(unwrap(model), plan.groups, plan.kept), plan)
 
@@ -57,17 +57,17 @@ def prove(
     trained: bool = False,
     forward_fn: ForwardFn | None = None,
 ) -> Proof:
-    """Proof that the slim model equals the dense one with the removed channels silenced; see `graph.prove_removal`.
+    """Prove that the slim model equals the dense one with the removed channels silenced; see `graph.prove_removal`.
 
     Args:
-        dense: the dense model; left untouched.
-        slim_model: what `slim` made of it; its structure and plan are tested under random weights.
-        example: one input batch.
-        trained: whether its weights were trained since; otherwise they must be those of the kept channels.
-        forward_fn: (model, batch) -> outputs, as for `find_groups`.
+        dense: The dense model; it is not modified.
+        slim_model: The result of `slim`; its structure and plan are tested under random weights.
+        example: One input batch.
+        trained: Whether its weights have been trained since; otherwise they must be those of the kept channels.
+        forward_fn: (model, batch) -> outputs; see `find_groups`.
 
     Returns:
-        The proof; ask `proof.passed`, or call `slim_model.with_proof(proof)` which raises.
+        The proof. Check `proof.passed`, or call `slim_model.with_proof(proof)`, which raises if it did not pass.
     """
     dense = unwrap(dense)
     wrong = None if trained else _foreign_weights(dense, slim_model)
@@ -81,7 +81,7 @@ def prove(
 
 
 def _foreign_weights(dense: nn.Module, slim_model: SlimModel) -> str | None:
-    """The first tensor of an untrained slim model that is not the dense one's at the kept channels."""
+    """Return the name of the first tensor of an untrained slim model that differs from the dense one."""
     found = named_tensors(slim_model.module)
     expected = named_tensors(keep_channels(dense, slim_model.plan.groups, slim_model.plan.kept))
     return next((name for name, tensor in expected.items() if not torch.equal(tensor, found[name])), None)

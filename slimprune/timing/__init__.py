@@ -1,4 +1,4 @@
-"""Everything with a stopwatch: layers, whole networks and training steps, timed in interleaved pairs."""
+"""Interleaved timing of layers, whole networks and training steps."""
 
 from slimprune.timing.compare import BenchSettings, compare_speed, engine_version, exported, noise, timing_row
 from slimprune.timing.engines import ENGINES, Engine, Place, Subject, engine_at, find_engines

@@ -1,4 +1,4 @@
-"""Two networks timed side by side, by every engine and batch size that is asked for."""
+"""Paired timing of two networks with every requested engine and batch size."""
 
 import copy
 from collections.abc import Sequence
@@ -24,17 +24,17 @@ from slimprune.types import Listener, ignore
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """What is timed, and how long.
+    """Engines, batch sizes and duration of a comparison.
 
     Attributes:
-        engines: names as in `measure.ENGINES`; none for all that can run beside the device.
-        batches: batch sizes, each at least 1.
-        threads: of torch and onnxruntime on the CPU; None for the cores that this process may use.
+        engines: Names of `timing.ENGINES`; empty for all usual engines that can run with the device.
+        batches: Batch sizes, each at least 1.
+        threads: Threads of torch and onnxruntime on the CPU; None for the number of cores that this process may use.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        sampling: pairs and seconds of each comparison.
+        sampling: Pairs and seconds of each comparison.
 
     Raises:
-        UsageError: a value out of its range.
+        UsageError: If a value is out of range.
     """
 
     engines: tuple[str, ...] = ()
@@ -60,10 +60,10 @@ class BenchSettings:
         pairs: int,
         seconds: float,
     ) -> Self:
-        """From the texts of a command line: engines and batch sizes may be listed with commas.
+        """Parse the texts of a command line, in which engines and batch sizes may be separated by commas.
 
         Raises:
-            UsageError: a batch size that is no whole number, or a value out of its range.
+            UsageError: If a batch size is not an integer, or a value is out of range.
         """
         names = tuple(name.strip() for text in engines for name in text.split(","))
         try:
@@ -74,18 +74,18 @@ class BenchSettings:
 
     @property
     def place(self) -> Place:
-        """The device, found, and the number of threads.
+        """Existing device and number of threads.
 
         Raises:
-            UsageError: the device is absent.
+            UsageError: If the device is absent.
         """
         return Place(choose_device(self.device), self.threads or usable_cores())
 
     def comparisons(self) -> list[tuple[Engine, int]]:
-        """Every engine with every batch size that it can take.
+        """Return every engine with every batch size that it supports.
 
         Raises:
-            UsageError: an engine that is unknown or cannot run here, or nothing to compare.
+            UsageError: If an engine is unknown or cannot run here, or there is nothing to compare.
         """
         engines, batches = find_engines(self.engines, self.place.device), dict.fromkeys(self.batches)
         found = [(engine, batch) for engine in engines for batch in batches if batch >= engine.smallest_batch]
@@ -97,11 +97,11 @@ class BenchSettings:
 
 @dataclass(frozen=True)
 class Load:
-    """What a network takes of a CUDA device beside time; None elsewhere.
+    """Resource use of a network on a CUDA device; None elsewhere.
 
     Attributes:
-        peak_bytes: up to the first call.
-        kernels: per call.
+        peak_bytes: Peak memory up to the first call, in bytes.
+        kernels: Number of kernels per call.
     """
 
     peak_bytes: int | None = None
@@ -110,12 +110,12 @@ class Load:
 
 @dataclass(frozen=True)
 class Beside:
-    """What was measured beside the times of two networks.
+    """Measurements of two networks other than their times.
 
     Attributes:
-        disturbed: share of the wall-clock that other work had the cores.
-        dense: what the first network takes.
-        slim: what the second one takes.
+        disturbed: Fraction of the wall-clock time during which other work used the cores.
+        dense: Resource use of the first network.
+        slim: Resource use of the second network.
     """
 
     disturbed: float
@@ -131,26 +131,27 @@ def compare_speed(
     *,
     listener: Listener = ignore,
 ) -> list[LatencyRow]:
-    """Times two networks in pairs, by every engine and batch size of the settings.
+    """Time two networks in pairs, with every engine and batch size of the settings.
 
     Args:
-        reference: what the fields `dense` are about; left untouched.
-        candidate: what the fields `slim` are about; left untouched.
-        shape: of one input, such as (channels, height, width).
-        settings: what is timed, and how long.
-        listener: called with (engine and batch size, pairs done, pairs in all, verdict).
+        reference: Network of the fields `dense`; it is left unchanged.
+        candidate: Network of the fields `slim`; it is left unchanged.
+        shape: Shape of one input, such as (channels, height, width).
+        settings: Engines, batch sizes and duration.
+        listener: Called with (engine and batch size, pairs done, total pairs, verdict).
 
     Returns:
         For each comparison: `engine`, `device`, `batch`, `threads`, `version` of the engine, `dense_ms` and `slim_ms`
         (medians per call), `iqr` (quartiles of both, ms), `speedup` (how many times as fast slim is), its `interval`
-        and `confidence`, `pairs`, `verdict`, `disturbed` (share of the wall-clock that other work had the cores, which
-        is not in the times), `macs` (dense, slim, reduction), `realised_share` (speed-up over MAC reduction), and
-        `peak_bytes` up to the first call and `kernels` per call (dense, slim; None but for torch on CUDA).
+        and `confidence`, `pairs`, `verdict`, `disturbed` (fraction of the wall-clock time during which other work used
+        the cores; the times exclude it), `macs` (dense, slim, reduction), `realised_share` (speed-up over MAC
+        reduction), and `peak_bytes` up to the first call and `kernels` per call (dense, slim; None except for torch on
+        CUDA).
 
     Raises:
-        UsageError: an engine that is unknown or absent.
-        UnsupportedModelError: a network cannot be run, exported or counted. Engines that were not asked for by name are
-            left out where they cannot run it, as long as one can.
+        UsageError: If an engine is unknown or absent.
+        UnsupportedModelError: If a network cannot be run, exported or counted. Engines that were not requested by name
+            are skipped if they cannot run it, as long as another one can.
     """
     settings = settings or BenchSettings()
     comparisons, place = settings.comparisons(), settings.place
@@ -193,7 +194,7 @@ def _compared(
 
 
 def _loaded(engine: Engine, subject: Subject, inputs: Tensor, place: Place) -> tuple[Call, Load]:
-    """The call that is timed, with what it takes of a CUDA device beside time."""
+    """Return the timed call and its resource use on a CUDA device."""
     if place.device.type != "cuda" or engine.runs_onnx:
         return engine.prepared(subject, inputs, place), Load()
     before = torch.cuda.memory_allocated(place.device)
@@ -205,7 +206,7 @@ def _loaded(engine: Engine, subject: Subject, inputs: Tensor, place: Place) -> t
 def timing_row(
     engine: Engine, batch: int, place: Place, timing: Timing, beside: Beside, macs: Sequence[int]
 ) -> LatencyRow:
-    """One comparison in the form that `compare_speed` states; `macs` dense and slim."""
+    """Return one comparison in the form of `compare_speed`; `macs` are those of the dense and the slim network."""
     dense, slim = macs
     reduction = dense / max(slim, 1)
     return {
@@ -234,17 +235,17 @@ def timing_row(
 
 
 def engine_version(engine: Engine) -> str:
-    """The package that runs the networks, and its version."""
+    """Return the name and version of the package that runs the networks."""
     package = "onnxruntime" if engine.runs_onnx else "torch"
     return f"{package} {versions()[package]}"
 
 
 def exported(network: nn.Module, example: Tensor, path: Path) -> Subject:
-    """A network on the CPU with its ONNX file, written to `path`."""
+    """Return a network on the CPU with its ONNX file, written to `path`."""
     export_onnx(network, example, path)
     return Subject(network, path)
 
 
 def noise(batch: int, shape: Sequence[int]) -> Tensor:
-    """Synthetic inputs [N, *shape]: standard normal."""
+    """Return synthetic inputs [N, *shape], drawn from a standard normal distribution."""
     return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""What runs a network while it is timed: each engine turns a network and its inputs into a call."""
+"""Engines of timed networks, each of which turns a network and its inputs into a call."""
 
 import copy
 from collections.abc import Callable
@@ -23,11 +23,11 @@ _ERRORS_ONLY = 3
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A network that is to be timed.
+    """A network to be timed.
 
     Attributes:
-        module: on any device; left untouched.
-        onnx: the same network as an ONNX file, for engines that run those.
+        module: Network on any device; it is left unchanged.
+        onnx: ONNX file of the same network, for engines that run ONNX files.
     """
 
     module: nn.Module
@@ -36,11 +36,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a network runs.
+    """Device and threads that run a network.
 
     Attributes:
-        device: of the inputs and the weights.
-        threads: of one operator on the CPU.
+        device: Device of the inputs and the weights.
+        threads: Threads of one operator on the CPU.
     """
 
     device: torch.device
@@ -48,7 +48,10 @@ class Place:
 
     @property
     def stopwatch(self) -> Stopwatch:
-        """On the CPU without the time that other work had the cores; on CUDA wall-clock until the device is done."""
+        """Stopwatch of undisturbed time on the CPU, and of wall-clock time until the device has finished on CUDA.
+
+        Undisturbed time excludes the time during which other work used the cores.
+        """
         if self.device.type == "cpu":
             return Stopwatch(undisturbed_seconds)
         return Stopwatch(synchronise=lambda: torch.cuda.synchronize(self.device))
@@ -56,16 +59,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Engine:
-    """One way to run a network.
+    """A method to run a network.
 
     Attributes:
-        name: what `--engine` takes.
-        description: one line for people.
-        prepare: subject, inputs [N, ...] on the CPU and place to the call that is timed.
-        needs: the only device type that it runs on; `any` follows the device asked for.
-        runs_onnx: whether it takes the ONNX file.
-        smallest_batch: fewest samples that it can take.
-        on_request: whether it is left out where no engine is named.
+        name: Value of `--engine`.
+        description: One line for users.
+        prepare: Function of subject, inputs [N, ...] on the CPU and place that returns the timed call.
+        needs: The only device type that it runs on; `any` follows the requested device.
+        runs_onnx: Whether it runs the ONNX file.
+        smallest_batch: Smallest batch size that it supports.
+        on_request: Whether it is used only if named.
     """
 
     name: str
@@ -77,11 +80,11 @@ class Engine:
     on_request: bool = False
 
     def place(self, device: torch.device, threads: int) -> Place:
-        """Where it runs when `device` is asked for."""
+        """Return the place where the engine runs if `device` is requested."""
         return Place(torch.device("cpu") if self.needs == "cpu" else device, threads)
 
     def absence(self, device: torch.device) -> str | None:
-        """Why it cannot run beside `device`; None where it can."""
+        """Return why the engine cannot run with `device`; None if it can."""
         if self.needs == "cuda" and device.type != "cuda":
             return f"engine {self.name} needs a CUDA device, got {device.type}"
         if self.needs == "cuda" and self.runs_onnx and _CUDA_PROVIDER not in onnxruntime.get_available_providers():
@@ -89,10 +92,10 @@ class Engine:
         return None
 
     def prepared(self, subject: Subject, inputs: Tensor, place: Place) -> Call:
-        """The call that is timed, made once to see that it works.
+        """Return the call to be timed, after one call that checks that it works.
 
         Raises:
-            UnsupportedModelError: the network cannot be run so.
+            UnsupportedModelError: If the engine cannot run the network.
         """
         try:
             call = self.prepare(subject, inputs, place)
@@ -104,10 +107,10 @@ class Engine:
 
 
 def find_engines(names: tuple[str, ...], device: torch.device) -> list[Engine]:
-    """The engines of those names, each once; where no name is given, the usual ones that can run beside `device`.
+    """Return the engines of those names, each once; without names, the usual ones that can run with `device`.
 
     Raises:
-        UsageError: an unknown name, or an engine that cannot run here.
+        UsageError: If a name is unknown, or an engine cannot run here.
     """
     if not names:
         return [engine for engine in ENGINES.values() if engine.absence(device) is None and not engine.on_request]
@@ -123,14 +126,14 @@ def find_engines(names: tuple[str, ...], device: torch.device) -> list[Engine]:
 
 
 def engine_at(name: str, device: torch.device) -> tuple[Engine, torch.device]:
-    """An engine and the device that it runs on when `device` is asked for.
+    """Return an engine and the device that it runs on if `device` is requested.
 
     Args:
-        name: of the engine; with `-cpu` or `-cuda` behind it, it runs there whatever `device` is.
-        device: of everything else.
+        name: Name of the engine; a suffix `-cpu` or `-cuda` overrides `device`.
+        device: Device of everything else.
 
     Raises:
-        UsageError: an unknown name, or an engine that cannot run there.
+        UsageError: If the name is unknown, or the engine cannot run there.
     """
     base, _, where = name.rpartition("-")
     if name not in ENGINES and base in ENGINES and where in ("cpu", "cuda"):
@@ -144,7 +147,7 @@ def engine_at(name: str, device: torch.device) -> tuple[Engine, torch.device]:
 
 
 def _inference(subject: Subject, inputs: Tensor, place: Place) -> Call:
-    """Forward pass in eval mode, operator by operator."""
+    """Return a forward pass in eval mode, executed operator by operator."""
     module, inputs = _copied(subject.module, place).eval(), inputs.to(place.device)
 
     def call() -> None:
@@ -155,12 +158,12 @@ def _inference(subject: Subject, inputs: Tensor, place: Place) -> Call:
 
 
 def _channels_last_inference(subject: Subject, inputs: Tensor, place: Place) -> Call:
-    """The same, with images and weights in channels-last order."""
+    """Return a forward pass in eval mode, with images and weights in channels-last order."""
     return _inference(_channels_last(subject), channels_last(inputs), place)
 
 
 def _captured_inference(subject: Subject, inputs: Tensor, place: Place) -> Call:
-    """Forward pass in eval mode and channels-last order, recorded once as a CUDA graph and replayed."""
+    """Return a forward pass in eval mode and channels-last order, captured once as a CUDA graph and replayed."""
     module = _copied(_channels_last(subject).module, place).eval()
     with torch.no_grad():
         captured = capture(module, channels_last(inputs.to(place.device)))
@@ -168,9 +171,10 @@ def _captured_inference(subject: Subject, inputs: Tensor, place: Place) -> Call:
 
 
 def _training(*, fast: bool, amp: bool) -> Callable[[Subject, Tensor, Place], Call]:
-    """Steps as `training.train` makes them, fast or plain: forward and backward pass and the update of SGD.
+    """Return a function that prepares training steps, fast or plain, with the same execution as `training.train`.
 
-    The learning rate is 0: the arithmetic is the same, while the weights, and with them what is timed, do not change.
+    A step comprises forward pass, backward pass and the update of SGD. The learning rate is 0: the arithmetic is the
+    same, but the weights, on which the times depend, do not change.
     """
     settings = TrainSettings(epochs=1, amp=amp, fast=fast)
 
@@ -180,7 +184,7 @@ def _training(*, fast: bool, amp: bool) -> Callable[[Subject, Tensor, Place], Ca
         with torch.no_grad():
             loss, targets = _synthetic_task(module(inputs))
         execution = make_execution(module, settings, loss, place.device, _refuse)
-        for _ in range(2):  # the second one is recorded where there are recordings
+        for _ in range(2):  # the second one is captured if the execution uses CUDA graphs
             execution.step(inputs, targets, 0.0)
         return lambda: execution.step(inputs, targets, 0.0)
 
@@ -192,7 +196,7 @@ def _refuse(reason: str) -> None:
 
 
 def _synthetic_task(output: Tensor) -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor]:
-    """Cross-entropy of a random class per sample for an output [N, K > 1]; otherwise of a random mask of its shape."""
+    """Return cross-entropy and random classes for an output [N, K > 1], otherwise binary cross-entropy and a mask."""
     generator = torch.Generator().manual_seed(0)
     if output.ndim == 2 and output.shape[1] > 1:
         classes = torch.randint(output.shape[1], output.shape[:1], generator=generator)
@@ -207,7 +211,7 @@ def _onnx_on_cpu(subject: Subject, inputs: Tensor, place: Place) -> Call:
 
 
 def _onnx_on_cuda(subject: Subject, inputs: Tensor, place: Place) -> Call:
-    """Inputs and outputs stay on the device."""
+    """Return a call whose inputs and outputs stay on the device."""
     session, index = _session(subject, place, _CUDA_PROVIDER), place.device.index or 0
     binding = session.io_binding()
     value = onnxruntime.OrtValue.ortvalue_from_numpy(inputs.numpy(), "cuda", index)
@@ -217,7 +221,7 @@ def _onnx_on_cuda(subject: Subject, inputs: Tensor, place: Place) -> Call:
 
 
 def _session(subject: Subject, place: Place, provider: str) -> onnxruntime.InferenceSession:
-    """A session of the one provider, with the threads of the place."""
+    """Open a session with one provider and the threads of the place."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = options.inter_op_num_threads = place.threads
@@ -229,7 +233,7 @@ def _session(subject: Subject, place: Place, provider: str) -> onnxruntime.Infer
 
 
 def _channels_last(subject: Subject) -> Subject:
-    """A copy of the network in channels-last order."""
+    """Return a copy of the network in channels-last order."""
     module = copy.deepcopy(subject.module)
     to_channels_last(module)
     return replace(subject, module=module)

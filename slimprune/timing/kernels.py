@@ -1,4 +1,4 @@
-"""How many kernels a call launches on a CUDA device."""
+"""Number of kernels that a call launches on a CUDA device."""
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -9,7 +9,7 @@ _TRANSFERS = ("Memcpy", "Memset")
 
 
 def count_kernels(call: Call, device: torch.device) -> int:
-    """Kernels that one call runs on the device, those of replayed graphs included; copies and fills are not counted."""
+    """Count the kernels that one call runs on the device, replayed graphs included, copies and fills excluded."""
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as found:
         call()
         torch.cuda.synchronize(device)

@@ -1,8 +1,7 @@
-"""Times of layers over their widths: measured on a grid of widths where they are needed, and interpolated between.
+"""Times of layers as functions of their widths, measured on a grid of widths when needed and interpolated in between.
 
-Kernels work on blocks of channels, so that a width of 48 can take less time than one of 46. Widths are therefore told
-apart by the largest of `ALIGNMENTS` that divides them, and between the widths of one kind the times are taken for
-linear.
+Kernels process blocks of channels, so a width of 48 can take less time than one of 46. Widths are therefore grouped by
+the largest of `ALIGNMENTS` that divides them, and times are interpolated linearly between the widths of one group.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,27 +22,27 @@ from slimprune.types import Listener, ignore
 
 ALIGNMENTS = (32, 16, 8, 4, 1)
 LINES = (0, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
-"""Shares of the dense width near which the widths of each kind are measured."""
+"""Fractions of the dense width near which the widths of each group are measured."""
 
 AT_ONCE = 64
-"""Layers that are timed in turns; so many are in memory at once."""
+"""Number of layers that are timed in turns and held in memory at the same time."""
 
 Times = Mapping[str, float]
 Corner = tuple[Layer, float]
-"""A layer that is measured, and its share in what is interpolated."""
+"""A measured layer and its weight in the interpolation."""
 
 
 @dataclass(frozen=True, eq=False)
 class LayerClock:
-    """Seconds of layers as one engine runs them, each measured once.
+    """Seconds of layers run by one engine, each measured once.
 
     Attributes:
-        engine: what runs them.
-        place: where.
-        batch: samples at once.
-        known: description -> seconds for the batch; what is measured is added.
-        keep: called with what was measured, as soon as it was.
-        progress: hears ("layers", layers measured, in all, "").
+        engine: Engine that runs the layers.
+        place: Device and threads.
+        batch: Batch size.
+        known: Seconds per batch by description; new measurements are added.
+        keep: Called with new measurements as soon as they are made.
+        progress: Called with ("layers", layers measured, total layers, "").
     """
 
     engine: Engine
@@ -54,10 +53,10 @@ class LayerClock:
     progress: Listener = ignore
 
     def seconds(self, layers: Sequence[Layer]) -> list[float]:
-        """Seconds of one batch of each layer.
+        """Return the seconds for one batch of each layer.
 
         Raises:
-            UnsupportedModelError: the engine cannot run one of them.
+            UnsupportedModelError: If the engine cannot run one of them.
         """
         unknown = {layer.description: layer for layer in layers if layer.description not in self.known}
         missing, total = iter(unknown.values()), len(self.known) + len(unknown)
@@ -80,11 +79,11 @@ class LayerClock:
 
 @dataclass(frozen=True, eq=False)
 class LayerTimes:
-    """Times of the layers of one network at any widths of their weights.
+    """Times of the layers of one network for any sizes of their weights.
 
     Attributes:
-        layers: at their dense widths, one for each use.
-        measure: layers to seconds.
+        layers: Layers at their dense widths, one for each use.
+        measure: Function from layers to seconds.
     """
 
     layers: Sequence[Layer]
@@ -92,7 +91,7 @@ class LayerTimes:
     _found: dict[Layer, float] = field(default_factory=dict)
 
     def __call__(self, extents: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Seconds of each layer, [L], whose weights have these rows and columns, [L, 2]."""
+        """Return the seconds of each layer, [L], for these rows and columns of the weights, [L, 2]."""
         wanted = [layer.resized(*extent) for layer, extent in zip(self.layers, extents.tolist(), strict=True)]
         dense = {slim: layer for slim, layer in zip(wanted, self.layers, strict=True) if slim not in self._found}
         corners = {slim: list(_corners(layer, slim)) for slim, layer in dense.items()}
@@ -104,13 +103,13 @@ class LayerTimes:
 
 
 def _corners(dense: Layer, slim: Layer) -> list[Corner]:
-    """The measured layers around a slim one, with the shares that interpolate between them linearly."""
+    """Return the measured layers around a slim one, with the weights of linear interpolation."""
     rows, columns = _between(dense.rows, slim.rows), _between(dense.columns, slim.columns)
     return [(dense.resized(row, column), one * other) for (row, one), (column, other) in product(rows, columns)]
 
 
 def _between(dense: int, width: int) -> list[tuple[int, float]]:
-    """The measured widths below and above `width`, and their shares; one alone where it is measured itself."""
+    """Return the measured widths around `width` with their weights, or `width` alone if it is measured."""
     lines = grid_lines(dense, alignment(width))
     below = max(line for line in lines if line <= width)
     if below == width:
@@ -121,12 +120,12 @@ def _between(dense: int, width: int) -> list[tuple[int, float]]:
 
 
 def alignment(width: int) -> int:
-    """The largest of `ALIGNMENTS` that divides a width."""
+    """Return the largest of `ALIGNMENTS` that divides a width."""
     return next(step for step in ALIGNMENTS if width % step == 0)
 
 
 def grid_lines(dense: int, step: int) -> list[int]:
-    """The widths up to `dense` that are measured, of those whose alignment is `step`; the least and the largest too.
+    """Return the measured widths up to `dense` whose alignment is `step`, including the smallest and the largest.
 
     Examples:
         >>> grid_lines(64, 32), grid_lines(64, 8), grid_lines(10, 1)

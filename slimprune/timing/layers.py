@@ -1,4 +1,4 @@
-"""The layers of a network, each on its own: what it multiplies, in a form that an engine can time at any width."""
+"""Single layers of a network, in a form that an engine can time at any width."""
 
 import copy
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +16,7 @@ from slimprune.timing.engines import Subject
 
 _OPSET, _IR_VERSION = 18, 10
 _WEIGHT = 0.01
-"""Of every layer that is timed: times depend on sizes, and denormal numbers aside on nothing else."""
+"""Value of all weights of timed layers; apart from denormal numbers, times depend on sizes only."""
 
 _CONVOLUTIONS: dict[tuple[str, int], type[nn.Module]] = {
     ("conv", 1): nn.Conv1d,
@@ -30,20 +30,20 @@ _CONVOLUTIONS: dict[tuple[str, int], type[nn.Module]] = {
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution, transposed convolution or linear layer; norms and activations are not part of it.
+    """A convolution, transposed convolution or linear layer, without norm and activation.
 
     Attributes:
-        kind: which of the three.
-        rows: size of the weight along its first dimension.
-        columns: size along the second.
-        size: of one input sample: its extent in space, or for a linear layer the positions at which it is applied.
-        bias: whether it has one; a norm behind a convolution is folded into one by most engines.
-        kernel: size of the window.
-        groups: of a grouped convolution.
-        stride: of a convolution.
-        padding: on either side.
-        dilation: of a convolution.
-        output_padding: of a transposed convolution.
+        kind: Kind of layer.
+        rows: Size of the weight along its first dimension.
+        columns: Size of the weight along its second dimension.
+        size: Spatial size of one input sample, or for a linear layer the positions at which it is applied.
+        bias: Whether the layer has a bias; most engines fold a norm after a convolution into one.
+        kernel: Size of the kernel.
+        groups: Groups of a grouped convolution.
+        stride: Stride of a convolution.
+        padding: Padding on each side.
+        dilation: Dilation of a convolution.
+        output_padding: Output padding of a transposed convolution.
     """
 
     kind: Literal["conv", "transposed", "linear"]
@@ -60,32 +60,32 @@ class Layer:
 
     @property
     def inputs(self) -> int:
-        """Channels or features that it reads."""
+        """Number of input channels or features."""
         return self.rows if self.kind == "transposed" else self.columns * self.groups
 
     @property
     def outputs(self) -> int:
-        """Channels or features that it makes."""
+        """Number of output channels or features."""
         return self.columns * self.groups if self.kind == "transposed" else self.rows
 
     @property
     def description(self) -> str:
-        """All of it in one line, different for different layers."""
+        """All settings in one line, unique to the layer."""
         return " ".join(f"{name}={_plain(value)}" for name, value in asdict(self).items())
 
     def resized(self, rows: int, columns: int) -> "Layer":
-        """The layer with another weight; a depthwise convolution has as many groups as fit its rows."""
+        """Return the layer with another weight size; the groups of a depthwise convolution follow its rows."""
         whole_groups = self.groups > 1 and self.groups >= max(self.inputs, self.outputs) // self.groups
         groups = max(1, self.groups * rows // self.rows) if whole_groups else self.groups
         return replace(self, rows=rows, columns=columns, groups=groups)
 
     def sample(self, batch: int) -> Tensor:
-        """Standard normal inputs: [N, channels, *size], or [N, *positions, features] for a linear layer."""
+        """Return standard normal inputs: [N, channels, *size], or [N, *positions, features] for a linear layer."""
         shape = (*self.size, self.inputs) if self.kind == "linear" else (self.inputs, *self.size)
         return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))
 
     def subject(self, folder: Path | None) -> Subject:
-        """What an engine runs: the layer as a module and, where there is a folder for it, as an ONNX file."""
+        """Return the layer as a module, or as an ONNX file if a folder is given."""
         if folder is None:
             return Subject(self._module())
         file = folder / "layer.onnx"
@@ -149,13 +149,13 @@ class Layer:
 
 
 def traced_layers(model: nn.Module, example: Tensor) -> list[tuple[str, Layer]]:
-    """Every use of a convolution or linear layer in one forward in eval mode: (name of its weight, the layer).
+    """Return every use of a convolution or linear layer in one forward pass in eval mode, as (weight name, layer).
 
-    Layers whose weight is not a parameter itself, but computed from some, are left out.
+    Layers whose weight is computed from parameters rather than a parameter itself are left out.
 
     Args:
-        model: any module that takes `example`; left untouched.
-        example: input [N, ...] on the model's device.
+        model: Any module that accepts `example`; it is left unchanged.
+        example: Input [N, ...] on the model's device.
     """
     copied = copy.deepcopy(model).eval()
     tracer = _Tracer(copied)
@@ -165,7 +165,7 @@ def traced_layers(model: nn.Module, example: Tensor) -> list[tuple[str, Layer]]:
 
 
 class _Tracer(TorchDispatchMode):
-    """Notes the layers that a forward calls."""
+    """Mode that records the layers called in a forward pass."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -199,12 +199,12 @@ def _convolution(
     output_padding: list[int],
     groups: int,
 ) -> tuple[str, tuple[int, ...], dict[str, Any]]:
-    """Kind, extent in space and the rest of the arguments of torch's one operator for all convolutions."""
+    """Return kind, spatial size and further settings from the arguments of torch's operator for all convolutions."""
     sizes = {"stride": stride, "padding": padding, "dilation": dilation}
     if transposed:
         sizes["output_padding"] = output_padding
     kernel = tuple(weight.shape[2:])
-    # A single number stands for all dimensions.
+    # A single number applies to all dimensions.
     rest = {name: tuple(value) * (len(kernel) // len(value)) for name, value in sizes.items()}
     kind = "transposed" if transposed else "conv"
     return kind, tuple(inputs.shape[2:]), {**rest, "kernel": kernel, "groups": groups}

@@ -1,16 +1,17 @@
-"""Statistics of paired times: two lists of seconds in, a ratio with its interval and a verdict out.
+"""Statistics of paired times: the ratio of two lists of seconds, with its interval and a verdict.
 
-Times of a machine that does other work too are not independent: the clock rate drifts, neighbours come and go, a
-preempted sample is a spike. What is under control is the order within a pair, and it is drawn by coin (see
-`sampling`). If B takes theta times as long as A, then in log(b / a) - log(theta) all of the noise that the two samples
-met stands with a sign that only the coin decides: an independent fair sign for each pair, however the noise itself
-hangs together. The number of log ratios above log(theta) is therefore exactly binomial(n, 1/2), and the order
-statistics that such a count leaves inside are an interval for theta at no less than its stated confidence. A bootstrap
-over pairs would need independent pairs, one over blocks of pairs the right block length and many blocks; this needs
-neither, and spikes move it little because it is made of ranks.
+Times measured on a machine that also does other work are not independent: the clock rate drifts, other processes start
+and stop, and a preempted sample is an outlier. What can be controlled is the order within a pair, which is drawn at
+random (see `sampling`). If B takes theta times as long as A, the noise of both samples enters log(b / a) - log(theta)
+with a sign that depends on the random order alone: an independent fair sign for each pair, however the noise itself is
+correlated. The number of log ratios above log(theta) is therefore exactly binomial(n, 1/2), and the corresponding order
+statistics are an interval for theta with at least its stated confidence. A bootstrap over pairs would require
+independent pairs; one over blocks of pairs would require the right block length and many blocks. This method requires
+neither, and outliers change it little because it is based on ranks.
 
-No number of pairs removes what the coin cannot reach: where the weights of a copy happen to lie in memory. Two copies
-of one network keep a difference of some tenths of a percent for as long as they live. The interval is widened by it.
+More pairs do not remove an effect that the random order does not reach: the location of a copy's weights in memory. Two
+copies of one network keep a difference of some tenths of a percent for as long as they exist. The interval is widened
+accordingly.
 
 Source: R. A. Fisher, The Design of Experiments, 1935, chapter 3 (randomisation inside pairs); H. A. David and
 H. N. Nagaraja, Order Statistics, 3rd edition, section 7.1 (intervals for quantiles).
@@ -24,13 +25,13 @@ from statistics import median, quantiles
 from slimprune.errors import UsageError
 
 CONFIDENCE = 0.99
-"""Of the interval. At 0.95 one comparison of a network with itself in twenty would find a difference."""
+"""Confidence of the interval. At 0.95, one in twenty comparisons of a network with itself would find a difference."""
 
 PLACEMENT = 0.01
-"""By how much two copies of one network may differ through their place in memory alone; measured: 0.4 % at most."""
+"""Allowed difference between two copies of one network due to their location in memory; measured: at most 0.4 %."""
 
 MIN_PAIRS = 8
-"""Fewest pairs for which the whole range of log ratios has that confidence: 1 - 2 / 2**8 = 0.992."""
+"""Smallest number of pairs whose whole range of log ratios has that confidence: 1 - 2 / 2**8 = 0.992."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,16 @@ class Spread:
 
 @dataclass(frozen=True)
 class Timing:
-    """What paired times say of two networks.
+    """Statistics of the paired times of two networks.
 
     Attributes:
-        first: times of A.
-        second: times of B.
-        ratio: time of B over that of A: exp of the median log ratio of the pairs.
-        low: lower end of the interval of the ratio.
-        high: upper end.
-        pairs: number of pairs.
-        confidence: of the interval.
+        first: Times of A.
+        second: Times of B.
+        ratio: Time of B over that of A: exp of the median log ratio of the pairs.
+        low: Lower end of the interval of the ratio.
+        high: Upper end of the interval of the ratio.
+        pairs: Number of pairs.
+        confidence: Confidence of the interval.
     """
 
     first: Spread
@@ -66,12 +67,12 @@ class Timing:
 
     @property
     def differs(self) -> bool:
-        """Whether the interval leaves out 1."""
+        """Whether the interval excludes 1."""
         return not self.low <= 1 <= self.high
 
     @property
     def speedup(self) -> float:
-        """How many times as fast as A B is."""
+        """Speed of B relative to that of A."""
         return 1 / self.ratio
 
     @property
@@ -83,15 +84,15 @@ class Timing:
 
 
 def timing_of(first: Sequence[float], second: Sequence[float], *, placement: float = PLACEMENT) -> Timing:
-    """The verdict on paired times.
+    """Return the statistics of paired times.
 
     Args:
-        first: seconds per call of A, one entry per pair, above 0.
-        second: the same of B; within each pair, which came first was drawn by coin.
-        placement: share by which the interval is widened at both ends.
+        first: Seconds per call of A, one entry per pair, above 0.
+        second: Seconds per call of B; the order within each pair was drawn at random.
+        placement: Fraction by which the interval is widened at both ends.
 
     Raises:
-        UsageError: fewer than `MIN_PAIRS` pairs.
+        UsageError: If there are fewer than `MIN_PAIRS` pairs.
 
     Examples:
         >>> timing_of([2.0, 2.2, 2.1, 2.0, 2.3, 2.0, 2.1, 2.0], [1.0, 1.1, 1.05, 1.0, 1.15, 1.0, 1.05, 1.0]).verdict
@@ -108,12 +109,12 @@ def timing_of(first: Sequence[float], second: Sequence[float], *, placement: flo
 
 
 def interval_rank(count: int, confidence: float) -> int:
-    """The k for which the k-th smallest to the k-th largest of `count` values are an interval for the median.
+    """Return the k for which the k-th smallest to the k-th largest of `count` values are an interval for the median.
 
-    The largest k with 2 * P(binomial(count, 1/2) <= k - 1) <= 1 - confidence; 0 where there is none.
+    This is the largest k with 2 * P(binomial(count, 1/2) <= k - 1) <= 1 - confidence; 0 if there is none.
     """
     allowed, below, ways, rank = (1 - confidence) / 2, 1, 1, 0
-    # Integers divide exactly where 2.0 ** count would overflow.
+    # Integers divide correctly even if 2.0 ** count would overflow.
     while below / 2**count <= allowed:
         rank += 1
         ways = ways * (count - rank + 1) // rank

@@ -1,4 +1,4 @@
-"""How a network is to be run where it is used, and what times layers and whole networks there."""
+"""Runtime of a deployed network, and timing of layers and whole networks in it."""
 
 import copy
 import hashlib
@@ -32,12 +32,12 @@ SAMPLING = Sampling(pairs=48, seconds=6.0)
 
 @dataclass(frozen=True)
 class Runtime:
-    """How a network is to be run.
+    """Engine, place and batch size of a deployed network.
 
     Attributes:
-        engine: what runs it.
-        place: on which device, with how many threads.
-        batch: samples at once.
+        engine: Engine that runs the network.
+        place: Device and number of threads.
+        batch: Batch size.
     """
 
     engine: Engine
@@ -48,10 +48,10 @@ class Runtime:
     def of(
         cls, engine: str | None = None, batch: int = BENCH_BATCH, threads: int | None = None, device: str = "auto"
     ) -> "Runtime":
-        """From names; the engine by default onnxruntime on the CPU and torch on CUDA.
+        """Create a runtime from names; the default engine is onnxruntime on the CPU and torch on CUDA.
 
         Raises:
-            UsageError: an engine that is unknown or absent, a batch that is too small for it, or no thread.
+            UsageError: If the engine is unknown or absent, the batch is too small for it, or threads are below 1.
         """
         chosen = choose_device(device)
         found, where = engine_at(engine or ("torch" if chosen.type == "cuda" else "onnxruntime"), chosen)
@@ -64,10 +64,10 @@ class Runtime:
         return cls(found, Place(where, threads or usable_cores()), batch)
 
     def layer_clock(self, progress: Listener) -> Callable[[Sequence[Layer]], list[float]]:
-        """What times layers, each of them once on this machine: the times are kept in the user's cache folder.
+        """Return a function that times layers, each once per machine; times are kept in the user's cache folder.
 
         Args:
-            progress: hears ("layers", layers that are known, in all, "").
+            progress: Called with ("layers", layers with known times, total layers, "").
         """
         file = cache_folder() / "latency" / f"{_digest(_described(self))[:16]}.json"
         layer_clock = LayerClock(
@@ -86,7 +86,7 @@ class Runtime:
         return seconds
 
     def timing(self) -> LatencyRecord:
-        """What a plan says of it."""
+        """Return the record of this runtime for a plan."""
         return LatencyRecord(
             engine=self.engine.name,
             version=engine_version(self.engine),
@@ -98,12 +98,12 @@ class Runtime:
 
 @dataclass(frozen=True, eq=False)
 class NetworkTimer:
-    """Times slim networks beside the dense one.
+    """Paired timing of slim networks against the dense one.
 
     Attributes:
-        runtime: how they run.
-        dense: the dense network, left untouched.
-        example: inputs of it, [N, ...].
+        runtime: Runtime of all networks.
+        dense: The dense network, left unchanged.
+        example: Inputs of the network, [N, ...].
     """
 
     runtime: Runtime
@@ -111,7 +111,7 @@ class NetworkTimer:
     example: Tensor
 
     def row(self, slim: nn.Module) -> LatencyRow:
-        """One comparison, in the form of `compare_speed`."""
+        """Return one comparison in the form of `compare_speed`."""
         runtime, network = self.runtime, copy.deepcopy(slim).cpu()
         with pinned_threads(runtime.place.threads), torch.random.fork_rng(devices=[]):
             calls = self._dense_call, self._call(network)
@@ -138,7 +138,7 @@ class NetworkTimer:
 
 
 def known_times(file: Path, runtime: Runtime) -> dict[str, float]:
-    """Description -> seconds of the layers that were timed before; none where the file is missing or damaged."""
+    """Return the seconds of layers timed earlier, by description; empty if the file is missing or damaged."""
     try:
         plain = json.loads(file.read_text())
         seconds = {str(layer): float(time) for layer, time in plain["seconds"].items()}
@@ -149,7 +149,7 @@ def known_times(file: Path, runtime: Runtime) -> dict[str, float]:
 
 
 def keep_times(file: Path, runtime: Runtime, found: Mapping[str, float]) -> None:
-    """Adds to what is known; a folder that cannot be written to costs no more than the next run's time."""
+    """Add times to the file; if it cannot be written, the next run measures them again."""
     plain = {"deployment": _described(runtime), "seconds": {**known_times(file, runtime), **found}}
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Wall-clock samples of two or more calls, interleaved so that whatever drifts hits all of them."""
+"""Wall-clock samples of two or more calls, interleaved so that drift affects all of them."""
 
 import math
 import random
@@ -14,17 +14,20 @@ from slimprune.types import Listener, ignore
 Call = Callable[[], object]
 
 SAMPLE_SECONDS = 0.02
-"""Least length of a sample; shorter calls are repeated inside it, and as long as one of the slower calls takes: what
-interrupts often misses a short sample and never a long one, which would flatter the faster network."""
+"""Minimum length of a sample in seconds, reached by repeating shorter calls.
+
+A sample of the faster call is also at least as long as one slower call: interruptions often miss a short sample but
+never a long one, which would favour the faster network.
+"""
 
 ROUNDS = 5
-"""Samples of each of many calls."""
+"""Samples of each call if many calls are timed."""
 
 SHORT_SECONDS = 0.004
-"""Least length of a sample where there are many calls, most of them short."""
+"""Minimum length of a sample in seconds if many calls are timed, most of which are short."""
 
 WARM_UP_SECONDS = 2.0
-"""Most time that warming one call up takes, unless its first three calls take longer."""
+"""Maximum seconds of warming up one call, unless its first three calls take longer."""
 
 _WINDOW, _SETTLED = 5, 0.98
 _ALIKE, _SHORT = 1.5, 4
@@ -32,16 +35,16 @@ _ALIKE, _SHORT = 1.5, 4
 
 @dataclass(frozen=True)
 class Sampling:
-    """How many samples are taken.
+    """Number and order of samples.
 
     Attributes:
-        pairs: pairs of samples, at least `pairs.MIN_PAIRS`.
-        seconds: wall-clock after which no further pair is begun once there are `MIN_PAIRS`, above 0. It is looked at
-            between pairs, whose length does not depend on which of the two came first, so that stopping favours none.
-        seed: of the coin that orders each pair.
+        pairs: Pairs of samples, at least `pairs.MIN_PAIRS`.
+        seconds: Wall-clock time, above 0, after which no further pair is started once there are `MIN_PAIRS`. It is
+            checked between pairs, whose length does not depend on their order, so that stopping favours neither call.
+        seed: Seed of the random order within pairs.
 
     Raises:
-        UsageError: a value out of its range.
+        UsageError: If a value is out of range.
     """
 
     pairs: int = 200
@@ -56,23 +59,23 @@ class Sampling:
 
 
 def no_wait() -> None:
-    """What there is to wait for where calls return when they are done."""
+    """Return at once, for calls that return when their work is done."""
 
 
 @dataclass(frozen=True)
 class Stopwatch:
-    """How a sample is timed.
+    """Clock and synchronisation of a sample.
 
     Attributes:
-        now: seconds that have passed so far, from any origin.
-        synchronise: waits until work that a call has only begun is done; called around every sample.
+        now: Function that returns the seconds passed since any origin.
+        synchronise: Function that waits for asynchronous work of a call; called before and after every sample.
     """
 
     now: Callable[[], float] = time.perf_counter
     synchronise: Callable[[], None] = no_wait
 
     def seconds(self, call: Call, repeats: int) -> float:
-        """Seconds per call over `repeats` calls."""
+        """Return the seconds per call over `repeats` calls."""
         self.synchronise()
         began = self.now()
         for _ in range(repeats):
@@ -86,9 +89,10 @@ class PairedTimes:
     """Seconds per call of both networks, one entry per pair.
 
     Attributes:
-        first: of A.
-        second: of B.
-        disturbed: share of the wall-clock of all samples that the stopwatch left out, because other work had the cores.
+        first: Times of A.
+        second: Times of B.
+        disturbed: Fraction of the samples' wall-clock time that the stopwatch excluded because other work used the
+            cores.
     """
 
     first: list[float]
@@ -104,14 +108,14 @@ def paired_times(
     stopwatch: Stopwatch | None = None,
     progress: Listener = ignore,
 ) -> PairedTimes:
-    """Times two calls in turns, after they were warmed up.
+    """Time two calls in turns, after warming them up.
 
     Args:
-        first: A; called many times.
-        second: B.
-        sampling: how many pairs, for how long, in which order.
-        stopwatch: wall-clock by default.
-        progress: hears ("time", pairs done, pairs in all, ""); time may be up before the last.
+        first: Call A, made many times.
+        second: Call B, made many times.
+        sampling: Number of pairs, time limit and seed of the order.
+        stopwatch: Stopwatch of the samples; wall-clock by default.
+        progress: Called with ("time", pairs done, total pairs, ""); the time limit may end it before the last pair.
     """
     stopwatch = stopwatch or Stopwatch()
     repeats = _repeats(warm_up(first, stopwatch), warm_up(second, stopwatch))
@@ -131,15 +135,15 @@ def paired_times(
 
 
 def interleaved_times(calls: Sequence[Call], *, stopwatch: Stopwatch | None = None, seed: int = 0) -> list[float]:
-    """Times many calls in turns, in an order that is drawn anew for every round, after each was made three times.
+    """Time many calls in turns, in a new random order in every round, after making each of them three times.
 
     Args:
-        calls: what to time.
-        stopwatch: wall-clock by default.
-        seed: of the order.
+        calls: Calls to time.
+        stopwatch: Stopwatch of the samples; wall-clock by default.
+        seed: Seed of the order.
 
     Returns:
-        Seconds per call, for each the median of its samples.
+        Seconds per call, the median of the samples of each.
     """
     stopwatch = stopwatch or Stopwatch()
     fastest = [min(stopwatch.seconds(call, 1) for _ in range(3)) for call in calls]
@@ -155,10 +159,10 @@ def interleaved_times(calls: Sequence[Call], *, stopwatch: Stopwatch | None = No
 
 
 def warm_up(call: Call, stopwatch: Stopwatch) -> float:
-    """Calls until the fastest of five calls is no longer 2 % faster than the fastest of the five before.
+    """Repeat a call until the fastest of five calls is no longer 2 % faster than the fastest of the five before.
 
     Returns:
-        Seconds of the fastest call but the first.
+        Seconds of the fastest call, excluding the first.
     """
     began, times = time.perf_counter(), []
     while True:
@@ -169,7 +173,7 @@ def warm_up(call: Call, stopwatch: Stopwatch) -> float:
 
 
 def _repeats(first: float, second: float) -> tuple[int, int]:
-    """Calls per sample; the same number where the two are alike, so that no accident of the warm-up sets them apart."""
+    """Return the calls per sample of both; equal for similar calls, so that the warm-up causes no difference."""
     slower = max(first, second)
     counts = [max(math.ceil(SAMPLE_SECONDS / seconds), round(slower / seconds)) for seconds in (first, second)]
     if slower < _ALIKE * min(first, second):
@@ -178,7 +182,7 @@ def _repeats(first: float, second: float) -> tuple[int, int]:
 
 
 def _refill_caches(call: Call, repeats: int, stopwatch: Stopwatch) -> None:
-    """One untimed call before short ones, whose time would otherwise depend on what the other network left there."""
+    """Make one untimed call before short ones, which would otherwise depend on caches left by the other network."""
     if repeats >= _SHORT:
         call()
         stopwatch.synchronise()

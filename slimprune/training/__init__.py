@@ -1,4 +1,4 @@
-"""One plain training loop with its learning-rate schedules, metrics and resumable checkpoints."""
+"""Training loop with learning-rate schedules, metrics and resumable checkpoints."""
 
 from slimprune.training.batches import count_batches
 from slimprune.training.cuda_graphs import capture

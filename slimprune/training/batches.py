@@ -1,4 +1,4 @@
-"""Any re-iterable of (inputs, targets): its length, its epoch number, its transfer to the device."""
+"""Operations on any re-iterable of (inputs, targets): length, epoch number and transfer to the device."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -11,20 +11,20 @@ from slimprune.errors import DataError, UsageError
 from slimprune.forward import ForwardFn, split_batch
 
 Batches = Iterable[Any]
-"""(inputs, targets) pairs; with a `forward_fn` whatever that takes."""
+"""Pairs (inputs, targets); with a `forward_fn`, whatever batches it accepts."""
 
 
 def count_batches(batches: Batches) -> int:
-    """Batches in one epoch: `len` where there is one, otherwise counted in one pass.
+    """Return the number of batches in one epoch, from `len` if available, otherwise counted in one pass.
 
     Raises:
-        UsageError: If the batches can be gone through only once, as those of a generator.
+        UsageError: If the batches can be iterated only once, for instance those of a generator.
         DataError: If there is no batch.
     """
     if isinstance(batches, Iterator):
         raise UsageError(f"expected batches that can be gone through every epoch, got a {type(batches).__name__}")
-    # Some loaders draw from torch's generator when a pass starts; the caller's must not move. Some have a
-    # `__len__` that raises, as has a DataLoader over an iterable data set.
+    # Some loaders draw from torch's generator when a pass starts; the caller's state must not change. The `__len__`
+    # of some raises TypeError, for instance that of a DataLoader over an iterable data set.
     with torch.random.fork_rng(devices=[]):
         try:
             count = len(batches)  # type: ignore[arg-type]
@@ -36,11 +36,11 @@ def count_batches(batches: Batches) -> int:
 
 
 def set_epoch(batches: Batches, epoch: int) -> None:
-    """Tells the batches, or their sampler, which epoch comes next, where either wants to know.
+    """Announce the next epoch to the batches and their sampler, if they have a `set_epoch`.
 
     Args:
-        batches: Anything; those without a `set_epoch` are left alone.
-        epoch: From 1.
+        batches: Any batches; those without a `set_epoch` are left unchanged.
+        epoch: Number of the epoch, from 1.
     """
     for owner in (batches, getattr(batches, "sampler", None)):
         announce = getattr(owner, "set_epoch", None)
@@ -49,16 +49,16 @@ def set_epoch(batches: Batches, epoch: int) -> None:
 
 
 def on_device(batches: Batches, device: torch.device) -> Iterator[Any]:
-    """The same batches, all their tensors on the device; copies from pinned memory overlap with computation."""
+    """Yield the batches with all tensors on the device; copies from pinned memory overlap with computation."""
     for batch in batches:
         yield tree_map_only(Tensor, lambda tensor: tensor.to(device, non_blocking=True), batch)
 
 
 def pair_of(batch: Any, forward_fn: ForwardFn | None) -> tuple[Any, Any]:
-    """What the model takes as its only argument, and what the loss gets beside its output.
+    """Split a batch into the model's only argument and the loss function's second argument.
 
     Raises:
-        DataError: If the batch is no pair of one input and targets, and no `forward_fn` takes it as it is.
+        DataError: If the batch is not a pair of one input and targets, and there is no `forward_fn` to accept it.
     """
     arguments, targets = split_batch(batch, forward_fn)
     if len(arguments) != 1:
@@ -67,10 +67,10 @@ def pair_of(batch: Any, forward_fn: ForwardFn | None) -> tuple[Any, Any]:
 
 
 def first_tensor(batch: Any) -> Tensor:
-    """The first tensor of a batch, whose length is the number of samples.
+    """Return the first tensor of a batch, whose length is the number of samples.
 
     Raises:
-        DataError: If it holds none.
+        DataError: If the batch contains no tensor.
     """
     found = next((leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)), None)
     if found is None:

@@ -1,4 +1,4 @@
-"""bfloat16 copies of float32 weights, refreshed all at once, in place of a cast of every weight in every layer."""
+"""bfloat16 copies of float32 weights, updated together instead of cast one by one in every layer."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _CAST_BY_AUTOCAST = {
     nn.ConvTranspose2d,
     nn.ConvTranspose3d,
 }
-"""Exactly these: a subclass may do with its weights what only float32 is good for."""
+"""Exact types, without subclasses, which may use their weights in operations that need float32."""
 
 
 class _Copy(NamedTuple):
@@ -28,14 +28,15 @@ class _Copy(NamedTuple):
 
 
 class Bf16Weights:
-    """The weights of convolutions and linear layers in bfloat16, for forward and backward passes under autocast.
+    """bfloat16 weights of convolutions and linear layers, for forward and backward passes under autocast.
 
-    Autocast casts the same weights likewise, one by one. The float32 masters stay what the optimizer, checkpoints
-    and everyone else sees. Norms keep theirs in the passes as well, and so does a weight that other layers share.
+    Autocast casts the same weights, but one by one. The optimizer, checkpoints and all other code continue to use the
+    float32 master weights. Normalisation layers use float32 weights in the passes as well, as do weights that are
+    shared with other kinds of layers.
 
     Args:
-        model: its float32 weights are copied in the memory order that they have when the copies are first used; from
-            then on they must stay where they are.
+        model: Model whose float32 weights are copied, in the memory order that they have when the copies are first
+            used. From then on they must not be moved in memory.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -55,7 +56,7 @@ class Bf16Weights:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Puts the copies, equal to the rounded masters, into the model; then hands their gradients to the masters."""
+        """Use copies of the current weights in the model, and afterwards pass their gradients to the master weights."""
         _copy_all([copy.master for copy in self._copies], [copy.low for copy in self._copies])
         try:
             for copy in self._copies:
@@ -81,7 +82,7 @@ def _lowered(master: nn.Parameter) -> nn.Parameter:
 
 @torch.no_grad()
 def _copy_all(sources: list[Tensor], targets: list[Tensor]) -> None:
-    if sources:  # torch wants at least one
+    if sources:  # torch requires at least one
         torch._foreach_copy_(targets, sources)
 
 

@@ -1,8 +1,8 @@
-"""Checkpoints: a training that was interrupted goes on as if it had not been.
+"""Checkpoints, with which an interrupted training continues as if it had not been interrupted.
 
 A folder holds `checkpoint.json` (settings, history, name and SHA-256 of the weights), one
 `checkpoint-<epoch>.safetensors` (parameters, buffers, momentum buffers) and `metrics.jsonl` (one line per epoch).
-The JSON is replaced last, and is what counts: a crash at any moment leaves the previous checkpoint valid.
+The JSON file is authoritative and replaced last, so a crash at any moment leaves the previous checkpoint valid.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ Fingerprint = Mapping[str, str | int | float | bool]
 
 @dataclass(frozen=True)
 class _State:
-    """What `checkpoint.json` says."""
+    """Content of `checkpoint.json`."""
 
     fingerprint: dict[str, str | int | float | bool]
     epoch: int
@@ -41,21 +41,21 @@ class _State:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The checkpoint folder of one run.
+    """Checkpoint folder of one run.
 
     Attributes:
-        folder: Made when first written to.
-        fingerprint: The settings that decide the outcome; a checkpoint with others is refused.
+        folder: Folder that is created at the first write.
+        fingerprint: Settings that determine the result; a checkpoint with other settings raises an error.
     """
 
     folder: Path
     fingerprint: Fingerprint
 
     def restore(self, model: nn.Module, optimizer: SGD) -> list[EpochRecord]:
-        """Puts the folder's newest state into model and optimizer, if it has one.
+        """Load the latest state in the folder, if any, into model and optimizer.
 
         Returns:
-            The records of the epochs done; empty where there is no checkpoint, and then nothing was changed.
+            The records of the completed epochs; empty if there is no checkpoint, in which case nothing is changed.
 
         Raises:
             VerificationError: If the checkpoint is damaged, or belongs to other settings or another model.
@@ -68,12 +68,12 @@ class Checkpoint:
         return state.history
 
     def start_metrics(self, history: Sequence[EpochRecord]) -> None:
-        """Writes `metrics.jsonl` with the epochs done so far, so that no earlier run's lines remain."""
+        """Write `metrics.jsonl` with the epochs completed so far, removing lines of earlier runs."""
         lines = "".join(_metrics_line(record) for record in history)
         self._write(METRICS_FILE, lines.encode())
 
     def save(self, model: nn.Module, optimizer: SGD, history: Sequence[EpochRecord]) -> None:
-        """Writes the state after the last epoch of the history, and that epoch's line of metrics.
+        """Write the state after the last epoch of the history, and that epoch's line of metrics.
 
         Raises:
             UsageError: If the folder cannot be written to.

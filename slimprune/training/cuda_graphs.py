@@ -1,4 +1,4 @@
-"""Work on tensors that is recorded once as a CUDA graph and then replayed: one launch in place of hundreds."""
+"""Capture of tensor computations in CUDA graphs, which replay hundreds of kernels with a single launch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ from slimprune.errors import first_line
 
 Work = Callable[..., Tensor]
 Note = Callable[[str], None]
-"""Called with one line for people."""
+"""Callback for one line of text for users."""
 
 WARM_UP = 3
-"""Calls before the recording, in which libraries choose their algorithms and take their memory."""
+"""Calls before the capture, in which libraries choose their algorithms and allocate memory."""
 
 _ONE_AT_A_TIME = Lock()
-"""Only one recording may be made at a time in a process, however many threads train networks side by side."""
+"""Lock that allows one capture at a time per process, even if several threads train networks."""
 
 _AWAITED = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 _INDEXING = (torch.ops.aten.index.Tensor, torch.ops.aten._unsafe_index.Tensor)
@@ -31,14 +31,14 @@ _FROM_THE_HOST = "a tensor of values from the host is made on the device"
 
 
 class NotCapturableError(RuntimeError):
-    """The host would have to wait for the device in the middle of the work."""
+    """Error for work in which the host would have to wait for the device."""
 
 
 class RefuseHostSync(TorchDispatchMode):
-    """Refuses what a graph cannot hold: values that the host reads, shapes that depend on values, other devices.
+    """Mode that rejects operators that a graph cannot contain.
 
-    Such an operator ends a recording with an error from which CUDA libraries do not always recover. Here it is found
-    before, in an ordinary call.
+    These read values on the host, have data-dependent shapes or copy between devices. Such an operator ends a capture
+    with an error from which CUDA libraries do not always recover. This mode finds it earlier, in an ordinary call.
     """
 
     def __init__(self) -> None:
@@ -59,10 +59,10 @@ class RefuseHostSync(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Calls the operator.
+        """Call the operator.
 
         Raises:
-            NotCapturableError: it makes the host wait.
+            NotCapturableError: If the operator makes the host wait.
         """
         if not _AWAITED.isdisjoint(func.tags) and not _picks_by_number(func, args):
             raise NotCapturableError(f"{func} makes the host wait for the device")
@@ -77,15 +77,15 @@ class RefuseHostSync(TorchDispatchMode):
 
 
 class _RefuseHostValues(TorchFunctionMode):
-    """Refuses functions that make a tensor of Python values on a device; how they fill it is hidden from dispatch."""
+    """Mode that rejects functions creating a device tensor from Python values, a copy that dispatch does not see."""
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Calls the function.
+        """Call the function.
 
         Raises:
-            NotCapturableError: it copies values from the host.
+            NotCapturableError: If the function copies values from the host.
         """
         result = func(*args, **(kwargs or {}))
         if func in _FACTORIES and result.device.type != "cpu" and not _made_of_tensor(func, args, kwargs or {}):
@@ -95,13 +95,13 @@ class _RefuseHostValues(TorchFunctionMode):
 
 @dataclass(frozen=True, eq=False)
 class CapturedGraph:
-    """A recorded graph with the tensors that it reads and writes.
+    """A captured graph with the tensors that it reads and writes.
 
     Attributes:
-        work: what was recorded, kept because the graph reads the tensors that it owns.
-        graph: the recorded kernels.
-        inputs: what it reads; new inputs are copied into them.
-        output: what it writes; the next replay writes it anew.
+        work: Captured function, kept because the graph reads tensors that it owns.
+        graph: Captured kernels.
+        inputs: Tensors that the graph reads; new inputs are copied into them.
+        output: Tensor that the graph writes; the next replay overwrites it.
     """
 
     work: Work
@@ -110,7 +110,7 @@ class CapturedGraph:
     output: Tensor
 
     def __call__(self, *tensors: Tensor) -> Tensor:
-        """The work on these tensors, whose shapes and types must be those of `inputs`."""
+        """Compute the work on these tensors, which must have the shapes and types of `inputs`."""
         for own, given in zip(self.inputs, tensors, strict=True):
             own.copy_(given, non_blocking=True)
         self.graph.replay()
@@ -118,16 +118,16 @@ class CapturedGraph:
 
 
 def capture(work: Work, *examples: Tensor) -> CapturedGraph:
-    """Records the work on tensors like the examples; the work is called a few times for it, effects and all.
+    """Capture the work on tensors like the examples; it is called several times, including its side effects.
 
-    Other threads may use the device meanwhile, also to record.
+    Other threads may use the device at the same time, also for captures.
 
     Args:
-        work: a function of tensors on one CUDA device to a tensor; it runs the same operators every time.
-        examples: of shapes, types, memory order and device.
+        work: Function of tensors on one CUDA device that returns a tensor; every call must run the same operators.
+        examples: Tensors that define shapes, types, memory order and device.
 
     Raises:
-        RuntimeError: the work cannot be recorded.
+        RuntimeError: If the work cannot be captured.
     """
     device, inputs = examples[0].device, tuple(example.clone() for example in examples)
     with _ONE_AT_A_TIME, torch.cuda.device(device):
@@ -148,23 +148,23 @@ def capture(work: Work, *examples: Tensor) -> CapturedGraph:
 
 
 def changes_nothing() -> Callable[[], None]:
-    """A snapshot of nothing."""
+    """Return a function that restores nothing, as the snapshot of work without side effects."""
     return lambda: None
 
 
 @dataclass(eq=False)
 class CapturedCallable:
-    """Work that is recorded when inputs like those of its first call come again, and replayed from then on.
+    """Work that is captured when inputs like those of the first call are passed again, and replayed from then on.
 
-    Inputs of other shapes, such as the last batch of an epoch, go through the work itself. Work that cannot be
-    recorded, or whose first call fails, is replaced by `fallback` for good, and `note` is told why.
+    Inputs of other shapes, such as the last batch of an epoch, are passed to the work itself. Work that cannot be
+    captured, or whose first call fails, is permanently replaced by `fallback`, and `note` is called with the reason.
 
     Attributes:
-        work: a function of tensors on one CUDA device to a tensor.
-        fallback: the same by plainer means.
-        note: hears why there is no recording.
-        snapshot: keeps all that the work changes and returns what puts it back; calls that only serve the recording
-            leave no trace.
+        work: Function of tensors on one CUDA device that returns a tensor.
+        fallback: Simpler implementation of the same function.
+        note: Called with the reason if there is no capture.
+        snapshot: Function that saves everything that the work changes and returns a function to restore it, so that the
+            calls needed for the capture have no effect.
     """
 
     work: Work
@@ -176,7 +176,7 @@ class CapturedCallable:
     _refused: bool = field(default=False, init=False)
 
     def __call__(self, *tensors: Tensor) -> Tensor:
-        """The work on these tensors; the next call may overwrite what is returned."""
+        """Compute the work on these tensors; the next call may overwrite the returned tensor."""
         kinds = _kinds(tensors)
         if self._first is None:
             self._first = kinds
@@ -212,7 +212,7 @@ class CapturedCallable:
 
 
 def _picks_by_number(func: Any, args: Sequence[Any]) -> bool:
-    """Whether it is an indexing whose shape does not depend on values, as that by masks does, all on one device."""
+    """Return whether this is integer indexing on one device, whose shape, unlike that of masks, is fixed."""
     if func not in _INDEXING:
         return False
     source, indices = args[0], [index for index in args[1] if index is not None]
@@ -220,7 +220,7 @@ def _picks_by_number(func: Any, args: Sequence[Any]) -> bool:
 
 
 def _made_of_tensor(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether a factory gets a tensor of a device: that is a copy on the device, or one that dispatch sees."""
+    """Return whether a factory is given a device tensor; its copy stays on the device or is visible to dispatch."""
     position = 1 if function is Tensor.new_tensor else 0
     data = args[position] if len(args) > position else kwargs.get("data", kwargs.get("obj"))
     return isinstance(data, Tensor) and data.device.type != "cpu"
@@ -230,7 +230,7 @@ _OTHERS: tuple[Any, ...] = ("others",)
 
 
 def _kinds(given: Sequence[Any]) -> tuple[Any, ...]:
-    """Shapes and types of tensors; one mark for all else."""
+    """Return shapes and types of tensors, or one common marker for anything else."""
     if not all(isinstance(tensor, Tensor) for tensor in given):
         return _OTHERS
     return tuple((tensor.shape, tensor.dtype) for tensor in given)

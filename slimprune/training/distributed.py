@@ -1,23 +1,23 @@
-"""What differs when torchrun trains several replicas of one model: unwrapping, who writes, and sums over ranks."""
+"""Support for several replicas of one model under torchrun: unwrapping, rank and sums over ranks."""
 
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The module inside a `DistributedDataParallel`, or the model itself."""
+    """Return the module inside a `DistributedDataParallel`, or the model itself."""
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 
 def rank() -> int:
-    """This process's number, 0 where there is only one; rank 0 alone writes files."""
+    """Return the rank of this process, 0 if there is only one; rank 0 alone writes files."""
     return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
 
 
 def sum_over_replicas(model: nn.Module, counts: Tensor) -> Tensor:
-    """Counts summed over all replicas of a wrapped model; a plain model's counts come back as they are.
+    """Sum counts over all replicas of a wrapped model; a plain model's counts are returned unchanged.
 
-    A ratio of two such sums is right both where every rank saw its own share of the data and where all saw all of it.
+    A ratio of two such sums is correct whether every rank saw its own share of the data or all ranks saw all of it.
     """
     if not isinstance(model, DistributedDataParallel):
         return counts

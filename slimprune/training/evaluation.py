@@ -1,4 +1,4 @@
-"""One pass over test batches."""
+"""Evaluation of a model in one pass over test batches."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,29 +26,29 @@ def evaluate(
     amp: bool = False,
     forward_fn: ForwardFn | None = None,
 ) -> float:
-    """The metric over all batches, with the model in eval mode and without gradients.
+    """Compute the metric over all batches, with the model in eval mode and without gradients.
 
     Args:
-        model: Moved to the device if it is elsewhere; every submodule's mode is put back afterwards.
-        batches: (inputs [N, ...], targets), at least one batch.
-        metric: What is counted.
-        device: Where it runs.
-        amp: Forward passes under autocast in bfloat16.
-        forward_fn: (model, batch) -> output, as for `train`; the metric gets (output, batch) then.
+        model: Model, moved to the device if necessary; the mode of every submodule is restored afterwards.
+        batches: Pairs (inputs [N, ...], targets), at least one batch.
+        metric: Metric to compute.
+        device: Device of the computation.
+        amp: Whether forward passes run under autocast in bfloat16.
+        forward_fn: Function (model, batch) -> output. See `train`. The metric then receives (output, batch).
 
     Returns:
         The metric's value, in [0, 1].
 
     Raises:
-        DataError: If there is no batch, or batches are no pairs without a `forward_fn`.
-        UnsupportedModelError: If the model does not return what the metric can read.
+        DataError: If there is no batch, or batches are not pairs and there is no `forward_fn`.
+        UnsupportedModelError: If the metric cannot read the model's output.
     """
     device = torch.device(device)
     return tested(model.to(device), eager_forward(model, amp, forward_fn), batches, metric, device, forward_fn)
 
 
 def eager_forward(model: nn.Module, amp: bool, forward_fn: ForwardFn | None = None) -> Forward:
-    """The model's own forward pass, no wrapper's, or `forward_fn`'s; with `amp` under autocast in bfloat16."""
+    """Return the forward pass of the unwrapped model, or `forward_fn`; with `amp` under autocast in bfloat16."""
     plain = unwrap(model)
     call = plain if forward_fn is None else partial(forward_fn, plain)
 
@@ -67,22 +67,22 @@ def tested(
     device: torch.device,
     forward_fn: ForwardFn | None,
 ) -> float:
-    """The metric over all batches, as `evaluate`, of a model on the device by a forward pass of choice.
+    """Compute the metric over all batches with a given forward pass. See `evaluate`.
 
     Args:
-        model: On the device.
-        forward: Inputs, or a batch where there is a `forward_fn`, to output.
-        batches: As for `evaluate`.
-        metric: What is counted.
-        device: Where it runs.
-        forward_fn: As for `evaluate`.
+        model: Model on the device.
+        forward: Function from inputs, or from a batch if there is a `forward_fn`, to output.
+        batches: Pairs (inputs [N, ...], targets), at least one batch.
+        metric: Metric to compute.
+        device: Device of the computation.
+        forward_fn: Function (model, batch) -> output, if batches are not pairs.
 
     Raises:
-        DataError: If there is no batch, or batches are no pairs without a `forward_fn`.
+        DataError: If there is no batch, or batches are not pairs and there is no `forward_fn`.
         UnsupportedModelError: If the metric cannot read the output.
     """
     totals: tuple[Tensor, Tensor] | None = None
-    # Not inference_mode: a tensor that a model caches there could not be trained with afterwards.
+    # Not inference_mode: a tensor that a model caches in it could not be used in training afterwards.
     with _eval_mode(model), torch.no_grad():
         for batch in on_device(batches, device):
             inputs, targets = pair_of(batch, forward_fn)

@@ -1,4 +1,4 @@
-"""The training loop: one for every network, device, precision and execution."""
+"""Training loop for every network, device, precision and execution."""
 
 import math
 import time
@@ -40,30 +40,32 @@ def train(
     checkpoint: Path | None = None,
     forward_fn: ForwardFn | None = None,
 ) -> TrainResult:
-    """Trains the model in place with SGD, testing it after every epoch.
+    """Train the model in place with SGD, testing it after every epoch.
 
-    Each epoch draws its random numbers from (seed, epoch) and the caller's generators are left as they were, so a run
-    resumed from its checkpoint ends, on the CPU, with the very weights of an uninterrupted one.
+    Each epoch draws its random numbers from (seed, epoch), and the caller's generators are left unchanged. On the CPU,
+    a run resumed from its checkpoint therefore ends with exactly the weights of an uninterrupted one.
 
     Args:
-        model: Moved to `settings.device` and left in eval mode; may be wrapped in `DistributedDataParallel`.
-        train_batches: (inputs [N, ...], targets), gone through once per epoch; `set_epoch` is called where it exists.
-        test_batches: The same for testing.
-        settings: The recipe.
-        loss: (output, targets) of a batch -> mean loss, a scalar.
-        metric: What the test batches are judged by.
-        progress: Hears after every step: ("train", steps done, steps in all, "epoch 2, top1 91.20 %").
+        model: Model, moved to `settings.device` and left in eval mode; may be wrapped in `DistributedDataParallel`.
+        train_batches: Pairs (inputs [N, ...], targets), iterated once per epoch; `set_epoch` is called if it exists.
+        test_batches: Pairs (inputs [N, ...], targets) for testing.
+        settings: Training settings.
+        loss: Function (output, targets) of a batch -> mean loss, a scalar.
+        metric: Metric on the test batches.
+        progress: Called after every step with ("train", steps done, total steps, "epoch 2, top1 91.20 %").
         after_step: Called with the number of steps done, before the epoch is tested and stored.
-        checkpoint: Folder for checkpoints and `metrics.jsonl`; if it holds a checkpoint, training goes on from there.
-        forward_fn: (model, batch) -> output, for models that are not called with their inputs. Batches are whatever it
-            takes then, loss and metric get (output, batch), and steps are made by plain execution.
+        checkpoint: Folder for checkpoints and `metrics.jsonl`; if it holds a checkpoint, training resumes from it.
+        forward_fn: Function (model, batch) -> output, for models that are not called with their inputs. Batches may
+            then be anything that it accepts, loss and metric receive (output, batch), and training uses plain
+            execution.
 
     Raises:
         UsageError: If the device is absent, the batches cannot be repeated or the folder cannot be written to.
-        DataError: If there are no batches, or they are no pairs without a `forward_fn`.
-        UnsupportedModelError: If nothing can be trained, the output does not fit the targets, or the loss is no scalar.
-        VerificationError: If the folder's checkpoint is damaged or of other settings.
-        SlimpruneError: If the loss stops being finite.
+        DataError: If there are no batches, or they are not pairs and there is no `forward_fn`.
+        UnsupportedModelError: If the model has no trainable parameters, the output does not fit the targets, or the
+            loss is not a scalar.
+        VerificationError: If the folder's checkpoint is damaged or has other settings.
+        SlimpruneError: If the loss becomes nan or infinite.
     """
     device = find_device(settings.device)
     steps = count_batches(train_batches)
@@ -89,7 +91,7 @@ def train(
 
 @dataclass(frozen=True)
 class _Run:
-    """What stays the same over all steps."""
+    """Values that are the same for all steps."""
 
     model: nn.Module
     settings: TrainSettings
@@ -102,15 +104,16 @@ class _Run:
 def _open_store(run: _Run, metric: Metric, folder: Path | None) -> Checkpoint | None:
     if folder is None:
         return None
-    # Where and how it runs does not change what is trained, and ranks of one run differ in the former. Every execution
-    # keeps the same float32 weights and momentum buffers, and rounds less differently than another device does.
+    # Device and execution are left out: they do not define the training, and the ranks of a run differ in device.
+    # Every execution keeps the same float32 weights and momentum buffers, and its rounding differs less than that of
+    # another device.
     settings = {key: value for key, value in asdict(run.settings).items() if key not in ("device", "fast")}
     return Checkpoint(folder, {**settings, "metric": metric.name, "steps_per_epoch": run.steps_per_epoch})
 
 
 @contextmanager
 def _epoch_randomness(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Seeds the generators of the CPU and of this device, and of no other; puts both back afterwards."""
+    """Seed the generators of the CPU and of this device only, and restore both afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         # Large strides keep the streams of neighbouring seeds, epochs and ranks apart.
         number = (seed * 1_000_000_007 + epoch * 1_000_003 + rank()) % 2**63
@@ -122,7 +125,7 @@ def _epoch_randomness(seed: int, epoch: int, device: torch.device) -> Iterator[N
 
 
 def _train_epoch(run: _Run, make_step: Step, batches: Batches, epoch: int, device: torch.device) -> tuple[float, float]:
-    """One pass; returns the last step's learning rate and the mean loss over the samples."""
+    """Train for one epoch and return the last step's learning rate and the mean loss over the samples."""
     run.model.train()
     set_epoch(batches, epoch)
     losses: list[Tensor] = []
@@ -139,7 +142,7 @@ def _train_epoch(run: _Run, make_step: Step, batches: Batches, epoch: int, devic
         run.told.step(epoch, step)
     if not losses:
         raise DataError(f"expected training batches in epoch {epoch}, got none")
-    # On an accelerator the losses are looked at here only: one wait per epoch in place of one per step.
+    # On an accelerator the losses are read only here, which synchronises once per epoch instead of once per step.
     values = torch.stack(losses).double().tolist()
     _check_finite(values, run, epoch, 1)
     return lr, math.fsum(value * size for value, size in zip(values, sizes, strict=True)) / sum(sizes)

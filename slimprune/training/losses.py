@@ -1,4 +1,4 @@
-"""What training minimises, by name: losses of labels and of masks."""
+"""Training losses for labels and masks, by name."""
 
 from collections.abc import Mapping
 
@@ -12,11 +12,11 @@ from slimprune.training.masks import foreground_logits, plain_mask
 from slimprune.types import AUTO, Task
 
 SMOOTHING = 1.0
-"""Pixels added to both sides of dice's ratio, so that images without foreground have a loss and a gradient."""
+"""Pixels added to numerator and denominator of the dice ratio, so that empty masks have a loss and a gradient."""
 
 
 def binary_cross_entropy(output: Tensor, target: Tensor) -> Tensor:
-    """Mean over all pixels of -(t log p + (1 - t) log(1 - p)), with p = sigmoid(logit).
+    """Return the mean over all pixels of -(t log p + (1 - t) log(1 - p)), with p = sigmoid(logit).
 
     Args:
         output: Logits [N, 1, H, W] or [N, H, W], or [N, 2, H, W] of background and foreground.
@@ -29,14 +29,15 @@ def binary_cross_entropy(output: Tensor, target: Tensor) -> Tensor:
 
 
 def soft_dice(output: Tensor, target: Tensor) -> Tensor:
-    """Mean over images of 1 - (2 sum p t + 1) / (sum p + sum t + 1), with p = sigmoid(logit), sums over pixels.
+    """Return the mean soft dice loss of the images.
 
-    0 where a prediction is certain and right, an empty one of an empty mask included. After Milletari, Navab and Ahmadi
-    (V-Net, 3DV 2016, section 3), with plain in place of squared sums.
+    The loss of an image is 1 - (2 sum p t + 1) / (sum p + sum t + 1), with p = sigmoid(logit) and sums over pixels. It
+    is 0 if a prediction is certain and correct, including an empty prediction for an empty mask. Based on
+    Milletari, Navab and Ahmadi (V-Net, 3DV 2016, section 3), with plain instead of squared sums.
 
     Args:
-        output: As in `binary_cross_entropy`.
-        target: Likewise.
+        output: Logits [N, 1, H, W] or [N, H, W], or [N, 2, H, W] of background and foreground.
+        target: Masks [N, 1, H, W] or [N, H, W] in [0, 1].
 
     Raises:
         UnsupportedModelError: If the shapes do not fit.
@@ -48,12 +49,12 @@ def soft_dice(output: Tensor, target: Tensor) -> Tensor:
 
 
 def cross_entropy_and_dice(output: Tensor, target: Tensor) -> Tensor:
-    """The sum of `binary_cross_entropy` and `soft_dice`."""
+    """Return the sum of `binary_cross_entropy` and `soft_dice`."""
     return binary_cross_entropy(output, target) + soft_dice(output, target)
 
 
 def _logits_and_mask(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Both [N, H, W], at least in single precision: bfloat16 cannot count the pixels of an image."""
+    """Return both as [N, H, W], at least in float32 because bfloat16 cannot count the pixels of an image."""
     logits = foreground_logits(output, target)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return logits, plain_mask(target).to(logits.dtype)
@@ -63,11 +64,11 @@ LOSSES: Mapping[Task, Mapping[str, Loss]] = {
     "classification": {"cross-entropy": F.cross_entropy},
     "segmentation": {"bce": binary_cross_entropy, "dice": soft_dice, "bce+dice": cross_entropy_and_dice},
 }
-"""By task and name; the first of a task is what `auto` stands for."""
+"""Losses by task and name; `auto` selects the first of a task."""
 
 
 def find_loss(name: str, task: Task) -> Loss:
-    """The loss of that name, or the task's own for `auto`.
+    """Return the loss of that name, or the task's default for `auto`.
 
     Raises:
         UsageError: If the task has no such loss.

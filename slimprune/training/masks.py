@@ -1,4 +1,4 @@
-"""Binary segmentation in its usual shapes, brought to one."""
+"""Conversion of binary segmentation outputs and masks from their usual shapes to one."""
 
 from torch import Tensor
 
@@ -6,15 +6,15 @@ from slimprune.errors import UnsupportedModelError
 
 
 def foreground_logits(output: Tensor, target: Tensor) -> Tensor:
-    """One logit per pixel, of foreground against background: [N, H, W].
+    """Return one logit per pixel, of foreground against background: [N, H, W].
 
     Args:
-        output: logits [N, 1, H, W] or [N, H, W], or [N, 2, H, W] of background and foreground, whose difference is the
+        output: Logits [N, 1, H, W] or [N, H, W], or [N, 2, H, W] of background and foreground, whose difference is the
             logit of the foreground under softmax.
-        target: masks [N, 1, H, W] or [N, H, W].
+        target: Masks [N, 1, H, W] or [N, H, W].
 
     Raises:
-        UnsupportedModelError: If the shapes are others or do not fit each other.
+        UnsupportedModelError: If the output has another shape, or output and mask differ in size.
     """
     if output.ndim == 3:
         logits = output
@@ -32,5 +32,5 @@ def foreground_logits(output: Tensor, target: Tensor) -> Tensor:
 
 
 def plain_mask(target: Tensor) -> Tensor:
-    """Masks [N, 1, H, W] or [N, H, W] as [N, H, W]."""
+    """Return masks [N, 1, H, W] or [N, H, W] as [N, H, W]."""
     return target[:, 0] if target.ndim == 4 else target

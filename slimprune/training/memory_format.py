@@ -1,4 +1,4 @@
-"""Channels-last memory order: the channels of a pixel lie side by side, as fast convolutions read them."""
+"""Channels-last memory order, in which the channels of a pixel are adjacent, for fast convolutions."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from slimprune.errors import first_line
 
 _LANES = 8
-"""Channels that a vector register of AVX2 holds, in float32."""
+"""Number of float32 channels in an AVX2 vector register."""
 
 
 @contextmanager
 def channels_last_weights(model: nn.Module) -> Iterator[None]:
-    """The model with its 4-D weights in channels-last order, and in the usual order again afterwards."""
+    """Keep the model's 4-D weights in channels-last order in the context; restore the default order afterwards."""
     usual = to_channels_last(model)
     try:
         yield
@@ -26,26 +26,28 @@ def channels_last_weights(model: nn.Module) -> Iterator[None]:
 
 
 def to_channels_last(model: nn.Module) -> list[nn.Parameter]:
-    """Puts the model's 4-D weights into channels-last order and returns those that were in the usual one."""
+    """Convert the model's 4-D weights to channels-last order and return those that were in the default order."""
     usual = [weight for weight in model.parameters() if weight.ndim == 4 and weight.is_contiguous()]
     _arrange(usual, torch.channels_last)
     return usual
 
 
 def channels_last(inputs: Any) -> Any:
-    """Images [N, C, H, W] in channels-last order; other inputs as they are."""
+    """Return images [N, C, H, W] in channels-last order; other inputs are returned unchanged."""
     return _ordered(inputs, torch.channels_last)
 
 
 @dataclass(eq=False)
 class MemoryOrder:
-    """Channels-last order of a model's weights and images, where the model takes it.
+    """Channels-last order of a model's weights and images, if the model supports it.
 
-    Some do not: the output of a convolution in this order cannot be viewed as rows. The first images decide, on a copy.
+    Some models do not: a convolution's output in this order cannot be viewed as rows. This is tested with the first
+    images on a copy.
 
     Attributes:
-        model: its 4-D weights are in channels-last order, and put into the usual one if it does not take it.
-        note: hears in one line why it does not.
+        model: Model whose 4-D weights are in channels-last order; they are converted to the default order if the model
+            does not support it.
+        note: Called with the reason, in one line, if the model does not support it.
     """
 
     model: nn.Module
@@ -53,7 +55,7 @@ class MemoryOrder:
     _order: torch.memory_format | None = field(default=None, init=False)
 
     def images(self, inputs: Any) -> Any:
-        """Images [N, C, H, W] in the order that the model takes; other inputs as they are."""
+        """Return images [N, C, H, W] in the order that the model supports; other inputs are returned unchanged."""
         if self._order is None:
             refusal = self._refusal(inputs)
             self._order = torch.contiguous_format if refusal else torch.channels_last
@@ -63,7 +65,7 @@ class MemoryOrder:
         return _ordered(inputs, self._order)
 
     def _refusal(self, inputs: Any) -> str | None:
-        """What a copy of the model says against channels-last order, and not against the usual one."""
+        """Return why the model does not support channels-last order; None if it does, or fails in both orders."""
         if not (isinstance(inputs, Tensor) and inputs.ndim == 4 and _filters(self.model)):
             return None
         narrow = _corrupting_convolution(self.model) if inputs.device.type == "cpu" else None
@@ -71,7 +73,7 @@ class MemoryOrder:
             return f"{narrow} is a 1x1 convolution with a stride over fewer than {_LANES} channels"
         try:
             copied = copy.deepcopy(self.model)
-        except (RuntimeError, TypeError):  # what holds a lock or a stream; then the first step shows it
+        except (RuntimeError, TypeError):  # not copyable (a lock, a stream); a failure then shows in the first step
             return None
         failure = _failure(copied, channels_last(inputs))
         _arrange(_filters(copied), torch.contiguous_format)
@@ -79,7 +81,7 @@ class MemoryOrder:
 
 
 def _corrupting_convolution(model: nn.Module) -> str | None:
-    """The first convolution whose backward pass writes past its memory in channels-last order on a CPU.
+    """Return the first convolution whose backward pass writes beyond its memory in channels-last order on a CPU.
 
     Found with torch 2.14.1 on a CPU with AVX2: 1x1 kernels with a stride, over 1 to 7 channels, corrupt the heap.
     """
@@ -92,7 +94,7 @@ def _corrupting_convolution(model: nn.Module) -> str | None:
 
 
 def _failure(model: nn.Module, inputs: Any) -> str | None:
-    """What a forward pass in training or in eval mode says when it fails; None if neither does."""
+    """Return the error message of a failing forward pass in training or eval mode; None if neither fails."""
     devices = {tensor.device for tensor in model.parameters() if tensor.is_cuda}
     try:
         with torch.random.fork_rng(devices), torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a listener hears of a training."""
+"""Progress reports of a training to a listener."""
 
 from slimprune.training.result import EpochRecord
 from slimprune.types import Listener
@@ -7,15 +7,15 @@ STAGE = "train"
 
 
 class TrainProgress:
-    """Tells a listener how many steps are done, with the epoch, its metric and remarks as the note.
+    """Reports of the steps done, with the epoch, its metric and remarks in the note.
 
-    The last step of an epoch is told when the epoch has been tested and stored.
+    The last step of an epoch is reported after the epoch has been tested and stored.
 
     Args:
-        listener: Who is told.
+        listener: Receiver of the reports.
         metric: Name of the metric.
-        epochs: How many there are.
-        steps_per_epoch: Steps of each.
+        epochs: Number of epochs.
+        steps_per_epoch: Number of steps in each epoch.
     """
 
     def __init__(self, listener: Listener, metric: str, epochs: int, steps_per_epoch: int) -> None:
@@ -24,17 +24,17 @@ class TrainProgress:
         self._measured, self._remarks = "", ""
 
     def step(self, epoch: int, step: int) -> None:
-        """Tell of a step, both numbers from 1."""
+        """Report a step; both numbers start at 1."""
         if step < self._steps_per_epoch:
             self._tell(epoch, step)
 
     def epoch(self, record: EpochRecord) -> None:
-        """Tell of a finished epoch."""
+        """Report a finished epoch."""
         self._measured = f", {self._metric} {100 * record.test_metric:.2f} %"
         self._tell(record.epoch, self._steps_per_epoch)
 
     def remark(self, line: str) -> None:
-        """Keep a line for all notes to come: why training cannot go the fast way and goes a slower one."""
+        """Add a line to all later notes, for instance why training cannot use fast execution."""
         self._remarks += f", {line}"
 
     def _tell(self, epoch: int, step: int) -> None:

@@ -1,4 +1,4 @@
-"""What training hands back."""
+"""Results of training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ class EpochRecord:
     """One finished epoch.
 
     Attributes:
-        epoch: From 1.
+        epoch: Number of the epoch, from 1.
         lr: Learning rate of the epoch's last step.
-        train_loss: Mean over the epoch's training samples, each seen with the weights of its own step.
-        test_metric: The metric on the test batches after the epoch, in [0, 1].
-        seconds: Wall-clock of the epoch's training and test pass.
+        train_loss: Mean over the epoch's training samples, each evaluated with the weights of its own step.
+        test_metric: Metric on the test batches after the epoch, in [0, 1].
+        seconds: Wall-clock time of the epoch's training and test pass.
     """
 
     epoch: int
@@ -29,10 +29,10 @@ class TrainResult:
 
     Attributes:
         metric: Name of the metric.
-        final: Its value after the last epoch, in [0, 1].
-        best: Its largest value after any epoch, in [0, 1]; chosen on the test batches, so it flatters.
-        epochs: Epochs trained, those before a resumption included.
-        seconds: Sum of the epochs' wall-clock.
+        final: Metric after the last epoch, in [0, 1].
+        best: Largest metric after any epoch, in [0, 1]; optimistic, because it is selected on the test batches.
+        epochs: Number of epochs trained, including those before a resumption.
+        seconds: Total wall-clock time of the epochs.
         history: One record per epoch.
     """
 
@@ -45,7 +45,7 @@ class TrainResult:
 
     @classmethod
     def of(cls, metric: str, history: Sequence[EpochRecord]) -> "TrainResult":
-        """Sums up a history of at least one epoch."""
+        """Summarise a history of at least one epoch."""
         values = [record.test_metric for record in history]
         seconds = sum(record.seconds for record in history)
         return cls(metric, values[-1], max(values), len(history), seconds, tuple(history))

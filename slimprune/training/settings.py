@@ -1,4 +1,4 @@
-"""How a network is trained: the settings of one run, and the learning rate of each of its steps."""
+"""Settings of a training run, and the learning rate of each step."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ WARM_UP_SHARE = 0.1
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Stochastic gradient descent with momentum, in PyTorch's convention.
+    """Settings of stochastic gradient descent with momentum, in PyTorch's convention.
 
     The defaults are the recipe of Prospect Pruning (Alizadeh et al., ICLR 2022, appendix A): lr 0.1, momentum 0.9,
     weight decay 5e-4, the learning rate divided by 10 at 50 % and at 75 % of the epochs.
@@ -23,18 +23,18 @@ class TrainSettings:
     Attributes:
         epochs: Passes over the training batches, at least 1.
         lr: Peak learning rate, above 0.
-        momentum: In [0, 1).
+        momentum: Momentum in [0, 1).
         weight_decay: L2 penalty on every parameter, at least 0.
-        nesterov: Nesterov's momentum; needs a momentum above 0.
-        schedule: "step" (per epoch) or "cosine" (per step, after a linear warm-up); see `learning_rate`.
-        amp: Forward passes under `torch.autocast` in bfloat16.
-        fast: Whether training is executed fast, to the same results within rounding, see `make_execution`; None for
-            wherever the model allows.
+        nesterov: Whether to use Nesterov's momentum; requires a momentum above 0.
+        schedule: "step" (per epoch) or "cosine" (per step, after a linear warm-up). See `learning_rate`.
+        amp: Whether forward passes run under `torch.autocast` in bfloat16.
+        fast: Whether to use fast execution, with the same results within rounding; None to use it wherever the model
+            allows it. See `make_execution`.
         device: "cpu", "cuda" or "cuda:N".
-        seed: What each epoch's random numbers (dropout, a sampler on torch's generator) are derived from.
+        seed: Seed from which each epoch's random numbers (dropout, a sampler on torch's generator) are derived.
 
     Raises:
-        UsageError: If a value lies outside its range.
+        UsageError: If a value is out of range.
     """
 
     epochs: int
@@ -73,10 +73,10 @@ def _device_type(name: str) -> str | None:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name, if this machine has it.
+    """Return the device of that name, if this machine has it.
 
     Raises:
-        UsageError: If the name is of another kind, or of a CUDA device that torch does not see.
+        UsageError: If the name is neither cpu nor a CUDA device, or torch does not see the device.
     """
     _require(_device_type(name) in ("cpu", "cuda"), "device cpu, cuda or cuda:N", name)
     device = torch.device(name)
@@ -88,17 +88,17 @@ def find_device(name: str) -> torch.device:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; for `auto` the CUDA device if there is one, otherwise the CPU.
+    """Return the device of that name; `auto` selects the CUDA device if there is one, otherwise the CPU.
 
     Raises:
-        UsageError: As `find_device`.
+        UsageError: If the name is neither cpu nor a CUDA device, or torch does not see the device.
     """
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     return find_device(automatic if name == "auto" else name)
 
 
 def learning_rate(settings: TrainSettings, step: int, steps_per_epoch: int) -> float:
-    """Learning rate of one step; a pure function, so that a resumed run needs no scheduler state.
+    """Return the learning rate of one step; a pure function, so that a resumed run needs no scheduler state.
 
     With E epochs, T = E * steps_per_epoch steps and W = max(1, round(T / 10)) steps of warm-up:
 
@@ -107,8 +107,8 @@ def learning_rate(settings: TrainSettings, step: int, steps_per_epoch: int) -> f
                  lr * (1 + cos(pi * (step - W) / (T - W))) / 2  otherwise, reaching 0 at T
 
     Args:
-        settings: Supplies lr, epochs and schedule.
-        step: Optimiser steps done so far in the whole run, from 0.
+        settings: Settings that supply lr, epochs and schedule.
+        step: Optimizer steps done so far in the whole run, from 0.
         steps_per_epoch: Batches in one epoch.
     """
     total = settings.epochs * steps_per_epoch

@@ -1,4 +1,4 @@
-"""Everything that a training step changes, as named tensors: parameters, buffers and momentum buffers."""
+"""Tensors that a training step changes, by name: parameters, buffers and momentum buffers."""
 
 from collections.abc import Mapping
 from itertools import chain
@@ -12,13 +12,13 @@ from slimprune.training.distributed import unwrap
 
 
 def _model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Every parameter and buffer, tied ones once; the tensors are the model's own."""
+    """Return the model's parameters and buffers themselves, tied ones once."""
     plain = unwrap(model)
     return {f"model.{name}": tensor for name, tensor in chain(plain.named_parameters(), plain.named_buffers())}
 
 
 def state_tensors(model: nn.Module, optimizer: SGD) -> dict[str, Tensor]:
-    """Copies on the CPU of every parameter and buffer ("model.NAME") and momentum buffer ("momentum.NAME")."""
+    """Return CPU copies of every parameter and buffer ("model.NAME") and momentum buffer ("momentum.NAME")."""
     tensors = _model_tensors(model)
     for name, parameter in unwrap(model).named_parameters():
         momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
@@ -30,10 +30,10 @@ def state_tensors(model: nn.Module, optimizer: SGD) -> dict[str, Tensor]:
 
 
 def fill_state(model: nn.Module, optimizer: SGD, saved: Mapping[str, Tensor]) -> None:
-    """Copies what `state_tensors` gave into a model and an optimizer of the same layout.
+    """Copy tensors from `state_tensors` into a model and an optimizer of the same layout.
 
     Raises:
-        VerificationError: If a name, shape or dtype differs; then nothing was changed.
+        VerificationError: If a name, shape or dtype differs; nothing is changed in that case.
     """
     own, parameters = _model_tensors(model), dict(unwrap(model).named_parameters())
     momenta = {f"momentum.{name}": parameter for name, parameter in parameters.items()}

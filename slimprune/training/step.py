@@ -1,4 +1,4 @@
-"""One training step: forward and backward pass and the optimizer's update."""
+"""Training step: forward pass, backward pass and the optimizer's update."""
 
 import math
 from collections.abc import Callable
@@ -19,26 +19,26 @@ from slimprune.training.state import fill_state, state_tensors
 
 
 class Step(Protocol):
-    """What makes a training step."""
+    """Callable that performs a training step."""
 
     def __call__(self, inputs: Any, targets: Any, lr: float) -> Tensor:
-        """Makes one step and returns the loss before it, a scalar on the device.
+        """Perform one step and return the loss before it, a scalar on the device.
 
-        On the CPU a loss that is not finite leaves the weights as they were.
+        On the CPU, weights remain unchanged if the loss is nan or infinite.
         """
 
 
 @dataclass(frozen=True, eq=False)
 class EagerStep:
-    """A step made operator by operator.
+    """A step that is executed operator by operator.
 
     Attributes:
-        model: in training mode; on the device of the inputs.
-        optimizer: of the parameters that are trained.
-        loss: (output, targets) -> mean loss, a scalar.
-        amp: whether the forward pass runs under autocast in bfloat16.
-        arrange: what happens to inputs first.
-        weights: what the passes run within.
+        model: Model in training mode, on the device of the inputs.
+        optimizer: Optimizer of the trainable parameters.
+        loss: Function (output, targets) -> mean loss, a scalar.
+        amp: Whether the forward pass runs under autocast in bfloat16.
+        arrange: Function applied to the inputs first.
+        weights: Context manager around the forward and backward pass.
     """
 
     model: nn.Module
@@ -49,15 +49,15 @@ class EagerStep:
     weights: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def __call__(self, inputs: Any, targets: Any, lr: float) -> Tensor:
-        """Makes one step, see `Step`."""
+        """Perform one step. See `Step`."""
         set_learning_rate(self.optimizer, lr)
         return self.work(self.arrange(inputs), targets)
 
     def work(self, inputs: Any, targets: Any) -> Tensor:
-        """The step on arranged inputs with the optimizer's present learning rate."""
+        """Perform the step on arranged inputs with the optimizer's current learning rate."""
         device = first_tensor(inputs).device.type
         with self.weights():
-            # The cache of casts would outlive the pass that made it in a recording.
+            # In a captured graph, the cache of casts would outlive the pass that created it.
             with torch.autocast(device, torch.bfloat16, enabled=self.amp, cache_enabled=device == "cpu"):
                 loss = self.loss(self.model(inputs), targets)
             if loss.is_cpu and not math.isfinite(loss.item()):
@@ -69,15 +69,16 @@ class EagerStep:
 
 
 class CapturedStep:
-    """A step that is recorded once as a CUDA graph, weights, momentum and statistics left as they were, then replayed.
+    """A step that is captured once as a CUDA graph and then replayed; the capture leaves the training state unchanged.
 
-    The first step, and every step on a batch of another size, is made eagerly.
+    The training state comprises weights, momentum and statistics. The first step, and every step on a batch of another
+    size, is executed eagerly.
 
     Args:
-        eager: what is recorded; its optimizer must be fused, and its learning rate becomes a tensor on the device.
-        fallback: takes over where `eager` fails or cannot be recorded.
-        device: where the model lies.
-        note: hears why there is no recording.
+        eager: Step to capture; its optimizer must be fused, and its learning rate becomes a tensor on the device.
+        fallback: Step that is used if `eager` fails or cannot be captured.
+        device: Device of the model.
+        note: Called with the reason if there is no capture.
     """
 
     def __init__(self, eager: EagerStep, fallback: EagerStep, device: torch.device, note: Note) -> None:
@@ -87,7 +88,7 @@ class CapturedStep:
             group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
 
     def __call__(self, inputs: Any, targets: Any, lr: float) -> Tensor:
-        """Makes one step, see `Step`."""
+        """Perform one step. See `Step`."""
         set_learning_rate(self._eager.optimizer, lr)
         return self._work(self._eager.arrange(inputs), targets).clone()
 
@@ -97,7 +98,7 @@ class CapturedStep:
 
 
 def set_learning_rate(optimizer: SGD, lr: float) -> None:
-    """The learning rate of the next step; a tensor keeps its place in memory."""
+    """Set the learning rate of the next step; a tensor is updated in place."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(lr)
@@ -107,17 +108,17 @@ def set_learning_rate(optimizer: SGD, lr: float) -> None:
 
 @dataclass(eq=False)
 class FittingLoss:
-    """A loss that must be a scalar, and refuses in its first call an output that cannot be that of the targets."""
+    """A loss that must be a scalar; the first call also checks that the output fits the targets."""
 
     loss: Loss
     _checked: bool = False
 
     def __call__(self, output: Any, targets: Any) -> Tensor:
-        """The loss of a batch.
+        """Return the loss of a batch.
 
         Raises:
-            UnsupportedModelError: the output is a tensor of another number of samples or too few classes, or the loss
-                fails on what it gets or is no scalar.
+            UnsupportedModelError: If the output is a tensor with another number of samples or too few classes, or the
+                loss fails on its arguments or is not a scalar.
         """
         if not self._checked and isinstance(output, Tensor) and isinstance(targets, Tensor):
             _check_fit(output, targets)
@@ -126,7 +127,7 @@ class FittingLoss:
 
 
 def _check_fit(output: Tensor, targets: Tensor) -> None:
-    """Refuses an output whose batch or classes cannot be those of the targets."""
+    """Check that the output's batch size and number of classes fit the targets."""
     if output.shape[:1] != targets.shape[:1]:
         found = f"{list(output.shape)} for {len(targets)} targets"
         raise UnsupportedModelError(f"expected one output per target, got {found}")

@@ -1,4 +1,4 @@
-"""How a training is executed: plainly, or faster to the same results within rounding."""
+"""Execution of training: plain, or faster with the same results within rounding."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -21,12 +21,12 @@ from slimprune.training.step import CapturedStep, EagerStep, FittingLoss, Step
 
 @dataclass(frozen=True, eq=False)
 class Execution:
-    """How steps and test passes are made.
+    """Implementation of training steps and test passes.
 
     Attributes:
-        optimizer: of the parameters that are trained; float32 weights and momentum buffers in every execution.
-        step: one training step.
-        forward: inputs to output in eval mode; the next call may overwrite the output.
+        optimizer: Optimizer of the trainable parameters; float32 weights and momentum buffers in every execution.
+        step: One training step.
+        forward: Function from inputs to output in eval mode; the next call may overwrite the output.
     """
 
     optimizer: SGD
@@ -43,9 +43,9 @@ def open_execution(
     note: Note,
     forward_fn: ForwardFn | None = None,
 ) -> Iterator[Execution]:
-    """The execution of one training, see `make_execution`; the weights are in its memory order meanwhile.
+    """Yield the execution of one training; meanwhile the weights are in its memory order. See `make_execution`.
 
-    With a `forward_fn`, whose batches need not be images, it is the plain one.
+    With a `forward_fn`, whose batches need not be images, the execution is plain.
     """
     if forward_fn is not None:
         settings = replace(settings, fast=False)
@@ -54,11 +54,11 @@ def open_execution(
         try:
             yield execution
         finally:
-            execution.optimizer.zero_grad(set_to_none=True)  # gradients may lie in the memory of a recording
+            execution.optimizer.zero_grad(set_to_none=True)  # gradients may be in the memory of a captured graph
 
 
 def goes_fast(model: nn.Module, settings: TrainSettings) -> bool:
-    """Whether the model is trained fast; wrapped in `DistributedDataParallel` it never is."""
+    """Return whether training of the model is fast; never if it is wrapped in `DistributedDataParallel`."""
     return settings.fast is not False and not isinstance(model, DistributedDataParallel)
 
 
@@ -70,28 +70,29 @@ def make_execution(
     note: Note,
     forward_fn: ForwardFn | None = None,
 ) -> Execution:
-    """The execution that the settings choose; all lead to the same results within rounding.
+    """Return the execution that the settings select; all give the same results within rounding.
 
-    - Plain: what a reader of the recipe would write.
-    - On the CPU the fast one is the same with images and weights in channels-last order. Steps per second against the
-      plain one, float32 and in brackets bfloat16, batches of 8 to 64, one core of an AMD EPYC (avx512_bf16), torch
-      2.15: VGG-19 1.05 (1.00) times, a tenth of its MACs 1.31 (1.34) with odd widths and 1.21 (1.27) with multiples of
-      8, ResNet-20 1.29 (1.22), ResNet-18 1.12 (1.05), MobileNetV2 1.55 (1.29), DenseNet-121 1.34 (1.30), U-Net 0.99
-      (1.04). Neither the fused optimizer nor bfloat16 copies of the weights gained anything there. A model that does
-      not take this order is put back into the usual one (`MemoryOrder`).
-    - On CUDA it is channels-last as well, with a fused optimizer and, under `amp`, with bfloat16 copies of the weights,
-      and the whole step is recorded once as a CUDA graph. Test passes are recorded likewise.
+    - Plain: the direct implementation of the recipe.
+    - Fast on the CPU: plain with images and weights in channels-last order. Steps per second relative to plain
+      execution in float32 and, in brackets, bfloat16, batches of 8 to 64, one core of an AMD EPYC (avx512_bf16), torch
+      2.15: VGG-19 1.05 (1.00) times, with a tenth of its MACs 1.31 (1.34) with odd widths and 1.21 (1.27) with
+      multiples of 8, ResNet-20 1.29 (1.22), ResNet-18 1.12 (1.05), MobileNetV2 1.55 (1.29), DenseNet-121 1.34 (1.30),
+      U-Net 0.99 (1.04). Neither the fused optimizer nor bfloat16 copies of the weights gained anything. A model that
+      does not support this order is converted back to the default order (`MemoryOrder`).
+    - Fast on CUDA: channels-last order, a fused optimizer, under `amp` bfloat16 copies of the weights, and the whole
+      step captured once as a CUDA graph. Test passes are captured likewise.
 
     Args:
-        model: on the device, and in channels-last order where it `goes_fast`.
-        settings: how to train.
-        loss: (output, targets) -> mean loss, a scalar.
-        device: where everything runs.
-        note: hears why there is no recording, or no channels-last order.
-        forward_fn: (model, batch) -> output, where the model is not called with its inputs; for the plain one.
+        model: Model on the device, in channels-last order if it `goes_fast`.
+        settings: Training settings.
+        loss: Function (output, targets) -> mean loss, a scalar.
+        device: Device of the training.
+        note: Called with the reason if there is no capture or no channels-last order.
+        forward_fn: Function (model, batch) -> output, if the model is not called with its inputs; for plain execution
+            only.
 
     Raises:
-        UnsupportedModelError: nothing can be trained.
+        UnsupportedModelError: If the model has no trainable parameters.
     """
     fast, on_cuda = goes_fast(model, settings), device.type == "cuda"
     optimizer = _optimizer(model, settings, fused=fast and on_cuda)

@@ -1,6 +1,6 @@
-"""The commands, a file each, imported when they are called: `--help` shall not wait for torch.
+"""The commands, one module each, imported only when they are called so that `--help` does not load torch.
 
-At the top of such a file stands what its flags need; what its work needs is imported inside of `command`.
+Such a module imports what its flags need at the top and everything else inside `command`.
 """
 
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ SUMMARIES: Mapping[str, str] = {
     "bench": "Time a bundle's network against the dense one, or another bundle's, in interleaved pairs.",
     "list": "List what can be chosen.",
 }
-"""Name of a command, which is that of its file -> what the help says of it."""
+"""Summaries for the help, by the name of the command, which is also the name of its module."""
 
 
 def load(name: str) -> Any:
-    """Import a command's file and return the command as typer runs it."""
+    """Import the module of a command and return the command for typer."""
     single = typer.Typer(add_completion=False)
     single.command(name, help=SUMMARIES[name])(import_module(f"{__name__}.{name}").command)
     return typer.main.get_command(single)

@@ -45,7 +45,7 @@ def command(
     wanted: dict[Form, Path | None] = {"json": None if on_stdout else as_json, "html": html, "svg": svg}
     files = {form: file for form, file in wanted.items() if file is not None}
     fields = merged(config, settings)
-    make_recipe(fields)  # before they become keyword arguments, so that an unknown one is named by the recipe
+    make_recipe(fields)  # validates before the call, so that the recipe's error names an unknown field
     options: dict[str, Any] = {"shape": shape, "classes": classes, "files": files, **fields}
     with own_stdout(), listening(quiet) as listener:
         inspection = pipeline.inspect_named(listener=listener, **options)

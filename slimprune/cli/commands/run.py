@@ -19,7 +19,7 @@ def command(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Compress by a recipe, with the name of its file for what is written."""
+    """Compress by a recipe; the outputs are named after its file by default."""
     from slimprune import pipeline
     from slimprune.cli.running import merged, run_and_show
 

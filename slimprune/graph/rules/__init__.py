@@ -1,4 +1,4 @@
-"""What each operator does to the channels that reach it: one table of small rules."""
+"""What each operator does to the channels that reach it: a table of small rules."""
 
 from slimprune.graph.rules.table import OPERATORS, apply_rule, register
 

@@ -1,4 +1,4 @@
-"""Operators that act on every element by itself: operands of one element share one channel."""
+"""Elementwise operators: operands of one output element share one channel."""
 
 import torch
 from torch import Tensor
@@ -9,17 +9,17 @@ from slimprune.graph.propagation import Flow, OperatorCall
 
 
 def elementwise(flow: Flow, call: OperatorCall) -> None:
-    """Sums and the like: all operands of one element are united."""
+    """Unite all operands of each output element, as in a sum."""
     _combine_all(flow, call, annihilates=False)
 
 
 def product(flow: Flow, call: OperatorCall) -> None:
-    """Products: as `elementwise`, but a channel that is zero stays zero whatever is broadcast over it."""
+    """Unite the factors of each output element; a zero channel stays zero whatever is broadcast over it."""
     _combine_all(flow, call, annihilates=True)
 
 
 def unchanged(flow: Flow, call: OperatorCall) -> None:
-    """The first argument goes on as it is."""
+    """Pass on what the first argument carries."""
     values = call.tensors[0]
     source = flow.source(values)
     for out in call.outputs:
@@ -30,11 +30,11 @@ def unchanged(flow: Flow, call: OperatorCall) -> None:
 
 
 def constant(flow: Flow, call: OperatorCall) -> None:
-    """The output holds no channel, whatever the shape was taken from."""
+    """Leave the output without channels, whatever tensor its shape was taken from."""
 
 
 def gated_halves(flow: Flow, call: OperatorCall) -> None:
-    """GLU: channel i of the first half times the gate that channel i of the second half makes."""
+    """Unite channel i of the first half with its gate, channel i of the second half (GLU)."""
     ids, dim = flow.ids(call["self"]), call["dim"]
     first, second = ids.chunk(2, dim)
     flow.channel_ids.unite(first, second)
@@ -42,7 +42,7 @@ def gated_halves(flow: Flow, call: OperatorCall) -> None:
 
 
 def overwrite(flow: Flow, call: OperatorCall) -> None:
-    """Copying in place: what is written must belong to the channels it is written over."""
+    """Unite what is copied in place with the channels that it overwrites."""
     target, written = call["self"], call["src"]
     if not flow.carries(written):
         return
@@ -54,10 +54,11 @@ def overwrite(flow: Flow, call: OperatorCall) -> None:
 def combine(
     flow: Flow, values: Tensor, ids: Tensor, other: Tensor, where: str, *, annihilates: bool, role: Role = "scale"
 ) -> Tensor:
-    """Identity of an elementwise operator on `values`, which carries `ids`, and `other`.
+    """Return the identity of an elementwise operator on `values`, which carries `ids`, and `other`.
 
-    One operand may be the same for all channels of the other (a spatial gate, a position code). Then nothing is united:
-    the channel that was broadcast must stay, and unless the operator is a product so must those that it was added to.
+    One operand may be constant across the channels of the other (a spatial gate, a position code). Then nothing is
+    united: the channel that is broadcast is protected and, unless the operator is a product, so are those to which it
+    is added.
     """
     other_ids = flow.ids(other, role)
     shape = torch.broadcast_shapes(ids.shape, other_ids.shape)
@@ -88,7 +89,7 @@ def _combine_all(flow: Flow, call: OperatorCall, *, annihilates: bool) -> None:
 
 
 def _is_broadcast(wide: Tensor, narrow: Tensor, tensor: Tensor) -> bool:
-    """Whether `tensor`, which carries `narrow`, is the same along every dimension where `wide` changes channel."""
+    """Return whether `tensor`, which carries `narrow`, is constant along all dimensions where `wide` varies."""
     changing, ahead = varying(wide), wide.ndim - tensor.ndim
     return bool(changing) and all(
         dim not in varying(narrow)
@@ -98,6 +99,6 @@ def _is_broadcast(wide: Tensor, narrow: Tensor, tensor: Tensor) -> bool:
 
 
 def _stronger(first: Tensor, second: Tensor) -> Tensor:
-    """Places before barriers before nothing; of two united places the first."""
+    """Return per element the stronger id: places before barriers before no channel; of two united places the first."""
     small = torch.broadcast_tensors(core(first), core(second))
     return compressed(torch.where(small[0] >= FIRST_PLACE, small[0], torch.maximum(*small)).expand(first.shape))

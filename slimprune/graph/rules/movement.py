@@ -1,4 +1,4 @@
-"""Operators that only move data: executed on the identity tensors themselves."""
+"""Operators that only move data: they run on the identity tensors themselves."""
 
 import math
 from collections.abc import Callable
@@ -13,25 +13,25 @@ from slimprune.graph.propagation import Flow, OperatorCall, TensorSource
 
 
 def move(flow: Flow, call: OperatorCall) -> None:
-    """The operator itself, run on channel ids; index tensors stay as they are."""
+    """Run the operator itself on channel ids; index tensors stay unchanged."""
     _move(flow, call, call.run)
 
 
 def select(flow: Flow, call: OperatorCall) -> None:
-    """One entry along a dimension, by its number."""
+    """Follow the selection of one entry along a dimension by its index."""
     _protect_numbered(flow, call, {call["dim"] % call["self"].ndim})
     move(flow, call)
 
 
 def roll(flow: Flow, call: OperatorCall) -> None:
-    """Entries moved by a fixed number of positions."""
+    """Follow a shift of entries by a fixed number of positions."""
     ndim = call["self"].ndim
     _protect_numbered(flow, call, {dim % ndim for dim in call["dims"]} or set(range(ndim)))
     move(flow, call)
 
 
 def cut(flow: Flow, call: OperatorCall) -> None:
-    """A slice. One that is one of several equal parts of the channels keeps all of them equally long."""
+    """Follow a slice; if it is one of several equal parts of the channels, all parts keep the same length."""
     move(flow, call)
     values, dim = call["self"], call["dim"] % call["self"].ndim
     size, whole = call.out.shape[dim], values.shape[dim]
@@ -42,13 +42,13 @@ def cut(flow: Flow, call: OperatorCall) -> None:
 
 
 def shuffle(flow: Flow, call: OperatorCall) -> None:
-    """Channels in equal parts, interleaved."""
+    """Follow a channel shuffle, which interleaves equal parts of the channels."""
     move(flow, call)
     _keep_parts(flow, call["self"], 1, call["self"].shape[1] // call["groups"])
 
 
 def move_as_numbers(flow: Flow, call: OperatorCall) -> None:
-    """As `move`, for operators that torch has for floating point only; float64 holds the numbers exactly."""
+    """Follow operators that torch only has for floating-point tensors; float64 represents the ids exactly."""
 
     def run(change: Callable[[Tensor], Tensor]) -> Any:
         return call.run(lambda tensor: change(tensor).double()).long()
@@ -57,7 +57,7 @@ def move_as_numbers(flow: Flow, call: OperatorCall) -> None:
 
 
 def pick(flow: Flow, call: OperatorCall) -> None:
-    """Entries of the first argument, chosen by numbers that are data, not channels."""
+    """Follow the selection of entries of the first argument by indices, which are data and not channels."""
     values, indices, dim = call["self"], call["indices"], call["dim"]
     picked = {number for number, index in enumerate(indices) if index is not None} if indices else {(dim or 0)}
     _protect_numbered(flow, call, {one % values.ndim for one in picked})
@@ -69,7 +69,7 @@ def pick(flow: Flow, call: OperatorCall) -> None:
 
 
 def reshape(flow: Flow, call: OperatorCall) -> None:
-    """Views of another shape. A dimension of channels that is cut into several keeps the length of each part."""
+    """Follow views of another shape; a dimension of channels that is split keeps the length of each part."""
     shape = call.out.shape
     _move(flow, call, lambda change: change(call["self"]).reshape(shape))
     for dim, parts in _cut_dims(call["self"].shape, shape):
@@ -77,7 +77,7 @@ def reshape(flow: Flow, call: OperatorCall) -> None:
 
 
 def split(flow: Flow, call: OperatorCall) -> None:
-    """Parts of equal length: where channels are cut, all parts must stay equally long."""
+    """Follow a split into parts of equal length; if channels are split, all parts keep the same length."""
     move(flow, call)
     dim, size = call["dim"] % call["self"].ndim, call["split_size"]
     if len(call.out) * size == call["self"].shape[dim]:
@@ -85,13 +85,13 @@ def split(flow: Flow, call: OperatorCall) -> None:
 
 
 def pad(flow: Flow, call: OperatorCall) -> None:
-    """Padding with a constant holds no channel."""
+    """Follow padding with a constant, which holds no channel."""
     widths = call["pad"]
     _move(flow, call, lambda change: torch.constant_pad_nd(change(call["self"]), widths, 0))
 
 
 def strided(flow: Flow, call: OperatorCall) -> None:
-    """`as_strided` on a tensor that fills its storage from the start."""
+    """Follow `as_strided` on a tensor that fills its storage from the start."""
     values = call["self"]
     if not values.is_contiguous() or values.storage_offset():
         raise NotImplementedError("as_strided of a view")
@@ -99,14 +99,14 @@ def strided(flow: Flow, call: OperatorCall) -> None:
 
 
 def _keep_parts(flow: Flow, values: Tensor, dim: int, size: int) -> None:
-    """Notes that `dim` is cut into parts of `size`, where channels lie along it."""
+    """Record that `dim` is split into parts of `size`, if it holds channels."""
     if flow.source(values) is None and dim in varying(ids := flow.ids(values)):
         rows = ids.movedim(dim, 0).reshape(ids.shape[dim], -1).amax(1)
         flow.channel_ids.splits.append(rows.view(-1, size))
 
 
 def _protect_numbered(flow: Flow, call: OperatorCall, dims: set[int]) -> None:
-    """Channels that the code knows by number stay: the numbers of others would change with them."""
+    """Protect channels that the code addresses by index, because a removal would change the indices of others."""
     values = call["self"]
     if flow.source(values) is None and (changing := varying(ids := flow.ids(values))) and changing <= dims:
         flow.channel_ids.protect(ids, f"{call.where} picks channels by number")
@@ -133,7 +133,7 @@ def _move(
 
 
 def _move_source(flow: Flow, call: OperatorCall, run: Callable[..., Any], source: TensorSource, moved: Tensor) -> None:
-    """A tensor of the model that is rearranged stays known by where its elements come from."""
+    """Keep track of where the elements of a rearranged tensor of the model come from."""
     results: list[list[Tensor]] = [
         tree_leaves(run(lambda tensor, steps=steps: _alias(steps) if tensor is moved else tensor.detach().cpu()))
         for steps in source.coordinates
@@ -144,12 +144,12 @@ def _move_source(flow: Flow, call: OperatorCall, run: Callable[..., Any], source
 
 
 def _alias(ids: Tensor) -> Tensor:
-    """A tensor object of its own, since in-place views change the object."""
+    """Return a new tensor object, because in-place views change the object."""
     return ids.expand(ids.shape)
 
 
 def _cut_dims(before: torch.Size, after: torch.Size) -> list[tuple[int, list[int]]]:
-    """Dimensions of `before` that a view cuts into several longer than 1, with the lengths of the parts."""
+    """Return the dimensions of `before` that a view splits into several longer than 1, with the new lengths."""
     old = [(dim, size) for dim, size in enumerate(before) if size != 1]
     new = [size for size in after if size != 1]
     cuts: list[tuple[int, list[int]]] = []

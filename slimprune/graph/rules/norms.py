@@ -9,7 +9,7 @@ from slimprune.graph.rules.elementwise import combine
 
 
 def batch_norm(flow: Flow, call: OperatorCall) -> None:
-    """Each channel is normalised by itself; a silenced one comes out silent in either mode."""
+    """Follow a batch norm: each channel is normalised independently, and a silenced one stays silent in either mode."""
     ids = flow.ids(call["input"])
     channels = tied(flow.channel_ids, ids, 1)
     for name in ("weight", "bias", "running_mean", "running_var"):
@@ -18,7 +18,7 @@ def batch_norm(flow: Flow, call: OperatorCall) -> None:
 
 
 def layer_norm(flow: Flow, call: OperatorCall) -> None:
-    """Statistics over the channels change with their number: gain and offset are `cross-channel-norm`."""
+    """Follow a layer norm, whose statistics depend on all channels: gain and offset become `cross-channel-norm`."""
     values = call["input"]
     ids = flow.ids(values)
     for name in ("weight", "bias"):
@@ -28,7 +28,10 @@ def layer_norm(flow: Flow, call: OperatorCall) -> None:
 
 
 def group_norm(flow: Flow, call: OperatorCall) -> None:
-    """Loses whole groups, or one channel of each, whichever is finer; without a gain its groups cannot be refitted."""
+    """Follow a group norm, which loses whole groups or one channel of each, whichever is finer.
+
+    A group norm without a gain blocks its channels, because its groups cannot be refitted.
+    """
     values, groups = call["input"], call["group"]
     if call["weight"] is None:
         flow.block(call, [values], f"group norm {call.layer} has no gain and offset")
@@ -43,7 +46,7 @@ def group_norm(flow: Flow, call: OperatorCall) -> None:
 
 
 def _follow(flow: Flow, call: OperatorCall, tensor: Tensor | None, channels: Tensor, role: Role) -> None:
-    """Position i of a vector belongs to channel i."""
+    """Unite position i of a vector with channel i."""
     if tensor is None or not flow.carries(tensor):
         return
     places = flow.places(tensor, 0, role)

@@ -1,4 +1,4 @@
-"""Convolutions and matrix products: columns of a weight read channels, its rows make new ones."""
+"""Convolutions and matrix products: columns of a weight read channels, its rows produce new ones."""
 
 from torch import Tensor
 
@@ -8,7 +8,10 @@ from slimprune.graph.propagation import Flow, OperatorCall
 
 
 def convolution(flow: Flow, call: OperatorCall) -> None:
-    """Convolutions of all kinds; weight [rows, columns / groups, ...], transposed: [columns, rows / groups, ...]."""
+    """Follow a convolution of any kind.
+
+    The weight is [rows, columns / groups, ...], transposed [columns, rows / groups, ...].
+    """
     values, weight, groups = call["input"], call["weight"], call["groups"]
     inputs, outputs = values.shape[1], call.out.shape[1]
     if groups > 1 and loses_whole_groups(groups, max(inputs, outputs) // groups):
@@ -16,7 +19,7 @@ def convolution(flow: Flow, call: OperatorCall) -> None:
         if filters is None:
             _computed(flow, call)
         else:
-            # All channels of a group live and die together, read and made; a depthwise group is the smallest case.
+            # All channels that a group reads or produces are removed together; a depthwise group is the smallest case.
             units = filters.view(groups, -1)
             flow.channel_ids.unite(units, units[:, :1])
             read, made = (units[:, :1].expand(-1, width // groups).reshape(-1) for width in (inputs, outputs))
@@ -27,19 +30,19 @@ def convolution(flow: Flow, call: OperatorCall) -> None:
     if first is None or second is None:
         _computed(flow, call)
         return
-    # The i-th channels of all groups live and die together: along the second dimension they are one place already.
+    # The i-th channels of all groups are removed together: along the second dimension they are one place already.
     flow.channel_ids.unite(first.view(groups, -1), first.view(groups, -1)[:1])
     columns, rows = (first, second.repeat(groups)) if call["transposed"] else (second.repeat(groups), first)
     _apply(flow, call, values, (1, columns), (1, rows))
 
 
 def matrix_product(left: str, right: str, bias: str | None = None) -> "_MatrixProduct":
-    """Products left [..., n, k] @ right [..., k, m] with or without a bias."""
+    """Return the rule for products left [..., n, k] @ right [..., k, m] with or without a bias."""
     return _MatrixProduct(left, right, bias)
 
 
 class _MatrixProduct:
-    """Products of matrices, one of which is a weight: its columns read channels, its rows make them."""
+    """Products of matrices of which one is a weight: its columns read channels, its rows produce them."""
 
     def __init__(self, left: str, right: str, bias: str | None) -> None:
         self._left, self._right, self._bias = left, right, bias
@@ -56,7 +59,16 @@ class _MatrixProduct:
     def _by_weight(
         self, flow: Flow, call: OperatorCall, values: Tensor, weight: Tensor, axes: tuple[int, int, int]
     ) -> None:
-        """`axes`: the one of `values` that is read, that of the weight which reads it, and the one it makes."""
+        """Follow a product with a weight.
+
+        Args:
+            flow: What tensors carry.
+            call: The product.
+            values: The factor that is read.
+            weight: The other factor.
+            axes: The axis of `values` that is read, the axis of the weight that reads it, and the axis that the weight
+                produces.
+        """
         columns, rows = flow.places(weight, axes[1], "consumer"), flow.places(weight, axes[2], "producer")
         if columns is None or rows is None:
             _computed(flow, call)
@@ -66,7 +78,7 @@ class _MatrixProduct:
 
 
 def linear(flow: Flow, call: OperatorCall) -> None:
-    """`linear` where torch does not take it apart: weight [rows, columns]."""
+    """Follow `linear` where torch does not decompose it; the weight is [rows, columns]."""
     columns, rows = flow.places(call["weight"], 1, "consumer"), flow.places(call["weight"], 0, "producer")
     if columns is None or rows is None:
         _computed(flow, call)
@@ -75,7 +87,7 @@ def linear(flow: Flow, call: OperatorCall) -> None:
 
 
 def embedding(flow: Flow, call: OperatorCall) -> None:
-    """Rows of a table [entries, channels], chosen by number."""
+    """Follow an embedding: rows of a table [entries, channels], chosen by index."""
     channels = flow.places(call["weight"], 1, "producer")
     if channels is None:
         _computed(flow, call)
@@ -84,7 +96,7 @@ def embedding(flow: Flow, call: OperatorCall) -> None:
 
 
 def attention(flow: Flow, call: OperatorCall) -> None:
-    """Fused attention: queries, keys and values keep their channels."""
+    """Block fused attention: queries, keys and values keep their channels."""
     flow.block(call, call.tensors, f"attention in {call.layer}")
 
 
@@ -104,16 +116,16 @@ def _apply(
     bias: Tensor | None = None,
     role: Role = "producer",
 ) -> None:
-    """Reads channels along one axis of `values`, and makes new ones along one axis of the output.
+    """Read channels along one axis of `values`, and produce new ones along one axis of the output.
 
     Args:
-        flow: what tensors carry.
-        call: the convolution or product.
-        values: the tensor that is read.
-        read: axis, and the places that read the positions along it.
-        made: axis of the output, and the places that make the positions along it.
-        bias: added to the output, if it is not the argument called so.
-        role: of the bias.
+        flow: What tensors carry.
+        call: The convolution or product.
+        values: The tensor that is read.
+        read: The axis that is read, and the places that read its positions.
+        made: The axis of the output, and the places that produce its positions.
+        bias: Tensor added to the output; by default the argument called `bias`.
+        role: Role of the bias.
     """
     ids, (axis, columns), (out_axis, rows) = flow.ids(values), read, made
     if varying(ids) and axis % values.ndim not in varying(ids):

@@ -1,4 +1,4 @@
-"""Operators that join several positions: a channel goes through where they join positions of one channel only."""
+"""Operators that join several positions: channels pass through if only positions of one channel are joined."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from slimprune.graph.propagation import Flow, OperatorCall
 
 
 def reduce(flow: Flow, call: OperatorCall) -> None:
-    """Sums, means, norms and extremes over some dimensions, or over all."""
+    """Follow sums, means, norms and extrema over some or all dimensions."""
     values = call["self"]
     if flow.source(values) is not None:
-        return  # what is computed from a parameter alone is not a channel
+        return  # a value computed from a parameter alone is not a channel
     dims = _dims(call["dim"], values.ndim)
     _unite_branches(flow, values, dims)
     ids = joined(flow, flow.ids(values), dims, call.where)
@@ -22,7 +22,7 @@ def reduce(flow: Flow, call: OperatorCall) -> None:
 
 
 def along(flow: Flow, call: OperatorCall) -> None:
-    """Softmax, sorting and running sums along one dimension; the shape stays."""
+    """Follow softmax, sorting and cumulative sums along one dimension, which keep the shape."""
     values = call["self"]
     dims = _dims(call["dim"], values.ndim)
     _unite_branches(flow, values, dims)
@@ -32,19 +32,19 @@ def along(flow: Flow, call: OperatorCall) -> None:
 
 
 def _unite_branches(flow: Flow, values: Tensor, dims: Sequence[int]) -> None:
-    """Where branches or parts are joined, what meets in one channel of the output lives and dies together."""
+    """Unite what is joined in one channel of the output, such as branches or parts."""
     ids = flow.ids(values)
     if varying(ids) - set(dims):
         flow.channel_ids.unite(ids, core(ids).amax(tuple(dims), keepdim=True))
 
 
 def window(rank: int) -> "_Window":
-    """Pooling and resampling over the last `rank` dimensions."""
+    """Return the rule for pooling and resampling over the last `rank` dimensions."""
     return _Window(rank)
 
 
 class _Window:
-    """Pooling and resampling over positions; channels go through."""
+    """Pooling and resampling over positions; channels pass through."""
 
     def __init__(self, rank: int) -> None:
         self._rank = rank
@@ -58,21 +58,21 @@ class _Window:
 
 
 def sample(flow: Flow, call: OperatorCall) -> None:
-    """Resampling at given coordinates, which are no channels of the output."""
+    """Follow resampling at given coordinates, which are not channels of the output."""
     window(call["input"].ndim - 2)(flow, call)
     if flow.carries(call["grid"]):
         flow.block(call, [call["grid"]], f"{call.where} takes coordinates")
 
 
 def joined(flow: Flow, ids: Tensor, dims: Sequence[int], where: str) -> Tensor:
-    """Identity after joining along `dims`, which stay with size 1; where channels differ they are protected."""
+    """Return the identity after joining along `dims`, which keep size 1; protect different channels that are joined."""
     reason = f"{where} joins several channels"
     small = core(ids)
     strongest = small.amax(tuple(dims), keepdim=True) if dims else small
     mixed = ((small != strongest) & (small != 0)).any(dim=tuple(dims), keepdim=True) if dims else small < 0
     if bool(mixed.any()):
         flow.channel_ids.protect(torch.where(mixed, small, 0), reason)
-        # Where an barrier alone is joined with others it keeps its own reason.
+        # Where only barriers are joined, the strongest one keeps its own reason.
         barrier = torch.tensor(flow.channel_ids.barrier(reason))
         strongest = torch.where(mixed & (strongest >= FIRST_PLACE), barrier, strongest)
     shape = [1 if dim in dims else size for dim, size in enumerate(ids.shape)]

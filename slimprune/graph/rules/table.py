@@ -16,15 +16,15 @@ Function = TypeVar("Function", bound=OperatorRule)
 
 
 def register(name: str, description: str) -> Callable[[Function], Function]:
-    """Decorator: makes a function known as the rule of an operator.
+    """Register the decorated function as the rule of an operator.
 
     Args:
-        name: as `OperatorCall.name` has it: of torch's own operators without namespace, overload and the underscore of
-            in-place forms, such as `conv2d`; of others with the namespace, such as `torchvision::roi_align`.
-        description: one line for people.
+        name: Name as in `OperatorCall.name`: for torch's own operators without namespace, overload and the underscore
+            of in-place forms, such as `conv2d`; for others with the namespace, such as `torchvision::roi_align`.
+        description: One-line description for users.
 
     Raises:
-        UsageError: the operator has a rule.
+        UsageError: If the operator already has a rule.
     """
 
     def add(rule: Function) -> Function:
@@ -130,10 +130,10 @@ for _name, _rule in _TORCHS.items():
 
 
 def apply_rule(flow: Flow, func: Any, call: OperatorCall) -> None:
-    """Lets the outputs of a call carry what its inputs carry; without a rule the channels stay, with the reason.
+    """Apply the rule of an operator; without a rule its channels are protected, with the reason.
 
     Raises:
-        UsageError: the rule is an installed package's and cannot be loaded.
+        UsageError: If the rule belongs to an installed package and cannot be loaded.
     """
     if not any(flow.carries(tensor) for tensor in call.tensors):
         return

@@ -1,4 +1,4 @@
-"""One criterion per file; every file here is found and registered by itself."""
+"""One criterion per file; every file here is found and registered automatically."""
 
 from importlib import import_module
 from pkgutil import iter_modules

@@ -1,4 +1,4 @@
-"""BN scale: the size of the factor that a trained norm gives to a channel (network slimming)."""
+"""BN scale: the magnitude of the factor that a trained norm applies to a channel (network slimming)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from slimprune.saliency.registry import register
 @register("bn-scale", "size of the norms' factors, for trained networks (network slimming: Liu et al., ICCV 2017)")
 @dataclass(frozen=True)
 class BatchNormScale:
-    """s_j = mean of |gamma_j| over the norms that the channel meets, their biases aside.
+    """Magnitude of the norms' factors: s_j = mean of |gamma_j| over the norms of the channel, without their biases.
 
-    Says nothing before training, when every factor is 1. The paper trains with an L1 penalty on the factors.
+    The score says nothing before training, when every factor is 1. The paper trains with an L1 penalty on the factors.
 
     Source: Liu et al., Learning Efficient Convolutional Networks through Network Slimming (ICCV 2017), section 3.
     """
@@ -27,10 +27,10 @@ class BatchNormScale:
     deterministic = True
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Saliency [width] of every group.
+        """Return the saliency [width] of every group.
 
         Raises:
-            UnsupportedModelError: a group without a norm that scales it, or factors that are all the same.
+            UnsupportedModelError: If no norm scales a group, or if all factors are equal.
         """
         weights = dict(problem.network.named_parameters())
         scores = {group.id: _mean_scale(weights, group) for group in problem.groups}

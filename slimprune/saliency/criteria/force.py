@@ -1,4 +1,4 @@
-"""FORCE: the connection sensitivity that a channel has in the network that is left."""
+"""FORCE: the connection sensitivity of a channel in the network that is left."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,15 @@ from slimprune.saliency.registry import register
 @register("force", "SNIP in rounds, after each of which removed channels may come back (de Jorge et al., ICLR 2021)")
 @dataclass(frozen=True)
 class Force(IterSnip):
-    """s_j = | sum over what gate j multiplies of w * dL/dw |, the derivative taken at the gated weights c * w.
+    """Sensitivity in the remaining network: s_j = | sum over what gate j multiplies of w * dL/dw | at c * w.
 
-    The weights are always the initial ones, so a removed channel (gate 0) has a score as well and comes back where it
-    beats one that stayed. That needs gates where channels are read: a channel that is silenced where it is made or
-    normed gives ReLUs nothing, and gets no gradient back. Every round has a batch of its own; one round is SNIP.
+    The derivative is taken at the gated weights c * w. The weights w are always the initial ones, so a removed channel
+    (gate 0) has a score as well and comes back if it beats one that stayed. This requires gates where channels are
+    read: a channel that is silenced where it is produced or normalised feeds zeros to its ReLUs and gets no gradient
+    back. Every round has its own batch; one round is SNIP.
 
     Attributes:
-        rounds: how often the channels are scored.
+        rounds: How often the channels are scored.
 
     Source: de Jorge et al., Progressive Skeletonization: Trimming More Fat from a Network at Initialization
     (ICLR 2021), FORCE, with one gate per channel and the sum before the absolute value.

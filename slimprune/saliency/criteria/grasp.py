@@ -1,4 +1,4 @@
-"""GraSP: keep the channels without which the gradient would flow less."""
+"""GraSP: keep the channels whose removal would reduce the gradient flow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,19 +14,20 @@ from slimprune.saliency.registry import register
 @register("grasp", "preserves the gradient norm, by one Hessian-gradient product (Wang et al., ICLR 2020)")
 @dataclass(frozen=True)
 class GraSP:
-    """s_j = S_j - min over all channels of S, where S_j = sum over what gate j multiplies of w * (H g).
+    """Contribution to the gradient norm: s_j = S_j - min S with S_j = sum over what gate j multiplies of w * (H g).
 
     g and H are gradient and Hessian of the loss at output / temperature, so S is the derivative of |g|^2 / 2 with
-    respect to the gate. The paper scores a removal by -w * (H g) and removes the highest: large w * (H g) stays. The
-    minimum is subtracted because scores are not negative; it keeps the ranking, not the ratios of scores.
+    respect to the gate. The minimum is taken over all channels. The paper scores a removal by -w * (H g) and removes
+    the highest scores: large w * (H g) stays. The minimum is subtracted because scores must not be negative; this
+    preserves the ranking, not the ratios of scores.
 
     Attributes:
-        temperature: divides the network's output, above 0.
-        by_magnitude: s_j = |S_j| instead, as Frankle et al., Pruning Neural Networks at Initialization (ICLR 2021),
-            advise.
+        temperature: Divisor of the network's output, above 0.
+        by_magnitude: Whether to use s_j = |S_j| instead, as Frankle et al., Pruning Neural Networks at Initialization
+            (ICLR 2021), advise.
 
     Raises:
-        UsageError: a temperature that is not above 0.
+        UsageError: If the temperature is not above 0.
 
     Source: Wang et al., Picking Winning Tickets Before Training by Preserving Gradient Flow (ICLR 2020), equation 8
     and algorithm 1, with one gate per channel.
@@ -43,9 +44,9 @@ class GraSP:
             raise UsageError(f"expected temperature > 0, got {self.temperature}")
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Saliency [width] of every group."""
+        """Return the saliency [width] of every group."""
         cooled = replace(problem, loss=lambda output, target: problem.loss(output / self.temperature, target))
-        # Frozen weights take no step, so their gradient does not flow.
+        # Frozen weights are not updated, so their gradient does not count.
         gradient, hessian_product = cooled.curvature(cooled.initial, 0)
         signed = cooled.gate_gradient(hessian_product(cooled.trainable * gradient))
         if self.by_magnitude:

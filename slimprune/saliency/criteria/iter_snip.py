@@ -1,4 +1,4 @@
-"""Iterative SNIP: connection sensitivity, a few channels less in every round."""
+"""Iterative SNIP: connection sensitivity, with a few channels fewer in every round."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from slimprune.saliency.registry import register
 @register("iter-snip", "SNIP in rounds, in each of which a few channels leave for good (de Jorge et al., ICLR 2021)")
 @dataclass(frozen=True)
 class IterSnip(IterativePruning):
-    """s_j = | sum over what gate j multiplies of c_j * w * dL/dw |, the derivative taken at the gated weights c * w.
+    """Sensitivity at the gated weights: s_j = | sum over what gate j multiplies of c_j * w * dL/dw | at c * w.
 
-    A removed channel has weights, and so a score, of 0 from then on. Every round has a batch of its own; one round is
+    A removed channel has weights, and therefore a score, of 0 from then on. Every round has its own batch; one round is
     SNIP.
 
     Attributes:
-        rounds: how often the channels are scored.
+        rounds: How often the channels are scored.
 
     Source: de Jorge et al., Progressive Skeletonization: Trimming More Fat from a Network at Initialization
     (ICLR 2021), Iterative SNIP, with one gate per channel and the sum before the absolute value.
@@ -35,11 +35,15 @@ class IterSnip(IterativePruning):
 
     @property
     def batches_per_draw(self) -> int:
-        """One a round."""
+        """One batch per round."""
         return self.rounds
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Saliency [width] of every group; `UsageError` where the problem has no target."""
+        """Return the saliency [width] of every group.
+
+        Raises:
+            UsageError: If the problem has no target.
+        """
         sensitivity = partial(connection_sensitivity, problem)
         return self.scores_after_rounds(
             problem, target_of(problem, self.called), sensitivity, may_return=self.may_return

@@ -1,4 +1,4 @@
-"""Magnitude: the L2 norm of the weights that make a channel."""
+"""Magnitude: the L2 norm of the weights that produce a channel."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from slimprune.saliency.registry import register
 @register("magnitude", "L2 norm of the weights that produce the channel (Li et al., ICLR 2017)")
 @dataclass(frozen=True)
 class Magnitude:
-    """s_j = root of the mean square of the producing weights of channel j, over all producers of the group.
+    """Size of the weights: s_j = root mean square of the weights of all producers of channel j.
 
-    The mean, not the sum, so that layers with a large fan-in are not favoured in a ranking over all layers.
+    The mean is used, not the sum, so that layers with a large fan-in are not favoured in a ranking over all layers.
 
     Source: Li et al., Pruning Filters for Efficient ConvNets (ICLR 2017), with L2 in place of L1.
     """
@@ -26,7 +26,7 @@ class Magnitude:
     deterministic = True
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Saliency [width] of every group."""
+        """Return the saliency [width] of every group."""
         weights = dict(problem.network.named_parameters())
         return {group.id: _root_mean_square(weights, group) for group in problem.groups}
 

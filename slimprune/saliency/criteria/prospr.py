@@ -14,14 +14,14 @@ from slimprune.saliency.registry import register
 @register("prospr-first-order", "the same without second derivatives (their equation 17)", first_order=True)
 @dataclass(frozen=True)
 class ProsPr(InnerTraining):
-    """s_j = | d L_M(w_M) / d c_j |, the gates c multiplying the initial weights once.
+    """Meta-gradient of the loss: s_j = | d L_M(w_M) / d c_j |, with gates c that multiply the initial weights once.
 
-    One draw takes `steps` + 1 batches: the inner training steps, then the batch of the final loss. The signed sum over
-    everything that a gate multiplies comes first, the absolute value last.
+    One draw takes `steps` + 1 batches: those of the inner training steps, then the batch of the final loss. Everything
+    that a gate multiplies is summed with its sign; the absolute value is taken last.
 
     Attributes:
-        first_order: use grad L_M(w_M) in place of the meta-gradient, which skips all second derivatives.
-        on_host: keep the weights of the steps in host memory.
+        first_order: Whether to use grad L_M(w_M) in place of the meta-gradient, which skips all second derivatives.
+        on_host: Whether to keep the weights of the steps in host memory.
 
     Source: Alizadeh et al., Prospect Pruning: Finding Trainable Weights at Initialization Using Meta-Gradients
     (ICLR 2022), equations 3 and 17, with one gate per channel.
@@ -33,11 +33,11 @@ class ProsPr(InnerTraining):
 
     @property
     def batches_per_draw(self) -> int:
-        """The inner steps and the final loss."""
+        """One batch for each inner step and one for the final loss."""
         return self.steps + 1
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Saliency [width] of every group."""
+        """Return the saliency [width] of every group."""
         if self.first_order:
             adjoint = problem.gradient(final_weights(problem, self), self.steps)
         else:

@@ -13,13 +13,13 @@ from slimprune.saliency.registry import register
 @register("random", "independent uniform scores, from the seed")
 @dataclass(frozen=True)
 class Random:
-    """s_j uniform in (0, 1), independent, from the seed of the draw."""
+    """Independent scores s_j, uniform in (0, 1), from the seed of the draw."""
 
     steps = 0
     batches_per_draw = 0
     deterministic = False
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Saliency [width] of every group."""
+        """Return the saliency [width] of every group."""
         generator = torch.Generator().manual_seed(problem.seed)
         return {group.id: torch.rand(group.width, generator=generator) for group in problem.groups}

@@ -1,4 +1,4 @@
-"""SynFlow: how much of the sum over all paths of |weights| runs through a channel; needs no data."""
+"""SynFlow: the share of a channel in the sum over all paths of |weights|; needs no data."""
 
 import copy
 from collections.abc import Mapping
@@ -18,16 +18,18 @@ from slimprune.saliency.registry import register
 @register("synflow", "flow along |weights|, narrowed in rounds; looks at no data (Tanaka et al., NeurIPS 2020)")
 @dataclass(frozen=True)
 class SynFlow(IterativePruning):
-    """s_j = sum over what gate j multiplies of |w| * dR/d|w|, with R = sum of the outputs on an input of ones.
+    """Synaptic flow: s_j = sum over what gate j multiplies of |w| * dR/d|w|, with R = sum of the outputs on ones.
 
-    R is the sum over all paths from input to output of the product of their |weights|. As in the paper's R biases take
-    no part; norms only scale (statistics 0 and 1). In such a network the scores of every layer that all paths cross
-    have the same sum, so a layer's last channel is never the first to go. Removed channels do not come back.
+    R is the sum over all paths from input to output of the product of their |weights|, with an input of ones. As in the
+    paper, biases do not contribute to R, and norms only scale (statistics 0 and 1). In such a network the scores of
+    every layer that all paths cross have the same sum, so the last channel of a layer is never the first to be removed.
+    Removed channels do not come back.
 
-    All in float64, whatever the dtype of the problem. Of the one batch that a draw asks for only the shape is used.
+    Everything is computed in float64, whatever the dtype of the problem. Each draw takes one batch, of which only the
+    shape is used.
 
     Attributes:
-        rounds: how often the channels are scored.
+        rounds: How often the channels are scored.
 
     Source: Tanaka et al., Pruning Neural Networks without Any Data by Iteratively Conserving Synaptic Flow
     (NeurIPS 2020), equation 2 and algorithm 1, with one gate per channel.
@@ -39,11 +41,11 @@ class SynFlow(IterativePruning):
     deterministic = True
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Saliency [width] of every group.
+        """Return the saliency [width] of every group.
 
         Raises:
-            UsageError: the problem has no target.
-            UnsupportedModelError: a norm that divides by statistics of its input.
+            UsageError: If the problem has no target.
+            UnsupportedModelError: If a norm divides by statistics of its input.
         """
         target = target_of(problem, "synflow")
         network = _all_positive(problem.network)
@@ -56,11 +58,11 @@ class SynFlow(IterativePruning):
 
 
 TINY = 2.0**-900
-"""Input in place of 1 where float64 overflows: a power of two, so that all scores shrink by it without rounding."""
+"""Input in place of 1 if float64 overflows: a power of two, so that all scores shrink by it without rounding."""
 
 
 def _all_positive(network: nn.Module) -> nn.Module:
-    """A float64 copy in evaluation mode with |weights|, without biases, whose norms only scale."""
+    """Return a float64 copy in eval mode with |weights| and without biases, whose norms only scale."""
     copied = copy.deepcopy(network).double().eval()
     for name, module in copied.named_modules():
         if isinstance(module, nn.LayerNorm | nn.GroupNorm | nn.RMSNorm):
@@ -78,9 +80,9 @@ def _all_positive(network: nn.Module) -> nn.Module:
 
 
 def _ones(problem: Problem, value: float = 1.0) -> AnyBatch:
-    """A batch with `value` in every floating tensor and 0 (an index that exists) in the others.
+    """Return a batch with `value` in every floating-point tensor and 0 (a valid index) in the others.
 
-    Of a pair (inputs, targets) one sample; where a `forward_fn` takes the batch apart, as many as it has.
+    For a pair (inputs, targets) the batch has one sample; with a `forward_fn` it keeps its size.
     """
 
     def constant(tensor: Tensor) -> Tensor:
@@ -95,7 +97,10 @@ def _ones(problem: Problem, value: float = 1.0) -> AnyBatch:
 
 
 def _sum_of_outputs(output: object, _: Tensor) -> Tensor:
-    """R times a power of two that brings it near 1: gradients as small as the ranking, not as large as R, exactly."""
+    """Return R times a power of two that brings it near 1.
+
+    Gradients then have a moderate size instead of that of R. The scaling is exact.
+    """
     leaves = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
     total = torch.stack([leaf.sum() for leaf in leaves]).sum()
     _, exponent = torch.frexp(total.detach())

@@ -1,4 +1,4 @@
-"""Taylor: the first-order estimate of how much the loss of a trained network changes without a channel."""
+"""Taylor: a first-order estimate of how much the loss of a trained network changes without a channel."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ from slimprune.saliency.registry import register
 @register("taylor", "squared sum of gradient * weight, for trained networks (Molchanov et al., CVPR 2019)")
 @dataclass(frozen=True)
 class Taylor:
-    """s_j = (sum over what gate j multiplies of w * dL/dw)^2, the first-order estimate of (L - L without j)^2.
+    """Estimated change of the loss: s_j = (sum over what gate j multiplies of w * dL/dw)^2.
 
-    Meant for trained networks, where draws are averaged as squares: a channel whose influence changes sign from batch
-    to batch counts. Within one draw the ranking is that of 3sp.
+    This is the first-order estimate of (L - L without j)^2. It is meant for trained networks, where draws are averaged
+    as squares: a channel whose influence changes sign from batch to batch counts. Within one draw the ranking is that
+    of 3sp.
 
     Source: Molchanov et al., Importance Estimation for Neural Network Pruning (CVPR 2019), equation 8.
     """
@@ -25,6 +26,6 @@ class Taylor:
     deterministic = False
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Saliency [width] of every group."""
+        """Return the saliency [width] of every group."""
         gates = problem.gate_gradient(problem.gradient(problem.initial, 0))
         return {group: gradient.square() for group, gradient in gates.items()}

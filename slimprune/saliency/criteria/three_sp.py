@@ -13,10 +13,10 @@ from slimprune.saliency.registry import register
 @register("snip", "connection sensitivity of whole channels (Lee et al., ICLR 2019); the same as 3sp")
 @dataclass(frozen=True)
 class ThreeSP:
-    """s_j = | sum over what gate j multiplies of w * dL/dw | at the initial weights: ProsPr without inner steps.
+    """Connection sensitivity: s_j = | sum over what gate j multiplies of w * dL/dw | at the initial weights.
 
-    For channels SNIP and 3SP coincide, hence the two names. What 3SP adds, the division by the MACs that a removal
-    saves, is a matter of allocation: the rule `compute-aware`.
+    This is ProsPr without inner steps. For channels SNIP and 3SP coincide, hence the two names. What 3SP adds, the
+    division by the MACs that a removal saves, belongs to the allocation: the rule `compute-aware`.
 
     Source: SNIP: Lee et al., Single-shot Network Pruning Based on Connection Sensitivity (ICLR 2019); 3SP:
     van Amersfoort et al., Single Shot Structured Pruning Before Training (2020).
@@ -27,6 +27,6 @@ class ThreeSP:
     deterministic = False
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Saliency [width] of every group."""
+        """Return the saliency [width] of every group."""
         gates = problem.gate_gradient(problem.gradient(problem.initial, 0))
         return {group: gradient.abs() for group, gradient in gates.items()}

@@ -25,10 +25,11 @@ from slimprune.saliency.torch_pruning_groups import Importance, channel_scores
 @register("tp:fpgm", "torch-pruning: distance to the other filters of the group", importance="FPGMImportance")
 @dataclass(frozen=True)
 class WeightImportance:
-    """An importance that looks at weights alone.
+    """An importance that uses only weights.
 
     Attributes:
-        importance: name of a class in `torch_pruning.importance`, which is used with its defaults, or an object of one.
+        importance: Name of a class in `torch_pruning.importance`, which is used with its defaults, or an instance of
+            one.
     """
 
     importance: str | Importance
@@ -37,10 +38,10 @@ class WeightImportance:
     deterministic = True
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Saliency [width] of every group.
+        """Return the saliency [width] of every group.
 
         Raises:
-            UnsupportedModelError: a group that the importance cannot score, or equal scores everywhere.
+            UnsupportedModelError: If the importance cannot score a group, or if all scores are equal.
         """
         scores = _scores(_made(self.importance), problem)
         every = torch.cat(list(scores.values()))
@@ -54,10 +55,11 @@ class WeightImportance:
 @register("tp:taylor", "torch-pruning: sum of |weight * gradient| over a group", importance="TaylorImportance")
 @dataclass(frozen=True)
 class GradientImportance:
-    """An importance that looks at weights and at the gradient of the loss on one batch.
+    """An importance that uses weights and the gradient of the loss on one batch.
 
     Attributes:
-        importance: name of a class in `torch_pruning.importance`, which is used with its defaults, or an object of one.
+        importance: Name of a class in `torch_pruning.importance`, which is used with its defaults, or an instance of
+            one.
     """
 
     importance: str | Importance
@@ -66,7 +68,7 @@ class GradientImportance:
     deterministic = False
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Saliency [width] of every group."""
+        """Return the saliency [width] of every group."""
         with _gradients(problem, problem.gradient(problem.initial, 0)):
             return _scores(_made(self.importance), problem)
 
@@ -74,13 +76,14 @@ class GradientImportance:
 @register("tp:hessian", "torch-pruning: sum of weight^2 * gradient^2 of single samples", importance="HessianImportance")
 @dataclass(frozen=True)
 class SampleGradientImportance:
-    """An importance that accumulates the gradients of the single samples of a batch.
+    """An importance that accumulates the gradients of the individual samples of a batch.
 
-    Each sample costs a backward pass through the batch. torch-pruning 1.6 overwrites what it accumulates, so that the
-    last sample alone counts; the scores are those that it gives.
+    Each sample costs a backward pass through the batch. torch-pruning 1.6 overwrites what it accumulates, so that only
+    the last sample counts; the scores are returned as the library computes them.
 
     Attributes:
-        importance: name of a class in `torch_pruning.importance`, which is used with its defaults, or an object of one.
+        importance: Name of a class in `torch_pruning.importance`, which is used with its defaults, or an instance of
+            one.
     """
 
     importance: str | Importance
@@ -89,10 +92,10 @@ class SampleGradientImportance:
     deterministic = False
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Saliency [width] of every group.
+        """Return the saliency [width] of every group.
 
         Raises:
-            UnsupportedModelError: an output or target that does not have one row for each sample.
+            UnsupportedModelError: If an output or target does not have one row for each sample.
         """
         importance: Any = _made(self.importance)
         importance.zero_grad()
@@ -108,7 +111,7 @@ class SampleGradientImportance:
 class FisherImportance:
     """OBD-C: sum of weight^2 * Fisher diagonal over the rows of a channel, from the gradients on one batch.
 
-    torch-pruning 1.6 knows convolutions over images and linear layers for it, both without a bias.
+    torch-pruning 1.6 supports it for 2D convolutions and linear layers, both without a bias.
 
     Source: Wang et al., EigenDamage: Structured Pruning in the Kronecker-Factored Eigenbasis (ICML 2019).
     """
@@ -118,12 +121,12 @@ class FisherImportance:
     deterministic = False
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Saliency [width] of every group.
+        """Return the saliency [width] of every group.
 
         Raises:
-            UnsupportedModelError: a group with layers of another kind, or with biases.
+            UnsupportedModelError: If a group has layers of another kind or with biases.
         """
-        # Of the class scores' layer nothing is asked, so that none has to be left out by its number of classes.
+        # The output layer is never scored, so no layer has to be skipped by its number of classes.
         importance = _made("OBDCImportance", num_classes=-1)
         with _recorded(problem.network, importance.A, importance.DS):
             gradient = problem.gradient(problem.initial, 0)
@@ -143,7 +146,7 @@ class ActivationImportance:
     deterministic = False
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Saliency [width] of every group."""
+        """Return the saliency [width] of every group."""
         importance = _made("ActivationImportance", target_types=[nn.Conv2d, nn.Linear])
         with torch.no_grad(), importance.compute_importance(problem.network):
             problem.loss_at(problem.initial, 0)
@@ -157,21 +160,21 @@ class ActivationImportance:
 @register("tp:random", "torch-pruning: independent uniform scores, from the seed")
 @dataclass(frozen=True)
 class RandomImportance:
-    """Uniform in (0, 1), from torch's generator with the seed of the draw."""
+    """Uniform scores in (0, 1), from torch's generator with the seed of the draw."""
 
     steps = 0
     batches_per_draw = 0
     deterministic = False
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Saliency [width] of every group."""
+        """Return the saliency [width] of every group."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(problem.seed)
             return _scores(_made("RandomImportance"), problem)
 
 
 def _made(importance: str | Importance, **options: Any) -> Any:
-    """The importance; torch-pruning is imported here, when a score is asked for, and not before."""
+    """Return the importance; torch-pruning is imported only here, when a score is requested."""
     if not isinstance(importance, str):
         return importance
     from torch_pruning import importance as classes
@@ -185,7 +188,7 @@ def _scores(importance: Importance, problem: Problem) -> dict[str, Tensor]:
 
 @contextmanager
 def _gradients(problem: Problem, gradient: Tensor) -> Iterator[None]:
-    """The gradient [P] as `.grad` of the network's parameters meanwhile, where torch-pruning reads it."""
+    """Set `.grad` of the network's parameters to the gradient [P] temporarily, because torch-pruning reads it there."""
     parts = problem.named(gradient)
     parameters = dict(problem.network.named_parameters())
     try:
@@ -198,7 +201,7 @@ def _gradients(problem: Problem, gradient: Tensor) -> Iterator[None]:
 
 
 def _sample_gradients(problem: Problem) -> Iterator[Tensor]:
-    """Gradient [P] of the loss of every sample of the batch, all in one forward pass."""
+    """Yield the gradient [P] of the loss of every sample of the batch, all from one forward pass."""
     losses: list[Tensor] = []
 
     def total(output: Any, target: Any) -> Tensor:
@@ -234,7 +237,7 @@ def _fits_fisher(layer: nn.Module) -> bool:
 def _recorded(
     network: nn.Module, inputs: dict[nn.Module, Tensor], gradients: dict[nn.Module, Tensor]
 ) -> Iterator[None]:
-    """Fills in the input of every convolution and linear layer, and the gradient of the loss by its output."""
+    """Record the input of every convolution and linear layer, and the gradient of the loss at its output."""
 
     def record(layer: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
         inputs[layer] = arguments[0].detach()
