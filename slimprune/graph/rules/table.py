@@ -150,6 +150,6 @@ def apply_rule(flow: Flow, func: Any, call: OperatorCall) -> None:
 
 
 def _is_pointwise(func: Any, name: str) -> bool:
-    """Return whether an operator is tagged as pointwise; torch 2.8 tags only the functional form of `hardtanh_`."""
+    """Return whether an operator is tagged as pointwise; torch 2.10 tags only the functional form of `hardtanh_`."""
     functional = getattr(getattr(torch.ops.aten, name, None), func._overloadname, func)
     return torch.Tag.pointwise in func.tags or torch.Tag.pointwise in functional.tags
