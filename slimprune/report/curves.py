@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from slimprune.files import ReportDocument, TrainingHistory, TrainingOutcome
-from slimprune.report.tables import METRIC_NAMES
+from slimprune.files import ReportDocument, TrainingHistory
+from slimprune.report.tables import METRIC_NAMES, trainings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,13 +26,11 @@ OF_PAGE = {
 
 def training_curves(document: ReportDocument) -> str | None:
     """Return test metric and training loss by epoch, slim and dense, as inline SVG; None if nothing was trained."""
-    slim = document["training"]
-    trainings: list[tuple[str, TrainingOutcome]] = [] if slim is None else [("slim", slim)]
-    trainings += [(baseline["name"], baseline) for baseline in document["baselines"]]
-    courses = [(name, training["history"]) for name, training in trainings if training.get("history")]
+    found = trainings(document, slim="slim")
+    courses = [(name, training["history"]) for name, training in found if training.get("history")]
     if not courses:
         return None
-    metric = next((label for name, label in METRIC_NAMES.items() if name in trainings[0][1]), "metric")
+    metric = next((label for name, label in METRIC_NAMES.items() if name in found[0][1]), "metric")
     return inline_svg(_figure(courses, metric))
 
 

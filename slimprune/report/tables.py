@@ -70,7 +70,7 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
     if (search := document["search"]) is not None:
         tried = f"{_count(len(search['trials']), 'short training')}, {_count(search['epochs'], 'epoch')} in all"
         lines.append(("search", f"{search['rule']} after {tried}, {_seconds(search['seconds'])}"))
-    for name, training in _trainings(document):
+    for name, training in trainings(document, slim="training"):
         best = f"best {_percent(training['best'])}, {_seconds(training['seconds'])}"
         lines.append((name, f"{_count(training['epochs'], 'epoch')}, final {_percent(training['final'])}, {best}"))
     if (onnx := document["onnx"]) is not None:
@@ -204,8 +204,9 @@ def magnitude(value: float | None) -> str:
     return f"{value:.0f}"
 
 
-def _trainings(document: ReportDocument) -> list[tuple[str, TrainingOutcome]]:
-    trained = [] if document["training"] is None else [("training", document["training"])]
+def trainings(document: ReportDocument, *, slim: str) -> list[tuple[str, TrainingOutcome]]:
+    """Return (name, training) of the slim network, if it was trained, under the name `slim`, then of the baselines."""
+    trained = [] if document["training"] is None else [(slim, document["training"])]
     return trained + [(baseline["name"], baseline) for baseline in document["baselines"]]
 
 
