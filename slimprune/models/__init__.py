@@ -2,7 +2,16 @@
 
 from slimprune.models.architecture import Architecture, InputSpec
 from slimprune.models.main_output import MAIN, MainOutput, has_main_output
-from slimprune.models.registry import ARCHITECTURES, architectures, build, is_user_code, register, task_of
+from slimprune.models.preprocessing import Preprocessing
+from slimprune.models.registry import (
+    ARCHITECTURES,
+    architectures,
+    build,
+    is_user_code,
+    pretrained_preprocessing,
+    register,
+    task_of,
+)
 from slimprune.models.weights import load_weights, save_weights
 
 __all__ = [
@@ -11,11 +20,13 @@ __all__ = [
     "Architecture",
     "InputSpec",
     "MainOutput",
+    "Preprocessing",
     "architectures",
     "build",
     "has_main_output",
     "is_user_code",
     "load_weights",
+    "pretrained_preprocessing",
     "register",
     "save_weights",
     "task_of",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from slimprune.errors import UsageError
+from slimprune.models.preprocessing import Preprocessing
 from slimprune.types import Task
 
 CLASSIFICATION: Task = "classification"
@@ -67,10 +68,13 @@ class Family:
         architectures: Members of the family.
         build: Function of a member's name, the text of its options ("" if there are none) and the input; returns a
             model with freshly initialised weights.
+        preprocessing: Function of a member's name and the text of its options; returns how images are prepared for its
+            pretrained weights, or None if it has none.
     """
 
     architectures: tuple[Architecture, ...]
     build: Callable[[str, str, InputSpec], nn.Module]
+    preprocessing: Callable[[str, str], Preprocessing | None] = lambda name, options: None
 
 
 def refuse_options(name: str, options: str) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from slimprune.errors import UnsupportedModelError
 from slimprune.models import cifar_resnet, resnet, timm_models, torchvision_models, torchvision_segmentation, unet, vgg
 from slimprune.models.architecture import Architecture, InputSpec, refuse_options
+from slimprune.models.preprocessing import Preprocessing
 from slimprune.registry import Registry, call_with, importable, kind_of
 from slimprune.types import Task
 
@@ -32,10 +33,13 @@ class Builder:
         task: Task of the architecture; None if unknown.
         build: Function of the name, the text of its options ("" if there are none) and the input; returns a model with
             freshly initialised weights.
+        preprocessing: Function of the name and the text of its options; returns how images are prepared for its
+            pretrained weights, or None if it has none.
     """
 
     task: Task | None
     build: Callable[[str, str, InputSpec], nn.Module]
+    preprocessing: Callable[[str, str], Preprocessing | None] = lambda name, options: None
 
 
 Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
@@ -103,6 +107,24 @@ def task_of(arch: str) -> Task | None:
     return None if is_user_code(arch) else ARCHITECTURES.find(ARCHITECTURES.split(arch)[0]).task
 
 
+def pretrained_preprocessing(arch: str) -> Preprocessing | None:
+    """Return how images are prepared for the pretrained weights of an architecture; nothing is downloaded.
+
+    Args:
+        arch: An architecture as `build` takes it; for timm and torchvision the weights are those of `--pretrained`.
+
+    Returns:
+        The preprocessing, or None if the architecture has no pretrained weights or they do not say.
+
+    Raises:
+        UsageError: If the name is unknown.
+    """
+    if is_user_code(arch):
+        return None
+    name, options = ARCHITECTURES.split(arch)
+    return ARCHITECTURES.find(name).preprocessing(name, options)
+
+
 def is_user_code(arch: str) -> bool:
     """Return whether building runs the user's own code rather than slimprune's or an installed package's."""
     return ARCHITECTURES.is_user_code(arch)
@@ -139,4 +161,5 @@ for _family in FAMILIES:
         if _one.name not in _seen:
             _seen.add(_one.name)
             _name, _, _takes = _one.name.partition(":")
-            ARCHITECTURES.add(_name, _one.description, Builder(_one.task, _family.build), module=__name__, takes=_takes)
+            _builder = Builder(_one.task, _family.build, _family.preprocessing)
+            ARCHITECTURES.add(_name, _one.description, _builder, module=__name__, takes=_takes)

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from slimprune.models.preprocessing import Preprocessing
+
 REGISTERED = re.compile(r"^@register_model\(\)$.*?^def (\w+)\(", re.MULTILINE | re.DOTALL)
 """Pattern of a function that torchvision registers as a builder; other decorators may come in between."""
 
@@ -30,3 +32,23 @@ def zoo_model(name: str, **settings: Any) -> nn.Module:
     """Build a torchvision model with random weights; settings are passed to its builder."""
     model: nn.Module = importlib.import_module("torchvision").models.get_model(name, weights=None, **settings)
     return model
+
+
+def zoo_weights(name: str) -> Any:
+    """Return torchvision's default weights of a model, a member of its enumeration; None if it has none."""
+    return getattr(importlib.import_module("torchvision").models.get_model_weights(name), "DEFAULT", None)
+
+
+def zoo_preprocessing(name: str, options: str = "") -> Preprocessing | None:
+    """Return how images are prepared for torchvision's default weights of a model; None if it has none.
+
+    Args:
+        name: Torchvision's name of the model.
+        options: Not used; a model of torchvision has none.
+    """
+    weights = zoo_weights(name)
+    if weights is None:
+        return None
+    prepared = weights.transforms()
+    sizes = getattr(prepared, "crop_size", None) or prepared.resize_size
+    return Preprocessing(tuple(prepared.mean), tuple(prepared.std), sizes[0], prepared.interpolation.value)

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from slimprune.models.architecture import CLASSIFICATION, Architecture, Family, InputSpec, refuse_options
 from slimprune.models.input_channels import fit_input_channels
-from slimprune.models.torchvision_zoo import zoo_model
+from slimprune.models.torchvision_zoo import zoo_model, zoo_preprocessing
 
 STAGE_WIDTHS = (64, 128, 256, 512, 512)
 """Output channels of the convolutions in each stage."""
@@ -84,4 +84,5 @@ FAMILY = Family(
         for name in STAGE_DEPTHS
     ),
     build,
+    lambda name, options: zoo_preprocessing(f"{name}_bn"),
 )

@@ -15,6 +15,14 @@ def test_channels_and_classes_are_those_of_the_data():
     assert_maps(build("timm:resnet10t", SMALL), SMALL, 7)
 
 
+def test_the_tag_of_weights_may_follow_the_name():
+    torch.manual_seed(1)
+    plain = build("timm:test_resnet", SMALL)
+    torch.manual_seed(1)
+    tagged = build("timm:test_resnet.r160_in1k", SMALL)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), tagged.parameters(), strict=True))
+
+
 def test_models_of_one_image_size_are_built_for_that_of_the_data():
     inputs = InputSpec(3, 32, 48, 5)
     model = build("timm:test_vit", inputs)
@@ -40,15 +48,15 @@ def test_the_form_is_listed_and_its_task_known():
     assert task_of("timm.models:resnet18") is None
 
 
-@pytest.mark.parametrize("name", ["resnet19", "resnet18.a1_in1k", "", "hf-hub:timm/resnet18.a1_in1k"])
+@pytest.mark.parametrize("name", ["resnet19", "resnet19.a1_in1k", "", "hf-hub:timm/resnet18.a1_in1k"])
 def test_other_names_are_refused_before_anything_could_be_downloaded(name):
     with pytest.raises(UsageError, match=f"expected timm:NAME with a name of timm.list_models.*got 'timm:{name}'"):
         build(f"timm:{name}", SMALL)
 
 
 def test_the_name_alone_and_close_names():
-    with pytest.raises(UsageError, match=r"did you mean .*timm:resnet18"):
-        build("timm:resnet18.a1_in1k", SMALL)
+    with pytest.raises(UsageError, match=r"list_pretrained.*did you mean timm:resnet18, timm:resnet18.a3_in1k"):
+        build("timm:resnet18.a0_in1k", SMALL)
     with pytest.raises(UsageError, match="expected timm:NAME"):
         build("timm", SMALL)
 
