@@ -6,6 +6,7 @@ from typing import Any
 from slimprune.budget import LATENCY, Cost, Plan
 from slimprune.export import OnnxCheck
 from slimprune.files import (
+    AccuraciesOutcome,
     Baseline,
     Compared,
     Facts,
@@ -118,6 +119,27 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Accuracies:
+    """The metric of networks with trained weights before the slim one is fine-tuned, in [0, 1].
+
+    Attributes:
+        metric: Name of the metric.
+        dense: Dense network with its trained weights.
+        pruned: Slim network just after the removal, with batch norm statistics estimated again; None if it does not
+            inherit the trained weights.
+    """
+
+    metric: str
+    dense: float
+    pruned: float | None = None
+
+    def to_json(self) -> AccuraciesOutcome:
+        """Return the plain form for JSON."""
+        plain: AccuraciesOutcome = adapter(Accuracies).dump_python(self, mode="json")
+        return plain
+
+
+@dataclass(frozen=True)
 class Measured:
     """The costs of one network, counted on the network itself.
 
@@ -164,10 +186,12 @@ class Report:
         fvcore: MACs of both networks by a second count.
         saliency: How the channels were scored.
         search: How the allocation rule was found, if it was searched for.
+        accuracies: Metric of the dense and of the slim network before fine-tuning, if the weights were trained.
         training: Training of the slim network.
         dense_training: Training of the dense network, by the same recipe.
         onnx: Verification of the ONNX file.
         onnx_bytes: Size of the ONNX file in bytes.
+        notes: Options without effect.
         without_weights: Parameters that the file of initial weights did not contain.
         frozen: Parameters of the slim network that are not trained.
         pictures: Pictures of the networks' outputs for test images.
@@ -184,10 +208,12 @@ class Report:
     fvcore: SecondOpinion | None = None
     saliency: Saliency | None = None
     search: Search | None = None
+    accuracies: Accuracies | None = None
     training: TrainResult | None = None
     dense_training: TrainResult | None = None
     onnx: OnnxCheck | None = None
     onnx_bytes: int | None = None
+    notes: tuple[str, ...] = ()
     without_weights: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
@@ -196,7 +222,7 @@ class Report:
     @property
     def warnings(self) -> list[str]:
         """Sentences that every reader of the figures must see."""
-        found = []
+        found = list(self.notes)
         if self.saliency is not None and self.saliency.stability is not None and self.saliency.stability < 0.3:
             found.append(
                 f"the ranking of channels is mostly noise (stability {self.saliency.stability:.2f}): "
@@ -246,6 +272,7 @@ class Report:
             },
             "saliency": None if self.saliency is None else self.saliency.to_json(),
             "search": None if self.search is None else self.search.to_json(),
+            "accuracies": None if self.accuracies is None else self.accuracies.to_json(),
             "training": None if self.training is None else _training(self.training),
             "onnx": self._onnx(),
             "latency": self._latency_rows(),

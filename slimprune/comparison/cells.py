@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import cast
 
 import torch
 from torch import nn
@@ -20,12 +19,14 @@ from slimprune.data import data_files
 from slimprune.errors import BudgetError, DataError, SlimpruneError, UnsupportedModelError
 from slimprune.files import CellOutcome, CellRecord, digest_of
 from slimprune.measure import environment
+from slimprune.pipeline.given_weights import dense_accuracy, settle
 from slimprune.pipeline.plan import PlannedPruning, choose_plan
 from slimprune.pipeline.stages import (
     Analysis,
     Start,
     analyse,
     check_budget,
+    default_criterion,
     initialise_slim,
     measure_network,
     run_training,
@@ -146,7 +147,7 @@ class RunCache:
             return {**named, "refused": planned.refused}
         start = self._starts[start_key(cell)]
         if planned.pruning is None:
-            return self._dense_record(cell, work, cast(TrainResult, start.dense_training))
+            return self._dense_record(cell, work, start)
         recipe, plan, saliency, search = (
             cell.recipe,
             planned.pruning.plan,
@@ -158,6 +159,7 @@ class RunCache:
             slimmed = slim_and_prove(replace(self._analysis(recipe), work=work), start.inherited, plan)
             cost = measure_network(slimmed.module, work.example, plan.slim.channels).cost
             slimmed = initialise_slim(recipe, work.model, slimmed)
+        slimmed, accuracies = settle(recipe, work, start, slimmed)
         store = self._folder(cell) / "train"
         try:
             result = run_training(training_settings(recipe, work), work, slimmed.module, store, listener)
@@ -167,6 +169,7 @@ class RunCache:
         return {
             **named,
             **_outcome(result, cost, work),
+            "pruned": None if accuracies is None else accuracies.pruned,
             "rule": plan.rule,
             "widths": plan.widths,
             "kept": {
@@ -202,9 +205,10 @@ class RunCache:
             self._scores[key] = score_channels(recipe, analysis, network, listener)
         return self._scores[key]
 
-    def _dense_record(self, cell: Cell, work: Workload, result: TrainResult) -> CellRecord:
+    def _dense_record(self, cell: Cell, work: Workload, start: Start) -> CellRecord:
         with self._surgery:
             cost = measure_network(work.model, work.example, self._analysis(cell.recipe).costs.dense.channels).cost
+        result = start.dense_training or _as_given(cell.recipe, work, start)
         return {
             **self._named(cell, work),
             **_outcome(result, cost, work),
@@ -235,7 +239,7 @@ class RunCache:
 def start_key(cell: Cell) -> str:
     """Return a key of all settings that the networks from which a cell starts depend on."""
     recipe = _start_recipe(cell)
-    if recipe.when == "before-training":
+    if recipe.when in ("before-training", "trained"):
         return _key(recipe, (*_MODEL, "when"))
     trained = recipe.model_copy(update={"epochs": recipe.dense_epochs or recipe.epochs})
     return _key(trained, (*_MODEL, *TRAINING, "when", "rewind_step"))
@@ -246,7 +250,7 @@ def score_key(recipe: ResolvedRecipe) -> str:
 
     The budget is one of them only if the criterion narrows the network towards it.
     """
-    criterion = make_criterion(recipe.criterion, **recipe.criterion_options())
+    criterion = make_criterion(recipe.criterion or default_criterion(recipe), **recipe.criterion_options())
     free = _AFTER_SCORES if isinstance(criterion, IterativePruning) else (*_AFTER_SCORES, *_OF_BUDGET)
     return recipe.hash_without(*free)
 
@@ -277,8 +281,9 @@ def _failure_of_one(error: SlimpruneError) -> str:
 
 def _start_recipe(cell: Cell) -> ResolvedRecipe:
     """Return the recipe that a cell's start follows from; the dense network is trained as for `after-training`."""
-    changes = {"when": "after-training", "dense_epochs": None}
-    return cell.recipe.model_copy(update=changes) if cell.kind == "dense" else cell.recipe
+    if cell.kind != "dense" or cell.recipe.when == "trained":
+        return cell.recipe
+    return cell.recipe.model_copy(update={"when": "after-training", "dense_epochs": None})
 
 
 def _unscored(recipe: ResolvedRecipe) -> ResolvedRecipe:
@@ -312,12 +317,18 @@ def _digest_of_named_files(recipe: ResolvedRecipe) -> str:
         raise DataError(f"expected files that can be read, got {error.filename}: {error.strerror}") from error
 
 
+def _as_given(recipe: ResolvedRecipe, work: Workload, start: Start) -> TrainResult:
+    """Return the accuracy of a dense network with given weights as the result of a training without epochs."""
+    accuracy = dense_accuracy(recipe, work, start) or 0.0
+    return TrainResult(work.metric.name, accuracy, accuracy, 0, 0.0, ())
+
+
 def _outcome(result: TrainResult, cost: Cost, work: Workload) -> CellOutcome:
     """Return the results of a training and the costs of its network; the metric in [0, 1], wall-clock seconds."""
     return {
         "final": result.final,
         "best": result.best,
-        "train_loss": result.history[-1].train_loss,
+        "train_loss": result.history[-1].train_loss if result.history else None,
         "params": cost.params,
         "macs": cost.macs,
         "channels": cost.channels,

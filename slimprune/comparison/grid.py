@@ -8,7 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from slimprune.errors import UsageError
 from slimprune.files import KeptShares, Kind
-from slimprune.recipe import CRITERION_OPTIONS, SCORED_RULES, Recipe, ResolvedRecipe, make_recipe, validated
+from slimprune.pipeline.stages import with_criterion
+from slimprune.recipe import (
+    CRITERION_OPTIONS,
+    DEFAULT_CRITERIA,
+    SCORED_RULES,
+    Recipe,
+    ResolvedRecipe,
+    make_recipe,
+    validated,
+)
 from slimprune.saliency import find_criterion
 from slimprune.types import AUTO
 
@@ -147,14 +156,13 @@ class Grid(BaseModel):
         ]
 
     def _recipe(self, fields: Mapping[str, Any], budget: str, seed: int) -> ResolvedRecipe:
-        criterion = fields.get("criterion", self.base.get("criterion", Recipe.model_fields["criterion"].default))
-        foreign = _foreign_options(criterion)
+        foreign = _foreign_options(_criterion_of({**self.base, **fields}))
         base = {name: value for name, value in self.base.items() if name not in foreign}
         limits = parsed_budget(budget)
         about_scores = not fields.keys().isdisjoint(ABOUT_SCORES) or "criterion" in self.base
         if about_scores and limits["of"] in SCORED_RULES:
             base = {"rule": SCORED_RULES[limits["of"]], **base}
-        return make_recipe({**base, **fields, **limits, "seed": seed}).with_defaults()
+        return with_criterion(make_recipe({**base, **fields, **limits, "seed": seed}).with_defaults())
 
 
 @dataclass(frozen=True)
@@ -218,17 +226,16 @@ def parsed_budget(text: str) -> dict[str, Any]:
 
 
 def _uniform(recipe: ResolvedRecipe, of: Literal["params", "macs"], ratio: float) -> ResolvedRecipe:
-    """Return the winner's recipe with the rule `uniform` and without everything that concerns scores."""
-    plain = {name: Recipe.model_fields[name].default for name in ("criterion", "gate", "dtype", *CRITERION_OPTIONS)}
-    changes: dict[str, Any] = {
-        "rule": "uniform",
-        "of": of,
-        "ratio": ratio,
-        "also": {},
-        "twin": None,
-        "when": "before-training",
-    }
-    return recipe.model_copy(update={**plain, **changes})
+    """Return the winner's recipe with the rule `uniform`.
+
+    It is without everything that concerns scores, unless the network is trained: then the channels inside the widths
+    are chosen as the winner's are.
+    """
+    changes: dict[str, Any] = {"rule": "uniform", "of": of, "ratio": ratio, "also": {}, "twin": None}
+    if recipe.when != "trained":
+        names = ("criterion", "gate", "dtype", *CRITERION_OPTIONS)
+        changes |= {name: Recipe.model_fields[name].default for name in names} | {"when": "before-training"}
+    return recipe.model_copy(update=changes)
 
 
 def _named(where: str, grid: Grid, fields: Mapping[str, Any], budget: str, seed: int) -> None:
@@ -274,7 +281,7 @@ def _check_names(grid: Grid) -> None:
 
 def _check_base_options(grid: Grid) -> None:
     """Check that at least one criterion of the grid has each criterion option of the base."""
-    chosen = {str(fields.get("criterion", grid.base.get("criterion", "prospr"))) for fields in grid.methods().values()}
+    chosen = {_criterion_of({**grid.base, **fields}) for fields in grid.methods().values()}
     for name in grid.base.keys() & CRITERION_OPTIONS.keys():
         if all(name in _foreign_options(criterion) for criterion in chosen):
             raise UsageError(f"base: expected options of a criterion in the grid, got {name}")
@@ -289,6 +296,12 @@ def _check_paper(grid: Grid) -> None:
             raise UsageError(f"paper: expected a budget of the grid ({'; '.join(grid.budgets)}), got {entry.budget!r}")
         if (entry.top1 is None) == (entry.miou is None):
             raise UsageError(f"paper: expected either top1 or miou of {entry.row!r}, got both or none")
+
+
+def _criterion_of(fields: Mapping[str, Any]) -> str:
+    """Return the criterion that the fields of a row name, or the default for their network."""
+    trained = fields.get("when") or fields.get("weights")
+    return str(fields.get("criterion") or DEFAULT_CRITERIA[trained not in (None, "before-training")])
 
 
 def _foreign_options(criterion: str) -> list[str]:

@@ -15,6 +15,7 @@ from slimprune.files.inspection import InspectedGroup, InspectionDocument
 from slimprune.files.latency import BenchDocument, Facts, LatencyRow, WithLatency
 from slimprune.files.reading import adapter, as_json, make_report_schema, read_document, read_value, report_schema
 from slimprune.files.report import (
+    AccuraciesOutcome,
     Baseline,
     Compared,
     LayerWidth,
@@ -39,6 +40,7 @@ from slimprune.files.writing import (
 )
 
 __all__ = [
+    "AccuraciesOutcome",
     "Baseline",
     "BenchDocument",
     "CellOutcome",

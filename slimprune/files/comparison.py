@@ -24,7 +24,8 @@ class CellOutcome(TypedDict, total=False):
 
     final: float
     best: float
-    train_loss: float
+    train_loss: float | None
+    pruned: float | None
     params: int
     macs: int
     channels: int
@@ -83,6 +84,7 @@ class TableRow(TypedDict):
     mean: float | None
     sd: float | None
     best: float | None
+    pruned: NotRequired[float | None]
     channels: float | None
     params: float | None
     macs: float | None

@@ -167,6 +167,14 @@ class Baseline(TrainingOutcome):
     name: str
 
 
+class AccuraciesOutcome(TypedDict):
+    """Accuracies with trained weights before fine-tuning, shares in [0, 1]; see `results.Accuracies`."""
+
+    metric: str
+    dense: float
+    pruned: float | None
+
+
 class OnnxVerification(TypedDict):
     """The result of comparing an ONNX file with its source; see `export.OnnxCheck`."""
 
@@ -200,6 +208,8 @@ class RecordedRecipe(TypedDict):
     data: NotRequired[str]
     ratio: float
     of: Quantity
+    when: NotRequired[str]
+    twin: NotRequired[str | None]
     hash: NotRequired[str]
 
 
@@ -222,6 +232,7 @@ class ReportDocument(TypedDict):
     proof: ProofOutcome
     saliency: ScoringOutcome | None
     search: SearchOutcome | None
+    accuracies: NotRequired[AccuraciesOutcome | None]
     training: TrainingOutcome | None
     onnx: OnnxOutcome | None
     latency: list[LatencyRow]

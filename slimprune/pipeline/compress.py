@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack, cast
@@ -17,6 +17,7 @@ from slimprune.forward import Loss
 from slimprune.graph import Proof
 from slimprune.measure import environment
 from slimprune.pipeline.export import check_export, export_trained
+from slimprune.pipeline.given_weights import settle
 from slimprune.pipeline.latency import check_timing, with_latency_model
 from slimprune.pipeline.pictures import draw_pictures
 from slimprune.pipeline.plan import PlannedPruning, choose_plan, stored_pruning
@@ -34,10 +35,11 @@ from slimprune.pipeline.stages import (
     slim_and_prove,
     starting_networks,
     training_settings,
+    with_criterion,
 )
 from slimprune.pipeline.staging import Outputs, staged_outputs
 from slimprune.pipeline.workload import Given, Workload, named_workload, own_workload
-from slimprune.recipe import RecipeSettings, ResolvedRecipe, SettingsBesideLoss, make_recipe
+from slimprune.recipe import RecipeSettings, ResolvedRecipe, SettingsBesideLoss, make_recipe, without_effect
 from slimprune.report import markdown, report_html
 from slimprune.results import Report
 from slimprune.surgery import SlimModel
@@ -75,7 +77,8 @@ def compress(
     """
     began = time.perf_counter()
     given = Given(train_batches, test_batches, task, loss)
-    recipe, own = _recipe(model, given, {**settings, "loss": loss} if isinstance(loss, str) else settings)
+    recipe, own, notes = _recipe(model, given, {**settings, "loss": loss} if isinstance(loss, str) else settings)
+    _announce(notes, listener)
     device = str(choose_device(recipe.device))
     with staged_outputs(recipe.out, recipe.hash if own is None else None) as outputs:
         stage = outputs.stage
@@ -88,11 +91,12 @@ def compress(
         slimmed = slim_and_prove(analysis, start.inherited, planned.plan)
         report = _describe(recipe, analysis, slimmed, planned)
         check_export(slimmed.module, work.samples, outputs)
-        slimmed = initialise_slim(recipe, work.model, slimmed)
+        slimmed, accuracies = settle(recipe, work, start, initialise_slim(recipe, work.model, slimmed))
         training = run_training(training_settings(recipe, work), work, slimmed.module, stage / "train", listener)
         dense, dense_training = _train_dense(recipe, work, start, stage / "train dense", listener)
         pictures = draw_pictures(work, slimmed.module, dense, outputs.staged(outputs.pictures))
-        report = replace(report, training=training, dense_training=dense_training, pictures=pictures)
+        report = replace(report, accuracies=accuracies, training=training, dense_training=dense_training)
+        report = replace(report, pictures=pictures, notes=notes)
         report = export_trained(report, work, slimmed, outputs, listener)
         report = replace(report, seconds=time.perf_counter() - began)
         _publish(report.to_json(), outputs)
@@ -107,21 +111,29 @@ def plan(*, listener: Listener = ignore, **settings: Unpack[RecipeSettings]) -> 
         **settings: Fields of `Recipe`.
 
     Raises:
-        UsageError: If the recipe scores the trained network.
+        UsageError: If the recipe trains the dense network before scoring it.
     """
     began = time.perf_counter()
-    recipe, _ = _recipe(None, Given(), settings)
-    if recipe.when != "before-training":
-        raise UsageError(f"expected when: before-training to plan without training, got {recipe.when}")
+    recipe, _, notes = _recipe(None, Given(), settings)
+    if recipe.when not in ("before-training", "trained"):
+        raise UsageError(f"expected when: before-training or trained to plan without training, got {recipe.when}")
+    _announce(notes, listener)
     work = named_workload(recipe, str(choose_device(recipe.device)))
     analysis = _analyse(recipe, work, None, listener)
     planned = choose_plan(recipe, analysis, Start(work.model, work.model), listener)
     report = _describe(recipe, analysis, slim_and_prove(analysis, work.model, planned.plan), planned)
-    return replace(report, seconds=time.perf_counter() - began)
+    return replace(report, notes=notes, seconds=time.perf_counter() - began)
 
 
-def _recipe(model: object, given: Given, settings: Mapping[str, object]) -> tuple[ResolvedRecipe, nn.Module | None]:
-    """Return the checked recipe with its defaults filled in, and the model if it is an object."""
+def _announce(notes: Sequence[str], listener: Listener) -> None:
+    for note in notes:
+        listener("check", 1, 1, note)
+
+
+def _recipe(
+    model: object, given: Given, settings: Mapping[str, object]
+) -> tuple[ResolvedRecipe, nn.Module | None, tuple[str, ...]]:
+    """Return the checked recipe with its defaults, the model if it is an object, and options without effect."""
     own = None if model is None or isinstance(model, str) else cast(nn.Module, model)
     if own is not None:
         recipe = _own_recipe(settings, given.task == "segmentation")
@@ -131,7 +143,8 @@ def _recipe(model: object, given: Given, settings: Mapping[str, object]) -> tupl
         recipe = make_recipe(settings if model is None else {**settings, "arch": model}).with_defaults()
     check_names(recipe)
     check_timing(recipe)
-    return recipe, own
+    recipe = with_criterion(recipe)
+    return recipe, own, tuple(without_effect(settings.keys(), recipe))
 
 
 def _own_recipe(settings: Mapping[str, object], segmentation: bool) -> ResolvedRecipe:
@@ -162,7 +175,7 @@ def _train_dense(
     recipe: ResolvedRecipe, work: Workload, start: Start, store: Path, listener: Listener
 ) -> tuple[nn.Module | None, TrainResult | None]:
     """Return the trained dense network and its training if slimming started from it or the recipe requests it."""
-    if start.dense_training is not None:
+    if start.dense_training is not None or recipe.when == "trained":
         return start.scored, start.dense_training
     if not recipe.train_dense:
         return None, None

@@ -16,7 +16,7 @@ from slimprune.graph import ChannelGroup, find_groups, free_groups
 from slimprune.measure import PeakMemory, count_macs, count_macs_fvcore, count_params, weight_bytes
 from slimprune.models import load_weights, save_weights
 from slimprune.pipeline.workload import Workload, seeded
-from slimprune.recipe import ResolvedRecipe
+from slimprune.recipe import DEFAULT_CRITERIA, ResolvedRecipe
 from slimprune.results import Measured, Saliency, SecondOpinion, differ
 from slimprune.saliency import Scores, check_gate, make_criterion, score
 from slimprune.surgery import SlimModel, initialise, prove, slim
@@ -57,7 +57,7 @@ class Start:
     Attributes:
         scored: Network whose channels are scored.
         inherited: Network from which the slim one takes its weights.
-        dense_training: Training of the dense network; None if slimming comes before training.
+        dense_training: Training of the dense network; None if it is not trained or was trained before.
     """
 
     scored: nn.Module
@@ -66,12 +66,36 @@ class Start:
 
 
 def check_names(recipe: ResolvedRecipe) -> None:
-    """Check rule, criterion, its options and gate, and budget, before anything is built."""
+    """Check rule, criterion, its options and gate, and budget, before anything is built.
+
+    Raises:
+        UsageError: If a name is unknown, an option is not the criterion's, or the weights of a trained network are
+            missing.
+    """
     if recipe.rule != SEARCH:
         find_rule(recipe.rule)
-    criterion = make_criterion(recipe.criterion, **recipe.criterion_options())
-    check_gate(recipe.criterion, criterion, recipe.gate)
+    name = recipe.criterion or default_criterion(recipe)
+    check_gate(name, make_criterion(name, **recipe.criterion_options()), recipe.gate)
     budget_of(recipe)
+    if recipe.when == "trained" and recipe.arch is not None and recipe.weights is None:
+        raise UsageError("expected --weights of the trained network beside --when trained, got none")
+
+
+def with_criterion(recipe: ResolvedRecipe) -> ResolvedRecipe:
+    """Return the recipe with the criterion by which it scores; None if nothing is scored.
+
+    A criterion that is named always scores: if the rule sets widths without scores, it chooses the channels. The
+    channels of an untrained network are alike, so without a name they are scored only where the widths depend on it.
+    """
+    if recipe.criterion is not None:
+        return recipe
+    named = default_criterion(recipe) if needs_scores(recipe) else None
+    return recipe.model_copy(update={"criterion": named})
+
+
+def default_criterion(recipe: ResolvedRecipe) -> str:
+    """Return the criterion for a recipe that names none."""
+    return DEFAULT_CRITERIA[recipe.when != "before-training"]
 
 
 def analyse(recipe: ResolvedRecipe, work: Workload, listener: Listener) -> Analysis:
@@ -101,7 +125,7 @@ def starting_networks(recipe: ResolvedRecipe, work: Workload, store: Path, liste
     Raises:
         UsageError: If the dense training has fewer steps than `rewind_step`.
     """
-    if recipe.when == "before-training":
+    if recipe.when in ("before-training", "trained"):
         return Start(work.model, work.model)
     settings = dense_settings(recipe, work)
     trained, early = copy.deepcopy(work.model), copy.deepcopy(work.model)
@@ -149,7 +173,8 @@ def check_budget(recipe: ResolvedRecipe, analysis: Analysis, listener: Listener 
 
 def needs_scores(recipe: ResolvedRecipe) -> bool:
     """Return whether the plan depends on scores."""
-    return recipe.rule == SEARCH or recipe.twin == "invert" or find_rule(recipe.rule).needs_scores
+    of_widths = recipe.rule == SEARCH or find_rule(recipe.rule).needs_scores
+    return of_widths or recipe.criterion is not None or recipe.twin == "invert" or recipe.when != "before-training"
 
 
 def score_channels(
@@ -157,6 +182,7 @@ def score_channels(
 ) -> tuple[Scores, Saliency]:
     """Score all channels of `network`; return the scores and how they were computed."""
     began, work = time.perf_counter(), analysis.work
+    criterion = recipe.criterion or default_criterion(recipe)
     goal = schedule_target(
         analysis.groups,
         budget_of(recipe),
@@ -171,16 +197,16 @@ def score_channels(
             analysis.groups,
             work.scoring_batches,
             work.loss,
-            criterion=make_criterion(recipe.criterion, **recipe.criterion_options()),
+            criterion=make_criterion(criterion, **recipe.criterion_options()),
             gate=recipe.gate,
             draws=recipe.draws,
             dtype=getattr(torch, recipe.dtype),
             seed=recipe.seed,
             target=goal,
-            progress=lambda stage, done, total, _: listener(stage, done, total, recipe.criterion),
+            progress=lambda stage, done, total, _: listener(stage, done, total, criterion),
         )
     seconds = time.perf_counter() - began
-    return scores, Saliency(recipe.criterion, scores.steps, scores.draws, scores.stability, seconds, memory.peak_bytes)
+    return scores, Saliency(criterion, scores.steps, scores.draws, scores.stability, seconds, memory.peak_bytes)
 
 
 def multiple(recipe: ResolvedRecipe) -> int:

@@ -1,6 +1,14 @@
 """The validated description of a run: a typed object made from YAML or flags, whose hash identifies the run."""
 
-from slimprune.recipe.defaults import BENCH_BATCH, CRITERION_OPTIONS, DEFAULT_RULES, SCORED_RULES, names_segmentation
+from slimprune.recipe.defaults import (
+    BENCH_BATCH,
+    CRITERION_OPTIONS,
+    DEFAULT_CRITERIA,
+    DEFAULT_RULES,
+    SCORED_RULES,
+    names_segmentation,
+)
+from slimprune.recipe.effects import without_effect
 from slimprune.recipe.fields import NamedRecipe, Recipe, ResolvedRecipe
 from slimprune.recipe.reading import make_recipe, read_recipe, validated
 from slimprune.recipe.settings import RecipeSettings, SettingsBesideLoss
@@ -9,6 +17,7 @@ from slimprune.recipe.wording import PANELS, default_text
 __all__ = [
     "BENCH_BATCH",
     "CRITERION_OPTIONS",
+    "DEFAULT_CRITERIA",
     "DEFAULT_RULES",
     "PANELS",
     "SCORED_RULES",
@@ -22,4 +31,5 @@ __all__ = [
     "names_segmentation",
     "read_recipe",
     "validated",
+    "without_effect",
 ]

@@ -1,5 +1,6 @@
 """The defaults that depend on the task, the data set or the budget."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -37,6 +38,11 @@ BY_MACHINE: Mapping[str, str] = {
     "bench_batch": str(BENCH_BATCH),
     "bench_threads": "all cores",
 }
+FINE_TUNING_EPOCHS, FINE_TUNING_LR = 0.2, 0.1
+"""Epochs and peak learning rate of the fine-tuning of a trained network, as shares of those of a whole training."""
+FINE_TUNING: Mapping[str, str] = {"epochs": "a fifth of that", "lr": "a tenth of that", "schedule": "cosine"}
+DEFAULT_CRITERIA: Mapping[bool, str] = {False: "prospr", True: "taylor"}
+"""Default criteria for untrained and for trained networks."""
 CRITERION_OPTIONS: Mapping[str, str] = {
     "steps": "steps", "inner_lr": "lr", "inner_momentum": "momentum", "rounds": "rounds",
 }  # fmt: skip
@@ -61,15 +67,26 @@ SCORED_RULES: Mapping[Quantity, str] = {**DEFAULT_RULES, "macs": "tempered", "la
 """Best rules that use scores, for comparisons of criteria."""
 
 
-def find_defaults(data: str, limited: Sequence[Quantity], *, segmentation: bool) -> RecipeSettings:
+def find_defaults(
+    data: str, limited: Sequence[Quantity], *, segmentation: bool, fine_tuning: bool = False
+) -> RecipeSettings:
     """Return the defaults by field.
 
     Args:
         data: Name of the data set.
         limited: Quantities that the budget limits; the first one decides the rule.
         segmentation: Whether the task is segmentation.
+        fine_tuning: Whether the network is trained already.
     """
     of_task = SEGMENTATION if segmentation else PAPER
     round_to: Literal["auto"] | int = "auto" if "latency" in limited else 1
     of_budget: RecipeSettings = {"rule": DEFAULT_RULES[limited[0]], "round_to": round_to}
-    return {**PAPER, **of_task, **BY_DATA.get(data, of_task), **of_budget}
+    found: RecipeSettings = {**PAPER, **of_task, **BY_DATA.get(data, of_task), **of_budget}
+    return _gentle(found) if fine_tuning else found
+
+
+def _gentle(training: RecipeSettings) -> RecipeSettings:
+    """Return the defaults for fine-tuning, made from those of a whole training."""
+    epochs = math.ceil((training["epochs"] or 1) * FINE_TUNING_EPOCHS)
+    lr = round((training["lr"] or 0.1) * FINE_TUNING_LR, 10)
+    return {**training, "epochs": epochs, "lr": lr, "schedule": "cosine"}

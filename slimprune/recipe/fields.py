@@ -41,6 +41,8 @@ def _as_rounding(value: object) -> object:
     raise ValueError(f"Input should be a whole number of at least 1, or {AUTO}")
 
 
+When = Literal["before-training", "trained", "after-training", "rewind"]
+
 Share = Annotated[float, AfterValidator(_in_range)]
 
 
@@ -64,22 +66,24 @@ class Recipe(BaseModel):
     also: Annotated[dict[Quantity, Share], BeforeValidator(_as_shares)] = Field(
         {}, alias="and", description="shares of other quantities that have to go as well, such as macs=0.8"
     )
-    when: Literal["before-training", "after-training", "rewind"] = Field(
-        "before-training",
-        description="which network is scored: the initial one, or the trained one whose kept weights are inherited or "
-        "go back to an early step",
+    when: When | None = Field(
+        None,
+        description="which network is scored: the untrained one, the given weights as they are, the dense network "
+        "after its training, or that one with the kept weights of an early step",
     )
     rewind_step: int | None = Field(
         None, ge=0, description="training step to which `--when rewind` goes back (default: after 2 % of them)"
     )
-    dense_epochs: int | None = Field(None, ge=1, description="epochs of the dense network (default: as --epochs)")
-    weights: Path | None = Field(None, description="safetensors file with initial weights to start from")
+    dense_epochs: int | None = Field(
+        None, ge=0, description="epochs of the dense network (default: as --epochs); 0 with given weights"
+    )
+    weights: Path | None = Field(None, description="safetensors file with the weights of a trained network")
     init: Literal["keep", "reinit", "rescale"] = Field("keep", description="initial weights of the slim network")
     twin: Literal["shuffle", "invert"] | None = Field(
         None, description="same widths, other channels: random ones, or those with the lowest scores"
     )
-    criterion: str = Field(
-        "prospr", description="how channels are scored (`slimprune list criteria`), or path/to/file.py:Class"
+    criterion: str | None = Field(
+        None, description="how channels are scored (`slimprune list criteria`), or path/to/file.py:Class"
     )
     rule: str | None = Field(
         None, description="how the budget is shared out (`slimprune list rules`), or path/to/file.py:function"
@@ -153,20 +157,33 @@ class Recipe(BaseModel):
         """
         if segmentation is None:
             segmentation = names_segmentation(self.arch or "")
-        defaults = find_defaults(self.data, (self.of, *self.also), segmentation=segmentation)
+        when = self._resolved_when()
+        limited = (self.of, *self.also)
+        defaults = find_defaults(self.data, limited, segmentation=segmentation, fine_tuning=when == "trained")
         given = {name: value for name, value in self if value is not None}
-        return ResolvedRecipe.model_validate({**defaults, **given})
+        return ResolvedRecipe.model_validate({**defaults, **given, "when": when})
+
+    def _resolved_when(self) -> "When":
+        """Return which network is scored; a network with given weights is trained already."""
+        given = self.weights is not None
+        if self.dense_epochs == 0 and not given:
+            raise UsageError("expected dense_epochs of at least 1 for a network without given weights, got 0")
+        if given and self.when in (None, "after-training"):
+            return "trained"
+        return self.when or "before-training"
 
 
 class ResolvedRecipe(Recipe):
     """A recipe with its defaults filled in.
 
-    `arch`, `batch_size` and `score_batch` are None if a network and its batches are passed as objects. Other fields
+    `arch`, `batch_size` and `score_batch` are None if a network and its batches are passed as objects. `criterion` is
+    None if nothing is scored, so that the first channels of every layer stay. Other fields
     that may still be None are switched off (`weights`, `twin`, `train_size`) or decided by the data (`image_size`), the
     criterion (its options), the training (`dense_epochs`, `rewind_step`, `fast`) or the machine (`engine`,
     `bench_batch`, `bench_threads`).
     """
 
+    when: When
     rule: str
     round_to: int | Literal["auto"]
     draws: int

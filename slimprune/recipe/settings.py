@@ -23,13 +23,13 @@ class SettingsBesideLoss(_UnderAlias, total=False):
     ratio: float
     of: Quantity
     also: Mapping[Quantity, float] | str
-    when: Literal["before-training", "after-training", "rewind"]
+    when: Literal["before-training", "trained", "after-training", "rewind"] | None
     rewind_step: int | None
     dense_epochs: int | None
     weights: Path | str | None
     init: Literal["keep", "reinit", "rescale"]
     twin: Literal["shuffle", "invert"] | None
-    criterion: str
+    criterion: str | None
     rule: str | None
     floor: float
     gate: Literal["consumer", "norm", "producer"]

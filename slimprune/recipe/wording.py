@@ -5,7 +5,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slimprune.errors import expected_and_found
-from slimprune.recipe.defaults import BY_DATA, BY_MACHINE, CRITERION_OPTIONS, DEFAULT_RULES, PAPER, SEGMENTATION
+from slimprune.recipe.defaults import (
+    BY_DATA,
+    BY_MACHINE,
+    CRITERION_OPTIONS,
+    DEFAULT_CRITERIA,
+    DEFAULT_RULES,
+    FINE_TUNING,
+    PAPER,
+    SEGMENTATION,
+)
 from slimprune.recipe.fields import Recipe
 
 PANELS: Mapping[str, tuple[str, ...]] = {
@@ -29,6 +38,11 @@ def default_text(name: str) -> str:
     """Return the default of a field in words; empty if there is none to show."""
     if name == "rule":
         return ", ".join(f"{rule} for {of}" for of, rule in DEFAULT_RULES.items())
+    if name == "when":
+        return "before-training, with --weights trained"
+    if name == "criterion":
+        untrained, trained = DEFAULT_CRITERIA[False], DEFAULT_CRITERIA[True]
+        return f"{untrained} where the rule needs scores, {trained} for trained networks"
     if name in BY_MACHINE:
         return BY_MACHINE[name]
     if name in CRITERION_OPTIONS:
@@ -41,7 +55,8 @@ def default_text(name: str) -> str:
             if value != paper[name]:
                 others.setdefault(str(value), []).append(what)
         exceptions = [f", {value} for {' and '.join(where)}" for value, where in others.items()]
-        return f"{paper[name]}{''.join(exceptions)}"
+        gentler = f"; {FINE_TUNING[name]} for trained networks" if name in FINE_TUNING else ""
+        return f"{paper[name]}{''.join(exceptions)}{gentler}"
     default = Recipe.model_fields[name].default
     return "" if default is None or default is False or default in ((), {}) else str(default)
 

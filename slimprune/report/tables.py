@@ -1,8 +1,6 @@
 """The tables and sentences of a report, made from the plain document, and the Markdown page."""
 
-from collections.abc import Sequence
-
-from slimprune.files import Baseline, Compared, OnnxVerification, ReportDocument, TrainingOutcome
+from slimprune.files import Compared, OnnxVerification, ReportDocument, TrainingOutcome
 from slimprune.report.latency import LATENCY_NOTE, latency_sections
 from slimprune.report.markdown_table import markdown_table
 from slimprune.types import Quantity
@@ -28,8 +26,17 @@ def summary_rows(document: ReportDocument) -> list[SummaryRow]:
     rows.append(("weights", _bytes(sizes["dense"]), _bytes(sizes["slim"]), _less(1 - sizes["slim"] / sizes["dense"])))
     if document["onnx"] is not None:
         rows.append(("ONNX file", "", _bytes(document["onnx"]["bytes"]), ""))
+    return rows + accuracy_rows(document)
+
+
+def accuracy_rows(document: ReportDocument) -> list[SummaryRow]:
+    """Return rows for the slim network just pruned, if its weights were trained, and after its training."""
+    rows, known = [], document.get("accuracies")
+    if known is not None and known["pruned"] is not None:
+        name, dense, pruned = f"{METRIC_NAMES[known['metric']]}, just pruned", known["dense"], known["pruned"]
+        rows.append((name, _percent(dense), _percent(pruned), _points(pruned, dense)))
     if document["training"] is not None:
-        rows.append(_accuracy_row(document["training"], document["baselines"]))
+        rows.append(_accuracy_row(document, document["training"]))
     return rows
 
 
@@ -67,15 +74,28 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
         stability = "" if saliency["stability"] is None else f", stability {saliency['stability']:.2f}"
         draws = f"{_count(saliency['draws'], 'draw')} of {_count(saliency['steps'], 'step')}"
         lines.insert(0, ("scoring", f"{saliency['criterion']}, {draws}{stability}, {_seconds(saliency['seconds'])}"))
+    else:
+        which = "random ones stay" if document["recipe"].get("twin") == "shuffle" else "the first of each layer stay"
+        lines.insert(0, ("scoring", f"none: the channels of an untrained network are alike, {which}"))
     if (search := document["search"]) is not None:
         tried = f"{_count(len(search['trials']), 'short training')}, {_count(search['epochs'], 'epoch')} in all"
         lines.append(("search", f"{search['rule']} after {tried}, {_seconds(search['seconds'])}"))
-    for name, training in trainings(document, slim="training"):
+    if (known := document.get("accuracies")) is not None:
+        lines.append(("dense", f"{_percent(known['dense'])} {_origin(document)}"))
+    if known is not None and known["pruned"] is not None:
+        statistics = "before fine-tuning, statistics of batch norm estimated again"
+        lines.append(("just pruned", f"{_percent(known['pruned'])} {statistics}"))
+    for name, training in trainings(document, slim="training" if known is None else "fine-tuning"):
         best = f"best {_percent(training['best'])}, {_seconds(training['seconds'])}"
         lines.append((name, f"{_count(training['epochs'], 'epoch')}, final {_percent(training['final'])}, {best}"))
     if (onnx := document["onnx"]) is not None:
         lines.append(("ONNX", verification(onnx)))
     return lines
+
+
+def _origin(document: ReportDocument) -> str:
+    """Return where the weights of a trained dense network come from."""
+    return "as given" if document["recipe"].get("when") == "trained" else "after its training"
 
 
 def _timing_facts(document: ReportDocument) -> list[tuple[str, str]]:
@@ -153,7 +173,7 @@ def tiles(document: ReportDocument) -> list[tuple[str, str, str]]:
     """Return the main results and requests as (name, figure, remark)."""
     found = []
     if document["training"] is not None:
-        name, dense, slim, change = _accuracy_row(document["training"], document["baselines"])
+        name, dense, slim, change = _accuracy_row(document, document["training"])
         found.append((name, slim, f"dense {dense}{change and f', {change}'}"))
     asked = {limit["quantity"]: limit["requested"] for limit in (document["budget"], *document["budget"]["also"])}
     counts: tuple[tuple[str, Quantity, Compared], ...] = (
@@ -214,13 +234,25 @@ def _cost_row(name: str, compared: Compared) -> SummaryRow:
     return name, f"{compared['dense']:,}", f"{compared['slim']:,}", _less(compared["removed"])
 
 
-def _accuracy_row(training: TrainingOutcome, baselines: Sequence[Baseline]) -> SummaryRow:
-    name = next(key for key in METRIC_NAMES if key in training)
-    slim = training["final"]
-    dense = next((base["final"] for base in baselines if base["name"] == "dense"), None)
+def _accuracy_row(document: ReportDocument, training: TrainingOutcome) -> SummaryRow:
+    name = next(METRIC_NAMES[key] for key in METRIC_NAMES if key in training)
+    slim, dense = training["final"], _dense_accuracy(document)
+    if document.get("accuracies") is not None:
+        name += ", fine-tuned"
     if dense is None:
-        return METRIC_NAMES[name], "not trained", _percent(slim), ""
-    return METRIC_NAMES[name], _percent(dense), _percent(slim), f"{100 * (slim - dense):+.2f} points"
+        return name, "not trained", _percent(slim), ""
+    return name, _percent(dense), _percent(slim), _points(slim, dense)
+
+
+def _dense_accuracy(document: ReportDocument) -> float | None:
+    """Return the metric of the dense network, as given or after its training; None if it is not trained."""
+    if (known := document.get("accuracies")) is not None:
+        return known["dense"]
+    return next((base["final"] for base in document["baselines"] if base["name"] == "dense"), None)
+
+
+def _points(share: float, other: float) -> str:
+    return f"{100 * (share - other):+.2f} points"
 
 
 def _less(share: float) -> str:

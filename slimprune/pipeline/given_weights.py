@@ -1,0 +1,82 @@
+"""What becomes of trained weights: the dense network as given, and the slim one just after the removal."""
+
+import copy
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import update_bn
+
+from slimprune.pipeline.stages import Start
+from slimprune.pipeline.workload import Workload, seeded
+from slimprune.recipe import ResolvedRecipe
+from slimprune.results import Accuracies
+from slimprune.surgery import SlimModel
+from slimprune.training import evaluate
+
+CALIBRATION_IMAGES = 4096
+"""Most training images from which the statistics of batch norm are estimated again."""
+
+
+def inherits_training(recipe: ResolvedRecipe) -> bool:
+    """Return whether the slim network starts from the weights of a trained one."""
+    return recipe.when in ("trained", "after-training") and recipe.init == "keep"
+
+
+def dense_accuracy(recipe: ResolvedRecipe, work: Workload, start: Start) -> float | None:
+    """Return the metric of the dense network whose weights are inherited; None if it is not trained yet."""
+    return _tested(start.scored, work) if recipe.when in ("trained", "after-training") else None
+
+
+def settle(
+    recipe: ResolvedRecipe, work: Workload, start: Start, slimmed: SlimModel
+) -> tuple[SlimModel, Accuracies | None]:
+    """Return the slim model with statistics of its own in batch norm, and the accuracies before it is trained.
+
+    Args:
+        recipe: Recipe of the run.
+        work: Workload whose training batches give the statistics and whose test batches the accuracies.
+        start: Networks from which the slim one was made.
+        slimmed: Slim model with the weights it starts from.
+
+    Returns:
+        The slim model as it was and None, unless the recipe starts from a trained network.
+    """
+    dense = dense_accuracy(recipe, work, start)
+    if dense is None:
+        return slimmed, None
+    if not inherits_training(recipe):
+        return slimmed, Accuracies(work.metric.name, dense)
+    settled = replace(slimmed, module=with_new_statistics(slimmed.module, work, seed=recipe.seed))
+    return settled, Accuracies(work.metric.name, dense, _tested(settled.module, work))
+
+
+def with_new_statistics(module: nn.Module, work: Workload, *, seed: int) -> nn.Module:
+    """Return a copy whose batch norm statistics are the averages over `CALIBRATION_IMAGES` training images.
+
+    Removing channels changes what the remaining ones receive, so that the statistics of the dense network no longer
+    describe it.
+    """
+    module = copy.deepcopy(module)
+    if any(isinstance(layer, _BatchNorm) for layer in module.modules()):
+        with seeded(seed):
+            update_bn(_first_images(work.train_batches, work.example.device), module)
+    return module
+
+
+def _tested(module: nn.Module, work: Workload) -> float:
+    return evaluate(module, work.test_batches, work.metric, device=work.example.device)
+
+
+def _first_images(batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[Tensor]:
+    """Yield the inputs of the first batches, at most `CALIBRATION_IMAGES` of them."""
+    seen = 0
+    for inputs, _ in batches:
+        left = CALIBRATION_IMAGES - seen
+        # A batch of one is too small for the statistics of some networks.
+        if left < 2 or len(inputs) < 2:
+            return
+        seen += len(inputs[:left])
+        yield inputs[:left].to(device)

@@ -1,0 +1,58 @@
+"""Options that have no effect beside others, which is said and never passed over."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from slimprune.recipe.defaults import CRITERION_OPTIONS
+from slimprune.recipe.fields import ResolvedRecipe
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a recipe has to hold for some of its fields to have an effect.
+
+    Attributes:
+        fields: Names of the fields.
+        holds: Function of the recipe.
+        reason: Why the fields have no effect where it does not hold.
+    """
+
+    fields: Sequence[str]
+    holds: Callable[[ResolvedRecipe], bool]
+    reason: str
+
+
+CONDITIONS: Sequence[Condition] = (
+    Condition(("rewind_step",), lambda recipe: recipe.when == "rewind", "nothing is rewound without --when rewind"),
+    Condition(
+        ("dense_epochs", "train_dense"),
+        lambda recipe: recipe.when != "trained",
+        "the given network is trained already",
+    ),
+    Condition(
+        ("dense_epochs",),
+        lambda recipe: recipe.when != "before-training" or recipe.train_dense,
+        "the dense network is not trained without --train-dense",
+    ),
+    Condition(
+        ("gate", "draws", "score_batch", "dtype", *CRITERION_OPTIONS),
+        lambda recipe: recipe.criterion is not None,
+        "no channels are scored",
+    ),
+)
+
+
+def without_effect(given: Collection[str], recipe: ResolvedRecipe) -> list[str]:
+    """Return a sentence for every option that was given and has no effect.
+
+    Args:
+        given: Names of the fields that were given.
+        recipe: The recipe with its defaults and its criterion filled in.
+    """
+    found: dict[str, str] = {}
+    for condition in CONDITIONS:
+        if not condition.holds(recipe):
+            for name in condition.fields:
+                if name in given and getattr(recipe, name) not in (None, False):
+                    found.setdefault(name, condition.reason)
+    return [f"--{name.replace('_', '-')} has no effect: {reason}" for name, reason in found.items()]
