@@ -5,6 +5,9 @@ from typing import Literal, Protocol, get_args
 AUTO = "auto"
 """Placeholder for a value that is chosen automatically."""
 
+REMARK = "check"
+"""Stage that a listener receives with something that users have to know before time is spent."""
+
 Task = Literal["classification", "segmentation"]
 Quantity = Literal["params", "macs", "channels", "latency"]
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from slimprune.errors import UsageError
-from slimprune.recipe import DEFAULT_RULES, PANELS, Recipe, default_text, make_recipe, read_recipe
+from slimprune.recipe import DEFAULT_RULES, PANELS, Recipe, default_text, make_recipe, read_recipe, without_effect
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,9 @@ from slimprune.recipe import DEFAULT_RULES, PANELS, Recipe, default_text, make_r
         ({"and": None}, "and: expected a valid dictionary, got None"),
         ({"and": ["macs"]}, "and: expected a valid dictionary, got ['macs']"),
         ({"and": {"macs": 0.5}, "also": {"macs": 0.5}}, "expected and once, got also as well"),
-        ({"when": "later"}, "when: expected 'before-training', 'after-training' or 'rewind', got 'later'"),
+        ({"when": "later"}, "when: expected 'before-training', 'trained', 'after-training' or 'rewind', got 'later'"),
         ({"rewind_step": -1}, "rewind_step: expected greater than or equal to 0, got -1"),
-        ({"dense_epochs": 0}, "dense_epochs: expected greater than or equal to 1, got 0"),
+        ({"dense_epochs": -1}, "dense_epochs: expected greater than or equal to 0, got -1"),
         ({"init": "random"}, "init: expected 'keep', 'reinit' or 'rescale', got 'random'"),
         ({"loss": "iou"}, "loss: expected 'auto', 'cross-entropy', 'bce', 'dice' or 'bce+dice', got 'iou'"),
         ({"twin": "reinit"}, "twin: expected 'shuffle' or 'invert', got 'reinit'"),
@@ -90,7 +90,7 @@ def test_code_of_the_users_own_has_no_name_that_tells_its_task() -> None:
 
 def said_of(name: str, what: str) -> str:
     """The default of a field for what stands behind "for" in the help, or else the first that it gives."""
-    first, *others = default_text(name).split(", ")
+    first, *others = default_text(name).partition("; ")[0].split(", ")
     exceptions = [(value, where.split(" and ")) for value, _, where in (other.partition(" for ") for other in others)]
     return next((value for value, where in exceptions if what in where), first)
 
@@ -106,13 +106,16 @@ def test_defaults_by_task_and_data_are_what_the_help_says(settings: dict[str, st
 
 
 def test_defaults_are_what_the_help_says() -> None:
-    assert default_text("epochs") == "200, 100 for segmentation, 12 for digits"
-    assert default_text("lr") == "0.1, 0.05 for digits"
-    assert default_text("schedule") == "step, cosine for segmentation and digits"
+    assert default_text("epochs") == "200, 100 for segmentation, 12 for digits; a fifth of that for trained networks"
+    assert default_text("lr") == "0.1, 0.05 for digits; a tenth of that for trained networks"
+    schedules = "step, cosine for segmentation and digits; cosine for trained networks"
+    assert default_text("schedule") == schedules
     assert default_text("ratio") == str(make_recipe({}).ratio)
     assert default_text("seed") == "0"
     assert default_text("arch") == default_text("protect") == default_text("amp") == default_text("also") == ""
-    assert (default_text("when"), default_text("init"), default_text("twin")) == ("before-training", "keep", "")
+    assert (default_text("init"), default_text("twin")) == ("keep", "")
+    assert default_text("when") == "before-training, with --weights trained"
+    assert default_text("criterion") == "prospr where the rule needs scores, taylor for trained networks"
     assert default_text("rounds") == "the criterion's own"
 
 
@@ -225,3 +228,55 @@ def test_the_type_of_a_recipe_does_not_change_its_hash() -> None:
     assert (
         resolved.hash_without("seed") == resolved.model_copy(update={"seed": 5}).hash_without("seed") != resolved.hash
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "when"),
+    [
+        ({}, "before-training"),
+        ({"weights": "w.pth"}, "trained"),
+        ({"weights": "w.pth", "when": "after-training"}, "trained"),
+        ({"weights": "w.pth", "dense_epochs": 0}, "trained"),
+        ({"weights": "w.pth", "when": "before-training"}, "before-training"),
+        ({"weights": "w.pth", "when": "rewind"}, "rewind"),
+        ({"when": "after-training"}, "after-training"),
+    ],
+)
+def test_a_network_with_given_weights_is_trained_already(settings: dict[str, object], when: str) -> None:
+    assert make_recipe(settings).with_defaults().when == when
+
+
+def test_no_epochs_for_a_dense_network_without_weights_are_refused() -> None:
+    with pytest.raises(UsageError, match="expected dense_epochs of at least 1 for a network without given weights"):
+        make_recipe({"dense_epochs": 0}).with_defaults()
+
+
+def test_fine_tuning_takes_a_fifth_of_the_epochs_at_a_tenth_of_the_rate() -> None:
+    whole = make_recipe({"data": "digits"}).with_defaults()
+    gentle = make_recipe({"data": "digits", "weights": "w.pth"}).with_defaults()
+    assert (whole.epochs, whole.lr) == (12, 0.05)
+    assert (gentle.epochs, gentle.lr, gentle.schedule) == (3, 0.005, "cosine")
+    assert make_recipe({"weights": "w.pth", "epochs": 7, "lr": 0.5}).with_defaults().epochs == 7
+
+
+GIVEN = "the given network is trained already"
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({"rewind_step": 3}, ["--rewind-step has no effect: nothing is rewound without --when rewind"]),
+        ({"rewind_step": 3, "when": "rewind"}, []),
+        (
+            {"dense_epochs": 3, "weights": "w.pth"},
+            [f"--dense-epochs has no effect: {GIVEN}"],
+        ),
+        ({"dense_epochs": 3}, ["--dense-epochs has no effect: the dense network is not trained without --train-dense"]),
+        ({"dense_epochs": 3, "train_dense": True}, []),
+        ({"draws": 3}, ["--draws has no effect: no channels are scored"]),
+        ({"draws": 3, "criterion": "prospr"}, []),
+        ({"weights": "w.pth", "train_dense": False}, []),
+    ],
+)
+def test_options_without_effect_are_named(settings: dict[str, object], found: list[str]) -> None:
+    assert without_effect(settings.keys(), make_recipe(settings).with_defaults()) == found

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from slimprune.types import Listener, ignore
+from slimprune.types import REMARK, Listener, ignore
 
 
 def listening(quiet: bool, *, cells: bool = False) -> AbstractContextManager[Listener]:
@@ -29,6 +29,9 @@ def _bars() -> Iterator[Listener]:
     with Progress(*columns, *times, console=Console(stderr=True)) as progress:
 
         def update(stage: str, done: int, total: int, note: str) -> None:
+            if stage == REMARK:
+                progress.console.print(f"note: {note}", markup=False, highlight=False)
+                return
             if stage not in tasks:
                 tasks[stage] = progress.add_task(stage, total=total, note=note)
             progress.update(tasks[stage], completed=done, total=total, note=note)
@@ -42,9 +45,11 @@ def _lines() -> Iterator[Listener]:
     begun: dict[str, float] = {}
 
     def update(stage: str, done: int, total: int, note: str) -> None:
-        seconds = time.perf_counter() - begun.setdefault(stage, time.perf_counter())
-        if done == total:
-            print(f"{stage}: {note + ', ' if note else ''}{seconds:.1f} s", file=sys.stderr)
+        started = begun.setdefault(stage, time.perf_counter())
+        if stage == REMARK:
+            print(f"note: {note}", file=sys.stderr)
+        elif done == total:
+            print(f"{stage}: {note + ', ' if note else ''}{time.perf_counter() - started:.1f} s", file=sys.stderr)
 
     yield update
 

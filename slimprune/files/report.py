@@ -208,6 +208,7 @@ class RecordedRecipe(TypedDict):
     data: NotRequired[str]
     ratio: float
     of: Quantity
+    criterion: NotRequired[str | None]
     when: NotRequired[str]
     twin: NotRequired[str | None]
     hash: NotRequired[str]

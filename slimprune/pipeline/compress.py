@@ -44,7 +44,7 @@ from slimprune.report import markdown, report_html
 from slimprune.results import Report
 from slimprune.surgery import SlimModel
 from slimprune.training import TrainResult, choose_device
-from slimprune.types import AUTO, Listener, Task, ignore
+from slimprune.types import AUTO, REMARK, Listener, Task, ignore
 
 
 def compress(
@@ -127,7 +127,7 @@ def plan(*, listener: Listener = ignore, **settings: Unpack[RecipeSettings]) -> 
 
 def _announce(notes: Sequence[str], listener: Listener) -> None:
     for note in notes:
-        listener("check", 1, 1, note)
+        listener(REMARK, 1, 1, note)
 
 
 def _recipe(

@@ -21,7 +21,7 @@ from slimprune.results import Measured, Saliency, SecondOpinion, differ
 from slimprune.saliency import Scores, check_gate, make_criterion, score
 from slimprune.surgery import SlimModel, initialise, prove, slim
 from slimprune.training import TrainResult, TrainSettings, count_batches, train
-from slimprune.types import Listener, ignore, under
+from slimprune.types import REMARK, Listener, ignore, under
 
 SEARCH = "search"
 """Value of `rule` that means a search for the rule by short trainings; see `search_rule`."""
@@ -165,9 +165,9 @@ def check_budget(recipe: ResolvedRecipe, analysis: Analysis, listener: Listener 
     if "macs" in budget_of(recipe).ratios:
         own, second = analysis.costs.dense.macs, analysis.fvcore_macs
         if isinstance(second, str):
-            listener("check", 1, 1, f"no second count of MACs: {second}")
+            listener(REMARK, 1, 1, f"no second count of MACs: {second}")
         elif differ(second, own):
-            listener("check", 1, 1, f"the dense network takes {own:,} MACs, fvcore counts {second:,}")
+            listener(REMARK, 1, 1, f"the dense network takes {own:,} MACs, fvcore counts {second:,}")
     allocate_for(recipe.model_copy(update={"rule": "uniform", "twin": None}), analysis, None)
 
 

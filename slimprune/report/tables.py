@@ -74,7 +74,7 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
         stability = "" if saliency["stability"] is None else f", stability {saliency['stability']:.2f}"
         draws = f"{_count(saliency['draws'], 'draw')} of {_count(saliency['steps'], 'step')}"
         lines.insert(0, ("scoring", f"{saliency['criterion']}, {draws}{stability}, {_seconds(saliency['seconds'])}"))
-    else:
+    elif document["recipe"].get("criterion", "unknown") is None:
         which = "random ones stay" if document["recipe"].get("twin") == "shuffle" else "the first of each layer stay"
         lines.insert(0, ("scoring", f"none: the channels of an untrained network are alike, {which}"))
     if (search := document["search"]) is not None:
