@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from slimprune.pipeline.compress import compress
     from slimprune.pipeline.inspect import inspect
     from slimprune.pipeline.latency import latency_model
+    from slimprune.pipeline.prune import prune
     from slimprune.recipe import Recipe, RecipeSettings
     from slimprune.report import Inspection
     from slimprune.results import Report
@@ -100,6 +101,7 @@ __all__ = [
     "mean_iou",
     "prove",
     "prove_pruned",
+    "prune",
     "report_schema",
     "save",
     "score",
@@ -133,6 +135,7 @@ _PLACES = {
     "pipeline.compress": ("compress",),
     "pipeline.inspect": ("inspect",),
     "pipeline.latency": ("latency_model",),
+    "pipeline.prune": ("prune",),
     "types": ("Listener",),
     "recipe": ("Recipe", "RecipeSettings"),
     "report": ("Inspection",),

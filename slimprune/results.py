@@ -358,7 +358,7 @@ def differ(macs: int, others: int) -> bool:
 
 def check_to_json(check: OnnxCheck) -> OnnxVerification:
     """Return the plain form of a verification."""
-    return {
+    verification: OnnxVerification = {
         "path": str(check.path),
         "opset": check.opset,
         "max_abs_diff": check.max_abs_diff,
@@ -368,6 +368,7 @@ def check_to_json(check: OnnxCheck) -> OnnxVerification:
         "size_step": check.size_step,
         "sizes": [list(size) for size in check.sizes],
     }
+    return {**verification, "noise": True} if check.noise else verification
 
 
 def _training(result: TrainResult) -> TrainingOutcome:

@@ -23,3 +23,9 @@ DataName = Annotated[
     str | None, typer.Option("--data", help="take samples from this data set instead of the bundle's", metavar="NAME")
 ]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="run the code that the bundle names", metavar="")]
+DenseModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="what builds the dense model, if it was passed as an object: FILE.py:FUNCTION", metavar="NAME"
+    ),
+]

@@ -32,6 +32,7 @@ class OnnxCheck:
         batches: Batch sizes.
         size_step: Step of which image height and width may be multiples; None if the file fixes them.
         sizes: Further heights and widths, in pixels, that were compared.
+        noise: Whether the inputs were random numbers, not real samples.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class OnnxCheck:
     batches: tuple[int, ...]
     size_step: int | None = None
     sizes: tuple[Size, ...] = ()
+    noise: bool = False
 
 
 def verify_onnx(

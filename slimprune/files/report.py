@@ -186,6 +186,7 @@ class OnnxVerification(TypedDict):
     batches: list[int]
     size_step: NotRequired[int | None]
     sizes: NotRequired[list[list[int]]]
+    noise: NotRequired[bool]
 
 
 class OnnxOutcome(OnnxVerification):

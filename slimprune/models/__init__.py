@@ -1,7 +1,7 @@
 """Named and user-defined architectures, built with freshly initialised weights."""
 
 from slimprune.models.architecture import Architecture, InputSpec
-from slimprune.models.main_output import MAIN, MainOutput, has_main_output
+from slimprune.models.main_output import MAIN, MainOutput, has_main_output, main_output
 from slimprune.models.preprocessing import Preprocessing
 from slimprune.models.registry import (
     ARCHITECTURES,
@@ -26,6 +26,7 @@ __all__ = [
     "has_main_output",
     "is_user_code",
     "load_weights",
+    "main_output",
     "pretrained_preprocessing",
     "register",
     "save_weights",

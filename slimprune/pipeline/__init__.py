@@ -5,5 +5,6 @@ from slimprune.pipeline.compress import compress, plan
 from slimprune.pipeline.export import export, verify
 from slimprune.pipeline.inspect import inspect, inspect_named
 from slimprune.pipeline.latency import latency_model
+from slimprune.pipeline.prune import prune
 
-__all__ = ["bench", "compress", "export", "inspect", "inspect_named", "latency_model", "plan", "verify"]
+__all__ = ["bench", "compress", "export", "inspect", "inspect_named", "latency_model", "plan", "prune", "verify"]

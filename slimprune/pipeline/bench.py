@@ -10,10 +10,11 @@ from torch import nn
 from slimprune.errors import UsageError, VerificationError, kind_and_line
 from slimprune.files import BenchDocument, Facts, LatencyRow, ReportDocument, check_writable, read_document, write_files
 from slimprune.measure import environment, load_average, pinned_threads, usable_cores
+from slimprune.pipeline.opened import Model, with_one_tensor
 from slimprune.report import latency_markdown, markdown, report_html
 from slimprune.surgery import Bundle, build_dense, read
 from slimprune.timing import CONFIDENCE, PLACEMENT, SAMPLE_SECONDS, Place, Sampling
-from slimprune.timing.compare import BenchSettings, compare_speed
+from slimprune.timing.compare import BenchSettings, compare_speed, noise
 from slimprune.types import Listener, ignore
 
 DENSE = "dense"
@@ -27,6 +28,7 @@ def bench(
     settings: BenchSettings | None = None,
     *,
     against: str = DENSE,
+    model: Model | None = None,
     trust_code: bool = False,
     out: Path | None = None,
     report: Path | None = None,
@@ -38,6 +40,7 @@ def bench(
         bundle: Folder of the bundle.
         settings: What to time, and for how long.
         against: `dense`, or the folder of another bundle for images of the same size.
+        model: Dense model, or the architecture that builds it, for bundles of models that were passed as objects.
         trust_code: Whether to run the code that the bundles name for building their dense models.
         out: JSON file to write; a Markdown page is written next to it.
         report: Report of the run that made the bundle; the times are added to its `latency` and to its Markdown and
@@ -56,10 +59,7 @@ def bench(
     _check_out(out, report)
     found = read(bundle)
     document = None if report is None else _read_report(report, found, against)
-    reference, candidate = _networks(found, against, trust_code)
-    inputs = found.origin.inputs
-    assert inputs is not None  # otherwise the network could not have been built
-    shape = (inputs.channels, inputs.height, inputs.width)
+    reference, candidate, shape = _networks(found, against, model, trust_code)
     circumstances = _circumstances(settings.place)
     rows = compare_speed(reference, candidate, shape, settings, listener=listener)
     result: BenchDocument = {
@@ -91,18 +91,24 @@ def with_latency(document: ReportDocument, rows: Sequence[LatencyRow]) -> Report
     return {**document, "latency": [*(row for row in document["latency"] if key(row) not in new), *rows]}
 
 
-def _networks(found: Bundle, against: str, trust_code: bool) -> tuple[nn.Module, nn.Module]:
-    """Return the reference network and the bundle's own network."""
-    other = None if against == DENSE else read(Path(against))
-    dense = build_dense(found, trust_code=trust_code)
-    candidate = found.rebuild(dense)
-    if other is None:
-        return dense, candidate
-    reference = other.rebuild(build_dense(other, trust_code=trust_code))
-    shapes = [(one.channels, one.height, one.width) for one in (found.origin.inputs, other.origin.inputs) if one]
-    if shapes[0] != shapes[1]:
-        raise UsageError(f"expected two bundles for inputs of one shape, got {shapes[0]} and {shapes[1]} ({against})")
-    return reference, candidate
+def _networks(
+    found: Bundle, against: str, model: Model | None, trust_code: bool
+) -> tuple[nn.Module, nn.Module, tuple[int, ...]]:
+    """Return the reference network, the bundle's own network, and the shape of one input."""
+    shape = found.origin.sample_shape
+    dense = build_dense(found, model=model, trust_code=trust_code)
+    if shape is None:
+        raise UsageError(f"expected a bundle that records the shape of one input tensor, got {found.folder}")
+    reference = dense
+    if against != DENSE:
+        other = read(Path(against))
+        given = model if other.origin.arch is None else None
+        reference = other.rebuild(build_dense(other, model=given, trust_code=trust_code))
+        if other.origin.sample_shape != shape:
+            shapes = f"{shape} and {other.origin.sample_shape} ({against})"
+            raise UsageError(f"expected two bundles for inputs of one shape, got {shapes}")
+    sample = noise(2, shape)
+    return with_one_tensor(reference, sample), with_one_tensor(found.rebuild(dense), sample), shape
 
 
 def _method(sampling: Sampling) -> Facts:

@@ -38,7 +38,7 @@ from slimprune.pipeline.stages import (
     with_criterion,
 )
 from slimprune.pipeline.staging import Outputs, staged_outputs
-from slimprune.pipeline.workload import Given, Workload, named_workload, own_workload
+from slimprune.pipeline.workload import OWN_BATCHES, Given, Workload, named_workload, own_workload
 from slimprune.recipe import RecipeSettings, ResolvedRecipe, SettingsBesideLoss, make_recipe, without_effect
 from slimprune.report import markdown, report_html
 from slimprune.results import Report
@@ -149,7 +149,7 @@ def _recipe(
 
 def _own_recipe(settings: Mapping[str, object], segmentation: bool) -> ResolvedRecipe:
     of_names = {
-        "arch": None, "data": "own batches", "image_size": None, "batch_size": None, "score_batch": None,
+        "arch": None, "data": OWN_BATCHES, "image_size": None, "batch_size": None, "score_batch": None,
         "weights": None, "train_size": None,
     }  # fmt: skip
     for name in of_names:

@@ -1,29 +1,35 @@
 """The commands `export` and `verify`: writing ONNX files from bundles, and comparing ONNX files with bundles."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from slimprune.data import is_user_code, load
 from slimprune.errors import UsageError, VerificationError
 from slimprune.export import OnnxCheck, export_onnx, read_metadata, verify_onnx
 from slimprune.measure import versions
+from slimprune.pipeline.opened import Model, open_bundle
 from slimprune.pipeline.staging import ONNX, Outputs, staged_outputs
-from slimprune.pipeline.workload import SAMPLES, Workload
+from slimprune.pipeline.workload import Workload
 from slimprune.results import Report
-from slimprune.surgery import Bundle, SlimModel, read, restore, save
+from slimprune.surgery import Bundle, SlimModel, read, save
 from slimprune.types import Listener
 
 
-def export(bundle: Path, out: Path, *, data: str | None = None, trust_code: bool = False) -> OnnxCheck:
+def export(
+    bundle: Path, out: Path, *, data: str | None = None, model: Model | None = None, trust_code: bool = False
+) -> OnnxCheck:
     """Write the model of a bundle as ONNX and verify it on test samples of the data set it was trained for.
+
+    If the bundle names no data set, it is verified on noise.
 
     Args:
         bundle: Folder of the bundle.
         out: ONNX file to write.
         data: Data set to take samples from instead of the recipe's.
+        model: Dense model, or the architecture that builds it, for bundles of models that were passed as objects.
         trust_code: Whether to run the code that the bundle names for building its dense model and loading its data.
 
     Raises:
@@ -33,16 +39,18 @@ def export(bundle: Path, out: Path, *, data: str | None = None, trust_code: bool
         raise UsageError(f"expected --out to end in {ONNX}, got {out}")
     found = read(bundle)
     with staged_outputs(out, None) as outputs:
-        model = restore(found, trust_code=trust_code)
-        samples, staged = _samples(found, data, trust_code), outputs.staged(out)
-        export_onnx(model, samples[:2], staged, metadata=_metadata(found))
-        check = verify_onnx(model, staged, samples)
+        opened = open_bundle(found, data=data, model=model, trust_code=trust_code)
+        staged = outputs.staged(out)
+        export_onnx(opened.module, opened.samples[:2], staged, metadata=_metadata(found))
+        check = verify_onnx(opened.module, staged, opened.samples)
         outputs.publish()
-    return replace(check, path=out)
+    return replace(check, path=out, noise=opened.noise)
 
 
-def verify(bundle: Path, onnx: Path, *, data: str | None = None, trust_code: bool = False) -> OnnxCheck:
-    """Compare an ONNX file with the bundle it should come from, in onnxruntime on real samples.
+def verify(
+    bundle: Path, onnx: Path, *, data: str | None = None, model: Model | None = None, trust_code: bool = False
+) -> OnnxCheck:
+    """Compare an ONNX file with the bundle it should come from, in onnxruntime on real samples; see `export`.
 
     Raises:
         UsageError: If there is no such bundle or file.
@@ -54,7 +62,8 @@ def verify(bundle: Path, onnx: Path, *, data: str | None = None, trust_code: boo
     stated = read_metadata(onnx).get("weights_sha256", found.weights_sha256)
     if stated != found.weights_sha256:
         raise VerificationError(f"expected {onnx} to be made from the weights of {bundle}, got other weights")
-    return verify_onnx(restore(found, trust_code=trust_code), onnx, _samples(found, data, trust_code))
+    opened = open_bundle(found, data=data, model=model, trust_code=trust_code)
+    return replace(verify_onnx(opened.module, onnx, opened.samples), noise=opened.noise)
 
 
 def check_export(module: nn.Module, samples: Tensor, outputs: Outputs) -> None:
@@ -105,7 +114,8 @@ def export_trained(report: Report, work: Workload, slimmed: SlimModel, outputs: 
 
 def _metadata(bundle: Bundle) -> dict[str, str]:
     """Return what an ONNX file records about its origin, as far as the bundle knows it."""
-    recipe, trained = bundle.recipe, bundle.results.get("training") or {}
+    recipe, training = bundle.recipe, bundle.results.get("training")
+    trained = training if isinstance(training, Mapping) else bundle.results
     stated = {
         "recipe_hash": recipe.get("hash"),
         "arch": bundle.origin.arch or "model object",
@@ -119,17 +129,3 @@ def _metadata(bundle: Bundle) -> dict[str, str]:
         **{key: trained.get(key) for key in ("top1", "miou")},
     }
     return {key: str(value) for key, value in stated.items() if value is not None}
-
-
-def _samples(bundle: Bundle, data: str | None, trust_code: bool) -> Tensor:
-    """Return test images from the data set `data`, or from the bundle's if it is None.
-
-    Raises:
-        UsageError: If the bundle names no data set, or loads it by code although `trust_code` is false.
-    """
-    named: str | None = data or bundle.recipe.get("data")
-    if named is None:
-        raise UsageError(f"expected --data for bundle {bundle.folder}, whose recipe names no data set, got none")
-    if data is None and is_user_code(named) and not trust_code:
-        raise UsageError(f"bundle {bundle.folder} loads its data by the code {named}: allow it with --trust-code")
-    return load(named, image_size=bundle.recipe.get("image_size")).samples(SAMPLES)

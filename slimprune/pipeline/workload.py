@@ -27,6 +27,9 @@ from slimprune.surgery import Origin
 from slimprune.training import LOSSES, Metric, find_loss, mean_iou, top1
 from slimprune.types import AUTO, Task
 
+OWN_BATCHES = "own batches"
+"""Name of the data in the recipe of a run whose batches were passed as objects."""
+
 SAMPLES = 64
 """Number of real images on which an exported model is compared with its source; 32 is the minimum."""
 
@@ -198,7 +201,7 @@ def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Work
         samples = _first_inputs(test_batches)
     return Workload(
         model=whole,
-        origin=Origin(None, main_output=whole is not copied),
+        origin=Origin.of_object(inputs, output, main_output=whole is not copied),
         train_batches=train_batches,
         test_batches=test_batches,
         scoring_batches=_Cycle(train_batches),

@@ -132,8 +132,9 @@ def verification(onnx: OnnxVerification) -> str:
     sizes = ", ".join(f"{height}x{width}" for height, width in onnx.get("sizes", ()))
     step = onnx.get("size_step")
     any_size = "" if step is None else f", any height and width{'' if step == 1 else f' in steps of {step}'} ({sizes})"
+    noise = " of noise" if onnx.get("noise") else ""
     return (
-        f"differs by at most {onnx['max_abs_diff']:.1e} on {_count(onnx['samples'], 'sample')}, "
+        f"differs by at most {onnx['max_abs_diff']:.1e} on {_count(onnx['samples'], 'sample')}{noise}, "
         f"predictions agree to {100 * onnx['top1_agreement']:.4g} %, batches of {batches}{any_size}"
     )
 

@@ -33,17 +33,43 @@ _README = """A slim model made by slimprune. Its tensors are narrower than those
 
 @dataclass(frozen=True)
 class Origin:
-    """How to build the dense model again.
+    """How to build the dense model again, and what it takes.
 
     Attributes:
         arch: Architecture as `models.build` takes it; None for a model that was passed as an object.
-        inputs: The images and classes for which it was built; None if `arch` is None.
+        inputs: The images and classes for which it was built; None if the model takes other than one tensor.
         main_output: Whether only the output "out" of several is used; see `models.MainOutput`.
+        shape: Shape of one sample of a model that takes one tensor but no images [N, C, H, W]; None otherwise.
     """
 
     arch: str | None
     inputs: InputSpec | None = None
     main_output: bool = False
+    shape: tuple[int, ...] | None = None
+
+    @classmethod
+    def of_object(cls, inputs: object, output: object, *, main_output: bool = False) -> "Origin":
+        """Return the origin of a model that was passed as an object.
+
+        Args:
+            inputs: What the model takes; its shape is recorded if it is one tensor [N, ...].
+            output: What the model gave for it; a tensor's second dimension tells the number of classes.
+            main_output: See the attribute.
+        """
+        if not isinstance(inputs, Tensor) or inputs.ndim < 1:
+            return cls(None, main_output=main_output)
+        shape = tuple(inputs.shape[1:])
+        classes = output.shape[1] if isinstance(output, Tensor) and output.ndim > 1 else 1
+        channels, height, width = (*shape, 1, 1, 1)[:3]
+        spec = InputSpec(channels, height, width, max(1, classes))
+        return cls(None, spec, main_output, None if len(shape) == 3 else shape)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...] | None:
+        """Shape of one sample of the input; None if it is unknown or there are several inputs."""
+        if self.inputs is None or self.shape is not None:
+            return self.shape
+        return self.inputs.channels, self.inputs.height, self.inputs.width
 
     @property
     def is_user_code(self) -> bool:
@@ -101,7 +127,7 @@ def save(
     Files that are already in the folder are covered by the digests too.
 
     Args:
-        module: The slim module.
+        module: The slim module; `torch.compile`, `DataParallel` and `DistributedDataParallel` are taken off.
         plan: The plan of the slim module.
         folder: Folder to write to.
         origin: How the dense model is built.
@@ -111,7 +137,7 @@ def save(
     Returns:
         The bundle.
     """
-    folder = Path(folder)
+    folder, module = Path(folder), unwrap(module)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in named_tensors(module).items()}
     (folder / _WEIGHTS).write_bytes(as_safetensors(tensors))
@@ -130,6 +156,11 @@ def save(
     description["digest"] = _digest(_canonical(description))
     (folder / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
     return Bundle(folder, origin, plan, recipe, results, description["sha256"][_WEIGHTS])
+
+
+def is_bundle(folder: Path) -> bool:
+    """Return whether a folder holds a bundle, readable or not."""
+    return (folder / _DESCRIPTION).is_file()
 
 
 def read(folder: Path) -> Bundle:
@@ -176,26 +207,46 @@ def load(folder: str | Path, *, model: nn.Module | None = None, trust_code: bool
 
 def restore(bundle: Bundle, *, model: nn.Module | None = None, trust_code: bool = False) -> nn.Module:
     """Return the slim module of a bundle that has already been read; see `load`."""
-    if model is None:
-        return bundle.rebuild(build_dense(bundle, trust_code=trust_code))
-    model = unwrap(model)
-    return bundle.rebuild(MainOutput(model) if bundle.origin.main_output else model)
+    return bundle.rebuild(build_dense(bundle, model=model, trust_code=trust_code))
 
 
-def build_dense(bundle: Bundle, *, trust_code: bool = False) -> nn.Module:
-    """Return the dense module from which a bundle was made, with fresh weights; torch's generator does not change.
+def build_dense(
+    bundle: Bundle,
+    *,
+    model: nn.Module | str | None = None,
+    inputs: InputSpec | None = None,
+    trust_code: bool = False,
+) -> nn.Module:
+    """Return the dense module from which a bundle was made; torch's generator does not change.
+
+    Args:
+        bundle: The bundle.
+        model: The dense model, or an architecture that builds it, in place of the one that the bundle names.
+        inputs: Inputs for which an architecture is built if the bundle does not record them.
+        trust_code: Whether the bundle may name the code that builds it.
 
     Raises:
-        UsageError: If the model was passed as an object, or is built by code and `trust_code` is False.
+        UsageError: If the model was passed as an object, or is built by code and `trust_code` is False, and none is
+            given; or if nothing tells the inputs for which to build an architecture.
     """
-    arch, inputs = bundle.origin.arch, bundle.origin.inputs
-    if arch is None or inputs is None:
-        raise UsageError(f"bundle {bundle.folder} was made from a model object: pass that dense model as model=...")
-    if bundle.origin.is_user_code and not trust_code:
-        raise UsageError(f"bundle {bundle.folder} is built by the code {arch}: allow it with --trust-code")
+    dense = unwrap(model) if isinstance(model, nn.Module) else _built(bundle, model, inputs, trust_code)
+    return MainOutput(dense) if bundle.origin.main_output else dense
+
+
+def _built(bundle: Bundle, arch: str | None, inputs: InputSpec | None, trust_code: bool) -> nn.Module:
+    """Return the module that the architecture `arch` builds, or the bundle's own if it is None."""
+    named, inputs = arch or bundle.origin.arch, bundle.origin.inputs or inputs
+    if named is None:
+        raise UsageError(
+            f"bundle {bundle.folder} was made from a model object: pass that dense model as model=..., or on the "
+            "command line the function that builds it as --model FILE.py:FUNCTION"
+        )
+    if arch is None and bundle.origin.is_user_code and not trust_code:
+        raise UsageError(f"bundle {bundle.folder} is built by the code {named}: allow it with --trust-code")
+    if inputs is None:
+        raise UsageError(f"expected a bundle that records the shape of one input tensor, got {bundle.folder}")
     with torch.random.fork_rng(devices=[]):
-        model = build(arch, inputs)
-    return MainOutput(model) if bundle.origin.main_output else model
+        return build(named, inputs)
 
 
 def module_widths(module: nn.Module) -> dict[str, dict[str, int]]:

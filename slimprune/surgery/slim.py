@@ -1,14 +1,18 @@
 """From a model and a plan to a slim model, and the proof that the removal was correct."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from slimprune.budget import Plan
-from slimprune.errors import VerificationError
+from slimprune.errors import UsageError, VerificationError
 from slimprune.forward import ForwardFn, bind_forward, unwrap
 from slimprune.graph import Example, Proof, keep_channels, named_tensors, prove_removal
+from slimprune.surgery.bundle import Bundle, Origin, is_bundle, save
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,11 +23,53 @@ class SlimModel:
         module: The slim module, ready for training.
         plan: The channels of the dense model that it has.
         proof: Outcome of the proof; None before the proof has run.
+        origin: What the dense model takes, recorded by `save`.
+        recipe: The settings of the pruning as plain values, recorded by `save`.
     """
 
     module: nn.Module
     plan: Plan
     proof: Proof | None = None
+    origin: Origin = field(default_factory=lambda: Origin(None))
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Return what was removed and how it was proven, in a few lines."""
+        dense, slim, budget = self.plan.dense, self.plan.slim, self.plan.budget
+        proof = "none yet" if self.proof is None else f"relative difference {self.proof.max_rel_diff:.1e}"
+        rows = {
+            "removed": f"{self.plan.achieved:.2%} of {budget.of} ({budget.ratio:.4g} asked), rule {self.plan.rule}",
+            "channels": f"{dense.channels:,} -> {slim.channels:,}",
+            "parameters": f"{dense.params:,} -> {slim.params:,}",
+            "MACs": f"{dense.macs:,} -> {slim.macs:,}",
+            "proof": proof,
+        }
+        return "\n".join(f"{name:<12}{text}" for name, text in rows.items())
+
+    def save(
+        self, folder: str | Path, *, module: nn.Module | None = None, results: Mapping[str, Any] | None = None
+    ) -> Bundle:
+        """Write the slim model with its current weights to a folder; `slimprune.load(folder, model=...)` reads it.
+
+        Args:
+            folder: A new or empty folder, or a bundle, which is replaced.
+            module: The trained module if that is not `module` itself, such as an average of its weights.
+            results: What was measured, as plain values.
+
+        Returns:
+            The bundle.
+
+        Raises:
+            UsageError: If the folder holds other files or cannot be written, or the module has other tensors.
+        """
+        folder, module = Path(folder), unwrap(self.module if module is None else module)
+        _check_same_tensors(self.module, module)
+        try:
+            if folder.exists() and not is_bundle(folder) and any(folder.iterdir()):
+                raise UsageError(f"expected a new or empty folder, or one of a bundle, got {folder}")
+            return save(module, self.plan, folder, origin=self.origin, recipe=self.recipe, results=results or {})
+        except OSError as error:
+            raise UsageError(f"cannot write {folder}: {error.strerror}") from error
 
     def with_proof(self, proof: Proof) -> "SlimModel":
         """Return the same slim model with its proof.
@@ -85,3 +131,12 @@ def _foreign_weights(dense: nn.Module, slim_model: SlimModel) -> str | None:
     found = named_tensors(slim_model.module)
     expected = named_tensors(keep_channels(dense, slim_model.plan.groups, slim_model.plan.kept))
     return next((name for name, tensor in expected.items() if not torch.equal(tensor, found[name])), None)
+
+
+def _check_same_tensors(slim_module: nn.Module, module: nn.Module) -> None:
+    """Check that a module has the tensors of the slim one, whatever their values."""
+    expected, found = named_tensors(unwrap(slim_module)), named_tensors(module)
+    for name in {**expected, **found}:
+        shape, other = (tuple(tensors[name].shape) if name in tensors else None for tensors in (expected, found))
+        if shape != other:
+            raise UsageError(f"expected the tensors of the slim module, {name} of shape {shape}, got {other}")

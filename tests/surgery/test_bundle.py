@@ -93,6 +93,7 @@ def test_what_it_says_of_itself(made):
         "arch": "resnet20",
         "inputs": {"channels": 3, "height": 16, "width": 16, "classes": 4},
         "main_output": False,
+        "shape": None,
     }
     stem = description["widths"]["conv1"]
     assert stem["out_channels"] == found.plan.widths["conv1"]

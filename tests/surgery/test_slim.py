@@ -7,7 +7,7 @@ from slimprune.budget import Budget, CostModel, allocate
 from slimprune.errors import UsageError, VerificationError
 from slimprune.graph import find_groups
 from slimprune.measure import count_params
-from slimprune.surgery import SlimModel, prove, slim
+from slimprune.surgery import SlimModel, load, prove, read, slim
 from tests.networks import EXAMPLE, TOYS, Flatten, Residual, toy
 
 
@@ -68,3 +68,41 @@ def test_a_plan_of_another_model_is_refused():
     wrong = replace(plan, kept={**plan.kept, "stem": torch.tensor([0, 9])})
     with pytest.raises(UsageError, match=r"expected channels of stem in 0 \.\.\. 5, got"):
         slim(toy(Residual), wrong)
+
+
+def test_it_is_saved_as_it_was_trained(tmp_path):
+    model, plan = planned(Residual)
+    found = slim(model, plan)
+    with torch.no_grad():
+        found.module.head.bias.add_(1)
+    found.save(tmp_path / "a.slim")
+    found.save(tmp_path / "a.slim", results={"top1": 0.5})  # a bundle is replaced
+    assert read(tmp_path / "a.slim").results == {"top1": 0.5}
+    inputs = torch.randn(2, 3, 8, 8)
+    assert torch.equal(load(tmp_path / "a.slim", model=toy(Residual))(inputs), found.module.eval()(inputs))
+    average = torch.optim.swa_utils.AveragedModel(found.module)
+    found.save(tmp_path / "b.slim", module=average.module)
+    with pytest.raises(UsageError, match=r"the tensors of the slim module, stem.weight of shape .*, got None"):
+        found.save(tmp_path / "c.slim", module=average)
+    with pytest.raises(UsageError, match=r"stem.weight of shape \(4, 3, 3, 3\), got \(6, 3, 3, 3\)"):
+        found.save(tmp_path / "c.slim", module=model)
+    assert not (tmp_path / "c.slim").exists()
+
+
+def test_other_files_are_not_written_over(tmp_path):
+    model, plan = planned(Residual)
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(UsageError, match="expected a new or empty folder, or one of a bundle, got"):
+        slim(model, plan).save(tmp_path)
+    with pytest.raises(UsageError, match=r"cannot write \S+README\.md"):
+        slim(model, plan).save(tmp_path / "README.md")
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_a_slim_model_says_what_was_removed():
+    model, plan = planned(Residual)
+    found = slim(model, plan)
+    lines = str(found.with_proof(prove(model, found, EXAMPLE))).splitlines()
+    assert [line.split()[0] for line in lines] == ["removed", "channels", "parameters", "MACs", "proof"]
+    assert f"{plan.dense.params:,} -> {plan.slim.params:,}" in lines[2]
+    assert str(found).endswith("none yet")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from slimprune.cli.options import OUTPUT, BundleFolder, Debug, Json, Quiet, TrustCode
+from slimprune.cli.options import OUTPUT, BundleFolder, Debug, DenseModel, Json, Quiet, TrustCode
 
 
 def command(
@@ -32,6 +32,7 @@ def command(
         Path | None,
         typer.Option("--report", help="report to add the times to", metavar="FILE", rich_help_panel=OUTPUT),
     ] = None,
+    model: DenseModel = None,
     trust_code: TrustCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -45,7 +46,8 @@ def command(
     from slimprune.timing import BenchSettings
 
     settings = BenchSettings.parsed(engine or (), batch, threads, device, pairs=samples, seconds=seconds)
-    options: dict[str, Any] = {"against": against, "trust_code": trust_code, "out": out, "report": report}
+    options: dict[str, Any] = {"against": against, "model": model, "trust_code": trust_code, "out": out}
+    options["report"] = report
     with own_stdout(), listening(quiet) as listener:
         document = pipeline.bench(bundle, settings, listener=listener, **options)
 

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from slimprune.cli.options import BundleFolder, DataName, Debug, Json, Quiet, TrustCode
+from slimprune.cli.options import BundleFolder, DataName, Debug, DenseModel, Json, Quiet, TrustCode
 
 
 def command(
     bundle: BundleFolder,
     out: Annotated[Path, typer.Option("--out", help="the ONNX file to write", metavar="FILE")],
     data: DataName = None,
+    model: DenseModel = None,
     trust_code: TrustCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -22,5 +23,5 @@ def command(
     from slimprune.cli.running import own_stdout, show_check
 
     with own_stdout():
-        check = pipeline.export(bundle, out, data=data, trust_code=trust_code)
+        check = pipeline.export(bundle, out, data=data, model=model, trust_code=trust_code)
     show_check(check, as_json, quiet)
