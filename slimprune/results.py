@@ -192,7 +192,7 @@ class Report:
         onnx: Verification of the ONNX file.
         onnx_bytes: Size of the ONNX file in bytes.
         notes: Options without effect.
-        without_weights: Parameters that the file of initial weights did not contain.
+        without_weights: Parameters that were not taken from the given weights.
         frozen: Parameters of the slim network that are not trained.
         pictures: Pictures of the networks' outputs for test images.
         seconds: Wall-clock time of the run.
@@ -229,7 +229,10 @@ class Report:
                 "more --draws or a larger --score-batch settle it"
             )
         if self.without_weights:
-            found.append(f"not in {self.recipe.weights}, so drawn at random: {', '.join(self.without_weights)}")
+            given = self.recipe.weights or "the pretrained weights"
+            found.append(f"not from {given}, so drawn at random: {', '.join(self.without_weights)}")
+        elif self.recipe.reset_head:
+            found.append("reset_head has no effect: the head of the given weights fits the classes of the data")
         if self.frozen:
             found.append(f"frozen, so slimmed but not trained: {', '.join(self.frozen)}")
         found += self._latency_warnings()

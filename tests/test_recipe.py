@@ -34,7 +34,7 @@ from slimprune.recipe import DEFAULT_RULES, PANELS, Recipe, default_text, make_r
         ({"arch": ["vgg19"]}, "arch: expected a valid string, got ['vgg19']"),
         ({"ration": 0.5}, "unknown field 'ration' (did you mean 'ratio'?)"),
         ({"xyz": 0.5}, "unknown field 'xyz' (known: arch, data, "),
-        ({"xyz": 0.5}, "of, and, when, rewind_step, dense_epochs, weights, init, twin, "),
+        ({"xyz": 0.5}, "of, and, when, rewind_step, dense_epochs, weights, pretrained, reset_head, init, twin, "),
         ({"an": "macs=0.5"}, "unknown field 'an' (did you mean 'and'?)"),
         ({"and": "macs"}, "and.macs: expected a valid number, got ''"),
         ({"and": "macs=2"}, "and.macs: expected a share in (0, 1), got '2'"),
@@ -114,7 +114,7 @@ def test_defaults_are_what_the_help_says() -> None:
     assert default_text("seed") == "0"
     assert default_text("arch") == default_text("protect") == default_text("amp") == default_text("also") == ""
     assert (default_text("init"), default_text("twin")) == ("keep", "")
-    assert default_text("when") == "before-training, with --weights trained"
+    assert default_text("when") == "before-training, with --weights or --pretrained trained"
     assert default_text("criterion") == "prospr where the rule needs scores, taylor for trained networks"
     assert default_text("rounds") == "the criterion's own"
 
@@ -237,6 +237,9 @@ def test_the_type_of_a_recipe_does_not_change_its_hash() -> None:
         ({"weights": "w.pth"}, "trained"),
         ({"weights": "w.pth", "when": "after-training"}, "trained"),
         ({"weights": "w.pth", "dense_epochs": 0}, "trained"),
+        ({"weights": "w.pth", "reset_head": True}, "trained"),
+        ({"weights": "w.pth", "reset_head": True, "when": "after-training"}, "after-training"),
+        ({"pretrained": True}, "trained"),
         ({"weights": "w.pth", "when": "before-training"}, "before-training"),
         ({"weights": "w.pth", "when": "rewind"}, "rewind"),
         ({"when": "after-training"}, "after-training"),

@@ -66,6 +66,14 @@ def test_layers_that_a_file_of_weights_did_not_have_are_named(report: Report) ->
     assert any("drawn at random: 8.weight, 8.bias" in warning for warning in found)
 
 
+def test_a_reset_head_without_effect_is_a_note(report: Report) -> None:
+    note = "reset_head has no effect: the head of the given weights fits the classes of the data"
+    recipe = report.recipe.model_copy(update={"weights": "w.pth", "reset_head": True})
+    assert note in replace(report, recipe=recipe).warnings
+    assert note not in replace(report, recipe=recipe, without_weights=("8.weight",)).warnings
+    assert note not in report.warnings
+
+
 def test_frozen_parameters_are_named(report: Report) -> None:
     assert not any("frozen" in warning for warning in report.warnings)
     found = replace(report, frozen=("0.weight", "1.bias")).warnings

@@ -42,7 +42,10 @@ from slimprune.saliency import IterativePruning, Scores, make_criterion
 from slimprune.training import TrainResult
 from slimprune.types import Listener, ignore
 
-_MODEL = ("arch", "data", "image_size", "train_size", "weights", "loss", "batch_size", "score_batch", "seed")
+_MODEL = (
+    "arch", "data", "image_size", "train_size", "weights", "pretrained", "reset_head", "loss", "batch_size",
+    "score_batch", "seed",
+)  # fmt: skip
 _AFTER_SCORES = ("init", "twin")
 _OF_BUDGET = ("ratio", "of", "also", "rule", "floor", "round_to")
 

@@ -1,6 +1,7 @@
 """Named and user-defined architectures, built with freshly initialised weights."""
 
 from slimprune.models.architecture import Architecture, InputSpec
+from slimprune.models.given_weights import fill
 from slimprune.models.main_output import MAIN, MainOutput, has_main_output, main_output
 from slimprune.models.preprocessing import Preprocessing
 from slimprune.models.registry import (
@@ -9,9 +10,11 @@ from slimprune.models.registry import (
     build,
     is_user_code,
     pretrained_preprocessing,
+    pretrained_weights,
     register,
     task_of,
 )
+from slimprune.models.weight_files import read_weights
 from slimprune.models.weights import load_weights, save_weights
 
 __all__ = [
@@ -23,11 +26,14 @@ __all__ = [
     "Preprocessing",
     "architectures",
     "build",
+    "fill",
     "has_main_output",
     "is_user_code",
     "load_weights",
     "main_output",
     "pretrained_preprocessing",
+    "pretrained_weights",
+    "read_weights",
     "register",
     "save_weights",
     "task_of",

@@ -1,9 +1,9 @@
 """Types that describe architectures and the inputs they are built for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from slimprune.errors import UsageError
 from slimprune.models.preprocessing import Preprocessing
@@ -70,11 +70,14 @@ class Family:
             model with freshly initialised weights.
         preprocessing: Function of a member's name and the text of its options; returns how images are prepared for its
             pretrained weights, or None if it has none.
+        pretrained: Function as `build` that returns pretrained weights by the names of the model's tensors, with a head
+            of as many outputs as they were trained for; None if the family has none.
     """
 
     architectures: tuple[Architecture, ...]
     build: Callable[[str, str, InputSpec], nn.Module]
     preprocessing: Callable[[str, str], Preprocessing | None] = lambda name, options: None
+    pretrained: Callable[[str, str, InputSpec], Mapping[str, Tensor]] | None = None
 
 
 def refuse_options(name: str, options: str) -> None:

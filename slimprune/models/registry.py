@@ -1,12 +1,13 @@
 """Registry of architectures, and building of a model by its name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from slimprune.errors import UnsupportedModelError
+from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.models import cifar_resnet, resnet, timm_models, torchvision_models, torchvision_segmentation, unet, vgg
 from slimprune.models.architecture import Architecture, InputSpec, refuse_options
 from slimprune.models.preprocessing import Preprocessing
@@ -35,11 +36,13 @@ class Builder:
             freshly initialised weights.
         preprocessing: Function of the name and the text of its options; returns how images are prepared for its
             pretrained weights, or None if it has none.
+        pretrained: Function as `build` that returns pretrained weights; None if there are none. See `Family`.
     """
 
     task: Task | None
     build: Callable[[str, str, InputSpec], nn.Module]
     preprocessing: Callable[[str, str], Preprocessing | None] = lambda name, options: None
+    pretrained: Callable[[str, str, InputSpec], Mapping[str, Tensor]] | None = None
 
 
 Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
@@ -125,6 +128,29 @@ def pretrained_preprocessing(arch: str) -> Preprocessing | None:
     return ARCHITECTURES.find(name).preprocessing(name, options)
 
 
+def pretrained_weights(arch: str, inputs: InputSpec) -> Mapping[str, Tensor]:
+    """Return the pretrained weights of an architecture from the cache of its library, which may download them.
+
+    Args:
+        arch: A name of torchvision, "timm:NAME", "timm:NAME.TAG" or "hf:FOLDER_OR_ID".
+        inputs: The images for which the model is built.
+
+    Returns:
+        The tensors under the names that the model has; the head has as many outputs as it was trained for.
+
+    Raises:
+        UsageError: If the architecture has no pretrained weights, or they do not fit these images.
+        DataError: If the weights are not in the cache and cannot be downloaded; the message says how to get them.
+    """
+    name, options = ARCHITECTURES.split(arch)
+    builder = None if is_user_code(arch) else ARCHITECTURES.find(name)
+    if builder is None or builder.pretrained is None:
+        known = "torchvision's, timm:NAME or hf:FOLDER_OR_ID"
+        raise UsageError(f"expected an architecture with pretrained weights ({known}), got {arch}")
+    with torch.random.fork_rng(devices=[]):
+        return builder.pretrained(name, options, inputs)
+
+
 def is_user_code(arch: str) -> bool:
     """Return whether building runs the user's own code rather than slimprune's or an installed package's."""
     return ARCHITECTURES.is_user_code(arch)
@@ -161,5 +187,5 @@ for _family in FAMILIES:
         if _one.name not in _seen:
             _seen.add(_one.name)
             _name, _, _takes = _one.name.partition(":")
-            _builder = Builder(_one.task, _family.build, _family.preprocessing)
+            _builder = Builder(_one.task, _family.build, _family.preprocessing, _family.pretrained)
             ARCHITECTURES.add(_name, _one.description, _builder, module=__name__, takes=_takes)

@@ -4,7 +4,7 @@ from torch import nn
 
 from slimprune.models.architecture import CLASSIFICATION, Architecture, Family, InputSpec, refuse_options
 from slimprune.models.input_channels import fit_input_channels
-from slimprune.models.torchvision_zoo import zoo_model, zoo_preprocessing
+from slimprune.models.torchvision_zoo import large_tensors, zoo_model, zoo_preprocessing
 
 DEPTHS = (18, 34, 50, 101, 152)
 STEM_WIDTH = 64
@@ -37,4 +37,5 @@ FAMILY = Family(
     ),
     build,
     zoo_preprocessing,
+    lambda name, options, inputs: large_tensors(name, inputs),
 )

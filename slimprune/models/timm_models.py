@@ -5,13 +5,16 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from slimprune.errors import UnsupportedModelError, UsageError, first_line
+from slimprune.errors import DataError, UnsupportedModelError, UsageError, first_line
 from slimprune.models.architecture import CLASSIFICATION, Architecture, Family, InputSpec
+from slimprune.models.downloads import from_hub, from_url
 from slimprune.models.preprocessing import Preprocessing
 
 PREFIX = "timm"
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Names of the weights in timm's repositories on the Hugging Face hub."""
 
 
 def build(prefix: str, name: str, inputs: InputSpec) -> nn.Module:
@@ -49,6 +52,29 @@ def preprocessing(prefix: str, name: str) -> Preprocessing | None:
         return None
     size = config.input_size[-1] if config.input_size else None
     return Preprocessing(tuple(config.mean), tuple(config.std), size, config.interpolation)
+
+
+def pretrained(prefix: str, name: str, inputs: InputSpec) -> dict[str, Tensor]:
+    """Return the pretrained weights of a timm model, converted by timm to the images' channels and size.
+
+    Raises:
+        UsageError: As `build`, or if the model has no pretrained weights.
+        DataError: If the weights are not in the cache and cannot be downloaded, or do not belong to the model.
+    """
+    arch, config = f"{prefix}:{name}", _configuration(name)
+    if config is None or not config.has_weights:
+        raise UsageError(f"expected an architecture with pretrained weights, got {arch}, which has none in timm")
+    what = f"timm's weights of {arch}"
+    if config.hf_hub_id is None:
+        file = from_url(config.url, what)
+    else:
+        file = from_hub(config.hf_hub_id, (config.hf_hub_filename,) if config.hf_hub_filename else HUB_FILES, what)
+    settings = {**image_settings(config, inputs), "pretrained_cfg_overlay": {"file": str(file)}}
+    try:
+        model = _library(arch).create_model(name, pretrained=True, num_classes=config.num_classes, **settings)
+    except Exception as error:  # damaged files raise errors of almost any type
+        raise DataError(f"weights {file}: expected {what}, got {first_line(error)}") from error
+    return dict(model.state_dict())
 
 
 def image_settings(config: Any, inputs: InputSpec) -> dict[str, Any]:
@@ -96,4 +122,5 @@ FAMILY = Family(
     ),
     build,
     preprocessing,
+    pretrained,
 )

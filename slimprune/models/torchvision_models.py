@@ -8,7 +8,7 @@ from torch import nn
 from slimprune.models.architecture import CLASSIFICATION, Architecture, Family, InputSpec, refuse_options
 from slimprune.models.input_channels import fit_input_channels
 from slimprune.models.preprocessing import Preprocessing
-from slimprune.models.torchvision_zoo import model_names, zoo_model, zoo_preprocessing
+from slimprune.models.torchvision_zoo import model_names, zoo_model, zoo_preprocessing, zoo_tensors
 
 AUXILIARY_HEADS = ("googlenet", "inception_v3")
 """Models that would return additional logits in training mode; they are built without auxiliary heads."""
@@ -22,8 +22,11 @@ def build(name: str, options: str, inputs: InputSpec) -> nn.Module:
         UnsupportedModelError: If the images do not have three channels and no convolution can be fitted to them.
     """
     refuse_options(name, options)
-    settings: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name in AUXILIARY_HEADS else {}
-    return fit_input_channels(zoo_model(name, num_classes=inputs.classes, **settings), inputs.channels)
+    return fit_input_channels(zoo_model(name, num_classes=inputs.classes, **_settings(name)), inputs.channels)
+
+
+def _settings(name: str) -> dict[str, Any]:
+    return {"aux_logits": False, "init_weights": True} if name in AUXILIARY_HEADS else {}
 
 
 def preprocessing(name: str, options: str = "") -> Preprocessing | None:
@@ -41,4 +44,5 @@ FAMILY = Family(
     tuple(Architecture(name, CLASSIFICATION, f"torchvision's {name}") for name in model_names()),
     build,
     preprocessing,
+    lambda name, options, inputs: zoo_tensors(name, inputs, **_settings(name)),
 )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from slimprune.models.architecture import SEGMENTATION, Architecture, Family, InputSpec, refuse_options
 from slimprune.models.input_channels import fit_input_channels
-from slimprune.models.torchvision_zoo import model_names, zoo_model, zoo_preprocessing
+from slimprune.models.torchvision_zoo import model_names, zoo_model, zoo_preprocessing, zoo_tensors
 
 SEVERAL_FEATURES = ("lraspp_mobilenet_v3_large",)
 """Models whose head reads more than one level of the backbone."""
@@ -55,4 +55,5 @@ FAMILY = Family(
     tuple(Architecture(name, SEGMENTATION, "torchvision, segmentation") for name in model_names("segmentation")),
     build,
     zoo_preprocessing,
+    lambda name, options, inputs: zoo_tensors(name, inputs, weights_backbone=None),
 )

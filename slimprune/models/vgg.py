@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from slimprune.models.architecture import CLASSIFICATION, Architecture, Family, InputSpec, refuse_options
 from slimprune.models.input_channels import fit_input_channels
-from slimprune.models.torchvision_zoo import zoo_model, zoo_preprocessing
+from slimprune.models.torchvision_zoo import large_tensors, zoo_model, zoo_preprocessing
 
 STAGE_WIDTHS = (64, 128, 256, 512, 512)
 """Output channels of the convolutions in each stage."""
@@ -85,4 +85,5 @@ FAMILY = Family(
     ),
     build,
     lambda name, options: zoo_preprocessing(f"{name}_bn"),
+    lambda name, options, inputs: large_tensors(f"{name}_bn", inputs),
 )

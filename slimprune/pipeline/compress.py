@@ -150,7 +150,7 @@ def _recipe(
 def _own_recipe(settings: Mapping[str, object], segmentation: bool) -> ResolvedRecipe:
     of_names = {
         "arch": None, "data": OWN_BATCHES, "image_size": None, "batch_size": None, "score_batch": None,
-        "weights": None, "train_size": None,
+        "weights": None, "pretrained": False, "reset_head": False, "train_size": None,
     }  # fmt: skip
     for name in of_names:
         if name in settings:

@@ -77,8 +77,16 @@ def check_names(recipe: ResolvedRecipe) -> None:
     name = recipe.criterion or default_criterion(recipe)
     check_gate(name, make_criterion(name, **recipe.criterion_options()), recipe.gate)
     budget_of(recipe)
-    if recipe.when == "trained" and recipe.arch is not None and recipe.weights is None:
+    _check_weights(recipe)
+
+
+def _check_weights(recipe: ResolvedRecipe) -> None:
+    if recipe.when == "trained" and recipe.arch is not None and not recipe.has_weights:
         raise UsageError("expected --weights of the trained network beside --when trained, got none")
+    if recipe.pretrained and recipe.weights is not None:
+        raise UsageError(f"expected --weights or --pretrained, got both (--weights {recipe.weights})")
+    if recipe.reset_head and not recipe.has_weights:
+        raise UsageError("expected --weights or --pretrained beside --reset-head, got neither")
 
 
 def with_criterion(recipe: ResolvedRecipe) -> ResolvedRecipe:

@@ -19,8 +19,19 @@ from slimprune.data import SOURCES, Batch, ImageData, load
 from slimprune.errors import DataError, UnsupportedModelError, UsageError, first_line
 from slimprune.forward import Loss, unwrap
 from slimprune.measure import versions
-from slimprune.models import ARCHITECTURES, MAIN, InputSpec, MainOutput, build, has_main_output, load_weights, task_of
-from slimprune.recipe import ResolvedRecipe
+from slimprune.models import (
+    ARCHITECTURES,
+    MAIN,
+    InputSpec,
+    MainOutput,
+    build,
+    fill,
+    has_main_output,
+    pretrained_weights,
+    read_weights,
+    task_of,
+)
+from slimprune.recipe import NamedRecipe, ResolvedRecipe
 from slimprune.registry import code_file
 from slimprune.saliency import CRITERIA
 from slimprune.surgery import Origin
@@ -48,7 +59,7 @@ class Workload:
         loss: Function (output, targets) -> scalar.
         task: Classification, or segmentation with one mask.
         pixels: Function that maps inputs [N, C, H, W] to visible pixels, uint8 [N, C, H, W].
-        without_weights: Parameters that the file of initial weights did not contain.
+        without_weights: Parameters that were not taken from the given weights.
         code: Files of the user's code that the recipe names.
     """
 
@@ -135,7 +146,7 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
     Raises:
         UsageError: If a name is unknown, or the architecture or the loss does not fit the task of the data.
         UnsupportedModelError: If the model fails, or its output does not fit the data.
-        DataError: If the data is missing, empty or unreadable.
+        DataError: If the data or the weights are missing, empty or unreadable, or the weights do not fit the model.
     """
     recipe = recipe.named()
     task = task_of(recipe.arch)
@@ -150,7 +161,7 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
         built = build(recipe.arch, inputs).to(device)
         model, output = _with_one_output(built, data.samples(2).to(device))
         _check_shape(model, output, data)
-    missing = load_weights(built, recipe.weights) if recipe.weights is not None else ()
+    missing = _fill_from(recipe, built, inputs, outputs=output.shape[1])
     return Workload(
         model=model,
         origin=Origin(recipe.arch, inputs, main_output=model is not built),
@@ -161,9 +172,21 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
         loss=loss,
         task=data.task,
         pixels=data.pixels,
-        without_weights=tuple(missing),
+        without_weights=missing,
         code=code_files(recipe),
     )
+
+
+def _fill_from(recipe: NamedRecipe, model: nn.Module, inputs: InputSpec, *, outputs: int) -> tuple[str, ...]:
+    """Fill the model with the weights that a recipe names, if any; return the parameters that keep their own."""
+    if recipe.weights is not None:
+        given: Mapping[str, Tensor] = read_weights(recipe.weights)
+        what = f"weights {recipe.weights}"
+    elif recipe.pretrained:
+        given, what = pretrained_weights(recipe.arch, inputs), f"pretrained weights of {recipe.arch}"
+    else:
+        return ()
+    return tuple(fill(model, given, what, outputs=outputs, reset_head=recipe.reset_head))
 
 
 def code_files(recipe: ResolvedRecipe) -> tuple[Path, ...]:

@@ -77,7 +77,13 @@ class Recipe(BaseModel):
     dense_epochs: int | None = Field(
         None, ge=0, description="epochs of the dense network (default: as --epochs); 0 with given weights"
     )
-    weights: Path | None = Field(None, description="safetensors file with the weights of a trained network")
+    weights: Path | None = Field(
+        None, description="weights of a trained network: safetensors, or a checkpoint .pth, .pt, .tar, .ckpt, .bin"
+    )
+    pretrained: bool = Field(False, description="start from the weights that torchvision, timm or transformers has")
+    reset_head: bool = Field(
+        False, description="leave out the given weights of a head with another number of classes than the data"
+    )
     init: Literal["keep", "reinit", "rescale"] = Field("keep", description="initial weights of the slim network")
     twin: Literal["shuffle", "invert"] | None = Field(
         None, description="same widths, other channels: random ones, or those with the lowest scores"
@@ -144,6 +150,11 @@ class Recipe(BaseModel):
         plain = self.model_dump(mode="json", exclude={"out", "device", "fast", *names})
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether the network starts from the weights of a file or from pretrained ones."""
+        return self.weights is not None or self.pretrained
+
     def criterion_options(self) -> dict[str, Any]:
         """Return the options that are set for the criterion, under the criterion's names."""
         options = {option: getattr(self, field) for field, option in CRITERION_OPTIONS.items()}
@@ -164,11 +175,11 @@ class Recipe(BaseModel):
         return ResolvedRecipe.model_validate({**defaults, **given, "when": when})
 
     def _resolved_when(self) -> "When":
-        """Return which network is scored; a network with given weights is trained already."""
-        given = self.weights is not None
+        """Return which network is scored; a network with given weights, except for its head, is trained already."""
+        given = self.has_weights
         if self.dense_epochs == 0 and not given:
             raise UsageError("expected dense_epochs of at least 1 for a network without given weights, got 0")
-        if given and self.when in (None, "after-training"):
+        if given and (self.when is None or (self.when == "after-training" and not self.reset_head)):
             return "trained"
         return self.when or "before-training"
 

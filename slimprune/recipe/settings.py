@@ -27,6 +27,8 @@ class SettingsBesideLoss(_UnderAlias, total=False):
     rewind_step: int | None
     dense_epochs: int | None
     weights: Path | str | None
+    pretrained: bool
+    reset_head: bool
     init: Literal["keep", "reinit", "rescale"]
     twin: Literal["shuffle", "invert"] | None
     criterion: str | None

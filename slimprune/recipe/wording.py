@@ -18,7 +18,7 @@ from slimprune.recipe.defaults import (
 from slimprune.recipe.fields import Recipe
 
 PANELS: Mapping[str, tuple[str, ...]] = {
-    "network": ("arch", "weights", "device", "seed"),
+    "network": ("arch", "weights", "pretrained", "reset_head", "device", "seed"),
     "data": ("data", "image_size", "train_size"),
     "budget": ("ratio", "of", "also", "rule", "floor", "protect", "round_to", "engine", "bench_batch", "bench_threads"),
     "scoring": (
@@ -39,7 +39,7 @@ def default_text(name: str) -> str:
     if name == "rule":
         return ", ".join(f"{rule} for {of}" for of, rule in DEFAULT_RULES.items())
     if name == "when":
-        return "before-training, with --weights trained"
+        return "before-training, with --weights or --pretrained trained"
     if name == "criterion":
         untrained, trained = DEFAULT_CRITERIA[False], DEFAULT_CRITERIA[True]
         return f"{untrained} where the rule needs scores, {trained} for trained networks"

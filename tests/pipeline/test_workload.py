@@ -142,7 +142,7 @@ def test_weights_from_a_file_take_the_place_of_initial_ones(settings: dict[str, 
 
 def test_weights_that_do_not_fit_are_refused(settings: dict[str, Any], tmp_path: Path) -> None:
     save_file({"9.weight": torch.ones(2)}, tmp_path / "weights.safetensors")
-    with pytest.raises(DataError, match=r"weights .*weights\.safetensors: the model has no 9\.weight"):
+    with pytest.raises(DataError, match=r"weights .*weights\.safetensors: expected .* with 9\.weight"):
         named(settings, weights=tmp_path / "weights.safetensors")
     with pytest.raises(DataError, match=r"weights none\.safetensors cannot be read: No such file or directory"):
         named(settings, weights="none.safetensors")
@@ -269,3 +269,28 @@ def test_seeded_puts_the_generator_back_after_an_error() -> None:
             draw_and_stop()
         assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(drawn[0], drawn[1])
+
+
+def head_of(model: nn.Module) -> str:
+    return [name for name, _ in model.named_parameters()][-1].rpartition(".")[0]
+
+
+def test_given_weights_of_other_classes_need_a_reset_head(settings: dict[str, Any], tmp_path: Path) -> None:
+    given = named(settings, seed=1).model
+    head, file = head_of(given), tmp_path / "w.pth"
+    tensors = dict(given.state_dict())
+    torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()}}, file)
+    assert named(settings, weights=file).without_weights == ()
+    tensors |= {f"{head}.weight": tensors[f"{head}.weight"].repeat(500, 1), f"{head}.bias": torch.zeros(1000)}
+    torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()}}, file)
+    with pytest.raises(DataError, match=f"expected 2 outputs of the head {head}, got 1000: --reset-head"):
+        named(settings, weights=file)
+    work = named(settings, weights=file, reset_head=True)
+    assert work.without_weights == (f"{head}.weight", f"{head}.bias")
+    assert torch.equal(work.model[0].weight, given[0].weight)
+    assert torch.equal(work.model.get_submodule(head).weight, named(settings).model.get_submodule(head).weight)
+
+
+def test_only_some_architectures_have_pretrained_weights(settings: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="expected an architecture with pretrained weights"):
+        named(settings, pretrained=True)
