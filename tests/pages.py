@@ -113,9 +113,11 @@ def agrees(block: Block, printed: str) -> bool:
 
 
 def main() -> int:
-    """Write what the code prints today into the pages; 1 where shortened output has to be mended by hand."""
-    by_hand = 0
+    """Write what the code prints today into the pages named (all by default); 1 where some has to be mended by hand."""
+    by_hand, wanted = 0, sys.argv[1:]
     for page in PAGES:
+        if wanted and page.name not in wanted:
+            continue
         if page.name == "extending.md":  # shows no output; tests/test_extending_page.py runs it
             continue
         text, moved = page.read_text(), 0
@@ -147,13 +149,15 @@ def drawings(folder: Path) -> list[tuple[Path, str]]:
 
 @contextmanager
 def _current(folder: Path) -> Iterator[None]:
-    """A folder as the current one; torch's random numbers go on as if nothing had been drawn."""
+    """A folder as the current one, whose modules can be imported; torch's random numbers go on as if none was drawn."""
     state, columns = torch.random.get_rng_state(), {"COLUMNS": COLUMNS}
-    with chdir(folder), mock.patch.dict(os.environ, columns):
+    with chdir(folder), mock.patch.dict(os.environ, columns), mock.patch.object(sys, "path", [str(folder), *sys.path]):
         try:
             yield
         finally:
             torch.random.set_rng_state(state)
+            for name in [file.stem for file in folder.glob("*.py")]:
+                sys.modules.pop(name, None)
 
 
 def _printed(command: str) -> str:

@@ -40,7 +40,11 @@ BY_MACHINE: Mapping[str, str] = {
 }
 FINE_TUNING_EPOCHS, FINE_TUNING_LR = 0.2, 0.1
 """Epochs and peak learning rate of the fine-tuning of a trained network, as shares of those of a whole training."""
-FINE_TUNING: Mapping[str, str] = {"epochs": "a fifth of that", "lr": "a tenth of that", "schedule": "cosine"}
+TRAINED_DRAWS = 16
+"""Least number of draws for a trained network, whose criteria take one batch each and no inner training."""
+FINE_TUNING: Mapping[str, str] = {
+    "epochs": "a fifth of that", "lr": "a tenth of that", "schedule": "cosine", "draws": str(TRAINED_DRAWS),
+}  # fmt: skip
 DEFAULT_CRITERIA: Mapping[bool, str] = {False: "prospr", True: "taylor"}
 """Default criteria for untrained and for trained networks."""
 CRITERION_OPTIONS: Mapping[str, str] = {
@@ -89,4 +93,5 @@ def _gentle(training: RecipeSettings) -> RecipeSettings:
     """Return the defaults for fine-tuning, made from those of a whole training."""
     epochs = math.ceil((training["epochs"] or 1) * FINE_TUNING_EPOCHS)
     lr = round((training["lr"] or 0.1) * FINE_TUNING_LR, 10)
-    return {**training, "epochs": epochs, "lr": lr, "schedule": "cosine"}
+    draws = max(training["draws"] or 1, TRAINED_DRAWS)
+    return {**training, "epochs": epochs, "lr": lr, "schedule": "cosine", "draws": draws}

@@ -72,7 +72,8 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
     lines += _second_count(document)
     if (saliency := document["saliency"]) is not None:
         stability = "" if saliency["stability"] is None else f", stability {saliency['stability']:.2f}"
-        draws = f"{_count(saliency['draws'], 'draw')} of {_count(saliency['steps'], 'step')}"
+        steps = f" of {_count(saliency['steps'], 'step')}" if saliency["steps"] else ""
+        draws = f"{_count(saliency['draws'], 'draw')}{steps}"
         lines.insert(0, ("scoring", f"{saliency['criterion']}, {draws}{stability}, {_seconds(saliency['seconds'])}"))
     elif document["recipe"].get("criterion", "unknown") is None:
         which = "random ones stay" if document["recipe"].get("twin") == "shuffle" else "the first of each layer stay"
