@@ -243,6 +243,8 @@ def test_the_type_of_a_recipe_does_not_change_its_hash() -> None:
         ({"weights": "w.pth", "when": "before-training"}, "before-training"),
         ({"weights": "w.pth", "when": "rewind"}, "rewind"),
         ({"when": "after-training"}, "after-training"),
+        ({"pretrained": True}, "trained"),
+        ({"pretrained": True, "reset_head": True}, "after-training"),
     ],
 )
 def test_a_network_with_given_weights_is_trained_already(settings: dict[str, object], when: str) -> None:

@@ -170,7 +170,8 @@ class Recipe(BaseModel):
             segmentation = names_segmentation(self.arch or "")
         when = self._resolved_when()
         limited = (self.of, *self.also)
-        defaults = find_defaults(self.data, limited, segmentation=segmentation, fine_tuning=when == "trained")
+        gentle = when == "trained" or (when == "after-training" and self.has_weights)
+        defaults = find_defaults(self.data, limited, segmentation=segmentation, fine_tuning=gentle)
         given = {name: value for name, value in self if value is not None}
         return ResolvedRecipe.model_validate({**defaults, **given, "when": when})
 
@@ -179,8 +180,8 @@ class Recipe(BaseModel):
         given = self.has_weights
         if self.dense_epochs == 0 and not given:
             raise UsageError("expected dense_epochs of at least 1 for a network without given weights, got 0")
-        if given and (self.when is None or (self.when == "after-training" and not self.reset_head)):
-            return "trained"
+        if given and self.when in (None, "after-training"):
+            return "after-training" if self.reset_head else "trained"
         return self.when or "before-training"
 
 
