@@ -51,7 +51,7 @@ Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
 def register(name: str, description: str, *, task: Task | None = None) -> Callable[[Factory], Factory]:
     """Return a decorator that registers a function returning a fresh model as the architecture `name`.
 
-    The function receives those of `num_classes` and `in_channels` that its signature names.
+    The function receives those of `num_classes` and `in_channels` that its signature names or its `**settings` accept.
 
     Args:
         name: A name that is not taken.
@@ -85,8 +85,8 @@ def build(arch: str, inputs: InputSpec) -> nn.Module:
     Args:
         arch: A name of `architectures()`, for some with options ("unet:depth=3,width=32"), "timm:NAME", or the user's
             own "package.module:factory" or "path/to/file.py:factory": a function that receives those of `num_classes`
-            and `in_channels` that its signature names. While it is imported and called, the file's folder (for a file)
-            or the current directory (for a module) is importable.
+            and `in_channels` that its signature names or its `**settings` accept. While it is imported and called, the
+            file's folder (for a file) or the current directory (for a module) is importable.
         inputs: Image channels and size, and the number of outputs.
 
     Returns:

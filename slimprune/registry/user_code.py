@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ Failure = type[SlimpruneError]
 
 KEYWORD_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 VARIADIC_KINDS = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
 class NoSuchModuleError(UsageError):
@@ -88,19 +90,34 @@ def load_code(name: str, noun: str, failure: Failure) -> object:
 def call_with(function: Callable[..., object], offered: Mapping[str, object], label: str, failure: Failure) -> object:
     """Call a function with those of the offered arguments that its signature names.
 
+    A function with `**settings` is given the others too, except those that it refuses as unexpected.
+
     Args:
         function: Function to call.
         offered: Arguments by name.
         label: Description of the function in errors.
         failure: Error to raise if the function raises anything but a `SlimpruneError`, or requires other arguments.
     """
-    arguments = _arguments(function, offered, label, failure)
-    try:
-        return function(**arguments)
-    except SlimpruneError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise failure(f"{label} raised {in_one_line(error)}") from error
+    arguments, tried = _arguments(function, offered, label, failure)
+    while True:
+        try:
+            return function(**arguments, **tried)
+        except SlimpruneError:
+            raise
+        except (Exception, SystemExit) as error:
+            refused = _refused(error)
+            if refused not in tried:
+                raise failure(f"{label} raised {in_one_line(error)}") from error
+            tried = {name: value for name, value in tried.items() if name != refused}
+
+
+def _refused(error: BaseException) -> str:
+    """Return the name of the argument that an error calls unexpected; empty for other errors.
+
+    A function that hands its `**settings` on shows only in the call which of them are accepted further down.
+    """
+    found = _UNEXPECTED.search(str(error)) if isinstance(error, TypeError) else None
+    return found[1] if found else ""
 
 
 def in_one_line(error: BaseException) -> str:
@@ -151,9 +168,10 @@ def _digest(data: bytes) -> str:
 
 def _arguments(
     function: Callable[..., object], offered: Mapping[str, object], label: str, failure: Failure
-) -> dict[str, object]:
+) -> tuple[dict[str, object], dict[str, object]]:
+    """Return the offered arguments that the signature names, and those that its `**settings` may accept."""
     try:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError) as error:
         raise failure(f"expected a readable signature of {label}, got none") from error
     given = {p.name: offered[p.name] for p in parameters if p.name in offered and p.kind in KEYWORD_KINDS}
@@ -162,4 +180,5 @@ def _arguments(
     if unknown:
         known = " and ".join(offered)
         raise failure(f"expected {label} to require at most {known}, got {', '.join(unknown)}")
-    return given
+    variadic = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return given, {name: value for name, value in offered.items() if variadic and name not in given}

@@ -23,8 +23,23 @@ def neither():
     return nn.Linear(4, 3)
 
 def optional(width=7, *rest, **settings):
-    assert not rest and not settings
+    assert not rest and settings == {"num_classes": 5, "in_channels": 2}
     return nn.Linear(4, width)
+
+def handing_on(**settings):
+    return deeper(**settings)
+
+def deeper(num_classes=10, **more):
+    return keyword_only(num_classes=num_classes, **more)
+
+def closed(**settings):
+    return neither(**settings)
+
+def wrong_inside(**settings):
+    return nn.Linear(4, settings["num_classes"], width=3)
+
+def mistaken(**settings):
+    return nn.Linear("4", settings["num_classes"])
 
 def demanding(num_classes, depth, *, width):
     return nn.Linear(4, num_classes)
@@ -55,7 +70,14 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("factory", "weight"),
-    [("both", (5, 2, 1, 1)), ("keyword_only", (5, 4)), ("neither", (3, 4)), ("optional", (7, 4))],
+    [
+        ("both", (5, 2, 1, 1)),
+        ("keyword_only", (5, 4)),
+        ("neither", (3, 4)),
+        ("optional", (7, 4)),
+        ("handing_on", (5, 4)),
+        ("closed", (3, 4)),
+    ],
 )
 def test_a_factory_is_given_what_it_names(file: Path, factory: str, weight: tuple[int, ...]):
     assert build(f"{file}:{factory}", INPUTS).weight.shape == weight
@@ -65,6 +87,8 @@ REFUSED = [
     ("demanding", UnsupportedModelError, "to require at most num_classes and in_channels, got depth, width"),
     ("positional", UnsupportedModelError, "to require at most num_classes and in_channels, got num_classes"),
     ("failing", UnsupportedModelError, "raised ValueError: no such depth"),
+    ("wrong_inside", UnsupportedModelError, "got an unexpected keyword argument 'width'"),
+    ("mistaken", UnsupportedModelError, "raised TypeError: "),
     ("leaving", UnsupportedModelError, "raised SystemExit: 3"),
     ("empty", UnsupportedModelError, "to return an nn.Module, got NoneType"),
     ("instance", UnsupportedModelError, "to be a factory, got a Linear object"),
@@ -80,6 +104,10 @@ def test_what_is_refused(file: Path, factory: str, error: type[SlimpruneError], 
     assert type(caught.value) is error
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_factory_of_torchvision_gets_the_classes_of_the_data():
+    assert build("torchvision.models:resnet18", INPUTS).fc.out_features == 5
 
 
 def test_a_failure_is_chained(file: Path):
