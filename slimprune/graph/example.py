@@ -1,10 +1,14 @@
 """Example inputs of a model: a tensor, or nested tuples, lists and dicts of tensors."""
 
+import copy
+from itertools import chain
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
+
+from slimprune.measure.devices import has_float64
 
 Example = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 """A tuple holds the positional arguments of `forward`; anything else is its only argument."""
@@ -27,6 +31,15 @@ def first_samples(example: Example, count: int = 1) -> tuple[Any, ...]:
 def shapes_of(example: Example) -> list[tuple[int, ...]]:
     """Return the shapes of all tensors of the example."""
     return [tuple(leaf.shape) for leaf in tree_leaves(inputs_of(example)) if isinstance(leaf, Tensor)]
+
+
+def on_device_of_proofs(model: nn.Module, example: Example) -> tuple[nn.Module, Example]:
+    """Return model and example, or copies on the CPU if their device does not compute in float64, as proofs do."""
+    devices = {tensor.device for tensor in chain(model.parameters(), model.buffers())}
+    if all(map(has_float64, devices)):
+        return model, example
+    moved: Example = tree_map_only(Tensor, lambda tensor: tensor.cpu(), example)
+    return copy.deepcopy(model).cpu(), moved
 
 
 def random_inputs(example: Example, seed: int, batch: int = BATCH, *, double: bool = True) -> tuple[Any, ...]:

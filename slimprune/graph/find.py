@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from slimprune.errors import UnsupportedModelError, UsageError, first_line
 from slimprune.forward import ForwardFn, bind_forward
-from slimprune.graph.example import Example, inputs_of, shapes_of
+from slimprune.graph.example import Example, inputs_of, on_device_of_proofs, shapes_of
 from slimprune.graph.grouping import build_groups
 from slimprune.graph.groups import ChannelGroup, free_groups, named_tensors
 from slimprune.graph.proof import Proof, ProofTrial, prove_in
@@ -55,6 +55,7 @@ def find_groups(
     """
     model, example = bind_forward(model, example, forward_fn)
     _check_forward(model, example)
+    model, example = on_device_of_proofs(model, example)
     order = {name: position for position, name in enumerate(named_tensors(model))}
     groups = _protect_named(build_groups(trace(model, example), order), protect)
     groups = [g.protect("has a single channel") if g.width == 1 and not g.protected_reason else g for g in groups]

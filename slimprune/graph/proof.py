@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from slimprune.errors import FORWARD_ERRORS, first_line
-from slimprune.graph.example import BATCH, Example, first_samples, random_inputs
+from slimprune.graph.example import BATCH, Example, first_samples, on_device_of_proofs, random_inputs
 from slimprune.graph.groups import ChannelGroup, named_tensors
 from slimprune.graph.random_weights import eval_copy, outputs, random_state, training_copy, visible_groups
 from slimprune.graph.removal import Kept, select
@@ -74,6 +74,7 @@ def prove_removal(
         The proof; it reports what failed instead of raising.
     """
     groups = tuple(groups)
+    dense, example = on_device_of_proofs(dense, example)
     return prove_in(lambda seed: ProofTrial.prepare(dense, example, groups, seed), slim, groups, kept)
 
 

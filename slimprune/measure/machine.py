@@ -23,8 +23,9 @@ def usable_cores() -> int:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of a device as `cpu (model)` or `cuda (model)`."""
-    model = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    """Return the name of a device as `cpu (model)`, `cuda (model)` or alike; for mps the model is the processor."""
+    named = torch.get_device_module(device) if device.type in ("cuda", "xpu") else None
+    model = _processor() if named is None else named.get_device_name(device)
     return f"{device.type} ({model})"
 
 

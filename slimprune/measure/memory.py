@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 
@@ -22,15 +22,17 @@ _STATM = Path("/proc/self/statm")
 class PeakMemory:
     """Context manager that measures peak memory; the result is in `peak_bytes` afterwards.
 
-    On a CUDA device this is `torch.cuda.max_memory_allocated`: the most bytes that tensors on the device held at once
-    during the block. Tensors allocated before it (weights, data) are included, the allocator's cached blocks are not.
+    On a CUDA or XPU device this is `max_memory_allocated` of `torch.cuda` or `torch.xpu`: the most bytes that tensors
+    on the device held at once during the block. Tensors allocated before it (weights, data) are included, the allocator's
+    cached blocks are not.
 
-    On the CPU torch has no such count. The result is the growth of the resident set of the whole process: the largest
-    size, sampled every 2 ms during the block and once at its end, minus the size at its start, never below 0. It
-    excludes what was resident before, includes everything else that the process allocates meanwhile, and can miss a
-    peak shorter than the sampling interval. Memory that an allocator had kept and reuses is also excluded, except with
-    glibc, which is made to return it to the system first. On systems without /proc the process's high-water mark
-    replaces the samples, so that a peak below an earlier one reads as 0. Compare figures of fresh processes.
+    On the CPU and on MPS, which share their memory, torch has no such count. The result is the growth of the resident
+    set of the whole process: the largest size, sampled every 2 ms during the block and once at its end, minus the size
+    at its start, never below 0. It excludes what was resident before, includes everything else that the process
+    allocates meanwhile, and can miss a peak shorter than the sampling interval. Memory that an allocator had kept and
+    reuses is also excluded, except with glibc, which is made to return it to the system first. On systems without /proc
+    the process's high-water mark replaces the samples, so that a peak below an earlier one reads as 0. Compare figures
+    of fresh processes.
 
     Attributes:
         peak_bytes: Peak in bytes; 0 until the block has ended.
@@ -45,15 +47,17 @@ class PeakMemory:
     def __init__(self, device: str | torch.device = "cpu") -> None:
         self.peak_bytes = 0
         self._device = torch.device(device)
+        counts = self._device.type in ("cuda", "xpu")
+        self._counted: Any = torch.get_device_module(self._device) if counts else None
         self._start = 0
         self._highest = 0
         self._done = threading.Event()
         self._sampler = threading.Thread(target=self._sample, daemon=True)
 
     def __enter__(self) -> Self:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-            torch.cuda.reset_peak_memory_stats(self._device)
+        if self._counted is not None:
+            self._counted.synchronize(self._device)
+            self._counted.reset_peak_memory_stats(self._device)
         else:
             _give_back_freed_memory()
             self._start = self._highest = _resident_bytes()
@@ -63,9 +67,9 @@ class PeakMemory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-            self.peak_bytes = torch.cuda.max_memory_allocated(self._device)
+        if self._counted is not None:
+            self._counted.synchronize(self._device)
+            self.peak_bytes = self._counted.max_memory_allocated(self._device)
             return
         self._done.set()
         self._sampler.join()

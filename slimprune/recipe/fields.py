@@ -123,7 +123,7 @@ class Recipe(BaseModel):
     weight_decay: float = Field(5e-4, ge=0, description="training weight decay")
     schedule: Literal["step", "cosine"] | None = Field(None, description="learning rate schedule")
     train_dense: bool = Field(False, description="also train the dense network by the same recipe, to compare")
-    device: str = Field("auto", description="cpu, cuda, cuda:N, or auto")
+    device: str = Field("auto", description="cpu, cuda, cuda:N, mps, xpu, xpu:N, or auto: cuda if present")
     amp: bool = Field(False, description="train in bfloat16 autocast")
     fast: bool | None = Field(
         None, description="train channels-last, on CUDA captured in a graph (default: wherever the model allows)"
@@ -136,8 +136,8 @@ class Recipe(BaseModel):
     @field_validator("device")
     @classmethod
     def _device_known(cls, device: str) -> str:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-            raise ValueError("Input should be auto, cpu, cuda or cuda:N")
+        if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", device):
+            raise ValueError("Input should be auto, cpu, cuda, cuda:N, mps, xpu or xpu:N")
         return device
 
     @property

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
 from slimprune.forward import ForwardFn, Loss
 from slimprune.graph import ChannelGroup, free_groups
+from slimprune.measure.devices import has_float64
 from slimprune.saliency.problem import AnyBatch, Gate, Problem, precise_arithmetic
 from slimprune.saliency.registry import Criterion, check_gate, make_criterion
 from slimprune.saliency.scores import Scores, average
@@ -75,12 +76,19 @@ def score(
     free = free_groups(groups)
     if not free:
         raise UnsupportedModelError(_nothing_to_score(groups))
+    _check_precision(model, dtype)
     draws = 1 if chosen.deterministic else draws
     problem = replace(Problem.prepare(model, free, loss, gate, dtype, forward_fn), seed=seed, target=target)
     parts = _parts(batches, draws, chosen.batches_per_draw)
     results = list(_drawn(chosen, problem, parts, partial(_tell, progress, name, draws)))
     by_group, stability = average(results)
     return Scores(by_group, name, draws, stability, chosen.steps)
+
+
+def _check_precision(model: nn.Module, dtype: torch.dtype) -> None:
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    if dtype == torch.float64 and not has_float64(device):
+        raise UsageError(f"expected scoring in float32 on {device.type}, which has no float64, got float64")
 
 
 def _drawn(

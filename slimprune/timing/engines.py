@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slimprune.errors import UnsupportedModelError, UsageError, first_line
+from slimprune.measure.devices import synchronise
 from slimprune.measure.machine import undisturbed_seconds
 from slimprune.timing.sampling import Call, Stopwatch
 from slimprune.training import TrainSettings, capture, channels_last, make_execution, to_channels_last
@@ -48,13 +49,13 @@ class Place:
 
     @property
     def stopwatch(self) -> Stopwatch:
-        """Stopwatch of undisturbed time on the CPU, and of wall-clock time until the device has finished on CUDA.
+        """Stopwatch of undisturbed time on the CPU, and of wall-clock time until an accelerator has finished.
 
         Undisturbed time excludes the time during which other work used the cores.
         """
         if self.device.type == "cpu":
             return Stopwatch(undisturbed_seconds)
-        return Stopwatch(synchronise=lambda: torch.cuda.synchronize(self.device))
+        return Stopwatch(synchronise=lambda: synchronise(self.device))
 
 
 @dataclass(frozen=True)

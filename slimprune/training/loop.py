@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from slimprune.errors import DataError, SlimpruneError
 from slimprune.forward import ForwardFn, Loss
+from slimprune.measure.devices import seed_device
 from slimprune.training.batches import Batches, count_batches, first_tensor, on_device, pair_of, set_epoch
 from slimprune.training.checkpoint import Checkpoint
 from slimprune.training.distributed import rank
@@ -114,14 +115,19 @@ def _open_store(run: _Run, metric: Metric, folder: Path | None) -> Checkpoint | 
 @contextmanager
 def _epoch_randomness(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
     """Seed the generators of the CPU and of this device only, and restore both afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with _forked_generators(device):
         # Large strides keep the streams of neighbouring seeds, epochs and ranks apart.
         number = (seed * 1_000_000_007 + epoch * 1_000_003 + rank()) % 2**63
         torch.default_generator.manual_seed(number)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(number)
+        seed_device(device, number)
         yield
+
+
+def _forked_generators(device: torch.device) -> AbstractContextManager[None]:
+    """Return a context after which the generators of the CPU and of this device have their former states."""
+    if device.type == "cpu":
+        return torch.random.fork_rng(devices=[])
+    return torch.random.fork_rng(devices=[device], device_type=device.type)
 
 
 def _train_epoch(run: _Run, make_step: Step, batches: Batches, epoch: int, device: torch.device) -> tuple[float, float]:
@@ -143,7 +149,7 @@ def _train_epoch(run: _Run, make_step: Step, batches: Batches, epoch: int, devic
     if not losses:
         raise DataError(f"expected training batches in epoch {epoch}, got none")
     # On an accelerator the losses are read only here, which synchronises once per epoch instead of once per step.
-    values = torch.stack(losses).double().tolist()
+    values = torch.stack(losses).cpu().double().tolist()
     _check_finite(values, run, epoch, 1)
     return lr, math.fsum(value * size for value, size in zip(values, sizes, strict=True)) / sum(sizes)
 

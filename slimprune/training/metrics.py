@@ -36,7 +36,7 @@ class Metric:
         seen = denominators > 0
         if not bool(seen.any()):
             raise DataError(f"expected targets that {self.name} can count, got none")
-        return float((numerators[seen].double() / denominators[seen].double()).mean())
+        return float((numerators[seen].cpu().double() / denominators[seen].cpu().double()).mean())
 
 
 def _one_tensor(output: object) -> Tensor:

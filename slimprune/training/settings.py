@@ -7,10 +7,14 @@ from typing import Literal, get_args
 import torch
 
 from slimprune.errors import UsageError
+from slimprune.measure.devices import ACCELERATORS, count_devices
 
 Schedule = Literal["step", "cosine"]
 
 WARM_UP_SHARE = 0.1
+
+DEVICES = ("cpu", *ACCELERATORS)
+_KNOWN = "cpu, cuda, cuda:N, mps, xpu or xpu:N"
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class TrainSettings:
         amp: Whether forward passes run under `torch.autocast` in bfloat16.
         fast: Whether to use fast execution, with the same results within rounding; None to use it wherever the model
             allows it. See `make_execution`.
-        device: "cpu", "cuda" or "cuda:N".
+        device: "cpu", "cuda", "cuda:N", "mps", "xpu" or "xpu:N".
         seed: Seed from which each epoch's random numbers (dropout, a sampler on torch's generator) are derived.
 
     Raises:
@@ -57,7 +61,7 @@ class TrainSettings:
         _require(not self.nesterov or self.momentum > 0, "a momentum above 0 with nesterov", self.momentum)
         _require(self.schedule in get_args(Schedule), f"schedule {schedules}", self.schedule)
         _require(self.seed >= 0, "a seed of at least 0", self.seed)
-        _require(_device_type(self.device) in ("cpu", "cuda"), "device cpu, cuda or cuda:N", self.device)
+        _require(_device_type(self.device) in DEVICES, f"device {_KNOWN}", self.device)
 
 
 def _require(holds: bool, rule: str, found: object) -> None:
@@ -76,22 +80,24 @@ def find_device(name: str) -> torch.device:
     """Return the device of that name, if this machine has it.
 
     Raises:
-        UsageError: If the name is neither cpu nor a CUDA device, or torch does not see the device.
+        UsageError: If the name is none of `DEVICES`, or torch does not see the device.
     """
-    _require(_device_type(name) in ("cpu", "cuda"), "device cpu, cuda or cuda:N", name)
+    _require(_device_type(name) in DEVICES, f"device {_KNOWN}", name)
     device = torch.device(name)
-    if device.type != "cuda":
+    if device.type == "cpu":
         return device
-    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    _require((device.index or 0) < seen, f"device {name} to be present", f"{seen} CUDA devices")
-    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+    seen = count_devices(device.type)
+    _require((device.index or 0) < seen, f"device {name} to be present", f"{seen} {device.type.upper()} devices")
+    if device.type == "mps" or device.index is not None:
+        return device
+    return torch.device(device.type, torch.get_device_module(device).current_device())
 
 
 def choose_device(name: str) -> torch.device:
     """Return the device of that name; `auto` selects the CUDA device if there is one, otherwise the CPU.
 
     Raises:
-        UsageError: If the name is neither cpu nor a CUDA device, or torch does not see the device.
+        UsageError: If the name is none of `DEVICES`, or torch does not see the device.
     """
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     return find_device(automatic if name == "auto" else name)

@@ -58,8 +58,12 @@ def open_execution(
 
 
 def goes_fast(model: nn.Module, settings: TrainSettings) -> bool:
-    """Return whether training of the model is fast; never if it is wrapped in `DistributedDataParallel`."""
-    return settings.fast is not False and not isinstance(model, DistributedDataParallel)
+    """Return whether training of the model is fast; never if it is wrapped in `DistributedDataParallel`.
+
+    On MPS, where channels-last order has not been tried, it is fast only on request.
+    """
+    wanted = settings.fast if settings.fast is not None else not settings.device.startswith("mps")
+    return wanted and not isinstance(model, DistributedDataParallel)
 
 
 def make_execution(

@@ -6,6 +6,7 @@ import torch
 
 from slimprune.errors import UsageError
 from slimprune.training import TrainSettings
+from slimprune.training import settings as settings_of_training
 from slimprune.training.settings import choose_device, find_device, learning_rate
 
 
@@ -21,8 +22,8 @@ from slimprune.training.settings import choose_device, find_device, learning_rat
         ({"nesterov": True, "momentum": 0.0}, "momentum above 0 with nesterov"),
         ({"schedule": "linear"}, "schedule step or cosine, got linear"),
         ({"seed": -1}, "seed"),
-        ({"device": "tpu9"}, "device cpu, cuda or cuda:N, got tpu9"),
-        ({"device": "meta"}, "device cpu, cuda or cuda:N, got meta"),
+        ({"device": "tpu9"}, "device cpu, cuda, cuda:N, mps, xpu or xpu:N, got tpu9"),
+        ({"device": "meta"}, "device cpu, cuda, cuda:N, mps, xpu or xpu:N, got meta"),
     ],
 )
 def test_values_outside_their_range_are_refused(values, rule):
@@ -63,10 +64,26 @@ def test_cosine_schedule_of_a_single_step_trains_at_the_peak():
     assert learning_rate(TrainSettings(epochs=1, lr=0.3, schedule="cosine"), 0, 1) == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize("name", ["tpu", "mps", ""])
+@pytest.mark.parametrize("name", ["tpu", "meta", ""])
 def test_other_devices_are_refused(name):
-    with pytest.raises(UsageError, match="expected device cpu, cuda or cuda:N"):
+    with pytest.raises(UsageError, match="expected device cpu, cuda, cuda:N, mps, xpu or xpu:N"):
         find_device(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "found"),
+    [("mps", 0, "0 MPS"), ("xpu", 0, "0 XPU"), ("cuda:1", 1, "1 CUDA"), ("xpu:3", 2, "2 XPU")],
+)
+def test_devices_that_torch_does_not_see_are_refused(monkeypatch, name, seen, found):
+    monkeypatch.setattr(settings_of_training, "count_devices", lambda kind: seen)
+    with pytest.raises(UsageError, match=f"expected device {name} to be present, got {found} devices"):
+        choose_device(name)
+
+
+@pytest.mark.parametrize("name", ["mps", "xpu:1"])
+def test_devices_of_other_makers(monkeypatch, name):
+    monkeypatch.setattr(settings_of_training, "count_devices", lambda kind: 2)
+    assert str(choose_device(name)) == name
 
 
 @pytest.mark.parametrize(("present", "expected"), [(False, "cpu"), (True, "cuda:0")])

@@ -21,7 +21,9 @@ def command(
     threads: Annotated[
         int | None, typer.Option("--threads", help="on the CPU (default: all cores)", metavar="N")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N", metavar="NAME")] = "auto",
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cpu, cuda, mps, xpu, or one with :N", metavar="NAME")
+    ] = "auto",
     samples: Annotated[int, typer.Option("--samples", help="pairs of samples", metavar="N")] = 200,
     seconds: Annotated[float, typer.Option("--seconds", help="most time of one comparison", metavar="X")] = 20.0,
     out: Annotated[

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from slimprune.errors import UnsupportedModelError
+from slimprune.measure.devices import has_float64
 from slimprune.saliency.iterative import IterativePruning, connection_sensitivity, target_of
 from slimprune.saliency.problem import AnyBatch, Problem
 from slimprune.saliency.registry import register
@@ -63,6 +64,9 @@ TINY = 2.0**-900
 
 def _all_positive(network: nn.Module) -> nn.Module:
     """Return a float64 copy in eval mode with |weights| and without biases, whose norms only scale."""
+    for parameter in network.parameters():
+        if not has_float64(parameter.device):
+            raise UnsupportedModelError(f"synflow expects a device with float64, got {parameter.device.type}")
     copied = copy.deepcopy(network).double().eval()
     for name, module in copied.named_modules():
         if isinstance(module, nn.LayerNorm | nn.GroupNorm | nn.RMSNorm):

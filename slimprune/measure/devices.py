@@ -1,0 +1,39 @@
+"""What devices can do."""
+
+from typing import Any
+
+import torch
+
+ACCELERATORS = ("cuda", "mps", "xpu")
+"""Types of devices beside the CPU, under torch's names: NVIDIA and AMD, Apple, Intel."""
+
+WITHOUT_FLOAT64 = ("mps",)
+
+
+def has_float64(device: torch.device) -> bool:
+    """Return whether a device computes in float64."""
+    return device.type not in WITHOUT_FLOAT64
+
+
+def count_devices(kind: str) -> int:
+    """Return how many devices of a type torch sees."""
+    module: Any = getattr(torch, kind)
+    return module.device_count() if module.is_available() else 0
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until an accelerator has finished its work; do nothing on the CPU."""
+    if device.type == "mps":
+        torch.mps.synchronize()
+    elif device.type in ACCELERATORS:
+        torch.get_device_module(device).synchronize(device)
+
+
+def seed_device(device: torch.device, seed: int) -> None:
+    """Seed the generator of an accelerator; do nothing on the CPU."""
+    if device.type == "mps":
+        torch.mps.manual_seed(seed)
+    elif device.type in ACCELERATORS:
+        module = torch.get_device_module(device)
+        with module.device(device):
+            module.manual_seed(seed)
