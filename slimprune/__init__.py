@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from slimprune.pipeline.inspect import inspect
     from slimprune.pipeline.latency import latency_model
     from slimprune.pipeline.prune import prune
+    from slimprune.preprocessing import Preprocessing
     from slimprune.recipe import Recipe, RecipeSettings
     from slimprune.report import Inspection
     from slimprune.results import Report
@@ -67,6 +68,7 @@ __all__ = [
     "OnnxFile",
     "Origin",
     "Plan",
+    "Preprocessing",
     "Problem",
     "Proof",
     "PrunedProof",
@@ -136,6 +138,7 @@ _PLACES = {
     "pipeline.inspect": ("inspect",),
     "pipeline.latency": ("latency_model",),
     "pipeline.prune": ("prune",),
+    "preprocessing": ("Preprocessing",),
     "types": ("Listener",),
     "recipe": ("Recipe", "RecipeSettings"),
     "report": ("Inspection",),

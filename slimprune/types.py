@@ -10,6 +10,8 @@ REMARK = "check"
 
 Task = Literal["classification", "segmentation"]
 Quantity = Literal["params", "macs", "channels", "latency"]
+InputKind = Literal["unit", "normalized", "uint8"]
+"""What a deployed file takes: pixels in 0..1, pixels that are already normalised, or bytes."""
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 
 

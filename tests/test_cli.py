@@ -23,6 +23,10 @@ from slimprune.recipe import PANELS, Recipe
 from tests.commands import Run, error_line, listing
 from tests.conftest import Compressed
 
+BUNDLE = (
+    "README.md", "config.json", "metrics.jsonl", "preprocessor_config.json", "slim.json", "weights.safetensors",
+)  # fmt: skip
+
 
 def process(*arguments: object, **keywords: Any) -> subprocess.Popen[str]:
     """The command line in a process of its own."""
@@ -218,7 +222,7 @@ def test_json_is_the_only_thing_on_stdout_and_a_former_run_is_replaced(
     assert [line.partition(":")[0] for line in err.splitlines()] == ["prove", "score", "train", "export"]
     assert listing(tmp_path) == sorted(
         ["tiny.onnx", "tiny.report.html", "tiny.report.json", "tiny.report.md", "tiny.slim"]
-        + [f"tiny.slim/{name}" for name in ("README.md", "metrics.jsonl", "slim.json", "weights.safetensors")]
+        + [f"tiny.slim/{name}" for name in BUNDLE]
     )
     assert copied.read_bytes() != compressed.onnx.read_bytes()
     code = cli.run(["verify", str(compressed.bundle), str(copied), "--trust-code"])

@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = [
     {"errors", "types"},
-    {"files", "forward", "measure", "recipe", "registry"},
+    {"files", "forward", "measure", "preprocessing", "recipe", "registry"},
     {"data", "export", "graph", "models", "training"},
     {"saliency"},
     {"budget"},

@@ -10,7 +10,14 @@ import typer
 from slimprune.recipe import PANELS, Recipe, default_text
 
 Command = Callable[..., None]
-METAVARS = {float: "X", int: "N", Path: "FILE", tuple[str, ...]: "NAME,...", dict: "NAME=X,..."}
+METAVARS = {
+    float: "X",
+    int: "N",
+    Path: "FILE",
+    tuple[str, ...]: "NAME,...",
+    tuple[float, ...]: "X,...",
+    dict: "NAME=X,...",
+}
 
 
 def takes_recipe(command: Command) -> Command:

@@ -22,6 +22,12 @@ BundleFolder = Annotated[Path, typer.Argument(help="folder of a bundle (NAME.sli
 DataName = Annotated[
     str | None, typer.Option("--data", help="take samples from this data set instead of the bundle's", metavar="NAME")
 ]
+InputName = Annotated[
+    str | None,
+    typer.Option(
+        "--input", help="what the file takes: unit, normalized or uint8 (default: as in the recipe)", metavar="NAME"
+    ),
+]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="run the code that the bundle names", metavar="")]
 DenseModel = Annotated[
     str | None,

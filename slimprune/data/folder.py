@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from slimprune.data.decoding import choose_size, framed, image_size, read_rgb, to_tensor
+from slimprune.data.decoding import choose_size, squared, to_tensor
 from slimprune.data.image_data import ImageData
 from slimprune.data.streamed_data import STREAM_ABOVE, hold_or_stream
 from slimprune.errors import DataError
+from slimprune.preprocessing import image_size, read_rgb
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 TEST_FOLDERS = ("val", "test")
@@ -39,7 +40,7 @@ class FileSamples:
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Decode one file into uint8 [3, H, W] and int64 []."""
         path = self.paths[index]
-        image = framed(read_rgb(path, str(path)), self.size, Image.Resampling.BILINEAR)
+        image = squared(read_rgb(path, str(path)), self.size, Image.Resampling.BILINEAR)
         return to_tensor(image), torch.tensor(self.labels[index])
 
 

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from slimprune.data.decoding import Encoded, framed, image_size, read_grey, read_rgb, to_tensor
+from slimprune.data.decoding import squared, to_tensor
 from slimprune.errors import DataError
+from slimprune.preprocessing import Encoded, image_size, read_grey, read_rgb
 
 MASK_THRESHOLD = 127
 
@@ -66,7 +67,7 @@ class RowSamples:
         image = read_rgb(_encoded(row[self.columns.image], where), where)
         value = row[self.columns.target]
         target = self._mask(value, index, image.size) if self.columns.masks else self._label(value, index)
-        return to_tensor(framed(image, self.size, Image.Resampling.BILINEAR)), target
+        return to_tensor(squared(image, self.size, Image.Resampling.BILINEAR)), target
 
     def sizes(self) -> Iterator[tuple[int, int]]:
         """Yield height and width of every image.
@@ -100,7 +101,7 @@ class RowSamples:
         if mask.size != image:
             found = f"{mask.width}x{mask.height} and {image[0]}x{image[1]}"
             raise DataError(f"expected mask and image of one size (width x height) in {where}, got {found}")
-        pixels = to_tensor(framed(mask, self.size, Image.Resampling.NEAREST))
+        pixels = to_tensor(squared(mask, self.size, Image.Resampling.NEAREST))
         if not self.zero_one:
             return (pixels > MASK_THRESHOLD).to(torch.uint8)
         if int(pixels.max()) > 1:

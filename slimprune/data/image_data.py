@@ -1,7 +1,7 @@
 """Common interface of data sets, whether in memory or decoded while reading."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from slimprune.data.augmentation import Augmentation, seeded_generator
 from slimprune.data.batches import FULL_SCALE, Preparation, ScoringBatches, Store, TestBatches, TrainBatches
 from slimprune.errors import UsageError
+from slimprune.preprocessing import Preprocessing, check_normalisation
 from slimprune.types import Task
 
 Part = Literal["train", "test"]
@@ -53,6 +54,11 @@ class ImageData(ABC):
         """Number of labels; 1 for masks."""
         return len(self.class_names)
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How an image becomes the input of a network that is trained on this data."""
+        return Preprocessing(self.mean, self.std, self.height, self.width, class_names=self.class_names)
+
     @abstractmethod
     def store(self, part: Part, device: torch.device) -> Store:
         """Open one part for reading batches on `device`."""
@@ -70,6 +76,25 @@ class ImageData(ABC):
             raise UsageError(f"expected a train_size in 1 ... {self.train_size}, got {train_size}")
         chosen = torch.randperm(self.train_size, generator=seeded_generator(0, SUBSET_STREAM, 0))[:train_size]
         return self.with_training_part(chosen.sort().values)
+
+    def with_normalisation(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Self:
+        """Return the same data set, normalised with another mean and standard deviation per channel, in 0..1.
+
+        Raises:
+            UsageError: If there is not one of each per channel, or a value is out of its range.
+        """
+        check_normalisation(mean, std, self.channels)
+        return replace(self, mean=mean, std=std)
+
+    def with_class_names(self, class_names: tuple[str, ...]) -> Self:
+        """Return the same data set with other names for its classes.
+
+        Raises:
+            UsageError: If there is not one name per class.
+        """
+        if len(class_names) != self.classes:
+            raise UsageError(f"expected {self.classes} class names, as {self.name} has classes, got {len(class_names)}")
+        return replace(self, class_names=class_names)
 
     @abstractmethod
     def with_training_part(self, chosen: Tensor) -> Self:

@@ -17,10 +17,13 @@ from torch import Tensor, nn
 from torch.onnx import OnnxExporterError
 
 from slimprune.errors import UnsupportedModelError, UsageError, VerificationError, kind_and_line
+from slimprune.export.normalisation import InputForm
 from slimprune.export.onnx_file import PREFIX, SEAL, serialise, write_bytes
 from slimprune.export.runtime import open_session, outputs_of
 from slimprune.export.sizes import other_sizes, resized, size_step
 from slimprune.forward import ForwardFn, bind_forward
+from slimprune.preprocessing import Preprocessing, as_metadata
+from slimprune.types import InputKind
 
 OPSET = 18
 """Operator set that torch's exporter writes without conversion, in every version since 2.5."""
@@ -59,6 +62,8 @@ def export_onnx(
     *,
     metadata: Mapping[str, str] | None = None,
     forward_fn: ForwardFn | None = None,
+    preprocessing: Preprocessing | None = None,
+    input: InputKind | None = None,  # noqa: A002 the name of the option
 ) -> OnnxFile:
     """Write the model, as it computes in eval mode and float32, to one ONNX file.
 
@@ -68,33 +73,41 @@ def export_onnx(
     Equal models give equal bytes with equal versions of torch and onnxscript. A digest over the bytes is written as the
     last metadata property, `slimprune.sha256`.
 
+    With a preprocessing the file normalises its inputs itself, and its metadata describe the preprocessing.
+
     Args:
         model: Model to export; it is copied to the CPU and left unchanged.
-        example: An input [N, ...].
+        example: An input [N, ...] of the model, normalised.
         path: Path of the file; an existing file is replaced atomically.
         metadata: Properties to write as `slimprune.<key>`.
         forward_fn: Function (model, inputs) -> the one output to export, for models that return several.
+        preprocessing: How images become the model's input.
+        input: What the file takes: `unit`, pixels in 0..1 (default with a preprocessing); `normalized`, the model's own
+            input (default without one); or `uint8`, bytes.
 
     Raises:
         UnsupportedModelError: If the model does not return one tensor with a sample per row, holds 2 GiB or more, or
             cannot be exported by torch's exporter.
-        UsageError: If the path cannot be written to, or the metadata contains the key of the digest.
+        UsageError: If the path cannot be written to, the metadata contains the key of the digest, or the preprocessing
+            is missing or does not fit the example.
     """
     path, metadata = Path(path), dict(metadata or {})
     if SEAL in {PREFIX + key for key in metadata}:
         raise UsageError(f"expected metadata that leaves {SEAL} free, got {SEAL.removeprefix(PREFIX)}")
+    form = InputForm.of(preprocessing, input)
+    form.check(example)
     plain = cpu_copy(bind_forward(model, example, forward_fn)[0])
     sample = example[:1].detach().to("cpu", torch.float32)
     _check_size(plain)
     for rows in (2, 3):
         _check_output(plain, _repeat(sample, rows))
-    # The exporter would treat a batch of one as a constant.
-    pair = _repeat(sample, 2)
-    step = size_step(plain, sample)
-    proto = None if step is None else _with_free_size(plain, pair, step)
+    step, whole = size_step(plain, sample), form.wrapped(plain)
+    proto = None if step is None else _with_free_size(whole, _repeat(sample, 2), step, form)
     if proto is None:
-        proto, step = _translate(plain, pair, {0: torch.export.Dim(BATCH)}), None
-    data = serialise(proto, metadata)
+        # The exporter would treat a batch of one as a constant.
+        proto, step = _translate(whole, form.pixels(_repeat(sample, 2)), {0: torch.export.Dim(BATCH)}), None
+    described = {} if preprocessing is None else as_metadata(form.stated(step))
+    data = serialise(proto, {**described, **metadata})
     write_bytes(path, data)
     return OnnxFile(path, opset_version(proto), len(data), step)
 
@@ -141,14 +154,21 @@ def _check_output(model: nn.Module, inputs: Tensor) -> None:
         raise UnsupportedModelError(f"{rule}, got {list(output.shape)}")
 
 
-def _with_free_size(model: nn.Module, pair: Tensor, step: int) -> onnx.ModelProto | None:
-    """Return an ONNX model with free height and width; None if the export fails or its outputs are wrong."""
+def _with_free_size(model: nn.Module, pair: Tensor, step: int, form: InputForm) -> onnx.ModelProto | None:
+    """Return an ONNX model with free height and width; None if the export fails or its outputs are wrong.
+
+    Args:
+        model: Model that takes inputs of the form.
+        pair: Two normalised inputs.
+        step: Step of height and width.
+        form: What the file takes.
+    """
     rows, columns = (torch.export.Dim(name) for name in (HEIGHT, WIDTH))
     free = {2: rows, 3: columns} if step == 1 else {2: step * rows, 3: step * columns}
     try:
-        proto = _translate(model, pair, {0: torch.export.Dim(BATCH), **free})
+        proto = _translate(model, form.pixels(pair), {0: torch.export.Dim(BATCH), **free})
         session = open_session(proto.SerializeToString(), Path("a file of free height and width"))
-        right = all(_computes(session, model, resized(pair, size)) for size in other_sizes(pair, step))
+        right = all(_computes(session, model, form.pixels(resized(pair, size))) for size in other_sizes(pair, step))
     except (UnsupportedModelError, VerificationError):
         return None
     return proto if right else None

@@ -73,7 +73,11 @@ def read_metadata(path: Path) -> dict[str, str]:
     Raises:
         VerificationError: If the file is unreadable or altered.
     """
-    model, _ = read_onnx(path)
+    return metadata_of(read_onnx(path)[0])
+
+
+def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
+    """Return slimprune's metadata in a model, without the prefix and the seal."""
     entries = {entry.key: entry.value for entry in model.metadata_props if entry.key != SEAL}
     return {key.removeprefix(PREFIX): value for key, value in entries.items() if key.startswith(PREFIX)}
 

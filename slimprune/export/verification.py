@@ -4,16 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from slimprune.errors import DataError, UsageError, VerificationError
 from slimprune.export.exporter import cpu_copy, opset_version
-from slimprune.export.onnx_file import read_onnx
+from slimprune.export.normalisation import InputForm
+from slimprune.export.onnx_file import metadata_of, read_onnx
 from slimprune.export.runtime import open_session, outputs_of
 from slimprune.export.sizes import Size, other_sizes, resized, size_step
 from slimprune.forward import ForwardFn, bind_forward
+from slimprune.preprocessing import Preprocessing, from_metadata
 
 _RESIZED_SAMPLES = 4
 _RESIZED_BATCHES = (1, 3)
@@ -54,6 +57,7 @@ def verify_onnx(
     batches: Sequence[int] = (1, 2, 5),
     tolerance: float = 1e-4,
     forward_fn: ForwardFn | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> OnnxCheck:
     """Check that a file is valid ONNX and gives the model's outputs in onnxruntime on the CPU.
 
@@ -63,35 +67,39 @@ def verify_onnx(
     Predictions that differ count as equal if they are a tie: if torch's two logits, or its logit and 0, differ by less
     than the allowed difference.
 
-    If the file leaves height and width free, a few of the samples are also compared at three further sizes.
+    If the file leaves height and width free, a few of the samples are also compared at three further sizes. If it
+    normalises its inputs itself, as its metadata say, it is given the pixels from which the samples were made.
 
     Args:
         model: Reference model; it is left unchanged.
         path: Path of the ONNX file.
-        samples: Inputs [N, ...], N >= 1.
+        samples: Inputs [N, ...] of the model, normalised, N >= 1.
         batches: Batch sizes, each at least 1.
         tolerance: Largest allowed difference, relative to the largest absolute output of torch if that is above 1.
         forward_fn: Function (model, inputs) -> output. See `export_onnx`.
+        preprocessing: With which the samples were made; by default, what the metadata of the file say.
 
     Raises:
-        VerificationError: If the file is unreadable, altered or not valid ONNX, has other inputs or outputs than the
-            model, or differs by more than the tolerance or in a prediction; or if the model's own outputs contain nan
-            or inf.
+        VerificationError: If the file is unreadable, altered or not valid ONNX, has other inputs, outputs or mean and
+            std than the model, or differs by more than the tolerance or in a prediction; or if the model's own outputs
+            contain nan or inf.
         DataError: If there are no samples.
         UsageError: If a batch size or the tolerance is not positive.
     """
     path = Path(path)
     _check_arguments(samples, batches, tolerance)
     proto, data = read_onnx(path)
+    form = _form(proto, path, preprocessing)
     session = open_session(data, path)
     _check_signature(session, samples)
+    form.check(samples)
     plain = cpu_copy(bind_forward(model, samples, forward_fn)[0])
     samples = samples.detach().to("cpu", torch.float32).contiguous()
     step = size_step(plain, samples[:1]) if _leaves_size_free(session) else None
     sizes = () if step is None else other_sizes(samples, step)
-    found = [_compared(session, plain, samples, batches, tolerance)]
-    for size in sizes:
-        found.append(_compared(session, plain, resized(samples[:_RESIZED_SAMPLES], size), _RESIZED_BATCHES, tolerance))
+    pair = _Pair(session, plain, form, tolerance)
+    found = [pair.compared(samples, batches)]
+    found += [pair.compared(resized(samples[:_RESIZED_SAMPLES], size), _RESIZED_BATCHES) for size in sizes]
     for difference, agreement, allowed in found:
         # Written so that nan fails as well.
         if not difference <= allowed:
@@ -104,18 +112,46 @@ def verify_onnx(
     return OnnxCheck(path, opset_version(proto), difference, agreement, len(samples), tuple(batches), step, sizes)
 
 
-def _compared(
-    session: onnxruntime.InferenceSession, model: nn.Module, samples: Tensor, batches: Sequence[int], tolerance: float
-) -> tuple[float, float, float]:
-    """Return the largest difference, the fraction of equal predictions and the allowed difference."""
-    with torch.no_grad():
-        expected = torch.cat([model(part) for part in samples.split(max(batches))])
-    if not expected.isfinite().all():
-        raise VerificationError(f"expected finite outputs of {type(model).__name__} on real samples, got nan or inf")
-    actual = torch.stack([outputs_of(session, samples.split(size), expected) for size in batches])
-    allowed = tolerance * max(1.0, float(expected.abs().max()))
-    agreement = torch.stack([_agrees(expected, one, allowed) for one in actual]).double().mean()
-    return float((actual - expected).abs().max()), float(agreement), allowed
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """A file and the model that it is compared with.
+
+    Attributes:
+        session: Session of the file.
+        model: Model on the CPU, in eval mode.
+        form: What the file takes in place of the model's inputs.
+        tolerance: Largest allowed difference, relative to the largest absolute output if that is above 1.
+    """
+
+    session: onnxruntime.InferenceSession
+    model: nn.Module
+    form: InputForm
+    tolerance: float
+
+    def compared(self, samples: Tensor, batches: Sequence[int]) -> tuple[float, float, float]:
+        """Return the largest difference, the fraction of equal predictions and the allowed difference."""
+        pixels = self.form.pixels(samples)
+        with torch.no_grad():
+            expected = torch.cat([self.model(self.form.normalised(part)) for part in pixels.split(max(batches))])
+        if not expected.isfinite().all():
+            name = type(self.model).__name__
+            raise VerificationError(f"expected finite outputs of {name} on real samples, got nan or inf")
+        actual = torch.stack([outputs_of(self.session, pixels.split(size), expected) for size in batches])
+        allowed = self.tolerance * max(1.0, float(expected.abs().max()))
+        agreement = torch.stack([_agrees(expected, one, allowed) for one in actual]).double().mean()
+        return float((actual - expected).abs().max()), float(agreement), allowed
+
+
+def _form(proto: onnx.ModelProto, path: Path, given: Preprocessing | None) -> InputForm:
+    """Return what the file takes, as its metadata say; it has to normalise as the samples were normalised."""
+    stated = from_metadata(metadata_of(proto))
+    own = stated.preprocessing
+    if given is not None and own is not None and (own.mean, own.std) != (given.mean, given.std):
+        found = f"mean {list(own.mean)} and std {list(own.std)}"
+        raise VerificationError(
+            f"expected {path} to state mean {list(given.mean)} and std {list(given.std)}, got {found}"
+        )
+    return InputForm(stated.input, own or given)
 
 
 def _leaves_size_free(session: onnxruntime.InferenceSession) -> bool:

@@ -21,6 +21,7 @@ from slimprune.pipeline.given_weights import settle
 from slimprune.pipeline.latency import check_timing, with_latency_model
 from slimprune.pipeline.pictures import draw_pictures
 from slimprune.pipeline.plan import PlannedPruning, choose_plan, stored_pruning
+from slimprune.pipeline.preprocessing import input_form, with_own_preprocessing
 from slimprune.pipeline.stages import (
     Analysis,
     Start,
@@ -82,7 +83,7 @@ def compress(
     device = str(choose_device(recipe.device))
     with staged_outputs(recipe.out, recipe.hash if own is None else None) as outputs:
         stage = outputs.stage
-        work = named_workload(recipe, device) if own is None else own_workload(own, given, device, recipe.seed)
+        work = _workload(recipe, own, given, device)
         if own is None:
             outputs.resume_from(work.fingerprint)
         analysis = _analyse(recipe, work, stored_pruning(stage), listener)
@@ -90,7 +91,7 @@ def compress(
         planned = choose_plan(recipe, analysis, start, listener, folder=stage)
         slimmed = slim_and_prove(analysis, start.inherited, planned.plan)
         report = _describe(recipe, analysis, slimmed, planned)
-        check_export(slimmed.module, work.samples, outputs)
+        check_export(slimmed.module, work.samples, outputs, input_form(recipe, work))
         slimmed, accuracies = settle(recipe, work, start, initialise_slim(recipe, work.model, slimmed))
         training = run_training(training_settings(recipe, work), work, slimmed.module, stage / "train", listener)
         dense, dense_training = _train_dense(recipe, work, start, stage / "train dense", listener)
@@ -123,6 +124,12 @@ def plan(*, listener: Listener = ignore, **settings: Unpack[RecipeSettings]) -> 
     planned = choose_plan(recipe, analysis, Start(work.model, work.model), listener)
     report = _describe(recipe, analysis, slim_and_prove(analysis, work.model, planned.plan), planned)
     return replace(report, notes=notes, seconds=time.perf_counter() - began)
+
+
+def _workload(recipe: ResolvedRecipe, own: nn.Module | None, given: Given, device: str) -> Workload:
+    if own is None:
+        return named_workload(recipe, device)
+    return with_own_preprocessing(recipe, own_workload(own, given, device, recipe.seed))
 
 
 def _announce(notes: Sequence[str], listener: Listener) -> None:

@@ -8,18 +8,25 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from slimprune.errors import UsageError, VerificationError
-from slimprune.export import OnnxCheck, export_onnx, read_metadata, verify_onnx
+from slimprune.export import InputForm, OnnxCheck, OnnxFile, export_onnx, read_metadata, verify_onnx
 from slimprune.measure import versions
 from slimprune.pipeline.opened import Model, open_bundle
+from slimprune.pipeline.preprocessing import input_form
 from slimprune.pipeline.staging import ONNX, Outputs, staged_outputs
 from slimprune.pipeline.workload import Workload
 from slimprune.results import Report
 from slimprune.surgery import Bundle, SlimModel, read, save
-from slimprune.types import Listener
+from slimprune.types import InputKind, Listener
 
 
 def export(
-    bundle: Path, out: Path, *, data: str | None = None, model: Model | None = None, trust_code: bool = False
+    bundle: Path,
+    out: Path,
+    *,
+    data: str | None = None,
+    model: Model | None = None,
+    input: InputKind | None = None,  # noqa: A002 the name of the option
+    trust_code: bool = False,
 ) -> OnnxCheck:
     """Write the model of a bundle as ONNX and verify it on test samples of the data set it was trained for.
 
@@ -30,19 +37,21 @@ def export(
         out: ONNX file to write.
         data: Data set to take samples from instead of the recipe's.
         model: Dense model, or the architecture that builds it, for bundles of models that were passed as objects.
+        input: What the file takes, see `export_onnx`; by default what the recipe of the bundle says.
         trust_code: Whether to run the code that the bundle names for building its dense model and loading its data.
 
     Raises:
-        UsageError: If `out` is not an ONNX file, or there is no such bundle.
+        UsageError: If `out` is not an ONNX file, there is no such bundle, or it has no preprocessing for that input.
     """
     if out.suffix != ONNX:
         raise UsageError(f"expected --out to end in {ONNX}, got {out}")
     found = read(bundle)
+    form = InputForm.of(found.preprocessing, input or found.recipe.get("input"))
     with staged_outputs(out, None) as outputs:
         opened = open_bundle(found, data=data, model=model, trust_code=trust_code)
         staged = outputs.staged(out)
-        export_onnx(opened.module, opened.samples[:2], staged, metadata=_metadata(found))
-        check = verify_onnx(opened.module, staged, opened.samples)
+        _write(opened.module, opened.samples, staged, found, form)
+        check = verify_onnx(opened.module, staged, opened.samples, preprocessing=found.preprocessing)
         outputs.publish()
     return replace(check, path=out, noise=opened.noise)
 
@@ -63,10 +72,11 @@ def verify(
     if stated != found.weights_sha256:
         raise VerificationError(f"expected {onnx} to be made from the weights of {bundle}, got other weights")
     opened = open_bundle(found, data=data, model=model, trust_code=trust_code)
-    return replace(verify_onnx(opened.module, onnx, opened.samples), noise=opened.noise)
+    check = verify_onnx(opened.module, onnx, opened.samples, preprocessing=found.preprocessing)
+    return replace(check, noise=opened.noise)
 
 
-def check_export(module: nn.Module, samples: Tensor, outputs: Outputs) -> None:
+def check_export(module: nn.Module, samples: Tensor, outputs: Outputs, form: InputForm) -> None:
     """Check that a model can be exported, before any time is spent on its training.
 
     Raises:
@@ -74,7 +84,8 @@ def check_export(module: nn.Module, samples: Tensor, outputs: Outputs) -> None:
     """
     if outputs.onnx is None:
         return
-    export_onnx(module, samples[:2], outputs.stage / "untrained.onnx").path.unlink()
+    file = outputs.stage / "untrained.onnx"
+    export_onnx(module, samples[:2], file, preprocessing=form.preprocessing, input=form.kind).path.unlink()
 
 
 def export_trained(report: Report, work: Workload, slimmed: SlimModel, outputs: Outputs, listener: Listener) -> Report:
@@ -100,16 +111,29 @@ def export_trained(report: Report, work: Workload, slimmed: SlimModel, outputs: 
         "training": document["training"],
     }
     module = slimmed.module.cpu()
-    bundle = save(module, slimmed.plan, folder, origin=work.origin, recipe=document["recipe"], results=results)
+    bundle = save(
+        module,
+        slimmed.plan,
+        folder,
+        origin=work.origin,
+        recipe=document["recipe"],
+        results=results,
+        preprocessing=work.preprocessing,
+    )
     if outputs.onnx is None:
         listener("export", 2, 2, "")
         return report
     staged = outputs.staged(outputs.onnx)
-    file = export_onnx(module, work.samples[:2], staged, metadata=_metadata(bundle))
+    file = _write(module, work.samples, staged, bundle, input_form(report.recipe, work))
     listener("export", 1, 2, "verify")
-    check = verify_onnx(module, staged, work.samples)
+    check = verify_onnx(module, staged, work.samples, preprocessing=work.preprocessing)
     listener("export", 2, 2, "verify")
     return replace(report, onnx=replace(check, path=outputs.onnx), onnx_bytes=file.bytes)
+
+
+def _write(module: nn.Module, samples: Tensor, path: Path, bundle: Bundle, form: InputForm) -> OnnxFile:
+    metadata = {"input": str(form.kind), **_metadata(bundle)}
+    return export_onnx(module, samples[:2], path, metadata=metadata, preprocessing=form.preprocessing, input=form.kind)
 
 
 def _metadata(bundle: Bundle) -> dict[str, str]:

@@ -91,7 +91,8 @@ def _data_set(bundle: Bundle, data: str | None, trust_code: bool) -> ImageData |
 
 
 def _samples(bundle: Bundle, data: ImageData) -> Tensor:
-    samples, shape = data.samples(SAMPLES), bundle.origin.sample_shape
+    how, shape = bundle.preprocessing, bundle.origin.sample_shape
+    samples = (data if how is None else data.with_normalisation(how.mean, how.std)).samples(SAMPLES)
     found = tuple(samples.shape[1:])
     if bundle.origin.arch is None and shape is not None and found != shape:
         raise UsageError(f"expected images of shape {shape}, for which {bundle.folder} was made, got {found}")

@@ -27,10 +27,12 @@ from slimprune.models import (
     build,
     fill,
     has_main_output,
+    pretrained_preprocessing,
     pretrained_weights,
     read_weights,
     task_of,
 )
+from slimprune.preprocessing import Preprocessing
 from slimprune.recipe import NamedRecipe, ResolvedRecipe
 from slimprune.registry import code_file
 from slimprune.saliency import CRITERIA
@@ -59,6 +61,7 @@ class Workload:
         loss: Function (output, targets) -> scalar.
         task: Classification, or segmentation with one mask.
         pixels: Function that maps inputs [N, C, H, W] to visible pixels, uint8 [N, C, H, W].
+        preprocessing: How images become the inputs; None if it is unknown.
         without_weights: Parameters that were not taken from the given weights.
         code: Files of the user's code that the recipe names.
     """
@@ -72,6 +75,7 @@ class Workload:
     loss: Loss
     task: Task
     pixels: Callable[[Tensor], Tensor]
+    preprocessing: Preprocessing | None = None
     without_weights: tuple[str, ...] = ()
     code: tuple[Path, ...] = ()
 
@@ -150,9 +154,7 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
     """
     recipe = recipe.named()
     task = task_of(recipe.arch)
-    data = load(recipe.data, image_size=recipe.image_size)
-    if recipe.train_size is not None:
-        data = data.with_fewer(recipe.train_size)
+    data = load_data(recipe)
     if task not in (None, data.task):
         raise UsageError(f"expected an architecture for {data.task} (the task of {data.name}), got {recipe.arch}")
     loss = find_loss(recipe.loss, data.task)
@@ -172,6 +174,7 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
         loss=loss,
         task=data.task,
         pixels=data.pixels,
+        preprocessing=data.preprocessing,
         without_weights=missing,
         code=code_files(recipe),
     )
@@ -187,6 +190,26 @@ def _fill_from(recipe: NamedRecipe, model: nn.Module, inputs: InputSpec, *, outp
     else:
         return ()
     return tuple(fill(model, given, what, outputs=outputs, reset_head=recipe.reset_head))
+
+
+def load_data(recipe: NamedRecipe) -> ImageData:
+    """Return the data set of a recipe, normalised and with class names as the recipe says.
+
+    Pretrained weights bring their own normalisation if the data has as many channels.
+
+    Raises:
+        UsageError: If the name is unknown, or the recipe's size, normalisation or class names do not fit the data.
+        DataError: If the data is missing, empty or unreadable.
+    """
+    data = load(recipe.data, image_size=recipe.image_size)
+    if recipe.train_size is not None:
+        data = data.with_fewer(recipe.train_size)
+    weights_own = pretrained_preprocessing(recipe.arch) if recipe.pretrained else None
+    if recipe.mean or recipe.std:
+        data = data.with_normalisation(recipe.mean, recipe.std)
+    elif weights_own is not None and len(weights_own.mean) == data.channels:
+        data = data.with_normalisation(weights_own.mean, weights_own.std)
+    return data.with_class_names(recipe.class_names) if recipe.class_names else data
 
 
 def code_files(recipe: ResolvedRecipe) -> tuple[Path, ...]:

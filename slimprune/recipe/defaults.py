@@ -37,6 +37,7 @@ BY_MACHINE: Mapping[str, str] = {
     "engine": "onnxruntime on the CPU, torch on CUDA",
     "bench_batch": str(BENCH_BATCH),
     "bench_threads": "all cores",
+    "input": "unit; normalized for own batches",
 }
 FINE_TUNING_EPOCHS, FINE_TUNING_LR = 0.2, 0.1
 """Epochs and peak learning rate of the fine-tuning of a trained network, as shares of those of a whole training."""

@@ -10,11 +10,26 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from slimprune.errors import UsageError
 from slimprune.recipe.defaults import CRITERION_OPTIONS, find_defaults, names_segmentation
-from slimprune.types import AUTO, Quantity
+from slimprune.types import AUTO, InputKind, Quantity
+
+LATER_FIELDS = ("mean", "std", "class_names", "input")
+"""Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
 
 def _as_list(value: object) -> object:
     return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
+def _as_names(value: object) -> object:
+    """Read names from a text file, one per line, or from text with commas; return anything else unchanged."""
+    if not isinstance(value, str | Path):
+        return value
+    file = Path(value).expanduser()
+    try:
+        text = file.read_text(encoding="utf-8").strip() if file.is_file() else None
+    except (OSError, ValueError) as error:
+        raise ValueError("Input should be a text file with a name per line, or names with commas") from error
+    return _as_list(str(value)) if text is None else [line.strip() for line in text.splitlines()]
 
 
 def _as_shares(value: object) -> object:
@@ -61,6 +76,17 @@ class Recipe(BaseModel):
     data: str = Field("digits", description="a data set (`slimprune list data`) or path/to/file.py:function")
     image_size: int | None = Field(None, ge=1, description="side in pixels to which large images are resized")
     train_size: int | None = Field(None, ge=1, description="train and score on this many images only, drawn once")
+    mean: Annotated[tuple[float, ...], BeforeValidator(_as_list)] = Field(
+        (),
+        description="mean per channel of pixels in 0..1, for the normalisation (default: that of the pretrained weights, "
+        "or of the data)",
+    )
+    std: Annotated[tuple[float, ...], BeforeValidator(_as_list)] = Field(
+        (), description="standard deviation per channel, beside --mean"
+    )
+    class_names: Annotated[tuple[str, ...], BeforeValidator(_as_names)] = Field(
+        (), description="names of the classes, or a text file with a name per line (default: the data's)"
+    )
     ratio: Share = Field(0.9, description="share to remove, in (0, 1)")
     of: Quantity = Field("params", description="what the ratio counts")
     also: Annotated[dict[Quantity, Share], BeforeValidator(_as_shares)] = Field(
@@ -129,6 +155,10 @@ class Recipe(BaseModel):
         None, description="train channels-last, on CUDA captured in a graph (default: wherever the model allows)"
     )
     seed: int = Field(0, ge=0, lt=2**63, description="seed of weights, draws and batches")
+    input: InputKind | None = Field(
+        None,
+        description="what the ONNX file takes: pixels in 0..1, pixels that are already normalised, or bytes",
+    )
     out: Path | None = Field(
         None, description="the ONNX file to write, next to bundle and report; NAME.slim for no ONNX"
     )
@@ -147,7 +177,8 @@ class Recipe(BaseModel):
 
     def hash_without(self, *names: str) -> str:
         """Return the hash without further fields."""
-        plain = self.model_dump(mode="json", exclude={"out", "device", "fast", *names})
+        absent = {name for name in LATER_FIELDS if getattr(self, name) == type(self).model_fields[name].default}
+        plain = self.model_dump(mode="json", exclude={"out", "device", "fast", *absent, *names})
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from slimprune.types import Quantity
+from slimprune.types import InputKind, Quantity
 
 _UnderAlias = TypedDict("_UnderAlias", {"and": Mapping[Quantity, float] | str}, total=False)
 """The field `and` of recipe files; as the name of an argument, where `and` is reserved, it is `also`."""
@@ -20,6 +20,9 @@ class SettingsBesideLoss(_UnderAlias, total=False):
     data: str
     image_size: int | None
     train_size: int | None
+    mean: Sequence[float] | str
+    std: Sequence[float] | str
+    class_names: Sequence[str] | str
     ratio: float
     of: Quantity
     also: Mapping[Quantity, float] | str
@@ -57,6 +60,7 @@ class SettingsBesideLoss(_UnderAlias, total=False):
     amp: bool
     fast: bool | None
     seed: int
+    input: InputKind | None
     out: Path | str | None
 
 

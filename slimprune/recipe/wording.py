@@ -19,7 +19,7 @@ from slimprune.recipe.fields import Recipe
 
 PANELS: Mapping[str, tuple[str, ...]] = {
     "network": ("arch", "weights", "pretrained", "reset_head", "device", "seed"),
-    "data": ("data", "image_size", "train_size"),
+    "data": ("data", "image_size", "train_size", "mean", "std", "class_names"),
     "budget": ("ratio", "of", "also", "rule", "floor", "protect", "round_to", "engine", "bench_batch", "bench_threads"),
     "scoring": (
         "when", "rewind_step", "criterion", "gate", "steps", "draws", "inner_lr", "inner_momentum", "rounds",
@@ -29,7 +29,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "epochs", "batch_size", "lr", "weight_decay", "schedule", "loss", "init", "amp", "fast", "train_dense",
         "dense_epochs",
     ),
-    "output": ("out",),
+    "output": ("out", "input"),
 }  # fmt: skip
 """Fields by topic: the panels in which the help of a command shows the flags, in this order."""
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from slimprune.forward import unwrap
 from slimprune.graph import named_tensors, with_tensors
 from slimprune.measure import versions
 from slimprune.models import InputSpec, MainOutput, build, is_user_code
+from slimprune.preprocessing import LabelConfig, Preprocessing, ProcessorConfig, as_configs, from_configs
 
 SCHEMA_VERSION = 1
 _WEIGHTS, _DESCRIPTION = "weights.safetensors", "slim.json"
+_PROCESSOR, _LABELS = "preprocessor_config.json", "config.json"
 _README = """A slim model made by slimprune. Its tensors are narrower than those of the dense architecture, so that
 `load_state_dict` of the dense class refuses them. Load it with
 
@@ -90,7 +92,17 @@ class _Description:
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A bundle read from disk and checked against its digests."""
+    """A bundle read from disk and checked against its digests.
+
+    Attributes:
+        folder: Its folder.
+        origin: How its dense model is built.
+        plan: The plan of the slim module.
+        recipe: The settings of the run, as plain values.
+        results: What was measured, as plain values.
+        weights_sha256: Digest of its weights.
+        preprocessing: How images become the model's input; None if it is unknown.
+    """
 
     folder: Path
     origin: Origin
@@ -98,6 +110,7 @@ class Bundle:
     recipe: Mapping[str, Any]
     results: Mapping[str, Any]
     weights_sha256: str
+    preprocessing: Preprocessing | None = None
 
     def rebuild(self, dense: nn.Module) -> nn.Module:
         """Return the slim module in eval mode, rebuilt from a freshly built dense one.
@@ -121,6 +134,7 @@ def save(
     origin: Origin,
     recipe: Mapping[str, Any],
     results: Mapping[str, Any],
+    preprocessing: Preprocessing | None = None,
 ) -> Bundle:
     """Write a bundle into a folder, which is created if needed.
 
@@ -133,6 +147,7 @@ def save(
         origin: How the dense model is built.
         recipe: The settings of the run, as plain values.
         results: What was measured, as plain values.
+        preprocessing: How images become the model's input; written in the form of Hugging Face's image processors.
 
     Returns:
         The bundle.
@@ -142,6 +157,8 @@ def save(
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in named_tensors(module).items()}
     (folder / _WEIGHTS).write_bytes(as_safetensors(tensors))
     (folder / "README.md").write_text(_README.format(name=folder.name))
+    for name, config in ({} if preprocessing is None else as_configs(preprocessing)).items():
+        (folder / name).write_text(json.dumps(config, indent=1) + "\n")
     files = sorted(path for path in folder.iterdir() if path.name != _DESCRIPTION)
     description = {
         "schema_version": SCHEMA_VERSION,
@@ -155,7 +172,7 @@ def save(
     }
     description["digest"] = _digest(_canonical(description))
     (folder / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
-    return Bundle(folder, origin, plan, recipe, results, description["sha256"][_WEIGHTS])
+    return Bundle(folder, origin, plan, recipe, results, description["sha256"][_WEIGHTS], preprocessing)
 
 
 def is_bundle(folder: Path) -> bool:
@@ -178,6 +195,7 @@ def read(folder: Path) -> Bundle:
         for name, expected in description.sha256.items():
             if _digest((folder / name).read_bytes()) != expected:
                 raise VerificationError(f"bundle {folder}: {name} was altered")
+        preprocessing = _read_preprocessing(folder, description.sha256)
     except OSError as error:
         raise VerificationError(f"bundle {folder} cannot be read: {kind_and_line(error)}") from error
     return Bundle(
@@ -187,6 +205,7 @@ def read(folder: Path) -> Bundle:
         recipe=description.recipe,
         results=description.results,
         weights_sha256=description.sha256[_WEIGHTS],
+        preprocessing=preprocessing,
     )
 
 
@@ -271,6 +290,18 @@ def _read_description(folder: Path, text: bytes) -> _Description:
     if _WEIGHTS not in description.sha256:
         raise VerificationError(f"{what} cannot be read: sha256.{_WEIGHTS}: expected a field, got none")
     return description
+
+
+def _read_preprocessing(folder: Path, files: Collection[str]) -> Preprocessing | None:
+    if _PROCESSOR not in files:
+        return None
+    what = f"bundle {folder}: {_PROCESSOR}"
+    processor = read_value(ProcessorConfig, (folder / _PROCESSOR).read_bytes(), what)
+    labels = read_value(LabelConfig, (folder / _LABELS).read_bytes(), what) if _LABELS in files else None
+    try:
+        return from_configs(processor, labels)
+    except UsageError as error:
+        raise VerificationError(f"{what} cannot be used: {error}") from error
 
 
 def _check_fit(folder: Path, dense: Mapping[str, Tensor], slim: Mapping[str, Tensor]) -> None:

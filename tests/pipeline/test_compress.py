@@ -25,6 +25,7 @@ from slimprune.models import save_weights
 from slimprune.pipeline import stages as steps
 from slimprune.pipeline.workload import named_workload
 from slimprune.recipe import make_recipe
+from slimprune.surgery import read
 from slimprune.types import REMARK
 from tests.commands import listing
 from tests.conftest import Compressed, tiny_images
@@ -126,9 +127,11 @@ def test_the_onnx_file_runs_on_its_own_and_says_where_it_comes_from(compressed: 
     described = json.loads((compressed.bundle / "slim.json").read_text())
     assert entries["slimprune.weights_sha256"] == described["sha256"]["weights.safetensors"]
     session = onnxruntime.InferenceSession(compressed.onnx)
-    images = torch.rand(3, 3, 16, 16)
+    images, how = torch.rand(3, 3, 16, 16), read(compressed.bundle).preprocessing
+    assert how is not None
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (how.mean, how.std))
     with torch.no_grad():
-        expected_output = slimprune.load(compressed.bundle, trust_code=True)(images)
+        expected_output = slimprune.load(compressed.bundle, trust_code=True)((images - mean) / std)
     torch.testing.assert_close(torch.from_numpy(session.run(None, {"input": images.numpy()})[0]), expected_output)
 
 

@@ -16,6 +16,7 @@ from slimprune.types import Quantity
 WIDER = {
     Path: {Path, str},
     tuple[str, ...]: {Sequence[str], str},
+    tuple[float, ...]: {Sequence[float], str},
     dict[Quantity, float]: {Mapping[Quantity, float], str},
 }
 """Type of a field -> types from which a recipe reads it; other fields are given as they are."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from slimprune.cli.options import BundleFolder, DataName, Debug, DenseModel, Json, Quiet, TrustCode
+from slimprune.cli.options import BundleFolder, DataName, Debug, DenseModel, InputName, Json, Quiet, TrustCode
 
 
 def command(
@@ -13,6 +13,7 @@ def command(
     out: Annotated[Path, typer.Option("--out", help="the ONNX file to write", metavar="FILE")],
     data: DataName = None,
     model: DenseModel = None,
+    input: InputName = None,  # noqa: A002 the name of the option
     trust_code: TrustCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -21,7 +22,9 @@ def command(
     """Write an ONNX file."""
     from slimprune import pipeline
     from slimprune.cli.running import own_stdout, show_check
+    from slimprune.recipe import make_recipe
 
+    kind = make_recipe({"input": input}).input
     with own_stdout():
-        check = pipeline.export(bundle, out, data=data, model=model, trust_code=trust_code)
+        check = pipeline.export(bundle, out, data=data, model=model, input=kind, trust_code=trust_code)
     show_check(check, as_json, quiet)

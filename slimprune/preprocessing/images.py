@@ -1,0 +1,138 @@
+"""Decoding of image files into 8-bit pixels, and bringing them to one size; needs nothing but Pillow and numpy."""
+
+import io
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from slimprune.errors import DataError
+from slimprune.preprocessing.description import INTERPOLATIONS, Preprocessing
+
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "CMYK", "YCbCr", "HSV", "LAB")
+"""Pillow modes with at most 8 bits per channel."""
+
+DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+"""Pillow modes of grey images with 16 bits, which are divided by 257; Pillow reads 16-bit colours as 8-bit itself."""
+
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings an image upright, by its EXIF orientation."""
+
+_TRANSPOSING = (5, 6, 7, 8)
+_UNREADABLE_EXIF = (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error)
+
+Encoded = Path | bytes
+
+
+def image_size(encoded: Encoded, where: str) -> tuple[int, int]:
+    """Read height and width from the header of an image file, as the image is seen upright.
+
+    Args:
+        encoded: Path or bytes of the file.
+        where: Name of the image in error messages.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    with _naming(where), Image.open(_stream(encoded)) as image:
+        turned = _orientation(image) in _TRANSPOSING
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def read_image(encoded: Encoded, channel_order: str, where: str) -> Image.Image:
+    """Decode an image file as `RGB` or as `L`; see `read_rgb` and `read_grey`."""
+    return read_grey(encoded, where) if channel_order == "L" else read_rgb(encoded, where)
+
+
+def read_rgb(encoded: Encoded, where: str) -> Image.Image:
+    """Decode an image file as RGB, upright; grey, palette and transparent images are converted.
+
+    Raises:
+        DataError: If the file cannot be decoded or its pixels have no known scale.
+    """
+    image = _decode(encoded, where)
+    return (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
+
+
+def read_grey(encoded: Encoded, where: str) -> Image.Image:
+    """Decode an image file into one channel of 0..255, upright.
+
+    Raises:
+        DataError: If the file cannot be decoded or its pixels have no known scale.
+    """
+    return _decode(encoded, where).convert("L")
+
+
+def framed(image: Image.Image, how: Preprocessing) -> Image.Image:
+    """Resize an image and crop its centre to the size of a network's input."""
+    return filled(image, how.height, how.width, Image.Resampling(INTERPOLATIONS[how.interpolation]))
+
+
+def filled(image: Image.Image, height: int, width: int, resample: Image.Resampling) -> Image.Image:
+    """Resize an image to the smallest size that covers height x width in its proportions, and crop the centre."""
+    scale = max(height / image.height, width / image.width)
+    rows, columns = max(height, round(image.height * scale)), max(width, round(image.width * scale))
+    left, top = (columns - width) // 2, (rows - height) // 2
+    return image.resize((columns, rows), resample).crop((left, top, left + width, top + height))
+
+
+def _decode(encoded: Encoded, where: str) -> Image.Image:
+    with _naming(where), Image.open(_stream(encoded)) as image:
+        turn = TURNS.get(_orientation(image))
+        image.load()
+    upright: Image.Image = image if turn is None else image.transpose(turn)
+    if upright.mode in DEEP_MODES:
+        return _with_eight_bits(upright, where)
+    if upright.mode not in MODES:
+        raise DataError(f"expected an image of 8 or 16 bits per channel in {where}, got Pillow mode {upright.mode!r}")
+    return upright
+
+
+def _with_eight_bits(image: Image.Image, where: str) -> Image.Image:
+    """Return a grey image of 0..65535 in 0..255, rounded."""
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise DataError(f"expected pixels in 0..65535 in {where}, got {values.min()} to {values.max()}")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an image that has not been loaded yet; 1 (upright) if none can be read.
+
+    Pillow turns TIFF images itself while it loads them, and finds what stands behind the pixels of a PNG only then.
+    """
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except _UNREADABLE_EXIF:
+        return 1
+
+
+def _stream(encoded: Encoded) -> Path | io.BytesIO:
+    return io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Raise a `DataError` that names the file for any exception in the context.
+
+    Pillow's decoders raise many kinds of exceptions.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"expected a readable image in {where}, got {type(error).__name__}: {reason}") from error
