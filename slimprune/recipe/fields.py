@@ -12,7 +12,7 @@ from slimprune.errors import UsageError
 from slimprune.recipe.defaults import CRITERION_OPTIONS, find_defaults, names_segmentation
 from slimprune.types import AUTO, InputKind, Quantity
 
-LATER_FIELDS = ("mean", "std", "class_names", "input")
+LATER_FIELDS = ("mean", "std", "class_names", "input", "pretrained", "reset_head")
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
 
@@ -78,8 +78,8 @@ class Recipe(BaseModel):
     train_size: int | None = Field(None, ge=1, description="train and score on this many images only, drawn once")
     mean: Annotated[tuple[float, ...], BeforeValidator(_as_list)] = Field(
         (),
-        description="mean per channel of pixels in 0..1, for the normalisation (default: that of the pretrained weights, "
-        "or of the data)",
+        description="mean per channel of pixels in 0..1, for the normalisation (default: that of the pretrained "
+        "weights, or of the data)",
     )
     std: Annotated[tuple[float, ...], BeforeValidator(_as_list)] = Field(
         (), description="standard deviation per channel, beside --mean"
