@@ -23,8 +23,8 @@ class PeakMemory:
     """Context manager that measures peak memory; the result is in `peak_bytes` afterwards.
 
     On a CUDA or XPU device this is `max_memory_allocated` of `torch.cuda` or `torch.xpu`: the most bytes that tensors
-    on the device held at once during the block. Tensors allocated before it (weights, data) are included, the allocator's
-    cached blocks are not.
+    on the device held at once during the block. Tensors allocated before it (weights, data) are included, and the
+    blocks that the allocator caches are not.
 
     On the CPU and on MPS, which share their memory, torch has no such count. The result is the growth of the resident
     set of the whole process: the largest size, sampled every 2 ms during the block and once at its end, minus the size

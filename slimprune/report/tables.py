@@ -176,7 +176,7 @@ def tiles(document: ReportDocument) -> list[tuple[str, str, str]]:
     found = []
     if document["training"] is not None:
         name, dense, slim, change = _accuracy_row(document, document["training"])
-        found.append((name, slim, f"dense {dense}{change and f', {change}'}"))
+        found.append((name, slim, ", ".join(filter(None, (f"dense {dense}", _just_pruned(document), change)))))
     asked = {limit["quantity"]: limit["requested"] for limit in (document["budget"], *document["budget"]["also"])}
     counts: tuple[tuple[str, Quantity, Compared], ...] = (
         ("parameters", "params", document["params"]),
@@ -251,6 +251,11 @@ def _dense_accuracy(document: ReportDocument) -> float | None:
     if (known := document.get("accuracies")) is not None:
         return known["dense"]
     return next((base["final"] for base in document["baselines"] if base["name"] == "dense"), None)
+
+
+def _just_pruned(document: ReportDocument) -> str:
+    known = document.get("accuracies")
+    return "" if known is None or known["pruned"] is None else f"just pruned {_percent(known['pruned'])}"
 
 
 def _points(share: float, other: float) -> str:
