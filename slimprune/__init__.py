@@ -35,7 +35,18 @@ if TYPE_CHECKING:
     from slimprune.results import Report
     from slimprune.saliency import Criterion, Problem, Scores, Target
     from slimprune.saliency.score import score
-    from slimprune.surgery import Bundle, Origin, PrunedProof, SlimModel, load, prove, prove_pruned, save
+    from slimprune.surgery import (
+        Bundle,
+        Origin,
+        PrunedProof,
+        Reconstruction,
+        SlimModel,
+        load,
+        prove,
+        prove_pruned,
+        save,
+    )
+    from slimprune.surgery.reconstruction.reconstruct import reconstruct
     from slimprune.surgery.slim import slim
     from slimprune.timing import Sampling
     from slimprune.timing.compare import BenchSettings, compare_speed
@@ -74,6 +85,7 @@ __all__ = [
     "PrunedProof",
     "Recipe",
     "RecipeSettings",
+    "Reconstruction",
     "Report",
     "ReportDocument",
     "Sampling",
@@ -104,6 +116,7 @@ __all__ = [
     "prove",
     "prove_pruned",
     "prune",
+    "reconstruct",
     "report_schema",
     "save",
     "score",
@@ -145,7 +158,18 @@ _PLACES = {
     "results": ("Report",),
     "saliency": ("Criterion", "Problem", "Scores", "Target"),
     "saliency.score": ("score",),
-    "surgery": ("Bundle", "Origin", "PrunedProof", "SlimModel", "load", "prove", "prove_pruned", "save"),
+    "surgery": (
+        "Bundle",
+        "Origin",
+        "PrunedProof",
+        "Reconstruction",
+        "SlimModel",
+        "load",
+        "prove",
+        "prove_pruned",
+        "save",
+    ),
+    "surgery.reconstruction.reconstruct": ("reconstruct",),
     "surgery.slim": ("slim",),
     "timing": ("Sampling",),
     "timing.compare": ("BenchSettings", "compare_speed"),

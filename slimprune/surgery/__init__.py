@@ -4,6 +4,7 @@ from slimprune.measure import versions
 from slimprune.surgery.bundle import Bundle, Origin, build_dense, load, read, restore, save
 from slimprune.surgery.initial import INITIALIZERS, initialise
 from slimprune.surgery.pruned import PrunedProof, prove_pruned
+from slimprune.surgery.reconstruction import Reconstruction, SolvedLayer, reconstruct
 from slimprune.surgery.slim import SlimModel, prove, slim
 
 __all__ = [
@@ -11,13 +12,16 @@ __all__ = [
     "Bundle",
     "Origin",
     "PrunedProof",
+    "Reconstruction",
     "SlimModel",
+    "SolvedLayer",
     "build_dense",
     "initialise",
     "load",
     "prove",
     "prove_pruned",
     "read",
+    "reconstruct",
     "restore",
     "save",
     "slim",
