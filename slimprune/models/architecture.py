@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -72,12 +73,15 @@ class Family:
             pretrained weights, or None if it has none.
         pretrained: Function as `build` that returns pretrained weights by the names of the model's tensors, with a head
             of as many outputs as they were trained for; None if the family has none.
+        configuration: Function of a member's name and the text of its options; returns the file that `build` reads,
+            which may be given in place of these options. None if it reads none.
     """
 
     architectures: tuple[Architecture, ...]
     build: Callable[[str, str, InputSpec], nn.Module]
     preprocessing: Callable[[str, str], Preprocessing | None] = lambda name, options: None
     pretrained: Callable[[str, str, InputSpec], Mapping[str, Tensor]] | None = None
+    configuration: Callable[[str, str], Path] | None = None
 
 
 def refuse_options(name: str, options: str) -> None:

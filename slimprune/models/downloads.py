@@ -44,30 +44,41 @@ def from_url(url: str, what: str) -> Path:
     return file
 
 
-def from_hub(repository: str, names: Sequence[str], what: str) -> Path:
+def cached_in_hub(repository: str, name: str) -> Path | None:
+    """Return a file of a repository, possibly with "@revision", from the Hugging Face hub's cache; None if absent."""
+    repository, _, revision = repository.partition("@")
+    try:
+        hub: Any = importlib.import_module("huggingface_hub")
+        cached = hub.try_to_load_from_cache(repository, name, revision=revision or None)
+    except (ImportError, ValueError):  # not installed, or no name of a repository
+        return None
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def from_hub(repository: str, names: Sequence[str], what: str, remedy: str = "and give it by --weights") -> Path:
     """Return a file of a repository on the Hugging Face hub from its cache; download it if it is not there.
 
     Args:
         repository: "owner/name", possibly with "@revision".
         names: Names that the file may have, the preferred one first.
         what: Description of the file in errors.
+        remedy: What to do with a file that was downloaded by other means.
 
     Raises:
         DataError: If no such file is in the cache or can be downloaded; the message says where to put it.
     """
+    for name in names:
+        cached = cached_in_hub(repository, name)
+        if cached is not None:
+            return cached
     hub: Any = importlib.import_module("huggingface_hub")
     repository, _, revision = repository.partition("@")
-    at = revision or None
-    for name in names:
-        cached = hub.try_to_load_from_cache(repository, name, revision=at)
-        if isinstance(cached, str):
-            return Path(cached)
     address = f"https://huggingface.co/{repository}/resolve/{revision or 'main'}/{names[0]}"
-    told = f"download {address} and give it by --weights, or `hf download {repository}` to {hub.constants.HF_HUB_CACHE}"
+    told = f"download {address} {remedy}, or `hf download {repository}` to {hub.constants.HF_HUB_CACHE}"
     try:
         _check_online()
         with _impatient():
-            return _download_first(hub, repository, names, at)
+            return _download_first(hub, repository, names, revision or None)
     except Exception as error:  # the hub's HTTP library differs between versions
         raise DataError(f"{what}: {told} ({first_line(error)})") from error
 

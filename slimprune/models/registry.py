@@ -2,13 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from slimprune.errors import UnsupportedModelError, UsageError
-from slimprune.models import cifar_resnet, resnet, timm_models, torchvision_models, torchvision_segmentation, unet, vgg
+from slimprune.models import (
+    cifar_resnet,
+    resnet,
+    timm_models,
+    torchvision_models,
+    torchvision_segmentation,
+    transformers_models,
+    unet,
+    vgg,
+)
 from slimprune.models.architecture import Architecture, InputSpec, refuse_options
 from slimprune.models.preprocessing import Preprocessing
 from slimprune.registry import Registry, call_with, importable, kind_of
@@ -22,6 +32,7 @@ FAMILIES = (
     torchvision_models.FAMILY,
     torchvision_segmentation.FAMILY,
     timm_models.FAMILY,
+    transformers_models.FAMILY,
 )
 """Families in order of precedence: slimprune's `vgg19` (with batch norm) precedes torchvision's (without)."""
 
@@ -37,12 +48,14 @@ class Builder:
         preprocessing: Function of the name and the text of its options; returns how images are prepared for its
             pretrained weights, or None if it has none.
         pretrained: Function as `build` that returns pretrained weights; None if there are none. See `Family`.
+        configuration: Function of the name and the text of its options; returns the file that `build` reads, if any.
     """
 
     task: Task | None
     build: Callable[[str, str, InputSpec], nn.Module]
     preprocessing: Callable[[str, str], Preprocessing | None] = lambda name, options: None
     pretrained: Callable[[str, str, InputSpec], Mapping[str, Tensor]] | None = None
+    configuration: Callable[[str, str], Path] | None = None
 
 
 Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
@@ -83,7 +96,8 @@ def build(arch: str, inputs: InputSpec) -> nn.Module:
     """Build a model with random weights drawn from torch's global generator; nothing is downloaded.
 
     Args:
-        arch: A name of `architectures()`, for some with options ("unet:depth=3,width=32"), "timm:NAME", or the user's
+        arch: A name of `architectures()`, for some with options ("unet:depth=3,width=32"), "timm:NAME",
+            "hf:FOLDER_OR_ID", or the user's
             own "package.module:factory" or "path/to/file.py:factory": a function that receives those of `num_classes`
             and `in_channels` that its signature names or its `**settings` accept. While it is imported and called, the
             file's folder (for a file) or the current directory (for a module) is importable.
@@ -151,6 +165,25 @@ def pretrained_weights(arch: str, inputs: InputSpec) -> Mapping[str, Tensor]:
         return builder.pretrained(name, options, inputs)
 
 
+def configuration_of(arch: str) -> Path | None:
+    """Return the file without which an architecture cannot be built again, so that a copy can be kept, or None.
+
+    Raises:
+        UsageError: If the name or the file is not found.
+    """
+    name, options = ARCHITECTURES.split(arch)
+    builder = None if is_user_code(arch) else ARCHITECTURES.find(name)
+    return None if builder is None or builder.configuration is None else builder.configuration(name, options)
+
+
+def built_from(arch: str, configuration: Path) -> str:
+    """Return an architecture that is built from a copy of its `configuration_of`; `arch` itself if it needs none."""
+    name, _ = ARCHITECTURES.split(arch)
+    entry = ARCHITECTURES.entry(name)
+    needed = entry is not None and entry.built_in and entry.load().configuration is not None
+    return f"{name}:{configuration}" if needed else arch
+
+
 def is_user_code(arch: str) -> bool:
     """Return whether building runs the user's own code rather than slimprune's or an installed package's."""
     return ARCHITECTURES.is_user_code(arch)
@@ -187,5 +220,7 @@ for _family in FAMILIES:
         if _one.name not in _seen:
             _seen.add(_one.name)
             _name, _, _takes = _one.name.partition(":")
-            _builder = Builder(_one.task, _family.build, _family.preprocessing, _family.pretrained)
+            _builder = Builder(
+                _one.task, _family.build, _family.preprocessing, _family.pretrained, _family.configuration
+            )
             ARCHITECTURES.add(_name, _one.description, _builder, module=__name__, takes=_takes)

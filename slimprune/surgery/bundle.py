@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,12 +20,13 @@ from slimprune.files import read_document, read_value
 from slimprune.forward import unwrap
 from slimprune.graph import named_tensors, with_tensors
 from slimprune.measure import versions
-from slimprune.models import InputSpec, MainOutput, build, is_user_code
+from slimprune.models import InputSpec, MainOutput, build, built_from, configuration_of, is_user_code
 from slimprune.preprocessing import LabelConfig, Preprocessing, ProcessorConfig, as_configs, from_configs
 
 SCHEMA_VERSION = 1
 _WEIGHTS, _DESCRIPTION = "weights.safetensors", "slim.json"
 _PROCESSOR, _LABELS = "preprocessor_config.json", "config.json"
+_ARCHITECTURE = "architecture.json"
 _README = """A slim model made by slimprune. Its tensors are narrower than those of the dense architecture, so that
 `load_state_dict` of the dense class refuses them. Load it with
 
@@ -138,7 +140,8 @@ def save(
 ) -> Bundle:
     """Write a bundle into a folder, which is created if needed.
 
-    Files that are already in the folder are covered by the digests too.
+    Files that are already in the folder are covered by the digests too. The configuration of an architecture
+    `hf:FOLDER_OR_ID` is copied as `architecture.json`, so that the bundle can be loaded without that folder.
 
     Args:
         module: The slim module; `torch.compile`, `DataParallel` and `DistributedDataParallel` are taken off.
@@ -159,6 +162,9 @@ def save(
     (folder / "README.md").write_text(_README.format(name=folder.name))
     for name, config in ({} if preprocessing is None else as_configs(preprocessing)).items():
         (folder / name).write_text(json.dumps(config, indent=1) + "\n")
+    configuration = None if origin.arch is None else configuration_of(origin.arch)
+    if configuration is not None:
+        shutil.copy(configuration, folder / _ARCHITECTURE)
     files = sorted(path for path in folder.iterdir() if path.name != _DESCRIPTION)
     description = {
         "schema_version": SCHEMA_VERSION,
@@ -264,6 +270,8 @@ def _built(bundle: Bundle, arch: str | None, inputs: InputSpec | None, trust_cod
         raise UsageError(f"bundle {bundle.folder} is built by the code {named}: allow it with --trust-code")
     if inputs is None:
         raise UsageError(f"expected a bundle that records the shape of one input tensor, got {bundle.folder}")
+    if arch is None:
+        named = built_from(named, bundle.folder / _ARCHITECTURE)
     with torch.random.fork_rng(devices=[]):
         return build(named, inputs)
 
