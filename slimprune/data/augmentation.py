@@ -1,6 +1,6 @@
 """Random crops, flips and transpositions, drawn and applied for a whole batch without a loop over images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ class Draws:
         mirrored: Whether left and right are exchanged, bool.
         upended: Whether top and bottom are exchanged, bool.
         turned: Whether rows and columns are exchanged before all other changes, bool.
+        crops: Crops that are resized to the whole image, after turns, int64 [n, 4]; see `ResizedCrops`. None for none.
     """
 
     down: Tensor
@@ -45,14 +46,22 @@ class Draws:
     mirrored: Tensor
     upended: Tensor
     turned: Tensor
+    crops: Tensor | None = None
 
     def to(self, device: torch.device) -> "Draws":
         """Return the same choices on a device."""
-        return Draws(*(part.to(device) for part in self._parts()))
+        crops = None if self.crops is None else self.crops.to(device)
+        return replace(Draws(*(part.to(device) for part in self._parts())), crops=crops)
 
     def split(self, size: int) -> "list[Draws]":
         """Split the choices into consecutive batches of `size` images."""
-        return [Draws(*parts) for parts in zip(*(torch.split(part, size) for part in self._parts()), strict=True)]
+        batches = zip(*(torch.split(part, size) for part in self._parts()), strict=True)
+        if self.crops is None:
+            return [Draws(*parts) for parts in batches]
+        return [
+            replace(Draws(*parts), crops=crops)
+            for parts, crops in zip(batches, torch.split(self.crops, size), strict=True)
+        ]
 
     def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         return self.down, self.right, self.mirrored, self.upended, self.turned

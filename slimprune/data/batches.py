@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Protocol
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from slimprune.data.augmentation import Augmentation, Draws, draw, move, seeded_generator, turn
+from slimprune.data.resized_crops import ResizedCrops, resize
 from slimprune.errors import UsageError
 
 Batch = tuple[Tensor, Tensor]
@@ -43,16 +44,22 @@ class Preparation:
         std: Standard deviation per channel in 0..1, float32 [C, 1, 1] on the same device.
         augmentation: Random changes of training images.
         segmentation: Whether targets are masks [B, 1, H, W] that are moved together with their images.
+        crops: Crops that are resized to the whole image, instead of the augmentation's shifts.
     """
 
     mean: Tensor
     std: Tensor
     augmentation: Augmentation
     segmentation: bool
+    crops: ResizedCrops | None = None
 
     def draw(self, generator: torch.Generator, count: int) -> Draws:
         """Draw the augmentation of `count` images."""
-        return draw(generator, count, self.augmentation, self.segmentation)
+        if self.crops is None:
+            return draw(generator, count, self.augmentation, self.segmentation)
+        unshifted = replace(self.augmentation, crop_padding=0)
+        draws = draw(generator, count, unshifted, self.segmentation)
+        return replace(draws, crops=self.crops.draw(generator, count))
 
     def __call__(self, images: Tensor, targets: Tensor, draws: Draws | None) -> Batch:
         """Turn stored images and targets into a batch, without augmentation if `draws` is None."""
@@ -61,6 +68,9 @@ class Preparation:
         if self.augmentation.turn:
             images = turn(images, draws)
             targets = turn(targets, draws) if self.segmentation else targets
+        if draws.crops is not None:
+            images = resize(images, draws.crops, nearest=False)
+            targets = resize(targets, draws.crops, nearest=True) if self.segmentation else targets
         moved, inside = move(images, draws)
         if self.segmentation:
             targets, _ = move(targets, draws)

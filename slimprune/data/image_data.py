@@ -9,11 +9,15 @@ from torch import Tensor
 
 from slimprune.data.augmentation import Augmentation, seeded_generator
 from slimprune.data.batches import FULL_SCALE, Preparation, ScoringBatches, Store, TestBatches, TrainBatches
+from slimprune.data.resized_crops import ResizedCrops
 from slimprune.errors import UsageError
 from slimprune.preprocessing import Preprocessing, check_normalisation
 from slimprune.types import Task
 
 Part = Literal["train", "test"]
+
+COUNTED_TOGETHER = 256
+"""Samples that are read at once to count labels."""
 
 SUBSET_STREAM = 2
 """Random stream of the choice of a subset, separate from all other random numbers."""
@@ -101,17 +105,45 @@ class ImageData(ABC):
         """Return the same data set with only the training samples of these indices, int64 [K]."""
 
     def train_batches(
-        self, batch_size: int, *, seed: int = 0, device: str | torch.device = "cpu", augment: bool = True
+        self,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        augment: bool = True,
+        random_resized_crop: float | None = None,
     ) -> TrainBatches:
         """Return shuffled training batches; `set_epoch` selects the epoch.
 
         Order and augmentation depend on (seed, epoch) alone, so a resumed run sees the same batches as an uninterrupted
         one.
 
+        Args:
+            batch_size: Images per batch.
+            seed: Seed of order and augmentation.
+            device: Device of the batches.
+            augment: Whether to augment.
+            random_resized_crop: Smallest share of an image, in (0, 1), of which a random crop is resized to the whole
+                image, instead of the augmentation's shifts; None for no such crops.
+
         Raises:
-            UsageError: If the batch size is below 1 or the seed below 0.
+            UsageError: If the batch size is below 1, the seed below 0 or the share out of range.
         """
-        return TrainBatches(self._open("train", device), self._preparation(device), batch_size, seed, augment)
+        preparation = self._preparation(device)
+        if random_resized_crop is not None:
+            if not 0 < random_resized_crop < 1:
+                raise UsageError(f"expected random_resized_crop in (0, 1), got {random_resized_crop}")
+            preparation = replace(preparation, crops=ResizedCrops(random_resized_crop, self.height, self.width))
+        return TrainBatches(self._open("train", device), preparation, batch_size, seed, augment)
+
+    def class_counts(self) -> Tensor:
+        """Return the number of training samples of each label, int64 [classes]; for masks of pixels, [2]."""
+        store = self._open("train", "cpu")
+        width = self.classes if self.task == "classification" else 2
+        counts = torch.zeros(width, dtype=torch.int64)
+        for _, targets in store.fetch(torch.arange(len(store)), COUNTED_TOGETHER):
+            counts += torch.bincount(targets.flatten().long(), minlength=width)
+        return counts
 
     def test_batches(self, batch_size: int, *, device: str | torch.device = "cpu") -> TestBatches:
         """Return all test samples in fixed order, not augmented.

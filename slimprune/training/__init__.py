@@ -3,11 +3,14 @@
 from slimprune.training.batches import count_batches
 from slimprune.training.cuda_graphs import capture
 from slimprune.training.evaluation import evaluate
+from slimprune.training.event_log import check_event_log
 from slimprune.training.loop import train
 from slimprune.training.losses import LOSSES, find_loss
 from slimprune.training.masks import foreground_logits, plain_mask
 from slimprune.training.memory_format import channels_last, to_channels_last
 from slimprune.training.metrics import Metric, mean_iou, top1
+from slimprune.training.objective import balanced_weights, training_loss
+from slimprune.training.penalties import Penalty, batch_norm_l1, polarization
 from slimprune.training.result import EpochRecord, TrainResult
 from slimprune.training.settings import TrainSettings, choose_device
 from slimprune.training.strategy import make_execution
@@ -16,10 +19,14 @@ __all__ = [
     "LOSSES",
     "EpochRecord",
     "Metric",
+    "Penalty",
     "TrainResult",
     "TrainSettings",
+    "balanced_weights",
+    "batch_norm_l1",
     "capture",
     "channels_last",
+    "check_event_log",
     "choose_device",
     "count_batches",
     "evaluate",
@@ -28,7 +35,9 @@ __all__ = [
     "make_execution",
     "mean_iou",
     "plain_mask",
+    "polarization",
     "to_channels_last",
     "top1",
     "train",
+    "training_loss",
 ]

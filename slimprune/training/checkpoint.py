@@ -1,7 +1,8 @@
 """Checkpoints, with which an interrupted training continues as if it had not been interrupted.
 
 A folder holds `checkpoint.json` (settings, history, name and SHA-256 of the weights), one
-`checkpoint-<epoch>.safetensors` (parameters, buffers, momentum buffers) and `metrics.jsonl` (one line per epoch).
+`checkpoint-<epoch>.safetensors` (parameters, buffers, the optimizer's state, averaged weights) and `metrics.jsonl`
+(one line per epoch).
 The JSON file is authoritative and replaced last, so a crash at any moment leaves the previous checkpoint valid.
 """
 
@@ -15,10 +16,11 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
-from torch.optim import SGD
+from torch.optim import Optimizer
 
 from slimprune.errors import UsageError, VerificationError, kind_and_line
 from slimprune.files import adapter, read_value, write_atomically
+from slimprune.training.averaging import AVERAGED, Averaging
 from slimprune.training.result import EpochRecord
 from slimprune.training.state import fill_state, state_tensors
 
@@ -51,8 +53,8 @@ class Checkpoint:
     folder: Path
     fingerprint: Fingerprint
 
-    def restore(self, model: nn.Module, optimizer: SGD) -> list[EpochRecord]:
-        """Load the latest state in the folder, if any, into model and optimizer.
+    def restore(self, model: nn.Module, optimizer: Optimizer, averaging: Averaging | None = None) -> list[EpochRecord]:
+        """Load the latest state in the folder, if any, into model, optimizer and averaged weights.
 
         Returns:
             The records of the completed epochs; empty if there is no checkpoint, in which case nothing is changed.
@@ -64,7 +66,12 @@ class Checkpoint:
             return []
         state = self._read_state()
         tensors = _read_tensors(self.folder / state.weights, state.sha256)
+        averaged = {name: tensors.pop(name) for name in list(tensors) if name.startswith(AVERAGED)}
+        if averaging is not None:
+            averaging.check(averaged)
         fill_state(model, optimizer, tensors)
+        if averaging is not None:
+            averaging.fill(averaged)
         return state.history
 
     def start_metrics(self, history: Sequence[EpochRecord]) -> None:
@@ -72,13 +79,19 @@ class Checkpoint:
         lines = "".join(_metrics_line(record) for record in history)
         self._write(METRICS_FILE, lines.encode())
 
-    def save(self, model: nn.Module, optimizer: SGD, history: Sequence[EpochRecord]) -> None:
+    def save(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        history: Sequence[EpochRecord],
+        averaging: Averaging | None = None,
+    ) -> None:
         """Write the state after the last epoch of the history, and that epoch's line of metrics.
 
         Raises:
             UsageError: If the folder cannot be written to.
         """
-        weights = save(state_tensors(model, optimizer))
+        weights = save({**state_tensors(model, optimizer), **(averaging.tensors() if averaging else {})})
         name = f"checkpoint-{len(history):04d}.safetensors"
         digest = hashlib.sha256(weights).hexdigest()
         state = _State(dict(self.fingerprint), len(history), name, digest, list(history))

@@ -83,7 +83,7 @@ def tested(
     """
     totals: tuple[Tensor, Tensor] | None = None
     # Not inference_mode: a tensor that a model caches in it could not be used in training afterwards.
-    with _eval_mode(model), torch.no_grad():
+    with eval_mode(model), torch.no_grad():
         for batch in on_device(batches, device):
             inputs, targets = pair_of(batch, forward_fn)
             counts = metric(forward(inputs), targets)
@@ -94,7 +94,8 @@ def tested(
 
 
 @contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Keep the model in eval mode for the context; the mode of every submodule is restored afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

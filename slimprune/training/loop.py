@@ -2,27 +2,33 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from slimprune.errors import DataError, SlimpruneError
+from slimprune.errors import DataError, SlimpruneError, UsageError
 from slimprune.forward import ForwardFn, Loss
 from slimprune.measure.devices import seed_device
+from slimprune.training.averaging import Averaging
 from slimprune.training.batches import Batches, count_batches, first_tensor, on_device, pair_of, set_epoch
 from slimprune.training.checkpoint import Checkpoint
 from slimprune.training.distributed import rank
-from slimprune.training.evaluation import tested
+from slimprune.training.evaluation import eval_mode, tested
+from slimprune.training.event_log import event_log
 from slimprune.training.metrics import Metric
+from slimprune.training.mixing import Mixing, mixing_of
+from slimprune.training.objective import training_loss
+from slimprune.training.penalties import Penalty
 from slimprune.training.progress import TrainProgress
 from slimprune.training.result import EpochRecord, TrainResult
-from slimprune.training.settings import TrainSettings, find_device, learning_rate
+from slimprune.training.schedule import learning_rate
+from slimprune.training.settings import TrainSettings, find_device
 from slimprune.training.step import Step
-from slimprune.training.strategy import open_execution
+from slimprune.training.strategy import Additions, open_execution
 from slimprune.types import Listener, ignore
 
 AfterStep = Callable[[int], None]
@@ -40,8 +46,11 @@ def train(
     after_step: AfterStep = lambda done: None,
     checkpoint: Path | None = None,
     forward_fn: ForwardFn | None = None,
+    teacher: nn.Module | None = None,
+    penalty: Penalty | None = None,
+    log: Path | None = None,
 ) -> TrainResult:
-    """Train the model in place with SGD, testing it after every epoch.
+    """Train the model in place, testing it after every epoch.
 
     Each epoch draws its random numbers from (seed, epoch), and the caller's generators are left unchanged. On the CPU,
     a run resumed from its checkpoint therefore ends with exactly the weights of an uninterrupted one.
@@ -59,9 +68,14 @@ def train(
         forward_fn: Function (model, batch) -> output, for models that are not called with their inputs. Batches may
             then be anything that it accepts, loss and metric receive (output, batch), and training uses plain
             execution.
+        teacher: Network whose outputs are imitated with `settings.distill`; moved to the device, not changed.
+        penalty: Penalty on the weights, such as `Penalty("bn-l1", 1e-4, batch_norm_l1)`, that is added to the loss.
+        log: Folder for TensorBoard event files.
 
     Raises:
-        UsageError: If the device is absent, the batches cannot be repeated or the folder cannot be written to.
+        UsageError: If the device is absent, the batches cannot be repeated, a folder cannot be written to,
+            `tensorboard` is not installed, the loss cannot be smoothed or weighted, or only one of `teacher` and
+            `settings.distill` is given.
         DataError: If there are no batches, or they are not pairs and there is no `forward_fn`.
         UnsupportedModelError: If the model has no trainable parameters, the output does not fit the targets, or the
             loss is not a scalar.
@@ -69,23 +83,43 @@ def train(
         SlimpruneError: If the loss becomes nan or infinite.
     """
     device = find_device(settings.device)
+    if (teacher is None) != (settings.distill is None):
+        raise UsageError(f"expected distill with a teacher, got {settings.distill} with {_kind(teacher)}")
     steps = count_batches(train_batches)
     told = TrainProgress(progress, metric.name, settings.epochs, steps)
     run = _Run(model.to(device), settings, steps, told, after_step, forward_fn)
-    with open_execution(model, settings, loss, device, told.remark, forward_fn) as execution:
-        store = _open_store(run, metric, checkpoint)
-        history = store.restore(model, execution.optimizer) if store else []
+    loss = training_loss(loss, settings, device)
+    run = replace(run, mixing=mixing_of(settings, model, train_batches, device, forward_fn))
+    with ExitStack() as stack:
+        if teacher is not None:
+            stack.enter_context(eval_mode(teacher.to(device)))
+        additions = Additions(teacher, penalty)
+        execution = stack.enter_context(
+            open_execution(model, settings, loss, device, told.remark, forward_fn, additions)
+        )
+        run = replace(run, averaging=Averaging(model, settings.ema) if settings.ema is not None else None)
+        store = _open_store(run, metric, penalty, checkpoint)
+        history = store.restore(model, execution.optimizer, run.averaging) if store else []
         if store and rank() == 0:
             store.start_metrics(history)
-        for epoch in range(len(history) + 1, settings.epochs + 1):
-            started = time.perf_counter()
+        write = stack.enter_context(event_log(log if rank() == 0 else None, metric.name))
+        for record in history:
+            write(record)
+        while len(history) < settings.epochs and not _stalled(history, settings.patience):
+            started, epoch = time.perf_counter(), len(history) + 1
             with _epoch_randomness(settings.seed, epoch, device):
                 lr, train_loss = _train_epoch(run, execution.step, train_batches, epoch, device)
-                value = tested(model, execution.forward, test_batches, metric, device, forward_fn)
+                with run.averaged():
+                    value = tested(model, execution.forward, test_batches, metric, device, forward_fn)
             history.append(EpochRecord(epoch, lr, train_loss, value, time.perf_counter() - started))
             if store and rank() == 0:
-                store.save(model, execution.optimizer, history)
+                store.save(model, execution.optimizer, history, run.averaging)
+            write(history[-1])
             told.epoch(history[-1])
+        if len(history) < settings.epochs:
+            told.stopped(history[-1])
+        if run.averaging is not None:
+            run.averaging.hand_over()
     model.eval()
     return TrainResult.of(metric.name, history)
 
@@ -100,16 +134,38 @@ class _Run:
     told: TrainProgress
     after_step: AfterStep
     forward_fn: ForwardFn | None = None
+    averaging: Averaging | None = None
+    mixing: Mixing | None = None
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Return a context in which the model holds the averaged weights, if there are any."""
+        return nullcontext() if self.averaging is None else self.averaging.in_use()
 
 
-def _open_store(run: _Run, metric: Metric, folder: Path | None) -> Checkpoint | None:
+def _kind(teacher: nn.Module | None) -> str:
+    return "none" if teacher is None else type(teacher).__name__
+
+
+def _stalled(history: Sequence[EpochRecord], patience: int | None) -> bool:
+    """Return whether the last `patience` epochs had no smaller mean training loss than an epoch before them."""
+    if patience is None or len(history) <= patience:
+        return False
+    losses = [record.train_loss for record in history]
+    return min(losses[-patience:]) >= min(losses[:-patience])
+
+
+def _open_store(run: _Run, metric: Metric, penalty: Penalty | None, folder: Path | None) -> Checkpoint | None:
     if folder is None:
         return None
     # Device and execution are left out: they do not define the training, and the ranks of a run differ in device.
     # Every execution keeps the same float32 weights and momentum buffers, and its rounding differs less than that of
     # another device.
     settings = {key: value for key, value in asdict(run.settings).items() if key not in ("device", "fast")}
-    return Checkpoint(folder, {**settings, "metric": metric.name, "steps_per_epoch": run.steps_per_epoch})
+    settings["class_weights"] = ",".join(f"{weight:g}" for weight in run.settings.class_weights)
+    if penalty is not None:
+        settings |= {"penalty": penalty.name, "penalty_strength": penalty.strength}
+    known = {key: value for key, value in settings.items() if value is not None}
+    return Checkpoint(folder, {**known, "metric": metric.name, "steps_per_epoch": run.steps_per_epoch})
 
 
 @contextmanager
@@ -138,8 +194,12 @@ def _train_epoch(run: _Run, make_step: Step, batches: Batches, epoch: int, devic
     sizes: list[int] = []
     for step, batch in enumerate(on_device(batches, device), start=1):
         inputs, targets = pair_of(batch, run.forward_fn)
+        if run.mixing is not None:
+            inputs, targets = run.mixing(inputs, targets)
         lr = learning_rate(run.settings, (epoch - 1) * run.steps_per_epoch + step - 1, run.steps_per_epoch)
         loss = make_step(inputs, targets, lr)
+        if run.averaging is not None:
+            run.averaging.update()
         if device.type == "cpu":
             _check_finite([loss.item()], run, epoch, step)
         losses.append(loss)

@@ -15,17 +15,18 @@ SMOOTHING = 1.0
 """Pixels added to numerator and denominator of the dice ratio, so that empty masks have a loss and a gradient."""
 
 
-def binary_cross_entropy(output: Tensor, target: Tensor) -> Tensor:
-    """Return the mean over all pixels of -(t log p + (1 - t) log(1 - p)), with p = sigmoid(logit).
+def binary_cross_entropy(output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return the mean over all pixels of -(w t log p + (1 - t) log(1 - p)), with p = sigmoid(logit).
 
     Args:
         output: Logits [N, 1, H, W] or [N, H, W], or [N, 2, H, W] of background and foreground.
         target: Masks [N, 1, H, W] or [N, H, W] in [0, 1].
+        weight: Weight w of the foreground, [1]; None for 1.
 
     Raises:
         UnsupportedModelError: If the shapes do not fit.
     """
-    return F.binary_cross_entropy_with_logits(*_logits_and_mask(output, target))
+    return F.binary_cross_entropy_with_logits(*_logits_and_mask(output, target), pos_weight=weight)
 
 
 def soft_dice(output: Tensor, target: Tensor) -> Tensor:

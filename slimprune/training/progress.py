@@ -33,6 +33,11 @@ class TrainProgress:
         self._measured = f", {self._metric} {100 * record.test_metric:.2f} %"
         self._tell(record.epoch, self._steps_per_epoch)
 
+    def stopped(self, record: EpochRecord) -> None:
+        """Report that this epoch was the last one, before all epochs were done."""
+        self.remark("stopped: the training loss falls no further")
+        self._listener(STAGE, self._total, self._total, f"epoch {record.epoch}{self._measured}{self._remarks}")
+
     def remark(self, line: str) -> None:
         """Add a line to all later notes, for instance why training cannot use fast execution."""
         self._remarks += f", {line}"

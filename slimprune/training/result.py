@@ -31,7 +31,8 @@ class TrainResult:
         metric: Name of the metric.
         final: Metric after the last epoch, in [0, 1].
         best: Largest metric after any epoch, in [0, 1]; optimistic, because it is selected on the test batches.
-        epochs: Number of epochs trained, including those before a resumption.
+        epochs: Number of epochs trained, including those before a resumption; fewer than requested if training stopped
+            early.
         seconds: Total wall-clock time of the epochs.
         history: One record per epoch.
     """

@@ -1,6 +1,7 @@
-"""Settings of a training run, and the learning rate of each step."""
+"""Settings of a training run."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -10,8 +11,7 @@ from slimprune.errors import UsageError
 from slimprune.measure.devices import ACCELERATORS, count_devices
 
 Schedule = Literal["step", "cosine"]
-
-WARM_UP_SHARE = 0.1
+Optimiser = Literal["sgd", "adamw"]
 
 DEVICES = ("cpu", *ACCELERATORS)
 _KNOWN = "cpu, cuda, cuda:N, mps, xpu or xpu:N"
@@ -19,7 +19,7 @@ _KNOWN = "cpu, cuda, cuda:N, mps, xpu or xpu:N"
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Settings of stochastic gradient descent with momentum, in PyTorch's convention.
+    """Settings of a training, by default stochastic gradient descent with momentum in PyTorch's convention.
 
     The defaults are the recipe of Prospect Pruning (Alizadeh et al., ICLR 2022, appendix A): lr 0.1, momentum 0.9,
     weight decay 5e-4, the learning rate divided by 10 at 50 % and at 75 % of the epochs.
@@ -27,15 +27,29 @@ class TrainSettings:
     Attributes:
         epochs: Passes over the training batches, at least 1.
         lr: Peak learning rate, above 0.
-        momentum: Momentum in [0, 1).
-        weight_decay: L2 penalty on every parameter, at least 0.
+        momentum: Momentum of SGD in [0, 1).
+        weight_decay: L2 penalty on every parameter, at least 0; with AdamW decoupled from the gradient.
         nesterov: Whether to use Nesterov's momentum; requires a momentum above 0.
         schedule: "step" (per epoch) or "cosine" (per step, after a linear warm-up). See `learning_rate`.
+        warm_up: Length of the linear warm-up: a share of the steps if below 1, otherwise epochs; None for a tenth of
+            the steps before "cosine" and no warm-up before "step".
         amp: Whether forward passes run under `torch.autocast` in bfloat16.
         fast: Whether to use fast execution, with the same results within rounding; None to use it wherever the model
             allows it. See `make_execution`.
         device: "cpu", "cuda", "cuda:N", "mps", "xpu" or "xpu:N".
         seed: Seed from which each epoch's random numbers (dropout, a sampler on torch's generator) are derived.
+        optimizer: "sgd" or "adamw" (Loshchilov and Hutter, ICLR 2019; betas 0.9 and 0.999).
+        label_smoothing: Share of every label that is spread over all classes, in [0, 1); for cross-entropy.
+        class_weights: Weight of each class in the cross-entropy; for binary masks one number, the weight of the
+            foreground. Empty for equal weights.
+        ema: Decay of an exponential moving average of the weights, in (0, 1), which is what is tested and what remains
+            after training; None for no average. See `Averaging`.
+        mixup: Parameter of MixUp's Beta distribution, above 0; None for no MixUp. See `Mixing`.
+        cutmix: Parameter of CutMix's Beta distribution, above 0; None for no CutMix. See `Mixing`.
+        patience: Epochs without a new minimum of the mean training loss after which training stops, at least 1; None
+            to train all epochs.
+        distill: Weight in (0, 1] of the distillation from a teacher; None for none. See `Distillation`.
+        temperature: Temperature of the distillation, above 0.
 
     Raises:
         UsageError: If a value is out of range.
@@ -51,6 +65,16 @@ class TrainSettings:
     fast: bool | None = None
     device: str = "cpu"
     seed: int = 0
+    warm_up: float | None = None
+    optimizer: Optimiser = "sgd"
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] = ()
+    ema: float | None = None
+    mixup: float | None = None
+    cutmix: float | None = None
+    patience: int | None = None
+    distill: float | None = None
+    temperature: float = 4.0
 
     def __post_init__(self) -> None:
         schedules = " or ".join(get_args(Schedule))
@@ -62,6 +86,27 @@ class TrainSettings:
         _require(self.schedule in get_args(Schedule), f"schedule {schedules}", self.schedule)
         _require(self.seed >= 0, "a seed of at least 0", self.seed)
         _require(_device_type(self.device) in DEVICES, f"device {_KNOWN}", self.device)
+        optimizers = " or ".join(get_args(Optimiser))
+        _require(self.optimizer in get_args(Optimiser), f"optimizer {optimizers}", self.optimizer)
+        _require(not (self.nesterov and self.optimizer == "adamw"), "optimizer sgd with nesterov", self.optimizer)
+        self._check_targets()
+        _require(_among(self.ema, lambda ema: 0 < ema < 1), "ema in (0, 1)", self.ema)
+        _require(_among(self.patience, lambda epochs: epochs >= 1), "patience of at least 1", self.patience)
+        warm_up = f"a warm_up of at least 0 and below the {self.epochs} epochs"
+        _require(_among(self.warm_up, lambda length: 0 <= length < max(1, self.epochs)), warm_up, self.warm_up)
+
+    def _check_targets(self) -> None:
+        _require(0 <= self.label_smoothing < 1, "label_smoothing in [0, 1)", self.label_smoothing)
+        positive = all(0 < weight < math.inf for weight in self.class_weights)
+        _require(positive, "finite class_weights above 0", self.class_weights)
+        _require(_among(self.mixup, lambda alpha: 0 < alpha < math.inf), "a finite mixup above 0", self.mixup)
+        _require(_among(self.cutmix, lambda alpha: 0 < alpha < math.inf), "a finite cutmix above 0", self.cutmix)
+        _require(_among(self.distill, lambda alpha: 0 < alpha <= 1), "distill in (0, 1]", self.distill)
+        _require(0 < self.temperature < math.inf, "a finite temperature above 0", self.temperature)
+
+
+def _among(value: float | None, allowed: Callable[[float], bool]) -> bool:
+    return value is None or allowed(value)
 
 
 def _require(holds: bool, rule: str, found: object) -> None:
@@ -101,28 +146,3 @@ def choose_device(name: str) -> torch.device:
     """
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     return find_device(automatic if name == "auto" else name)
-
-
-def learning_rate(settings: TrainSettings, step: int, steps_per_epoch: int) -> float:
-    """Return the learning rate of one step; a pure function, so that a resumed run needs no scheduler state.
-
-    With E epochs, T = E * steps_per_epoch steps and W = max(1, round(T / 10)) steps of warm-up:
-
-        step:    lr * 0.1^[e >= E/2] * 0.1^[e >= 3E/4]        e = step // steps_per_epoch
-        cosine:  lr * (step + 1) / W                          step < W
-                 lr * (1 + cos(pi * (step - W) / (T - W))) / 2  otherwise, reaching 0 at T
-
-    Args:
-        settings: Settings that supply lr, epochs and schedule.
-        step: Optimizer steps done so far in the whole run, from 0.
-        steps_per_epoch: Batches in one epoch.
-    """
-    total = settings.epochs * steps_per_epoch
-    if settings.schedule == "step":
-        done = step // steps_per_epoch / settings.epochs
-        return settings.lr * (0.01 if done >= 0.75 else 0.1 if done >= 0.5 else 1.0)
-    warm = max(1, round(WARM_UP_SHARE * total))
-    if step < warm:
-        return settings.lr * (step + 1) / warm
-    progress = min(1.0, (step - warm) / max(1, total - warm))
-    return settings.lr * (1 + math.cos(math.pi * progress)) / 2

@@ -9,12 +9,15 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD
+from torch.optim import Optimizer
 
 from slimprune.errors import UnsupportedModelError
 from slimprune.forward import Loss, loss_of
 from slimprune.training.batches import first_tensor
 from slimprune.training.cuda_graphs import CapturedCallable, Note
+from slimprune.training.distillation import Distillation
+from slimprune.training.distributed import unwrap
+from slimprune.training.penalties import Penalty
 from slimprune.training.state import fill_state, state_tensors
 
 
@@ -39,14 +42,18 @@ class EagerStep:
         amp: Whether the forward pass runs under autocast in bfloat16.
         arrange: Function applied to the inputs first.
         weights: Context manager around the forward and backward pass.
+        distillation: Imitation of a teacher that becomes part of the loss.
+        penalty: Penalty on the model's weights that is added to the loss.
     """
 
     model: nn.Module
-    optimizer: SGD
+    optimizer: Optimizer
     loss: Loss
     amp: bool = False
     arrange: Callable[[Any], Any] = lambda inputs: inputs
     weights: Callable[[], AbstractContextManager[None]] = nullcontext
+    distillation: Distillation | None = None
+    penalty: Penalty | None = None
 
     def __call__(self, inputs: Any, targets: Any, lr: float) -> Tensor:
         """Perform one step. See `Step`."""
@@ -59,13 +66,27 @@ class EagerStep:
         with self.weights():
             # In a captured graph, the cache of casts would outlive the pass that created it.
             with torch.autocast(device, torch.bfloat16, enabled=self.amp, cache_enabled=device == "cpu"):
-                loss = self.loss(self.model(inputs), targets)
+                output = self.model(inputs)
+                loss = self.loss(output, targets)
+                if self.distillation is not None:
+                    loss = self.distillation(loss, output, inputs)
             if loss.is_cpu and not math.isfinite(loss.item()):
                 return loss.detach()
             self.optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
+        total = loss.detach() if self.penalty is None else loss.detach() + self._penalise(self.penalty)
         self.optimizer.step()
-        return loss.detach()
+        return total
+
+    def _penalise(self, penalty: Penalty) -> Tensor:
+        """Add the gradient of the penalty on the float32 weights to that of the loss, and return the penalty."""
+        value = penalty(unwrap(self.model))
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        gradients = torch.autograd.grad(value, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        return value.detach()
 
 
 class CapturedStep:
@@ -97,7 +118,7 @@ class CapturedStep:
         return partial(fill_state, self._eager.model, self._eager.optimizer, state)
 
 
-def set_learning_rate(optimizer: SGD, lr: float) -> None:
+def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
     """Set the learning rate of the next step; a tensor is updated in place."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):

@@ -7,16 +7,34 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import SGD
+from torch.optim import SGD, AdamW, Optimizer
 
 from slimprune.errors import UnsupportedModelError
 from slimprune.forward import ForwardAdapter, ForwardFn, Loss
 from slimprune.training.bf16_weights import Bf16Weights
 from slimprune.training.cuda_graphs import CapturedCallable, Note
+from slimprune.training.distillation import Distillation
 from slimprune.training.evaluation import Forward, eager_forward
 from slimprune.training.memory_format import MemoryOrder, channels_last_weights
+from slimprune.training.penalties import Penalty
 from slimprune.training.settings import TrainSettings
 from slimprune.training.step import CapturedStep, EagerStep, FittingLoss, Step
+
+
+@dataclass(frozen=True, eq=False)
+class Additions:
+    """What is added to the loss of every step.
+
+    Attributes:
+        teacher: Network in eval mode, on the device, that is imitated if the settings distil.
+        penalty: Penalty on the model's weights.
+    """
+
+    teacher: nn.Module | None = None
+    penalty: Penalty | None = None
+
+
+NOTHING = Additions()
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +47,7 @@ class Execution:
         forward: Function from inputs to output in eval mode; the next call may overwrite the output.
     """
 
-    optimizer: SGD
+    optimizer: Optimizer
     step: Step
     forward: Forward
 
@@ -42,6 +60,7 @@ def open_execution(
     device: torch.device,
     note: Note,
     forward_fn: ForwardFn | None = None,
+    additions: Additions = NOTHING,
 ) -> Iterator[Execution]:
     """Yield the execution of one training; meanwhile the weights are in its memory order. See `make_execution`.
 
@@ -50,7 +69,7 @@ def open_execution(
     if forward_fn is not None:
         settings = replace(settings, fast=False)
     with channels_last_weights(model) if goes_fast(model, settings) else nullcontext():
-        execution = make_execution(model, settings, loss, device, note, forward_fn)
+        execution = make_execution(model, settings, loss, device, note, forward_fn, additions)
         try:
             yield execution
         finally:
@@ -73,6 +92,7 @@ def make_execution(
     device: torch.device,
     note: Note,
     forward_fn: ForwardFn | None = None,
+    additions: Additions = NOTHING,
 ) -> Execution:
     """Return the execution that the settings select; all give the same results within rounding.
 
@@ -94,6 +114,7 @@ def make_execution(
         note: Called with the reason if there is no capture or no channels-last order.
         forward_fn: Function (model, batch) -> output, if the model is not called with its inputs; for plain execution
             only.
+        additions: What is added to the loss.
 
     Raises:
         UnsupportedModelError: If the model has no trainable parameters.
@@ -102,7 +123,14 @@ def make_execution(
     optimizer = _optimizer(model, settings, fused=fast and on_cuda)
     forward = eager_forward(model, settings.amp, forward_fn)
     called = model if forward_fn is None else ForwardAdapter(model, forward_fn)
-    plain = EagerStep(called, optimizer, FittingLoss(loss), settings.amp)
+    plain = EagerStep(
+        called,
+        optimizer,
+        FittingLoss(loss),
+        settings.amp,
+        distillation=_distillation(settings, additions.teacher, forward_fn),
+        penalty=additions.penalty,
+    )
     if not fast:
         return Execution(optimizer, plain, forward)
     arranged = replace(plain, arrange=MemoryOrder(model, note).images)
@@ -112,15 +140,27 @@ def make_execution(
     return Execution(optimizer, CapturedStep(lowered, arranged, device, note), CapturedCallable(forward, forward, note))
 
 
-def _optimizer(model: nn.Module, settings: TrainSettings, *, fused: bool) -> SGD:
+def _distillation(
+    settings: TrainSettings, teacher: nn.Module | None, forward_fn: ForwardFn | None
+) -> Distillation | None:
+    if settings.distill is None or teacher is None:
+        return None
+    called = teacher if forward_fn is None else ForwardAdapter(teacher, forward_fn)
+    return Distillation(called, settings.distill, settings.temperature)
+
+
+def _optimizer(model: nn.Module, settings: TrainSettings, *, fused: bool) -> Optimizer:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         raise UnsupportedModelError("expected a model with trainable parameters, got none")
+    lr, decay = settings.lr, settings.weight_decay
+    if settings.optimizer == "adamw":
+        return AdamW(parameters, lr=lr, weight_decay=decay, fused=fused or None, capturable=fused)
     return SGD(
         parameters,
-        lr=settings.lr,
+        lr=lr,
         momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
+        weight_decay=decay,
         nesterov=settings.nesterov,
         fused=fused or None,
     )

@@ -7,7 +7,8 @@ import torch
 from slimprune.errors import UsageError
 from slimprune.training import TrainSettings
 from slimprune.training import settings as settings_of_training
-from slimprune.training.settings import choose_device, find_device, learning_rate
+from slimprune.training.schedule import learning_rate
+from slimprune.training.settings import choose_device, find_device
 
 
 @pytest.mark.parametrize(
