@@ -160,6 +160,9 @@ def save(
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in named_tensors(module).items()}
     (folder / _WEIGHTS).write_bytes(as_safetensors(tensors))
     (folder / "README.md").write_text(_README.format(name=folder.name))
+    if is_bundle(folder):  # what an earlier one says of its preprocessing is not said of this one
+        for name in (_PROCESSOR, _LABELS):
+            (folder / name).unlink(missing_ok=True)
     for name, config in ({} if preprocessing is None else as_configs(preprocessing)).items():
         (folder / name).write_text(json.dumps(config, indent=1) + "\n")
     configuration = None if origin.arch is None else configuration_of(origin.arch)

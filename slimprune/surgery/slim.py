@@ -12,6 +12,7 @@ from slimprune.budget import Plan
 from slimprune.errors import UsageError, VerificationError
 from slimprune.forward import ForwardFn, bind_forward, unwrap
 from slimprune.graph import Example, Proof, keep_channels, named_tensors, prove_removal
+from slimprune.preprocessing import Preprocessing
 from slimprune.surgery.bundle import Bundle, Origin, is_bundle, save
 
 
@@ -47,27 +48,46 @@ class SlimModel:
         return "\n".join(f"{name:<12}{text}" for name, text in rows.items())
 
     def save(
-        self, folder: str | Path, *, module: nn.Module | None = None, results: Mapping[str, Any] | None = None
+        self,
+        folder: str | Path,
+        *,
+        module: nn.Module | None = None,
+        preprocessing: Preprocessing | None = None,
+        results: Mapping[str, Any] | None = None,
     ) -> Bundle:
         """Write the slim model with its current weights to a folder; `slimprune.load(folder, model=...)` reads it.
 
         Args:
             folder: A new or empty folder, or a bundle, which is replaced.
             module: The trained module if that is not `module` itself, such as an average of its weights.
+            preprocessing: How images become the model's input; ONNX files of the bundle then normalise themselves.
             results: What was measured, as plain values.
 
         Returns:
             The bundle.
 
         Raises:
-            UsageError: If the folder holds other files or cannot be written, or the module has other tensors.
+            UsageError: If the folder holds other files or cannot be written, the module has other tensors, or the
+                preprocessing is for images of another number of channels.
         """
         folder, module = Path(folder), unwrap(self.module if module is None else module)
         _check_same_tensors(self.module, module)
+        inputs = self.origin.inputs
+        if preprocessing is not None and inputs is not None and preprocessing.channels != inputs.channels:
+            wanted, found = inputs.channels, preprocessing.channels
+            raise UsageError(f"expected a preprocessing of images with {wanted} channels, got one of {found}")
         try:
             if folder.exists() and not is_bundle(folder) and any(folder.iterdir()):
                 raise UsageError(f"expected a new or empty folder, or one of a bundle, got {folder}")
-            return save(module, self.plan, folder, origin=self.origin, recipe=self.recipe, results=results or {})
+            return save(
+                module,
+                self.plan,
+                folder,
+                origin=self.origin,
+                recipe=self.recipe,
+                results=results or {},
+                preprocessing=preprocessing,
+            )
         except OSError as error:
             raise UsageError(f"cannot write {folder}: {error.strerror}") from error
 

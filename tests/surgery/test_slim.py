@@ -7,7 +7,8 @@ from slimprune.budget import Budget, CostModel, allocate
 from slimprune.errors import UsageError, VerificationError
 from slimprune.graph import find_groups
 from slimprune.measure import count_params
-from slimprune.surgery import SlimModel, load, prove, read, slim
+from slimprune.preprocessing import Preprocessing
+from slimprune.surgery import Origin, SlimModel, load, prove, read, slim
 from tests.networks import EXAMPLE, TOYS, Flatten, Residual, toy
 
 
@@ -87,6 +88,18 @@ def test_it_is_saved_as_it_was_trained(tmp_path):
     with pytest.raises(UsageError, match=r"stem.weight of shape \(4, 3, 3, 3\), got \(6, 3, 3, 3\)"):
         found.save(tmp_path / "c.slim", module=model)
     assert not (tmp_path / "c.slim").exists()
+
+
+def test_a_preprocessing_goes_along_until_the_bundle_is_replaced(tmp_path):
+    model, plan = planned(Residual)
+    found = replace(slim(model, plan), origin=Origin.of_object(EXAMPLE, model(EXAMPLE)))
+    preprocessing = Preprocessing((0.5, 0.4, 0.3), (0.2, 0.2, 0.2), 8, 8, class_names=("a", "b", "c", "d"))
+    found.save(tmp_path / "a.slim", preprocessing=preprocessing)
+    assert read(tmp_path / "a.slim").preprocessing == preprocessing
+    found.save(tmp_path / "a.slim")
+    assert read(tmp_path / "a.slim").preprocessing is None
+    with pytest.raises(UsageError, match="of images with 3 channels, got one of 1"):
+        found.save(tmp_path / "b.slim", preprocessing=Preprocessing((0.5,), (0.2,), 8, 8))
 
 
 def test_other_files_are_not_written_over(tmp_path):
