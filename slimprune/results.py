@@ -127,11 +127,18 @@ class Accuracies:
         dense: Dense network with its trained weights.
         pruned: Slim network just after the removal, with batch norm statistics estimated again; None if it does not
             inherit the trained weights.
+        reconstructed: Slim network after the layers behind removed channels were solved anew; None if they were not.
+        solved: Number of layers that have new weights.
+        left_out: Number of layers behind removed channels that keep their weights, because the new ones would not be
+            better or cannot be computed.
     """
 
     metric: str
     dense: float
     pruned: float | None = None
+    reconstructed: float | None = None
+    solved: int = 0
+    left_out: int = 0
 
     def to_json(self) -> AccuraciesOutcome:
         """Return the plain form for JSON."""

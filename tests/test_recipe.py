@@ -34,7 +34,7 @@ from slimprune.recipe import DEFAULT_RULES, PANELS, Recipe, default_text, make_r
         ({"arch": ["vgg19"]}, "arch: expected a valid string, got ['vgg19']"),
         ({"ration": 0.5}, "unknown field 'ration' (did you mean 'ratio'?)"),
         ({"xyz": 0.5}, "unknown field 'xyz' (known: arch, data, "),
-        ({"xyz": 0.5}, "of, and, when, rewind_step, dense_epochs, weights, pretrained, reset_head, init, twin, "),
+        ({"xyz": 0.5}, "weights, pretrained, reset_head, init, reconstruct, twin, "),
         ({"an": "macs=0.5"}, "unknown field 'an' (did you mean 'and'?)"),
         ({"and": "macs"}, "and.macs: expected a valid number, got ''"),
         ({"and": "macs=2"}, "and.macs: expected a share in (0, 1), got '2'"),
@@ -280,6 +280,8 @@ GIVEN = "the given network is trained already"
         ({"draws": 3}, ["--draws has no effect: no channels are scored"]),
         ({"draws": 3, "criterion": "prospr"}, []),
         ({"weights": "w.pth", "train_dense": False}, []),
+        ({"reconstruct": True}, ["--reconstruct has no effect: the slim network inherits no trained weights"]),
+        ({"reconstruct": True, "weights": "w.pth"}, []),
     ],
 )
 def test_options_without_effect_are_named(settings: dict[str, object], found: list[str]) -> None:

@@ -173,6 +173,7 @@ class RunCache:
             **named,
             **_outcome(result, cost, work),
             "pruned": None if accuracies is None else accuracies.pruned,
+            "reconstructed": None if accuracies is None else accuracies.reconstructed,
             "rule": plan.rule,
             "widths": plan.widths,
             "kept": {

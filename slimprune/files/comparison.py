@@ -26,6 +26,7 @@ class CellOutcome(TypedDict, total=False):
     best: float
     train_loss: float | None
     pruned: float | None
+    reconstructed: float | None
     params: int
     macs: int
     channels: int
@@ -85,6 +86,7 @@ class TableRow(TypedDict):
     sd: float | None
     best: float | None
     pruned: NotRequired[float | None]
+    reconstructed: NotRequired[float | None]
     channels: float | None
     params: float | None
     macs: float | None

@@ -173,6 +173,9 @@ class AccuraciesOutcome(TypedDict):
     metric: str
     dense: float
     pruned: float | None
+    reconstructed: NotRequired[float | None]
+    solved: NotRequired[int]
+    left_out: NotRequired[int]
 
 
 class OnnxVerification(TypedDict):

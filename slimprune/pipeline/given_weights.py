@@ -13,7 +13,7 @@ from slimprune.pipeline.stages import Start
 from slimprune.pipeline.workload import Workload, seeded
 from slimprune.recipe import ResolvedRecipe
 from slimprune.results import Accuracies
-from slimprune.surgery import SlimModel
+from slimprune.surgery import SlimModel, reconstruct
 from slimprune.training import evaluate
 
 CALIBRATION_IMAGES = 4096
@@ -33,7 +33,7 @@ def dense_accuracy(recipe: ResolvedRecipe, work: Workload, start: Start) -> floa
 def settle(
     recipe: ResolvedRecipe, work: Workload, start: Start, slimmed: SlimModel
 ) -> tuple[SlimModel, Accuracies | None]:
-    """Return the slim model with statistics of its own in batch norm, and the accuracies before it is trained.
+    """Return the slim model, reconstructed, with batch norm statistics of its own, and the accuracies on the way.
 
     Args:
         recipe: Recipe of the run.
@@ -50,7 +50,23 @@ def settle(
     if not inherits_training(recipe):
         return slimmed, Accuracies(work.metric.name, dense)
     settled = replace(slimmed, module=with_new_statistics(slimmed.module, work, seed=recipe.seed))
-    return settled, Accuracies(work.metric.name, dense, _tested(settled.module, work))
+    accuracies = Accuracies(work.metric.name, dense, _tested(settled.module, work))
+    if recipe.reconstruct is False:
+        return settled, accuracies
+    return _reconstructed(recipe, work, start, settled, accuracies)
+
+
+def _reconstructed(
+    recipe: ResolvedRecipe, work: Workload, start: Start, slimmed: SlimModel, accuracies: Accuracies
+) -> tuple[SlimModel, Accuracies]:
+    """Return the slim model with the layers behind removed channels solved anew, if that lowers its loss."""
+    with seeded(recipe.seed):
+        found = reconstruct(start.inherited, slimmed, work.train_batches, loss=work.loss, seed=recipe.seed)
+    accuracies = replace(accuracies, solved=found.solved, left_out=len(found.layers) - found.solved)
+    if not found.kept:
+        return slimmed, accuracies
+    settled = replace(found.slim, module=with_new_statistics(found.slim.module, work, seed=recipe.seed))
+    return settled, replace(accuracies, reconstructed=_tested(settled.module, work))
 
 
 def with_new_statistics(module: nn.Module, work: Workload, *, seed: int) -> nn.Module:

@@ -35,6 +35,11 @@ CONDITIONS: Sequence[Condition] = (
         "the dense network is not trained without --train-dense",
     ),
     Condition(
+        ("reconstruct",),
+        lambda recipe: recipe.when in ("trained", "after-training") and recipe.init == "keep",
+        "the slim network inherits no trained weights",
+    ),
+    Condition(
         ("gate", "draws", "score_batch", "dtype", *CRITERION_OPTIONS),
         lambda recipe: recipe.criterion is not None,
         "no channels are scored",

@@ -12,7 +12,7 @@ from slimprune.errors import UsageError
 from slimprune.recipe.defaults import CRITERION_OPTIONS, find_defaults, names_segmentation
 from slimprune.types import AUTO, InputKind, Quantity
 
-LATER_FIELDS = ("mean", "std", "class_names", "input", "pretrained", "reset_head")
+LATER_FIELDS = ("mean", "std", "class_names", "input", "pretrained", "reset_head", "reconstruct")
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
 
@@ -111,6 +111,11 @@ class Recipe(BaseModel):
         False, description="leave out the given weights of a head with another number of classes than the data"
     )
     init: Literal["keep", "reinit", "rescale"] = Field("keep", description="initial weights of the slim network")
+    reconstruct: bool | None = Field(
+        None,
+        description="solve the layers behind removed channels anew by least squares (default: for trained networks, "
+        "where it lowers the loss)",
+    )
     twin: Literal["shuffle", "invert"] | None = Field(
         None, description="same widths, other channels: random ones, or those with the lowest scores"
     )
@@ -222,8 +227,8 @@ class ResolvedRecipe(Recipe):
     `arch`, `batch_size` and `score_batch` are None if a network and its batches are passed as objects. `criterion` is
     None if nothing is scored, so that the first channels of every layer stay. Other fields
     that may still be None are switched off (`weights`, `twin`, `train_size`) or decided by the data (`image_size`), the
-    criterion (its options), the training (`dense_epochs`, `rewind_step`, `fast`) or the machine (`engine`,
-    `bench_batch`, `bench_threads`).
+    criterion (its options), the training (`dense_epochs`, `rewind_step`, `reconstruct`, `fast`) or the machine
+    (`engine`, `bench_batch`, `bench_threads`).
     """
 
     when: When

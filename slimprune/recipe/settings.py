@@ -33,6 +33,7 @@ class SettingsBesideLoss(_UnderAlias, total=False):
     pretrained: bool
     reset_head: bool
     init: Literal["keep", "reinit", "rescale"]
+    reconstruct: bool | None
     twin: Literal["shuffle", "invert"] | None
     criterion: str | None
     rule: str | None

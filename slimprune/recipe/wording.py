@@ -26,8 +26,8 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "score_batch", "dtype", "twin",
     ),
     "training": (
-        "epochs", "batch_size", "lr", "weight_decay", "schedule", "loss", "init", "amp", "fast", "train_dense",
-        "dense_epochs",
+        "epochs", "batch_size", "lr", "weight_decay", "schedule", "loss", "init", "reconstruct", "amp", "fast",
+        "train_dense", "dense_epochs",
     ),
     "output": ("out", "input"),
 }  # fmt: skip

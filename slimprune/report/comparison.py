@@ -47,10 +47,12 @@ def comparison_page(document: ComparisonDocument, columns: int = 80) -> str:
 def _columns(document: ComparisonDocument) -> list[Column]:
     """Return all columns except the first, the most informative ones first."""
     metric = METRIC_NAMES.get(document["metric"], document["metric"])
-    trained = any(row.get("pruned") is not None for table in document["tables"] for row in table["rows"])
+    rows = [row for table in document["tables"] for row in table["rows"]]
+    pruned, reconstructed = (any(row.get(key) is not None for row in rows) for key in ("pruned", "reconstructed"))
     return [
         (f"{metric}, %", _accuracy),
-        *([("just pruned, %", _just_pruned)] if trained else []),
+        *([("just pruned, %", lambda row: _percent(row.get("pruned")))] if pruned else []),
+        *([("reconstructed, %", lambda row: _percent(row.get("reconstructed")))] if reconstructed else []),
         ("params", lambda row: magnitude(row["params"])),
         ("MACs", lambda row: magnitude(row["macs"])),
         ("vs uniform, equal params", lambda row: _signed(row["over_uniform_params"])),
@@ -92,9 +94,8 @@ def _accuracy(row: TableRow) -> str:
     return f"{row['mean']:.2f}" + ("" if row["sd"] is None else f" ± {row['sd']:.2f}")
 
 
-def _just_pruned(row: TableRow) -> str:
-    pruned = row.get("pruned")
-    return "" if pruned is None else f"{pruned:.2f}"
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _published(row: TableRow) -> str:

@@ -81,6 +81,7 @@ def _row(name: str, cells: Sequence[CellRecord]) -> TableRow:
         "sd": stdev(finals) if len(finals) > 1 else None,
         "best": _mean([100 * cell["best"] for cell in done]),
         "pruned": _mean([100 * pruned for cell in done if (pruned := cell.get("pruned")) is not None]),
+        "reconstructed": _mean([100 * found for cell in done if (found := cell.get("reconstructed")) is not None]),
         "channels": _mean([cell["channels"] for cell in done]),
         "params": _mean([cell["params"] for cell in done]),
         "macs": _mean([cell["macs"] for cell in done]),

@@ -1,6 +1,6 @@
 """The tables and sentences of a report, made from the plain document, and the Markdown page."""
 
-from slimprune.files import Compared, OnnxVerification, ReportDocument, TrainingOutcome
+from slimprune.files import AccuraciesOutcome, Compared, OnnxVerification, ReportDocument, TrainingOutcome
 from slimprune.report.latency import LATENCY_NOTE, latency_sections
 from slimprune.report.markdown_table import markdown_table
 from slimprune.types import Quantity
@@ -30,11 +30,13 @@ def summary_rows(document: ReportDocument) -> list[SummaryRow]:
 
 
 def accuracy_rows(document: ReportDocument) -> list[SummaryRow]:
-    """Return rows for the slim network just pruned, if its weights were trained, and after its training."""
+    """Return rows for the slim network just pruned and reconstructed, if its weights were trained, and trained."""
     rows, known = [], document.get("accuracies")
-    if known is not None and known["pruned"] is not None:
-        name, dense, pruned = f"{METRIC_NAMES[known['metric']]}, just pruned", known["dense"], known["pruned"]
-        rows.append((name, _percent(dense), _percent(pruned), _points(pruned, dense)))
+    if known is not None:
+        name, dense = METRIC_NAMES[known["metric"]], known["dense"]
+        for step, slim in (("just pruned", known["pruned"]), ("reconstructed", known.get("reconstructed"))):
+            if slim is not None:
+                rows.append((f"{name}, {step}", _percent(dense), _percent(slim), _points(slim, dense)))
     if document["training"] is not None:
         rows.append(_accuracy_row(document, document["training"]))
     return rows
@@ -86,12 +88,23 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
     if known is not None and known["pruned"] is not None:
         statistics = "before fine-tuning, statistics of batch norm estimated again"
         lines.append(("just pruned", f"{_percent(known['pruned'])} {statistics}"))
+        lines += _reconstruction(known)
     for name, training in trainings(document, slim="training" if known is None else "fine-tuning"):
         best = f"best {_percent(training['best'])}, {_seconds(training['seconds'])}"
         lines.append((name, f"{_count(training['epochs'], 'epoch')}, final {_percent(training['final'])}, {best}"))
     if (onnx := document["onnx"]) is not None:
         lines.append(("ONNX", verification(onnx)))
     return lines
+
+
+def _reconstruction(known: AccuraciesOutcome) -> list[tuple[str, str]]:
+    """Return what became of the layers behind removed channels, if they were to be solved anew."""
+    solved, left_out = known.get("solved", 0), known.get("left_out", 0)
+    found = known.get("reconstructed")
+    if found is not None:
+        layers = f"{_count(solved, 'layer')} solved anew by least squares, {left_out} left out"
+        return [("reconstructed", f"{_percent(found)} {layers}")]
+    return [("reconstructed", "left out: new weights do not lower the loss")] if left_out else []
 
 
 def _origin(document: ReportDocument) -> str:

@@ -15,6 +15,7 @@ from slimprune.pipeline.given_weights import with_new_statistics
 from slimprune.pipeline.stages import analyse, measure_network
 from slimprune.pipeline.workload import Given, Workload, named_workload, own_workload
 from slimprune.recipe import make_recipe
+from slimprune.results import Accuracies
 from slimprune.types import REMARK, ignore
 
 Event = tuple[str, int, int, str]
@@ -48,7 +49,9 @@ def test_given_weights_are_tested_scored_and_fine_tuned_but_not_trained_first(
     slim = keep_channels(work.model, report.plan.groups, report.plan.kept)
     pruned = slimprune.evaluate(with_new_statistics(slim, work, seed=0), work.test_batches, work.metric, device="cpu")
     document = report.to_json()
-    assert document["accuracies"] == {"metric": "top1", "dense": as_given, "pruned": pruned}
+    found = document["accuracies"]
+    assert found is not None
+    assert (found["metric"], found["dense"], found["pruned"]) == ("top1", as_given, pruned)
     assert document["warnings"][0] == "--dense-epochs has no effect: the given network is trained already"
     page = (tmp_path / "a.report.md").read_text()
     assert f"- dense: {100 * as_given:.2f} % as given" in page
@@ -101,6 +104,47 @@ def test_a_model_object_may_be_trained_already(tmp_path: Path) -> None:
     )
     assert report.accuracies is not None
     assert report.accuracies.dense == 1
+
+
+def labelled() -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
+    """A network and images with the classes that it finds itself."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 4)).eval()
+        inputs = torch.randn(256, 1, 6, 6)
+    return model, [(inputs, model(inputs).argmax(1))]
+
+
+def test_the_layers_behind_removed_channels_are_solved_anew_unless_refused(tmp_path: Path) -> None:
+    model, batches = labelled()
+
+    def run(name: str, *, reconstruct: bool | None) -> tuple[Accuracies, str]:
+        report = slimprune.compress(
+            model,
+            train_batches=batches,
+            test_batches=batches,
+            when="trained",
+            ratio=0.5,
+            epochs=1,
+            lr=1e-9,
+            weight_decay=0,
+            reconstruct=reconstruct,
+            out=tmp_path / f"{name}.slim",
+        )
+        assert report.accuracies is not None
+        assert report.training is not None
+        last = report.accuracies.pruned if reconstruct is False else report.accuracies.reconstructed
+        assert report.training.final == last
+        return report.accuracies, (tmp_path / f"{name}.report.md").read_text()
+
+    found, page = run("solved", reconstruct=None)
+    assert found.pruned is not None
+    assert found.reconstructed is not None
+    assert found.reconstructed > found.pruned
+    assert (found.solved, found.left_out) == (1, 0)
+    assert f"reconstructed: {100 * found.reconstructed:.2f} % 1 layer solved anew by least squares, 0 left out" in page
+    bare, _ = run("plain", reconstruct=False)
+    assert bare == Accuracies("top1", 1.0, found.pruned)
 
 
 def test_statistics_of_batch_norm_are_those_of_what_the_slim_network_sees() -> None:
