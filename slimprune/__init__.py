@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from slimprune.pipeline.inspect import inspect
     from slimprune.pipeline.latency import latency_model
     from slimprune.pipeline.prune import prune
+    from slimprune.prediction import ClassProbability, Prediction, predict
     from slimprune.preprocessing import Preprocessing
     from slimprune.recipe import Recipe, RecipeSettings
     from slimprune.report import Inspection
@@ -60,6 +61,7 @@ __all__ = [
     "BudgetError",
     "Bundle",
     "ChannelGroup",
+    "ClassProbability",
     "ComparisonDocument",
     "Cost",
     "CostModel",
@@ -79,6 +81,7 @@ __all__ = [
     "OnnxFile",
     "Origin",
     "Plan",
+    "Prediction",
     "Preprocessing",
     "Problem",
     "Proof",
@@ -113,6 +116,7 @@ __all__ = [
     "load",
     "load_data",
     "mean_iou",
+    "predict",
     "prove",
     "prove_pruned",
     "prune",
@@ -151,6 +155,7 @@ _PLACES = {
     "pipeline.inspect": ("inspect",),
     "pipeline.latency": ("latency_model",),
     "pipeline.prune": ("prune",),
+    "prediction": ("ClassProbability", "Prediction", "predict"),
     "preprocessing": ("Preprocessing",),
     "types": ("Listener",),
     "recipe": ("Recipe", "RecipeSettings"),

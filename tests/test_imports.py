@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     {"errors", "types"},
     {"files", "forward", "measure", "preprocessing", "recipe", "registry"},
-    {"data", "export", "graph", "models", "regression", "training"},
+    {"data", "export", "graph", "models", "prediction", "regression", "training"},
     {"saliency"},
     {"budget"},
     {"surgery", "timing"},

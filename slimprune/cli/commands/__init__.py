@@ -17,6 +17,7 @@ SUMMARIES: Mapping[str, str] = {
     "compare": "Compare methods under equal budgets, equal training and equal seeds; resumes where it was stopped.",
     "export": "Write the model of a bundle as ONNX and verify it.",
     "verify": "Compare a bundle with an ONNX file on real samples, in onnxruntime.",
+    "predict": "Name the classes of images, or mask them, by an ONNX file; needs no torch.",
     "bench": "Time a bundle's network against the dense one, or another bundle's, in interleaved pairs.",
     "list": "List what can be chosen.",
 }

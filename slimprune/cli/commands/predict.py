@@ -1,0 +1,51 @@
+"""`slimprune predict`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slimprune.cli.options import OUTPUT, Debug, Json, Quiet
+
+if TYPE_CHECKING:
+    from slimprune.prediction import Prediction
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="ONNX file that compress or export wrote", metavar="ONNX")],
+    images: Annotated[list[str], typer.Argument(help="image files, folders or patterns", metavar="IMAGE...")],
+    top: Annotated[int, typer.Option("--top", help="classes to show for each image", metavar="N")] = 5,
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="folder for the masks of a segmentation", metavar="DIR", rich_help_panel=OUTPUT),
+    ] = Path(),
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Predict classes or masks."""
+    from slimprune.prediction import predict, write_masks
+
+    predictions = predict(model, images, top=top)
+    masks = write_masks(predictions, out)
+    if as_json:
+        print(json.dumps([_plain(one, masks) for one in predictions]))
+    elif not quiet:
+        print("\n".join(line for one in predictions for line in _lines(one, masks)))
+
+
+def _plain(one: "Prediction", masks: dict[Path, Path]) -> dict[str, Any]:
+    found: dict[str, Any] = {"image": str(one.image), "box": list(one.box)}
+    if one.mask is not None:
+        return {**found, "share": one.share, "mask": str(masks[one.image])}
+    return {**found, "classes": [{"name": row.name, "probability": row.probability} for row in one.classes]}
+
+
+def _lines(one: "Prediction", masks: dict[Path, Path]) -> list[str]:
+    if one.mask is None:
+        return [str(one.image), *(f"{row.probability:9.2%}  {row.name}".replace("%", " %") for row in one.classes)]
+    left, top, right, bottom = one.box
+    height, width = one.mask.shape
+    where = "" if (right - left, bottom - top) == (width, height) else f" of its centre, {right - left}x{bottom - top}"
+    return [str(one.image), f"{one.share:9.2%} foreground{where}, {masks[one.image]} is written".replace("%", " %", 1)]
