@@ -127,12 +127,19 @@ class Problem:
 
     def loss_at(self, weights: Tensor, step: int) -> Tensor:
         """Return the loss with `weights` on batch `step`; equal arguments give equal values, dropout included."""
-        arguments, target = tree_map_only(Tensor, self._placed, split_batch(self.batches[step], self.forward_fn))
+        arguments, target = self.batch(step)
         buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         with torch.random.fork_rng(devices=_cuda_devices(weights)):
             torch.manual_seed((self.seed * 1_000_003 + step) % 2**63)
             output = functional_call(self.network, {**self.named(weights), **buffers}, arguments)
             return loss_of(self.loss, output, target)
+
+    def batch(self, step: int) -> tuple[tuple[Any, ...], Any]:
+        """Return the arguments of the forward call on batch `step`, and its target, on the device of the network."""
+        placed: tuple[tuple[Any, ...], Any] = tree_map_only(
+            Tensor, self._placed, split_batch(self.batches[step], self.forward_fn)
+        )
+        return placed
 
     def gate_gradient(self, adjoint: Tensor) -> dict[str, Tensor]:
         """Return the derivative for every gate: sum of adjoint * initial weight over what the gate multiplies.
