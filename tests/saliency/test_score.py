@@ -38,12 +38,17 @@ def every(name, model=None, draws=1, **options):
 
 
 def with_factors():
-    """Norms as after training, factors and statistics of all sizes; no biases, which `tp:obdc` cannot take."""
+    """Norms as after training: all sizes, and shifts below 0, so that maps are sparse behind the activation.
+
+    Other biases are left out, since `tp:obdc` cannot take them.
+    """
     model, generator = toy(Residual), torch.Generator().manual_seed(9)
     model.stem.bias = model.outer.bias = model.head.bias = None
     for name, tensor in model.state_dict().items():
         if "_bn" in name and tensor.is_floating_point():
             tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
+            if name.endswith("bias"):
+                tensor.sub_(1.5)
     return model
 
 

@@ -22,7 +22,7 @@ class HRank:
 
     The maps are those that 2D convolutions without groups read, behind norm and activation; if several read a channel,
     the mean over them is taken. Where none reads it (before global pooling), the maps are those that it has behind the
-    norms or, without any, behind the layers that produce it. The network is in eval mode.
+    norms or, without any, behind the layers that produce it. Batch norm normalises by the batch.
 
     Source: Lin et al., HRank: Filter Pruning using High-Rank Feature Map (CVPR 2020), equation 4.
     """
@@ -37,17 +37,13 @@ class HRank:
         Raises:
             UnsupportedModelError: If a group has no feature maps [N, C, H, W].
         """
-        arguments, _ = problem.batch(0)
         seen = {group.id: _seen(problem.network, group) for group in problem.groups}
         ranks: dict[_Place, Tensor] = {}
-        try:
-            with ExitStack() as hooks, torch.no_grad():
-                for place in {place for places in seen.values() for place in places}:
-                    module = problem.network.get_submodule(place.layer)
-                    hooks.enter_context(module.register_forward_hook(partial(_record, ranks, place)))
-                problem.network.eval()(*arguments)
-        finally:
-            problem.network.train()
+        with ExitStack() as hooks, torch.no_grad():
+            for place in {place for places in seen.values() for place in places}:
+                module = problem.network.get_submodule(place.layer)
+                hooks.enter_context(module.register_forward_hook(partial(_record, ranks, place)))
+            problem.loss_at(problem.initial, 0)
         return {group: _mean(ranks, places, group) for group, places in seen.items()}
 
 
