@@ -16,6 +16,7 @@ from slimprune.files import (
     OnnxOutcome,
     OnnxVerification,
     ReportDocument,
+    RoundOutcome,
     ScoringOutcome,
     SearchOutcome,
     SecondCount,
@@ -147,6 +148,30 @@ class Accuracies:
 
 
 @dataclass(frozen=True)
+class Round:
+    """One round of pruning and fine-tuning.
+
+    Attributes:
+        removed: Share of the budgeted quantity of the dense network that is gone after it.
+        pruned: Metric just after the removal, in [0, 1], with batch norm statistics estimated again.
+        reconstructed: Metric after the layers behind removed channels were solved anew; None if they were not.
+        epochs: Epochs of fine-tuning.
+        fine_tuned: Metric after them.
+    """
+
+    removed: float
+    pruned: float | None
+    reconstructed: float | None
+    epochs: int
+    fine_tuned: float
+
+    def to_json(self) -> RoundOutcome:
+        """Return the plain form for JSON."""
+        plain: RoundOutcome = adapter(Round).dump_python(self, mode="json")
+        return plain
+
+
+@dataclass(frozen=True)
 class Measured:
     """The costs of one network, counted on the network itself.
 
@@ -194,6 +219,7 @@ class Report:
         saliency: How the channels were scored.
         search: How the allocation rule was found, if it was searched for.
         accuracies: Metric of the dense and of the slim network before fine-tuning, if the weights were trained.
+        rounds: Rounds of pruning and fine-tuning, if there were several; `accuracies` and `training` are of the last.
         training: Training of the slim network.
         dense_training: Training of the dense network, by the same recipe.
         onnx: Verification of the ONNX file.
@@ -216,6 +242,7 @@ class Report:
     saliency: Saliency | None = None
     search: Search | None = None
     accuracies: Accuracies | None = None
+    rounds: tuple[Round, ...] = ()
     training: TrainResult | None = None
     dense_training: TrainResult | None = None
     onnx: OnnxCheck | None = None
@@ -283,6 +310,7 @@ class Report:
             "saliency": None if self.saliency is None else self.saliency.to_json(),
             "search": None if self.search is None else self.search.to_json(),
             "accuracies": None if self.accuracies is None else self.accuracies.to_json(),
+            "rounds": [one.to_json() for one in self.rounds],
             "training": None if self.training is None else _training(self.training),
             "onnx": self._onnx(),
             "latency": self._latency_rows(),

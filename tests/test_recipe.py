@@ -116,7 +116,8 @@ def test_defaults_are_what_the_help_says() -> None:
     assert (default_text("init"), default_text("twin")) == ("keep", "")
     assert default_text("when") == "before-training, with --weights or --pretrained trained"
     assert default_text("criterion") == "prospr where the rule needs scores, taylor for trained networks"
-    assert default_text("rounds") == "the criterion's own"
+    assert default_text("rounds") == "1 for trained networks, the criterion's own for others"
+    assert default_text("steps") == "the criterion's own"
 
 
 def test_the_hash_names_what_decides_the_result() -> None:
@@ -167,6 +168,7 @@ def test_options_of_the_criterion_are_those_that_were_set() -> None:
     assert make_recipe({}).criterion_options() == {}
     assert make_recipe({"steps": 0, "inner_lr": 0.2}).criterion_options() == {"steps": 0, "lr": 0.2}
     assert make_recipe({"rounds": 5}).criterion_options() == {"rounds": 5}
+    assert make_recipe({"rounds": 5, "when": "after-training"}).criterion_options() == {}
 
 
 def test_a_recipe_survives_yaml(tmp_path: Path) -> None:

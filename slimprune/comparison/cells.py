@@ -19,8 +19,9 @@ from slimprune.data import data_files
 from slimprune.errors import BudgetError, DataError, SlimpruneError, UnsupportedModelError
 from slimprune.files import CellOutcome, CellRecord, digest_of
 from slimprune.measure import environment
-from slimprune.pipeline.given_weights import dense_accuracy, settle
+from slimprune.pipeline.given_weights import dense_accuracy
 from slimprune.pipeline.plan import PlannedPruning, choose_plan
+from slimprune.pipeline.rounds import LastRound, earlier_rounds, settle_last, with_whole_plan
 from slimprune.pipeline.stages import (
     Analysis,
     Start,
@@ -56,10 +57,12 @@ class PlannedCell:
 
     Attributes:
         pruning: Plan and how it was found; None for the dense network, or if the cell cannot be trained.
+        last: The last round of pruning, after which the network is trained.
         refused: Why the cell cannot be trained; None if it can.
     """
 
     pruning: PlannedPruning | None = None
+    last: LastRound | None = None
     refused: str | None = None
 
 
@@ -138,7 +141,10 @@ class RunCache:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             analysis, start = self._analysis(recipe), self._starts[key]
-            return PlannedCell(choose_plan(recipe, analysis, start, listener, folder=folder, scorer=self._scored))
+            last = earlier_rounds(recipe, replace(analysis, work=_own(analysis.work)), start, folder, listener)
+            scorer = score_channels if last.done else self._scored
+            planned = choose_plan(last.recipe, last.analysis, last.start, listener, folder=last.folder, scorer=scorer)
+            return PlannedCell(planned, last)
         except SlimpruneError as error:
             return PlannedCell(refused=_failure_of_one(error))
 
@@ -149,26 +155,24 @@ class RunCache:
         if planned.refused is not None:
             return {**named, "refused": planned.refused}
         start = self._starts[start_key(cell)]
-        if planned.pruning is None:
+        if planned.pruning is None or planned.last is None:
             return self._dense_record(cell, work, start)
-        recipe, plan, saliency, search = (
-            cell.recipe,
-            planned.pruning.plan,
-            planned.pruning.saliency,
-            planned.pruning.search,
-        )
+        recipe, last, saliency, search = cell.recipe, planned.last, planned.pruning.saliency, planned.pruning.search
         # Tracing and proofs patch global state that all threads share; training does not.
         with self._surgery:
-            slimmed = slim_and_prove(replace(self._analysis(recipe), work=work), start.inherited, plan)
-            cost = measure_network(slimmed.module, work.example, plan.slim.channels).cost
+            slimmed = slim_and_prove(last.analysis, last.start.inherited, planned.pruning.plan)
+            cost = measure_network(slimmed.module, work.example, planned.pruning.plan.slim.channels).cost
             slimmed = initialise_slim(recipe, work.model, slimmed)
-        slimmed, accuracies = settle(recipe, work, start, slimmed)
+        slimmed, accuracies = settle_last(last, slimmed)
+        with self._surgery:
+            plan = with_whole_plan(last, recipe, work.model, slimmed).plan
         store = self._folder(cell) / "train"
         try:
-            result = run_training(training_settings(recipe, work), work, slimmed.module, store, listener)
+            result = run_training(training_settings(last.recipe, work), work, slimmed.module, store, listener)
         except SlimpruneError as error:
             return {**named, "refused": _failure_of_one(error)}
         before = 0 if start.dense_training is None else start.dense_training.epochs
+        before += sum(one.epochs for one in last.done)
         return {
             **named,
             **_outcome(result, cost, work),

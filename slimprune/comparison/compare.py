@@ -16,6 +16,7 @@ from slimprune.comparison.cells import PlannedCell, RunCache, private_stream, st
 from slimprune.comparison.grid import CONTROL_FIELDS, UNIFORMS, Cell, Grid, make_grid
 from slimprune.errors import UsageError, VerificationError
 from slimprune.files import CellPlace, CellRecord, ComparisonDocument, read_document, write_atomically
+from slimprune.pipeline.rounds import check_rounds
 from slimprune.pipeline.stages import check_names, needs_scores
 from slimprune.pipeline.staging import resumable_folder
 from slimprune.recipe import read_recipe
@@ -53,6 +54,7 @@ def compare(
     for budget in grid.budgets:
         for cell in grid.row_cells(budget):
             check_names(cell.recipe)
+            check_rounds(cell.recipe)
     if jobs < 1:
         raise UsageError(f"expected jobs of at least 1, got {jobs}")
     with resumable_folder(out) as unfinished, torch.random.fork_rng(devices=[]):

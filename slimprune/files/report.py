@@ -178,6 +178,16 @@ class AccuraciesOutcome(TypedDict):
     left_out: NotRequired[int]
 
 
+class RoundOutcome(TypedDict):
+    """One round of pruning and fine-tuning, shares in [0, 1]; see `results.Round`."""
+
+    removed: float
+    pruned: float | None
+    reconstructed: float | None
+    epochs: int
+    fine_tuned: float
+
+
 class OnnxVerification(TypedDict):
     """The result of comparing an ONNX file with its source; see `export.OnnxCheck`."""
 
@@ -238,6 +248,7 @@ class ReportDocument(TypedDict):
     saliency: ScoringOutcome | None
     search: SearchOutcome | None
     accuracies: NotRequired[AccuraciesOutcome | None]
+    rounds: NotRequired[list[RoundOutcome]]
     training: TrainingOutcome | None
     onnx: OnnxOutcome | None
     latency: list[LatencyRow]

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Unpack, cast
 
@@ -17,11 +18,18 @@ from slimprune.forward import Loss
 from slimprune.graph import Proof
 from slimprune.measure import environment
 from slimprune.pipeline.export import check_export, export_trained
-from slimprune.pipeline.given_weights import settle
 from slimprune.pipeline.latency import check_timing, with_latency_model
 from slimprune.pipeline.pictures import draw_pictures
 from slimprune.pipeline.plan import PlannedPruning, choose_plan, stored_pruning
 from slimprune.pipeline.preprocessing import input_form, with_own_preprocessing
+from slimprune.pipeline.rounds import (
+    all_rounds,
+    check_rounds,
+    count_rounds,
+    earlier_rounds,
+    settle_last,
+    with_whole_plan,
+)
 from slimprune.pipeline.stages import (
     Analysis,
     Start,
@@ -88,16 +96,20 @@ def compress(
             outputs.resume_from(work.fingerprint)
         analysis = _analyse(recipe, work, stored_pruning(stage), listener)
         start = starting_networks(recipe, work, stage / "train dense", listener)
-        planned = choose_plan(recipe, analysis, start, listener, folder=stage)
-        slimmed = slim_and_prove(analysis, start.inherited, planned.plan)
+        check = partial(check_export, samples=work.samples, outputs=outputs, form=input_form(recipe, work))
+        last = earlier_rounds(recipe, analysis, start, stage, listener, check=check)
+        planned = choose_plan(last.recipe, last.analysis, last.start, listener, folder=last.folder)
+        slimmed = slim_and_prove(last.analysis, last.start.inherited, planned.plan)
+        check(slimmed.module)
+        slimmed, accuracies = settle_last(last, initialise_slim(recipe, work.model, slimmed))
+        slimmed = with_whole_plan(last, recipe, work.model, slimmed)
         report = _describe(recipe, analysis, slimmed, planned)
-        check_export(slimmed.module, work.samples, outputs, input_form(recipe, work))
-        slimmed, accuracies = settle(recipe, work, start, initialise_slim(recipe, work.model, slimmed))
-        training = run_training(training_settings(recipe, work), work, slimmed.module, stage / "train", listener)
+        training = run_training(training_settings(last.recipe, work), work, slimmed.module, stage / "train", listener)
         dense, dense_training = _train_dense(recipe, work, start, stage / "train dense", listener)
         pictures = draw_pictures(work, slimmed.module, dense, outputs.staged(outputs.pictures))
         report = replace(report, accuracies=accuracies, training=training, dense_training=dense_training)
-        report = replace(report, pictures=pictures, notes=notes)
+        rounds = all_rounds(last, slimmed.plan, accuracies, training.final)
+        report = replace(report, rounds=rounds, pictures=pictures, notes=notes)
         report = export_trained(report, work, slimmed, outputs, listener)
         report = replace(report, seconds=time.perf_counter() - began)
         _publish(report.to_json(), outputs)
@@ -118,6 +130,8 @@ def plan(*, listener: Listener = ignore, **settings: Unpack[RecipeSettings]) -> 
     recipe, _, notes = _recipe(None, Given(), settings)
     if recipe.when not in ("before-training", "trained"):
         raise UsageError(f"expected when: before-training or trained to plan without training, got {recipe.when}")
+    if (count := count_rounds(recipe)) > 1:
+        raise UsageError(f"expected one round to plan without training, got {count}")
     _announce(notes, listener)
     work = named_workload(recipe, str(choose_device(recipe.device)))
     analysis = _analyse(recipe, work, None, listener)
@@ -151,6 +165,7 @@ def _recipe(
     check_names(recipe)
     check_timing(recipe)
     recipe = with_criterion(recipe)
+    check_rounds(recipe)
     return recipe, own, tuple(without_effect(settings.keys(), recipe))
 
 
@@ -198,7 +213,7 @@ def _publish(document: ReportDocument, outputs: Outputs) -> None:
 
 def _describe(recipe: ResolvedRecipe, analysis: Analysis, slimmed: SlimModel, planned: PlannedPruning) -> Report:
     """Return the report on the slim model before its training."""
-    work, plan = analysis.work, planned.plan
+    work, plan = analysis.work, slimmed.plan
     return Report(
         recipe=recipe,
         environment=environment(work.example.device),

@@ -15,6 +15,7 @@ from slimprune.recipe import ResolvedRecipe
 from slimprune.results import Accuracies
 from slimprune.surgery import SlimModel, reconstruct
 from slimprune.training import evaluate
+from slimprune.training.batches import set_epoch
 
 CALIBRATION_IMAGES = 4096
 """Most training images from which the statistics of batch norm are estimated again."""
@@ -49,6 +50,8 @@ def settle(
         return slimmed, None
     if not inherits_training(recipe):
         return slimmed, Accuracies(work.metric.name, dense)
+    # The batches of a fixed epoch, so that a resumed run takes the same ones.
+    set_epoch(work.train_batches, 0)
     settled = replace(slimmed, module=with_new_statistics(slimmed.module, work, seed=recipe.seed))
     accuracies = Accuracies(work.metric.name, dense, _tested(settled.module, work))
     if recipe.reconstruct is False:

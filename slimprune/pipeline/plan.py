@@ -85,5 +85,6 @@ def choose_plan(
         plan = allocate_for(recipe, analysis, scores)
     planned = PlannedPruning(plan, saliency, search)
     if folder is not None:
+        folder.mkdir(exist_ok=True)
         write_atomically(folder / PLAN_FILE, planned.to_json())
     return planned

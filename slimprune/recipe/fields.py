@@ -131,7 +131,11 @@ class Recipe(BaseModel):
     draws: int | None = Field(None, ge=1, description="independent draws that are averaged")
     inner_lr: float | None = Field(None, gt=0, description="learning rate of the inner training")
     inner_momentum: float | None = Field(None, ge=0, lt=1, description="momentum of the inner training")
-    rounds: int | None = Field(None, ge=1, description="narrowing steps of criteria that prune little by little")
+    rounds: int | None = Field(
+        None,
+        ge=1,
+        description="rounds of pruning and fine-tuning of a trained network, or of criteria that have rounds",
+    )
     score_batch: int | None = Field(None, ge=1, description="batch size of the scoring")
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of the scoring")
     round_to: Annotated[int | Literal["auto"] | None, PlainValidator(_as_rounding)] = Field(
@@ -194,6 +198,8 @@ class Recipe(BaseModel):
     def criterion_options(self) -> dict[str, Any]:
         """Return the options that are set for the criterion, under the criterion's names."""
         options = {option: getattr(self, field) for field, option in CRITERION_OPTIONS.items()}
+        if self.when in ("trained", "after-training"):
+            del options["rounds"]
         return {name: value for name, value in options.items() if value is not None}
 
     def with_defaults(self, *, segmentation: bool | None = None) -> "ResolvedRecipe":

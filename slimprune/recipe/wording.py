@@ -45,6 +45,8 @@ def default_text(name: str) -> str:
         return f"{untrained} where the rule needs scores, {trained} for trained networks"
     if name in BY_MACHINE:
         return BY_MACHINE[name]
+    if name == "rounds":
+        return "1 for trained networks, the criterion's own for others"
     if name in CRITERION_OPTIONS:
         return "the criterion's own"
     paper: Mapping[str, object] = dict(PAPER)

@@ -89,6 +89,7 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
         statistics = "before fine-tuning, statistics of batch norm estimated again"
         lines.append(("just pruned", f"{_percent(known['pruned'])} {statistics}"))
         lines += _reconstruction(known)
+    lines += _rounds(document)
     for name, training in trainings(document, slim="training" if known is None else "fine-tuning"):
         best = f"best {_percent(training['best'])}, {_seconds(training['seconds'])}"
         lines.append((name, f"{_count(training['epochs'], 'epoch')}, final {_percent(training['final'])}, {best}"))
@@ -105,6 +106,17 @@ def _reconstruction(known: AccuraciesOutcome) -> list[tuple[str, str]]:
         layers = f"{_count(solved, 'layer')} solved anew by least squares, {left_out} left out"
         return [("reconstructed", f"{_percent(found)} {layers}")]
     return [("reconstructed", "left out: new weights do not lower the loss")] if left_out else []
+
+
+def _rounds(document: ReportDocument) -> list[tuple[str, str]]:
+    """Return a line on every round of pruning and fine-tuning, if there were several."""
+    of, lines = document["budget"]["quantity"], []
+    for number, found in enumerate(document.get("rounds", []), start=1):
+        steps = (("just pruned", found["pruned"]), ("reconstructed", found["reconstructed"]))
+        told = [f"{step} {_percent(value)}" for step, value in steps if value is not None]
+        trained = f"{_percent(found['fine_tuned'])} after {_count(found['epochs'], 'epoch')}"
+        lines.append((f"round {number}", ", ".join([f"{_percent(found['removed'])} of {of} gone", *told, trained])))
+    return lines
 
 
 def _origin(document: ReportDocument) -> str:
