@@ -50,10 +50,15 @@ def weight_matrix(layer: LinearLayer) -> Tensor:
 
     The outputs of the layer are rows @ matrix + bias; see `InputRows` for the rows [G, R, D].
     """
-    weight: Tensor = layer.weight.detach().unflatten(0, (group_count(layer), -1))
+    return as_matrix(layer, layer.weight.detach())
+
+
+def as_matrix(layer: LinearLayer, tensor: Tensor) -> Tensor:
+    """Return a tensor in the shape of a layer's weight as matrices [G, D, K / G]; see `weight_matrix`."""
+    by_group: Tensor = tensor.unflatten(0, (group_count(layer), -1))
     if _is_transposed(layer):
-        return weight.flatten(3).flip(3).transpose(2, 3).flatten(1, 2)
-    return weight.flatten(2).transpose(1, 2)
+        return by_group.flatten(3).flip(3).transpose(2, 3).flatten(1, 2)
+    return by_group.flatten(2).transpose(1, 2)
 
 
 def weight_of(layer: LinearLayer, matrix: Tensor) -> Tensor:

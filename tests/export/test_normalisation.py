@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -27,7 +29,7 @@ def test_a_file_takes_what_it_says_and_computes_the_model_s_output(classifier, t
     export_onnx(classifier, normalised(PIXELS)[:1], path, preprocessing=HOW, input=kind)
     session = onnxruntime.InferenceSession(path)
     with torch.no_grad():
-        expected = classifier.eval()(normalised(PIXELS))
+        expected = copy.deepcopy(classifier).eval()(normalised(PIXELS))
     assert session.get_inputs()[0].name == "input"
     np.testing.assert_allclose(session.run(None, {"input": given.numpy()})[0], expected.numpy(), rtol=1e-4, atol=1e-4)
     stated = read_metadata(path)
