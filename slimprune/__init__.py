@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from slimprune.surgery.slim import slim
     from slimprune.timing import Sampling
     from slimprune.timing.compare import BenchSettings, compare_speed
-    from slimprune.training import Metric, TrainResult, TrainSettings, evaluate, mean_iou, top1, train
+    from slimprune.training import Metric, Penalty, TrainResult, TrainSettings, evaluate, mean_iou, top1, train
     from slimprune.types import Listener
 
 __all__ = [
@@ -80,6 +80,7 @@ __all__ = [
     "OnnxCheck",
     "OnnxFile",
     "Origin",
+    "Penalty",
     "Plan",
     "Prediction",
     "Preprocessing",
@@ -178,7 +179,7 @@ _PLACES = {
     "surgery.slim": ("slim",),
     "timing": ("Sampling",),
     "timing.compare": ("BenchSettings", "compare_speed"),
-    "training": ("Metric", "TrainResult", "TrainSettings", "evaluate", "mean_iou", "top1", "train"),
+    "training": ("Metric", "Penalty", "TrainResult", "TrainSettings", "evaluate", "mean_iou", "top1", "train"),
 }
 """Public names by the module from which they are imported on first use."""
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}

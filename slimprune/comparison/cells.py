@@ -21,12 +21,14 @@ from slimprune.files import CellOutcome, CellRecord, digest_of
 from slimprune.measure import environment
 from slimprune.pipeline.given_weights import dense_accuracy
 from slimprune.pipeline.plan import PlannedPruning, choose_plan
+from slimprune.pipeline.regularizers import penalty_of
 from slimprune.pipeline.rounds import LastRound, earlier_rounds, settle_last, with_whole_plan
 from slimprune.pipeline.stages import (
     Analysis,
     Start,
     analyse,
     check_budget,
+    check_training,
     default_criterion,
     initialise_slim,
     measure_network,
@@ -45,7 +47,7 @@ from slimprune.types import Listener, ignore
 
 _MODEL = (
     "arch", "data", "image_size", "train_size", "weights", "pretrained", "reset_head", "loss", "batch_size",
-    "score_batch", "seed",
+    "score_batch", "resized_crop", "seed",
 )  # fmt: skip
 _AFTER_SCORES = ("init", "twin")
 _OF_BUDGET = ("ratio", "of", "also", "rule", "floor", "round_to")
@@ -100,6 +102,7 @@ class RunCache:
         """Load and analyse what a cell needs; return why it cannot have a result, or None if it can."""
         try:
             analysis = self._analysis(cell.recipe)
+            check_training(cell.recipe, analysis.work)
         except BudgetError as error:
             return str(error)
         try:
@@ -126,7 +129,8 @@ class RunCache:
             return
         store = self.unfinished / f"dense-{key}-{self.named_files(_unscored(recipe))[:8]}" / "train dense"
         try:
-            self._starts[key] = starting_networks(recipe, _own(self._work(recipe)), store, listener)
+            work = _own(self._work(recipe))
+            self._starts[key] = starting_networks(recipe, work, store, listener, penalty=penalty_of(recipe, work))
         except SlimpruneError as error:
             self._failures[key] = _failure_of_one(error)
 
@@ -141,7 +145,8 @@ class RunCache:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             analysis, start = self._analysis(recipe), self._starts[key]
-            last = earlier_rounds(recipe, replace(analysis, work=_own(analysis.work)), start, folder, listener)
+            own, teacher = replace(analysis, work=_own(analysis.work)), _teacher(recipe, start)
+            last = earlier_rounds(recipe, own, start, folder, listener, teacher=teacher)
             scorer = score_channels if last.done else self._scored
             planned = choose_plan(last.recipe, last.analysis, last.start, listener, folder=last.folder, scorer=scorer)
             return PlannedCell(planned, last)
@@ -168,7 +173,8 @@ class RunCache:
             plan = with_whole_plan(last, recipe, work.model, slimmed).plan
         store = self._folder(cell) / "train"
         try:
-            result = run_training(training_settings(last.recipe, work), work, slimmed.module, store, listener)
+            settings, teacher = training_settings(last.recipe, work), _teacher(recipe, start)
+            result = run_training(settings, work, slimmed.module, store, listener, teacher=teacher)
         except SlimpruneError as error:
             return {**named, "refused": _failure_of_one(error)}
         before = 0 if start.dense_training is None else start.dense_training.epochs
@@ -250,7 +256,7 @@ def start_key(cell: Cell) -> str:
     if recipe.when in ("before-training", "trained"):
         return _key(recipe, (*_MODEL, "when"))
     trained = recipe.model_copy(update={"epochs": recipe.dense_epochs or recipe.epochs})
-    return _key(trained, (*_MODEL, *TRAINING, "when", "rewind_step"))
+    return _key(trained, (*_MODEL, *TRAINING, "when", "rewind_step", "regularizer", "regularizer_strength"))
 
 
 def score_key(recipe: ResolvedRecipe) -> str:
@@ -323,6 +329,11 @@ def _digest_of_named_files(recipe: ResolvedRecipe) -> str:
         return hashlib.sha256("".join(map(digest_of, filter(None, groups))).encode()).hexdigest()
     except OSError as error:
         raise DataError(f"expected files that can be read, got {error.filename}: {error.strerror}") from error
+
+
+def _teacher(recipe: ResolvedRecipe, start: Start) -> nn.Module | None:
+    """Return a copy of the dense network for its outputs, since cells that train at once share the original."""
+    return copy.deepcopy(start.scored) if recipe.distill is not None else None
 
 
 def _as_given(recipe: ResolvedRecipe, work: Workload, start: Start) -> TrainResult:

@@ -55,6 +55,8 @@ def compare(
         for cell in grid.row_cells(budget):
             check_names(cell.recipe)
             check_rounds(cell.recipe)
+            if cell.recipe.distill is not None and cell.recipe.when != "trained":
+                raise UsageError(f"expected weights of a trained network beside distill, got when: {cell.recipe.when}")
     if jobs < 1:
         raise UsageError(f"expected jobs of at least 1, got {jobs}")
     with resumable_folder(out) as unfinished, torch.random.fork_rng(devices=[]):

@@ -49,15 +49,28 @@ TRAINING = (
     "lr",
     "weight_decay",
     "schedule",
+    "optimizer",
+    "warm_up",
+    "label_smoothing",
+    "class_weights",
+    "ema",
+    "mixup",
+    "cutmix",
+    "resized_crop",
+    "patience",
+    "distill",
+    "temperature",
     "amp",
     "fast",
     "device",
 )
 """Fields that all rows share, because rows that are trained differently cannot be compared."""
+OF_THE_SLIM = ("distill", "temperature")
+"""Fields among them that a dense network is trained without."""
 TIMED = ("engine", "bench_batch", "bench_threads")
 ABOUT_SCORES = ("criterion", "gate", "draws", "dtype", *CRITERION_OPTIONS)
 """Fields that concern scores; a row that sets one of them but no rule gets the best rule that uses scores."""
-PER_CELL = ("ratio", "of", "and", "also", "seed", "out", "train_dense")
+PER_CELL = ("ratio", "of", "and", "also", "seed", "out", "train_dense", "log")
 """Fields that the grid sets for each cell."""
 
 
@@ -124,7 +137,8 @@ class Grid(BaseModel):
         """Return one cell of the dense network per seed; its recipe sets no field that concerns slimming."""
         if not self.dense:
             return []
-        shared = {name: self.base[name] for name in (*TRAINING, "weights", "score_batch") if name in self.base}
+        names = (*(name for name in TRAINING if name not in OF_THE_SLIM), "weights", "score_batch")
+        shared = {name: self.base[name] for name in names if name in self.base}
         recipes = [make_recipe({**shared, "train_dense": True, "seed": seed}).with_defaults() for seed in self.seeds]
         return [Cell(DENSE_ROW, "dense", None, recipe) for recipe in recipes]
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms import v2
 
 
 @dataclass(frozen=True)
@@ -24,6 +23,8 @@ class ResizedCrops:
 
     def draw(self, generator: torch.Generator, count: int) -> Tensor:
         """Draw crops for `count` images: int64 [count, 4] of top, left, height and width."""
+        from torchvision.transforms import v2  # takes a second, and few trainings need it
+
         crop, image = v2.RandomResizedCrop(1, (self.smallest, 1.0)), torch.empty(1, self.height, self.width)
         seed = int(torch.randint(2**62, (), generator=generator))
         with torch.random.fork_rng(devices=[]):

@@ -22,6 +22,7 @@ from slimprune.pipeline.latency import check_timing, with_latency_model
 from slimprune.pipeline.pictures import draw_pictures
 from slimprune.pipeline.plan import PlannedPruning, choose_plan, stored_pruning
 from slimprune.pipeline.preprocessing import input_form, with_own_preprocessing
+from slimprune.pipeline.regularizers import penalty_of
 from slimprune.pipeline.rounds import (
     all_rounds,
     check_rounds,
@@ -36,8 +37,10 @@ from slimprune.pipeline.stages import (
     analyse,
     check_budget,
     check_names,
+    check_training,
     dense_settings,
     initialise_slim,
+    log_folder,
     measure_network,
     run_training,
     second_opinion,
@@ -94,18 +97,29 @@ def compress(
         work = _workload(recipe, own, given, device)
         if own is None:
             outputs.resume_from(work.fingerprint)
+        check_training(recipe, work)
         analysis = _analyse(recipe, work, stored_pruning(stage), listener)
-        start = starting_networks(recipe, work, stage / "train dense", listener)
+        penalty, log = penalty_of(recipe, work), log_folder(recipe)
+        start = starting_networks(recipe, work, stage / "train dense", listener, penalty=penalty, log=log)
         check = partial(check_export, samples=work.samples, outputs=outputs, form=input_form(recipe, work))
-        last = earlier_rounds(recipe, analysis, start, stage, listener, check=check)
+        teacher = start.scored if recipe.distill is not None else None
+        last = earlier_rounds(recipe, analysis, start, stage, listener, check=check, teacher=teacher, log=log)
         planned = choose_plan(last.recipe, last.analysis, last.start, listener, folder=last.folder)
         slimmed = slim_and_prove(last.analysis, last.start.inherited, planned.plan)
         check(slimmed.module)
         slimmed, accuracies = settle_last(last, initialise_slim(recipe, work.model, slimmed))
         slimmed = with_whole_plan(last, recipe, work.model, slimmed)
         report = _describe(recipe, analysis, slimmed, planned)
-        training = run_training(training_settings(last.recipe, work), work, slimmed.module, stage / "train", listener)
-        dense, dense_training = _train_dense(recipe, work, start, stage / "train dense", listener)
+        dense, dense_training = _train_dense(recipe, work, start, stage / "train dense", listener, log)
+        training = run_training(
+            training_settings(last.recipe, work),
+            work,
+            slimmed.module,
+            stage / "train",
+            listener,
+            teacher=dense if recipe.distill is not None else None,
+            log=log,
+        )
         pictures = draw_pictures(work, slimmed.module, dense, outputs.staged(outputs.pictures))
         report = replace(report, accuracies=accuracies, training=training, dense_training=dense_training)
         rounds = all_rounds(last, slimmed.plan, accuracies, training.final)
@@ -172,7 +186,7 @@ def _recipe(
 def _own_recipe(settings: Mapping[str, object], segmentation: bool) -> ResolvedRecipe:
     of_names = {
         "arch": None, "data": OWN_BATCHES, "image_size": None, "batch_size": None, "score_batch": None,
-        "weights": None, "pretrained": False, "reset_head": False, "train_size": None,
+        "weights": None, "pretrained": False, "reset_head": False, "train_size": None, "resized_crop": None,
     }  # fmt: skip
     for name in of_names:
         if name in settings:
@@ -194,14 +208,14 @@ def _analyse(recipe: ResolvedRecipe, work: Workload, planned: PlannedPruning | N
 
 
 def _train_dense(
-    recipe: ResolvedRecipe, work: Workload, start: Start, store: Path, listener: Listener
+    recipe: ResolvedRecipe, work: Workload, start: Start, store: Path, listener: Listener, log: Path | None
 ) -> tuple[nn.Module | None, TrainResult | None]:
     """Return the trained dense network and its training if slimming started from it or the recipe requests it."""
     if start.dense_training is not None or recipe.when == "trained":
         return start.scored, start.dense_training
     if not recipe.train_dense:
         return None, None
-    return work.model, run_training(dense_settings(recipe, work), work, work.model, store, listener)
+    return work.model, run_training(dense_settings(recipe, work), work, work.model, store, listener, log=log)
 
 
 def _publish(document: ReportDocument, outputs: Outputs) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -25,6 +26,7 @@ from slimprune.recipe import ResolvedRecipe
 from slimprune.results import Accuracies, Round
 from slimprune.saliency import IterativePruning, make_criterion
 from slimprune.surgery import SlimModel, prove
+from slimprune.training import TrainResult
 from slimprune.types import Listener, ignore
 
 _LEAST = 1e-9
@@ -97,6 +99,8 @@ def earlier_rounds(
     listener: Listener = ignore,
     *,
     check: Callable[[nn.Module], None] = lambda module: None,
+    teacher: nn.Module | None = None,
+    log: Path | None = None,
 ) -> LastRound:
     """Prune and fine-tune in all rounds but the last, resumable in `folder`.
 
@@ -110,6 +114,8 @@ def earlier_rounds(
         folder: Folder of plans and checkpoints.
         listener: Called during scoring and training.
         check: Called with the slim network of the first round before it is trained.
+        teacher: Network whose outputs are imitated if the recipe distils.
+        log: Folder of TensorBoard event files.
 
     Raises:
         UnsupportedModelError: If a slim network has other channel groups than the dense one.
@@ -120,7 +126,8 @@ def earlier_rounds(
         return last
     last = replace(last, recipe=_recipe_of_round(recipe, last, 1), folder=folder / "round 1")
     for number in range(1, count):
-        last = _next(recipe, last, number, folder, listener, check if number == 1 else lambda module: None)
+        tune = partial(run_training, teacher=teacher, log=log)
+        last = _next(recipe, last, number, folder, listener, check if number == 1 else lambda module: None, tune)
     return last
 
 
@@ -169,6 +176,7 @@ def _next(
     folder: Path,
     listener: Listener,
     check: Callable[[nn.Module], None],
+    tune: Callable[..., TrainResult],
 ) -> LastRound:
     """Prune and fine-tune once; return the round that follows."""
     work = now.analysis.work
@@ -177,7 +185,7 @@ def _next(
     check(slimmed.module)
     slimmed, accuracies = settle(now.recipe, work, now.start, slimmed)
     store = folder / f"train round {number}"
-    result = run_training(training_settings(now.recipe, work), work, slimmed.module, store, listener)
+    result = tune(training_settings(now.recipe, work), work, slimmed.module, store, listener)
     plan = now.of_dense(planned.plan, recipe)
     analysis = analyse(recipe, replace(work, model=slimmed.module), ignore)
     _check_same_groups(plan, analysis)

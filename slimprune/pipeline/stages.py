@@ -4,7 +4,7 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from slimprune.budget import Budget, Cost, CostModel, Costs, Plan, allocate, control_plan, find_rule, schedule_target
 from slimprune.errors import BudgetError, UnsupportedModelError, UsageError
+from slimprune.forward import loss_of
 from slimprune.graph import ChannelGroup, find_groups, free_groups
 from slimprune.measure import PeakMemory, count_macs, count_macs_fvcore, count_params, weight_bytes
 from slimprune.models import load_weights, save_weights
@@ -20,8 +21,20 @@ from slimprune.recipe import DEFAULT_CRITERIA, ResolvedRecipe
 from slimprune.results import Measured, Saliency, SecondOpinion, differ
 from slimprune.saliency import Scores, check_gate, make_criterion, score
 from slimprune.surgery import SlimModel, initialise, prove, slim
-from slimprune.training import TrainResult, TrainSettings, count_batches, train
+from slimprune.training import (
+    Penalty,
+    TrainResult,
+    TrainSettings,
+    check_event_log,
+    count_batches,
+    mixing_of,
+    train,
+    training_loss,
+)
 from slimprune.types import REMARK, Listener, ignore, under
+
+TENSORBOARD = "tensorboard"
+"""Value of `log` that means a folder next to the output."""
 
 SEARCH = "search"
 """Value of `rule` that means a search for the rule by short trainings; see `search_rule`."""
@@ -78,6 +91,12 @@ def check_names(recipe: ResolvedRecipe) -> None:
     check_gate(name, make_criterion(name, **recipe.criterion_options()), recipe.gate)
     budget_of(recipe)
     _check_weights(recipe)
+    _check_teacher(recipe)
+
+
+def _check_teacher(recipe: ResolvedRecipe) -> None:
+    if recipe.distill is not None and recipe.when == "before-training" and not recipe.train_dense:
+        raise UsageError("expected --train-dense, or weights of a trained network, beside --distill, got neither")
 
 
 def _check_weights(recipe: ResolvedRecipe) -> None:
@@ -127,18 +146,35 @@ def analyse(recipe: ResolvedRecipe, work: Workload, listener: Listener) -> Analy
     return Analysis(work, groups, CostModel.of(work.model, groups, work.example))
 
 
-def starting_networks(recipe: ResolvedRecipe, work: Workload, store: Path, listener: Listener) -> Start:
+def starting_networks(
+    recipe: ResolvedRecipe,
+    work: Workload,
+    store: Path,
+    listener: Listener,
+    *,
+    penalty: Penalty | None = None,
+    log: Path | None = None,
+) -> Start:
     """Return the networks to start from; unless `before-training`, first train the dense one, resumable in `store`.
+
+    Args:
+        recipe: Recipe of the run.
+        work: Workload with the dense network.
+        store: Folder of the checkpoints.
+        listener: Called after every step.
+        penalty: Penalty on the weights of the dense network; see `penalty_of`.
+        log: Folder of TensorBoard event files.
 
     Raises:
         UsageError: If the dense training has fewer steps than `rewind_step`.
     """
     if recipe.when in ("before-training", "trained"):
         return Start(work.model, work.model)
+    train_it = partial(run_training, dense_settings(recipe, work), work, penalty=penalty, log=log)
     settings = dense_settings(recipe, work)
     trained, early = copy.deepcopy(work.model), copy.deepcopy(work.model)
     if recipe.when == "after-training":
-        return Start(trained, trained, run_training(settings, work, trained, store, listener))
+        return Start(trained, trained, train_it(trained, store, listener))
     steps, snapshot = settings.epochs * count_batches(work.train_batches), store / "early.safetensors"
     back_to = round(REWIND_SHARE * steps) if recipe.rewind_step is None else recipe.rewind_step
     if back_to > steps:
@@ -148,7 +184,7 @@ def starting_networks(recipe: ResolvedRecipe, work: Workload, store: Path, liste
         if done == back_to:
             save_weights(module, snapshot)
 
-    result = run_training(settings, work, trained, store, listener, after_step=keep_early)
+    result = train_it(trained, store, listener, after_step=keep_early)
     if back_to > 0:
         load_weights(early, snapshot)
     return Start(trained, early, result)
@@ -260,17 +296,52 @@ def training_settings(recipe: ResolvedRecipe, work: Workload) -> TrainSettings:
         lr=recipe.lr,
         weight_decay=recipe.weight_decay,
         schedule=recipe.schedule,
+        warm_up=recipe.warm_up,
         amp=recipe.amp,
         fast=recipe.fast,
         device=str(work.example.device),
         seed=recipe.seed,
+        optimizer=recipe.optimizer,
+        label_smoothing=recipe.label_smoothing,
+        class_weights=recipe.class_weights,
+        ema=recipe.ema,
+        mixup=recipe.mixup,
+        cutmix=recipe.cutmix,
+        patience=recipe.patience,
+        distill=recipe.distill,
+        temperature=recipe.temperature,
     )
+
+
+def check_training(recipe: ResolvedRecipe, work: Workload) -> None:
+    """Check on one batch that the network can be trained as the recipe says.
+
+    Raises:
+        UsageError: If the loss cannot be smoothed or weighted as requested, or a package for the log is missing.
+        UnsupportedModelError: If images with several labels at once, from MixUp or CutMix, do not fit the output.
+    """
+    settings = training_settings(recipe, work)
+    loss = training_loss(work.loss, settings, work.example.device)
+    mixing_of(settings, work.model, work.train_batches, work.example.device, None)
+    if settings.class_weights:
+        with seeded(recipe.seed), torch.no_grad():
+            inputs, targets = (part.to(work.example.device) for part in next(iter(work.scoring_batches)))
+            loss_of(loss, copy.deepcopy(work.model).eval()(inputs), targets)
+    if recipe.log is not None:
+        check_event_log()
+
+
+def log_folder(recipe: ResolvedRecipe) -> Path | None:
+    """Return the folder for TensorBoard event files; None if the recipe writes none."""
+    if recipe.log is None or recipe.out is None:
+        return None
+    return recipe.out.with_suffix(f".{TENSORBOARD}") if recipe.log == TENSORBOARD else Path(recipe.log)
 
 
 def dense_settings(recipe: ResolvedRecipe, work: Workload) -> TrainSettings:
     """Return the recipe's settings for the training of the dense network."""
     settings = training_settings(recipe, work)
-    return replace(settings, epochs=recipe.dense_epochs or settings.epochs)
+    return replace(settings, epochs=recipe.dense_epochs or settings.epochs, distill=None)
 
 
 def run_training(
@@ -281,6 +352,9 @@ def run_training(
     listener: Listener,
     *,
     after_step: Callable[[nn.Module, int], None] = lambda module, done: None,
+    teacher: nn.Module | None = None,
+    penalty: Penalty | None = None,
+    log: Path | None = None,
 ) -> TrainResult:
     """Train `module` in place, resumable in `store`.
 
@@ -291,6 +365,9 @@ def run_training(
         store: Folder of the checkpoints; its name is the stage that the listener receives.
         listener: Called after every step.
         after_step: Called with the module and the number of steps done.
+        teacher: Network whose outputs are imitated if the settings distil.
+        penalty: Penalty on the weights.
+        log: Folder of TensorBoard event files, one folder in it for each store.
     """
     return train(
         module,
@@ -302,6 +379,9 @@ def run_training(
         progress=under(store.name, listener),
         after_step=lambda done: after_step(module, done),
         checkpoint=store,
+        teacher=teacher,
+        penalty=penalty,
+        log=None if log is None else log / store.name.replace(" ", "-"),
     )
 
 

@@ -167,7 +167,9 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
     return Workload(
         model=model,
         origin=Origin(recipe.arch, inputs, main_output=model is not built),
-        train_batches=data.train_batches(recipe.batch_size, seed=recipe.seed, device=device),
+        train_batches=data.train_batches(
+            recipe.batch_size, seed=recipe.seed, device=device, random_resized_crop=recipe.resized_crop
+        ),
         test_batches=data.test_batches(recipe.batch_size, device=device),
         scoring_batches=data.scoring_batches(recipe.score_batch, seed=recipe.seed, device=device),
         samples=data.samples(SAMPLES),

@@ -41,6 +41,8 @@ BY_MACHINE: Mapping[str, str] = {
 }
 FINE_TUNING_EPOCHS, FINE_TUNING_LR = 0.2, 0.1
 """Epochs and peak learning rate of the fine-tuning of a trained network, as shares of those of a whole training."""
+ADAMW_LR = 1e-3
+"""Peak learning rate of AdamW, as in torch."""
 TRAINED_DRAWS = 16
 """Least number of draws for a trained network, whose criteria take one batch each and no inner training."""
 FINE_TUNING: Mapping[str, str] = {
@@ -73,7 +75,7 @@ SCORED_RULES: Mapping[Quantity, str] = {**DEFAULT_RULES, "macs": "tempered", "la
 
 
 def find_defaults(
-    data: str, limited: Sequence[Quantity], *, segmentation: bool, fine_tuning: bool = False
+    data: str, limited: Sequence[Quantity], *, segmentation: bool, fine_tuning: bool = False, adamw: bool = False
 ) -> RecipeSettings:
     """Return the defaults by field.
 
@@ -82,11 +84,14 @@ def find_defaults(
         limited: Quantities that the budget limits; the first one decides the rule.
         segmentation: Whether the task is segmentation.
         fine_tuning: Whether the network is trained already.
+        adamw: Whether the optimizer is AdamW.
     """
     of_task = SEGMENTATION if segmentation else PAPER
     round_to: Literal["auto"] | int = "auto" if "latency" in limited else 1
     of_budget: RecipeSettings = {"rule": DEFAULT_RULES[limited[0]], "round_to": round_to}
     found: RecipeSettings = {**PAPER, **of_task, **BY_DATA.get(data, of_task), **of_budget}
+    if adamw:
+        found["lr"] = ADAMW_LR
     return _gentle(found) if fine_tuning else found
 
 

@@ -39,6 +39,17 @@ CONDITIONS: Sequence[Condition] = (
         lambda recipe: recipe.when in ("trained", "after-training") and recipe.init == "keep",
         "the slim network inherits no trained weights",
     ),
+    Condition(("temperature",), lambda recipe: recipe.distill is not None, "nothing is distilled without --distill"),
+    Condition(
+        ("regularizer", "regularizer_strength"),
+        lambda recipe: recipe.when in ("after-training", "rewind"),
+        "no dense network is trained before pruning",
+    ),
+    Condition(
+        ("regularizer_strength",),
+        lambda recipe: recipe.regularizer is not None,
+        "nothing is penalised without --regularizer",
+    ),
     Condition(
         ("gate", "draws", "score_batch", "dtype", *CRITERION_OPTIONS),
         lambda recipe: recipe.criterion is not None,

@@ -12,7 +12,11 @@ from slimprune.errors import UsageError
 from slimprune.recipe.defaults import CRITERION_OPTIONS, find_defaults, names_segmentation
 from slimprune.types import AUTO, InputKind, Quantity
 
-LATER_FIELDS = ("mean", "std", "class_names", "input", "pretrained", "reset_head", "reconstruct")
+LATER_FIELDS = (
+    "mean", "std", "class_names", "input", "pretrained", "reset_head", "reconstruct", "optimizer",
+    "warm_up", "label_smoothing", "class_weights", "ema", "mixup", "cutmix", "resized_crop", "patience", "distill",
+    "temperature", "regularizer", "regularizer_strength",
+)  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
 
@@ -157,6 +161,38 @@ class Recipe(BaseModel):
     lr: float | None = Field(None, gt=0, description="training learning rate")
     weight_decay: float = Field(5e-4, ge=0, description="training weight decay")
     schedule: Literal["step", "cosine"] | None = Field(None, description="learning rate schedule")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="optimizer: SGD with momentum 0.9, or AdamW")
+    warm_up: float | None = Field(
+        None, ge=0, description="linear warm-up of the learning rate: a share of the steps if below 1, otherwise epochs"
+    )
+    label_smoothing: float = Field(0, ge=0, lt=1, description="share of every label that is spread over all classes")
+    class_weights: Annotated[tuple[float, ...], BeforeValidator(_as_list)] = Field(
+        (), description="weight of each class in the cross-entropy; for masks one number, the weight of the foreground"
+    )
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="decay of a moving average of the weights, which is tested and kept"
+    )
+    mixup: float | None = Field(None, gt=0, description="mix images of a batch; parameter of MixUp's Beta distribution")
+    cutmix: float | None = Field(
+        None, gt=0, description="paste parts of other images; parameter of CutMix's Beta distribution"
+    )
+    resized_crop: float | None = Field(
+        None, gt=0, lt=1, description="train on random crops of at least this share of an image, resized to the whole"
+    )
+    patience: int | None = Field(
+        None, ge=1, description="stop the training after this many epochs without a lower training loss"
+    )
+    distill: float | None = Field(
+        None, gt=0, le=1, description="weight of the dense network's outputs as targets, beside the labels"
+    )
+    temperature: float = Field(4, gt=0, description="temperature of the distillation")
+    regularizer: Literal["bn-l1", "polarization", "group-lasso"] | None = Field(
+        None, description="penalty that makes channels sparse in the dense training before pruning"
+    )
+    regularizer_strength: float = Field(1e-4, gt=0, description="factor of that penalty")
+    log: str | None = Field(
+        None, description="folder for TensorBoard event files; tensorboard: NAME.tensorboard next to the output"
+    )
     train_dense: bool = Field(False, description="also train the dense network by the same recipe, to compare")
     device: str = Field("auto", description="cpu, cuda, cuda:N, mps, xpu, xpu:N, or auto: cuda if present")
     amp: bool = Field(False, description="train in bfloat16 autocast")
@@ -181,13 +217,13 @@ class Recipe(BaseModel):
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the settings that decide the result, which excludes `out`, `device` and `fast`."""
+        """SHA-256 of the settings that decide the result, which excludes `out`, `device`, `fast` and `log`."""
         return self.hash_without()
 
     def hash_without(self, *names: str) -> str:
         """Return the hash without further fields."""
         absent = {name for name in LATER_FIELDS if getattr(self, name) == type(self).model_fields[name].default}
-        plain = self.model_dump(mode="json", exclude={"out", "device", "fast", *absent, *names})
+        plain = self.model_dump(mode="json", exclude={"out", "device", "fast", "log", *absent, *names})
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -213,7 +249,8 @@ class Recipe(BaseModel):
         when = self._resolved_when()
         limited = (self.of, *self.also)
         gentle = when == "trained" or (when == "after-training" and self.has_weights)
-        defaults = find_defaults(self.data, limited, segmentation=segmentation, fine_tuning=gentle)
+        adamw = self.optimizer == "adamw"
+        defaults = find_defaults(self.data, limited, segmentation=segmentation, fine_tuning=gentle, adamw=adamw)
         given = {name: value for name, value in self if value is not None}
         return ResolvedRecipe.model_validate({**defaults, **given, "when": when})
 

@@ -56,6 +56,20 @@ class SettingsBesideLoss(_UnderAlias, total=False):
     lr: float | None
     weight_decay: float
     schedule: Literal["step", "cosine"] | None
+    optimizer: Literal["sgd", "adamw"]
+    warm_up: float | None
+    label_smoothing: float
+    class_weights: Sequence[float] | str
+    ema: float | None
+    mixup: float | None
+    cutmix: float | None
+    resized_crop: float | None
+    patience: int | None
+    distill: float | None
+    temperature: float
+    regularizer: Literal["bn-l1", "polarization", "group-lasso"] | None
+    regularizer_strength: float
+    log: str | None
     train_dense: bool
     device: str
     amp: bool

@@ -6,6 +6,7 @@ from typing import Any
 
 from slimprune.errors import expected_and_found
 from slimprune.recipe.defaults import (
+    ADAMW_LR,
     BY_DATA,
     BY_MACHINE,
     CRITERION_OPTIONS,
@@ -27,9 +28,10 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     ),
     "training": (
         "epochs", "batch_size", "lr", "weight_decay", "schedule", "loss", "init", "reconstruct", "amp", "fast",
-        "train_dense", "dense_epochs",
+        "train_dense", "dense_epochs", "optimizer", "warm_up", "label_smoothing", "class_weights", "ema", "mixup",
+        "cutmix", "resized_crop", "patience", "distill", "temperature", "regularizer", "regularizer_strength",
     ),
-    "output": ("out", "input"),
+    "output": ("out", "input", "log"),
 }  # fmt: skip
 """Fields by topic: the panels in which the help of a command shows the flags, in this order."""
 
@@ -47,6 +49,8 @@ def default_text(name: str) -> str:
         return BY_MACHINE[name]
     if name == "rounds":
         return "1 for trained networks, the criterion's own for others"
+    if name == "warm_up":
+        return "a tenth of the steps before cosine, none before step"
     if name in CRITERION_OPTIONS:
         return "the criterion's own"
     paper: Mapping[str, object] = dict(PAPER)
@@ -57,8 +61,9 @@ def default_text(name: str) -> str:
             if value != paper[name]:
                 others.setdefault(str(value), []).append(what)
         exceptions = [f", {value} for {' and '.join(where)}" for value, where in others.items()]
+        adamw = f", {ADAMW_LR} with adamw" if name == "lr" else ""
         gentler = f"; {FINE_TUNING[name]} for trained networks" if name in FINE_TUNING else ""
-        return f"{paper[name]}{''.join(exceptions)}{gentler}"
+        return f"{paper[name]}{''.join(exceptions)}{adamw}{gentler}"
     default = Recipe.model_fields[name].default
     return "" if default is None or default is False or default in ((), {}) else str(default)
 

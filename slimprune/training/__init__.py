@@ -9,6 +9,7 @@ from slimprune.training.losses import LOSSES, find_loss
 from slimprune.training.masks import foreground_logits, plain_mask
 from slimprune.training.memory_format import channels_last, to_channels_last
 from slimprune.training.metrics import Metric, mean_iou, top1
+from slimprune.training.mixing import mixing_of
 from slimprune.training.objective import balanced_weights, training_loss
 from slimprune.training.penalties import Penalty, batch_norm_l1, polarization
 from slimprune.training.result import EpochRecord, TrainResult
@@ -34,6 +35,7 @@ __all__ = [
     "foreground_logits",
     "make_execution",
     "mean_iou",
+    "mixing_of",
     "plain_mask",
     "polarization",
     "to_channels_last",

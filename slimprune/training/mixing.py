@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
-from torchvision.transforms import v2
 
 from slimprune.errors import DataError, UnsupportedModelError, UsageError
 from slimprune.forward import ForwardFn
@@ -27,6 +26,8 @@ class Mixing:
     """
 
     def __init__(self, settings: TrainSettings, classes: int) -> None:
+        from torchvision.transforms import v2  # takes a second, and few trainings need it
+
         self._classes = classes
         kinds = ((v2.MixUp, settings.mixup), (v2.CutMix, settings.cutmix))
         self._kinds = [kind(alpha=alpha, num_classes=None) for kind, alpha in kinds if alpha is not None]
