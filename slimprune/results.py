@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slimprune.budget import LATENCY, Cost, Plan
-from slimprune.export import OnnxCheck
+from slimprune.export import Calibration, OnnxCheck
 from slimprune.files import (
     AccuraciesOutcome,
     Baseline,
@@ -15,6 +15,9 @@ from slimprune.files import (
     Limit,
     OnnxOutcome,
     OnnxVerification,
+    PrecisionOutcome,
+    PrecisionsOutcome,
+    PrecisionSpeed,
     ReportDocument,
     RoundOutcome,
     ScoringOutcome,
@@ -26,7 +29,7 @@ from slimprune.files import (
 from slimprune.graph import Proof
 from slimprune.recipe import ResolvedRecipe
 from slimprune.training import TrainResult
-from slimprune.types import Quantity
+from slimprune.types import Precision, Quantity
 
 NEAR = 0.05
 """Relative error up to which a measured latency counts as meeting the request."""
@@ -172,6 +175,76 @@ class Round:
 
 
 @dataclass(frozen=True)
+class DeployedFile:
+    """One ONNX file of a run: its size, accuracy and speed.
+
+    Attributes:
+        precision: Numbers of the file.
+        name: Name of the file.
+        bytes: Size of the file.
+        zstd_bytes: Size of the file after compression by Zstandard.
+        accuracy: Metric on all test samples in onnxruntime, in [0, 1].
+        check: Comparison of the file with the torch model.
+        calibration: How the ranges of int8 were chosen; None for others.
+        speed: Paired times beside the file of 32-bit floats, one entry per batch size.
+    """
+
+    precision: Precision
+    name: str
+    bytes: int
+    zstd_bytes: int
+    accuracy: float
+    check: OnnxCheck
+    calibration: Calibration | None = None
+    speed: tuple[PrecisionSpeed, ...] = ()
+
+    def to_json(self) -> PrecisionOutcome:
+        """Return the plain form for JSON."""
+        return {
+            "precision": self.precision,
+            "file": self.name,
+            "bytes": self.bytes,
+            "zstd_bytes": self.zstd_bytes,
+            "accuracy": self.accuracy,
+            "agreement": self.check.top1_agreement,
+            "samples": self.check.samples,
+            "calibration": None
+            if self.calibration is None
+            else adapter(Calibration).dump_python(self.calibration, mode="json"),
+            "speed": list(self.speed),
+        }
+
+
+@dataclass(frozen=True)
+class Precisions:
+    """The ONNX files of a run in their precisions.
+
+    Attributes:
+        metric: Name of the metric.
+        max_loss: Loss of the metric in points up to which it is not worth a warning.
+        files: The files, the one of 32-bit floats first.
+    """
+
+    metric: str
+    max_loss: float
+    files: tuple[DeployedFile, ...]
+
+    @property
+    def losses(self) -> list[str]:
+        """One sentence for every file that loses too much."""
+        return [
+            f"{file.precision} loses {lost:.2f} points of {self.metric} on the whole test set: {file.name} has "
+            f"{100 * file.accuracy:.2f} %, fp32 {100 * self.files[0].accuracy:.2f} %; --max-loss is {self.max_loss:g}"
+            for file in self.files[1:]
+            if (lost := 100 * (self.files[0].accuracy - file.accuracy)) > self.max_loss
+        ]
+
+    def to_json(self) -> PrecisionsOutcome:
+        """Return the plain form for JSON."""
+        return {"metric": self.metric, "max_loss": self.max_loss, "files": [file.to_json() for file in self.files]}
+
+
+@dataclass(frozen=True)
 class Measured:
     """The costs of one network, counted on the network itself.
 
@@ -224,6 +297,7 @@ class Report:
         dense_training: Training of the dense network, by the same recipe.
         onnx: Verification of the ONNX file.
         onnx_bytes: Size of the ONNX file in bytes.
+        precisions: The ONNX files in all their precisions, if there are lower ones.
         notes: Options without effect.
         without_weights: Parameters that were not taken from the given weights.
         frozen: Parameters of the slim network that are not trained.
@@ -247,6 +321,7 @@ class Report:
     dense_training: TrainResult | None = None
     onnx: OnnxCheck | None = None
     onnx_bytes: int | None = None
+    precisions: Precisions | None = None
     notes: tuple[str, ...] = ()
     without_weights: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
@@ -255,8 +330,8 @@ class Report:
 
     @property
     def warnings(self) -> list[str]:
-        """Sentences that every reader of the figures must see."""
-        found = list(self.notes)
+        """Sentences that every reader of the figures must see, losses by a lower precision first."""
+        found = [*(self.precisions.losses if self.precisions is not None else ()), *self.notes]
         if self.saliency is not None and self.saliency.stability is not None and self.saliency.stability < 0.3:
             found.append(
                 f"the ranking of channels is mostly noise (stability {self.saliency.stability:.2f}): "
@@ -313,6 +388,7 @@ class Report:
             "rounds": [one.to_json() for one in self.rounds],
             "training": None if self.training is None else _training(self.training),
             "onnx": self._onnx(),
+            "precisions": None if self.precisions is None else self.precisions.to_json(),
             "latency": self._latency_rows(),
             "baselines": self._baselines(),
             "pictures": [{"title": picture.title, "file": picture.file} for picture in self.pictures],
@@ -406,6 +482,8 @@ def check_to_json(check: OnnxCheck) -> OnnxVerification:
         "size_step": check.size_step,
         "sizes": [list(size) for size in check.sizes],
     }
+    if check.precision != "fp32":
+        verification["precision"] = check.precision
     return {**verification, "noise": True} if check.noise else verification
 
 

@@ -12,6 +12,9 @@ Task = Literal["classification", "segmentation"]
 Quantity = Literal["params", "macs", "channels", "latency"]
 InputKind = Literal["unit", "normalized", "uint8"]
 """What a deployed file takes: pixels in 0..1, pixels that are already normalised, or bytes."""
+Precision = Literal["fp32", "fp16", "int8"]
+"""Numbers of a deployed file: 32-bit floats, 16-bit floats, or 8-bit integers."""
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 
 

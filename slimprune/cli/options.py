@@ -28,6 +28,10 @@ InputName = Annotated[
         "--input", help="what the file takes: unit, normalized or uint8 (default: as in the recipe)", metavar="NAME"
     ),
 ]
+PrecisionName = Annotated[
+    str,
+    typer.Option("--precision", help="fp32, fp16, or int8, which is calibrated on training images", metavar="NAME"),
+]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="run the code that the bundle names", metavar="")]
 DenseModel = Annotated[
     str | None,

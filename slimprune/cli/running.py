@@ -3,13 +3,16 @@
 import json
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from slimprune.errors import UsageError
 from slimprune.recipe import make_recipe, read_recipe
-from slimprune.report import page, paragraph, verification
+from slimprune.report import alarms, page, paragraph, verification
+
+Name = TypeVar("Name", bound=str)
 
 if TYPE_CHECKING:
     from slimprune.export import OnnxCheck
@@ -34,7 +37,8 @@ def run_and_show(job: Callable[..., "Report"], settings: dict[str, Any], as_json
 def show_report(report: "Report", as_json: bool, quiet: bool) -> None:
     """Print the report of `compress` or `plan`."""
     document = report.to_json()
-    show(document, lambda: "\n".join([*_written(report), page(document, columns())]), as_json, quiet)
+    first = [paragraph(alarm, columns()) for alarm in alarms(document)]
+    show(document, lambda: "\n".join([*first, *_written(report), page(document, columns())]), as_json, quiet)
 
 
 def show_check(check: "OnnxCheck", as_json: bool, quiet: bool) -> None:
@@ -43,6 +47,18 @@ def show_check(check: "OnnxCheck", as_json: bool, quiet: bool) -> None:
 
     plain = check_to_json(check)
     show(plain, lambda: paragraph(f"{check.path} {verification(plain)}", columns()), as_json, quiet)
+
+
+def chosen(option: str, name: str, known: Sequence[Name]) -> Name:
+    """Return the one of the known names that an option gives.
+
+    Raises:
+        UsageError: If it gives none of them.
+    """
+    found = next((one for one in known if one == name), None)
+    if found is None:
+        raise UsageError(f"expected {option} ({', '.join(known)}), got {name!r}")
+    return found
 
 
 def show(document: Mapping[str, Any], text: Callable[[], str], as_json: bool, quiet: bool) -> None:
@@ -67,5 +83,6 @@ def _written(report: "Report") -> list[str]:
     out = report.recipe.out
     if report.training is None or out is None:
         return []
-    bundle = f"{out.stem}.slim and " if report.onnx is not None else ""
+    lower = [f"{out.stem}.{precision}.onnx" for precision in report.recipe.lower_precisions]
+    bundle = ", ".join([*lower, f"{out.stem}.slim and "]) if report.onnx is not None else ""
     return [paragraph(f"{out} is written; {bundle}{out.stem}.report.html, .json and .md lie beside it", columns())]

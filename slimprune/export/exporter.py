@@ -1,11 +1,7 @@
 """Export of a torch model to an ONNX file."""
 
-import contextlib
 import copy
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ from slimprune.errors import UnsupportedModelError, UsageError, VerificationErro
 from slimprune.export.normalisation import InputForm
 from slimprune.export.onnx_file import PREFIX, SEAL, serialise, write_bytes
 from slimprune.export.runtime import open_session, outputs_of
+from slimprune.export.silence import silence
 from slimprune.export.sizes import other_sizes, resized, size_step
 from slimprune.forward import ForwardFn, bind_forward
 from slimprune.preprocessing import Preprocessing, as_metadata
@@ -182,7 +179,7 @@ def _computes(session: onnxruntime.InferenceSession, model: nn.Module, inputs: T
 
 def _translate(model: nn.Module, pair: Tensor, free: Mapping[int, Any]) -> onnx.ModelProto:
     try:
-        with _silence():
+        with silence():
             program = torch.onnx.export(
                 model,
                 (pair,),
@@ -205,20 +202,3 @@ def _translate(model: nn.Module, pair: Tensor, free: Mapping[int, Any]) -> onnx.
     if not all(dimensions[dim].dim_param for dim in free):
         raise UnsupportedModelError(f"{_EXPORTABLE}, got one that depends on the size of the images")
     return proto
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Suppress prints, warnings and log messages of the exporter."""
-    level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

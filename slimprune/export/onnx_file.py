@@ -16,9 +16,12 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from slimprune.errors import UsageError, VerificationError, kind_and_line
 from slimprune.files import write_atomically
+from slimprune.types import PRECISIONS, Precision
 
 PREFIX = "slimprune."
 SEAL = PREFIX + "sha256"
+PRECISION = "precision"
+"""Key of the metadata that states the numbers of a file."""
 
 _NOTES = ("doc_string", "metadata_props")
 
@@ -80,6 +83,19 @@ def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
     """Return slimprune's metadata in a model, without the prefix and the seal."""
     entries = {entry.key: entry.value for entry in model.metadata_props if entry.key != SEAL}
     return {key.removeprefix(PREFIX): value for key, value in entries.items() if key.startswith(PREFIX)}
+
+
+def precision_of(metadata: Mapping[str, str]) -> Precision:
+    """Return the numbers of the file with this metadata; 32-bit floats if it does not say.
+
+    Raises:
+        VerificationError: If the file states an unknown precision.
+    """
+    stated = metadata.get(PRECISION, "fp32")
+    found = next((precision for precision in PRECISIONS if precision == stated), None)
+    if found is None:
+        raise VerificationError(f"expected metadata {PRECISION} ({', '.join(PRECISIONS)}), got {stated!r}")
+    return found
 
 
 def _seal(data: bytes) -> bytes:

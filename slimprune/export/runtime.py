@@ -12,7 +12,7 @@ from torch import Tensor
 from slimprune.errors import VerificationError, kind_and_line
 
 # onnxruntime's errors have no common base class, and newer versions add more of them.
-_RUNTIME_ERRORS: tuple[type[Exception], ...] = (
+RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     *(kind for kind in vars(runtime).values() if isinstance(kind, type) and issubclass(kind, Exception)),
 )
@@ -20,8 +20,19 @@ _RUNTIME_ERRORS: tuple[type[Exception], ...] = (
 _INVALID: tuple[type[Exception], ...] = (
     onnx.checker.ValidationError,
     onnx.shape_inference.InferenceError,
-    *_RUNTIME_ERRORS,
+    *RUNTIME_ERRORS,
 )
+
+CONVERSION_ERRORS: tuple[type[Exception], ...] = (
+    *_INVALID,
+    VerificationError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+)
+"""What onnxruntime's converters raise for a graph that they do not know."""
 
 _FATAL = 4
 
@@ -59,10 +70,15 @@ def outputs_of(session: onnxruntime.InferenceSession, parts: Iterable[Tensor], e
     name = session.get_inputs()[0].name
     try:
         rows = [torch.from_numpy(session.run(None, {name: part.numpy()})[0]) for part in parts]
-    except _RUNTIME_ERRORS as error:
+    except RUNTIME_ERRORS as error:
         raise VerificationError(f"expected a model that onnxruntime can run, got {kind_and_line(error)}") from error
     shapes = {row.shape[1:] for row in rows}
     if shapes != {expected.shape[1:]} or sum(map(len, rows)) != len(expected):
         found = [list(row.shape) for row in rows]
         raise VerificationError(f"expected outputs {list(expected.shape)} in all, got batches of {found}")
     return torch.cat(rows)
+
+
+def predictions(outputs: Tensor) -> Tensor:
+    """Return the argmax over K of outputs [N, K, ...] with K > 1; otherwise whether each entry is above 0."""
+    return outputs.argmax(dim=1) if outputs.ndim > 1 and outputs.shape[1] > 1 else outputs > 0

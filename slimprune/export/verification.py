@@ -1,7 +1,7 @@
 """Verification of an ONNX file against the torch model that it was exported from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from slimprune.errors import DataError, UsageError, VerificationError
 from slimprune.export.exporter import cpu_copy, opset_version
 from slimprune.export.normalisation import InputForm
-from slimprune.export.onnx_file import metadata_of, read_onnx
+from slimprune.export.onnx_file import metadata_of, precision_of, read_onnx
 from slimprune.export.runtime import open_session, outputs_of
 from slimprune.export.sizes import Size, other_sizes, resized, size_step
 from slimprune.forward import ForwardFn, bind_forward
 from slimprune.preprocessing import Preprocessing, from_metadata
+from slimprune.types import Precision
 
 _RESIZED_SAMPLES = 4
 _RESIZED_BATCHES = (1, 3)
@@ -36,6 +37,7 @@ class OnnxCheck:
         size_step: Step of which image height and width may be multiples; None if the file fixes them.
         sizes: Further heights and widths, in pixels, that were compared.
         noise: Whether the inputs were random numbers, not real samples.
+        precision: Numbers of the file.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class OnnxCheck:
     size_step: int | None = None
     sizes: tuple[Size, ...] = ()
     noise: bool = False
+    precision: Precision = "fp32"
 
 
 def verify_onnx(
@@ -70,6 +73,9 @@ def verify_onnx(
     If the file leaves height and width free, a few of the samples are also compared at three further sizes. If it
     normalises its inputs itself, as its metadata say, it is given the pixels from which the samples were made.
 
+    A file of lower precision (`convert_onnx`) cannot give the same outputs. How far they differ, and which share of the
+    predictions is equal, is returned and no error.
+
     Args:
         model: Reference model; it is left unchanged.
         path: Path of the ONNX file.
@@ -81,8 +87,8 @@ def verify_onnx(
 
     Raises:
         VerificationError: If the file is unreadable, altered or not valid ONNX, has other inputs, outputs or mean and
-            std than the model, or differs by more than the tolerance or in a prediction; or if the model's own outputs
-            contain nan or inf.
+            std than the model, or, with 32-bit floats, differs by more than the tolerance or in a prediction; or if the
+            model's own outputs contain nan or inf.
         DataError: If there are no samples.
         UsageError: If a batch size or the tolerance is not positive.
     """
@@ -100,7 +106,8 @@ def verify_onnx(
     pair = _Pair(session, plain, form, tolerance)
     found = [pair.compared(samples, batches)]
     found += [pair.compared(resized(samples[:_RESIZED_SAMPLES], size), _RESIZED_BATCHES) for size in sizes]
-    for difference, agreement, allowed in found:
+    precision = precision_of(metadata_of(proto))
+    for difference, agreement, allowed in found if precision == "fp32" else ():
         # Written so that nan fails as well.
         if not difference <= allowed:
             raise VerificationError(
@@ -109,7 +116,8 @@ def verify_onnx(
         if agreement < 1:
             raise VerificationError(f"expected the predictions of torch from {path}, got {agreement:.6f} of them")
     difference, agreement = max(one for one, _, _ in found), min(one for _, one, _ in found)
-    return OnnxCheck(path, opset_version(proto), difference, agreement, len(samples), tuple(batches), step, sizes)
+    check = OnnxCheck(path, opset_version(proto), difference, agreement, len(samples), tuple(batches), step, sizes)
+    return replace(check, precision=precision)
 
 
 @dataclass(frozen=True, eq=False)

@@ -200,12 +200,69 @@ class OnnxVerification(TypedDict):
     size_step: NotRequired[int | None]
     sizes: NotRequired[list[list[int]]]
     noise: NotRequired[bool]
+    precision: NotRequired[str]
 
 
 class OnnxOutcome(OnnxVerification):
     """The verification of the written ONNX file, and its size in bytes."""
 
     bytes: int
+
+
+class PrecisionSpeed(TypedDict):
+    """Paired times of a file of lower precision and the one of 32-bit floats, in milliseconds per batch.
+
+    `speedup` is how many times as fast the file of lower precision is, with its `interval`; `disturbed` is the share of
+    the wall-clock time during which other work used the cores, which the times exclude.
+    """
+
+    engine: str
+    version: str
+    device: str
+    threads: int
+    batch: int
+    fp32_ms: float
+    ms: float
+    speedup: float
+    interval: list[float]
+    confidence: float
+    pairs: int
+    verdict: str
+    disturbed: float
+
+
+class CalibrationOutcome(TypedDict):
+    """How the ranges of int8 were chosen; see `export.Calibration`."""
+
+    method: str
+    images: int
+    held_out: int
+    agreement: float
+
+
+class PrecisionOutcome(TypedDict):
+    """One ONNX file: its size, the metric on all test samples in onnxruntime, and its speed beside 32-bit floats.
+
+    `agreement` is the share of the torch model's predictions that the file makes too, on `samples` test samples.
+    """
+
+    precision: str
+    file: str
+    bytes: int
+    zstd_bytes: int
+    accuracy: float
+    agreement: float
+    samples: int
+    calibration: CalibrationOutcome | None
+    speed: list[PrecisionSpeed]
+
+
+class PrecisionsOutcome(TypedDict):
+    """The ONNX files of a run in their precisions, 32-bit floats first; `max_loss` is in points."""
+
+    metric: str
+    max_loss: float
+    files: list[PrecisionOutcome]
 
 
 class PictureFile(TypedDict):
@@ -251,6 +308,7 @@ class ReportDocument(TypedDict):
     rounds: NotRequired[list[RoundOutcome]]
     training: TrainingOutcome | None
     onnx: OnnxOutcome | None
+    precisions: NotRequired[PrecisionsOutcome | None]
     latency: list[LatencyRow]
     baselines: list[Baseline]
     pictures: NotRequired[list[PictureFile]]

@@ -12,7 +12,7 @@ from slimprune.measure.machine import (
 from slimprune.measure.macs import MacCount, count_macs, macs_by_parameter, unfused_attention
 from slimprune.measure.memory import PeakMemory
 from slimprune.measure.second_count import count_macs_fvcore
-from slimprune.measure.size import count_params, weight_bytes
+from slimprune.measure.size import count_params, weight_bytes, zstd_bytes
 
 __all__ = [
     "MacCount",
@@ -30,4 +30,5 @@ __all__ = [
     "usable_cores",
     "versions",
     "weight_bytes",
+    "zstd_bytes",
 ]

@@ -101,7 +101,8 @@ def compress(
         analysis = _analyse(recipe, work, stored_pruning(stage), listener)
         penalty, log = penalty_of(recipe, work), log_folder(recipe)
         start = starting_networks(recipe, work, stage / "train dense", listener, penalty=penalty, log=log)
-        check = partial(check_export, samples=work.samples, outputs=outputs, form=input_form(recipe, work))
+        form, lower = input_form(recipe, work), recipe.lower_precisions
+        check = partial(check_export, samples=work.samples, outputs=outputs, form=form, precisions=lower)
         teacher = start.scored if recipe.distill is not None else None
         last = earlier_rounds(recipe, analysis, start, stage, listener, check=check, teacher=teacher, log=log)
         planned = choose_plan(last.recipe, last.analysis, last.start, listener, folder=last.folder)

@@ -1,22 +1,25 @@
 """The commands `export` and `verify`: writing ONNX files from bundles, and comparing ONNX files with bundles."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from slimprune.errors import UsageError, VerificationError
-from slimprune.export import InputForm, OnnxCheck, OnnxFile, export_onnx, read_metadata, verify_onnx
+from slimprune.export import InputForm, OnnxCheck, OnnxFile, convert_onnx, export_onnx, read_metadata, verify_onnx
 from slimprune.measure import versions
-from slimprune.pipeline.opened import Model, open_bundle
+from slimprune.pipeline.opened import Model, OpenedBundle, open_bundle
+from slimprune.pipeline.precision import add_lower_precisions, check_conversion, training_images
 from slimprune.pipeline.preprocessing import input_form
 from slimprune.pipeline.staging import ONNX, Outputs, staged_outputs
 from slimprune.pipeline.workload import Workload
 from slimprune.results import Report
 from slimprune.surgery import Bundle, SlimModel, read, save
-from slimprune.types import InputKind, Listener
+from slimprune.types import InputKind, Listener, Precision
+
+CALIBRATION_BATCH = 64
 
 
 def export(
@@ -26,11 +29,13 @@ def export(
     data: str | None = None,
     model: Model | None = None,
     input: InputKind | None = None,  # noqa: A002 the name of the option
+    precision: Precision = "fp32",
     trust_code: bool = False,
 ) -> OnnxCheck:
     """Write the model of a bundle as ONNX and verify it on test samples of the data set it was trained for.
 
-    If the bundle names no data set, it is verified on noise.
+    If the bundle names no data set, it is verified on noise. For int8 it is calibrated on training images of the data
+    set.
 
     Args:
         bundle: Folder of the bundle.
@@ -38,10 +43,12 @@ def export(
         data: Data set to take samples from instead of the recipe's.
         model: Dense model, or the architecture that builds it, for bundles of models that were passed as objects.
         input: What the file takes, see `export_onnx`; by default what the recipe of the bundle says.
+        precision: Numbers of the file, see `convert_onnx`.
         trust_code: Whether to run the code that the bundle names for building its dense model and loading its data.
 
     Raises:
-        UsageError: If `out` is not an ONNX file, there is no such bundle, or it has no preprocessing for that input.
+        UsageError: If `out` is not an ONNX file, there is no such bundle, it has no preprocessing for that input, or
+            there is no data set for the calibration of int8.
     """
     if out.suffix != ONNX:
         raise UsageError(f"expected --out to end in {ONNX}, got {out}")
@@ -49,11 +56,21 @@ def export(
     form = InputForm.of(found.preprocessing, input or found.recipe.get("input"))
     with staged_outputs(out, None) as outputs:
         opened = open_bundle(found, data=data, model=model, trust_code=trust_code)
+        if precision == "int8" and opened.images is None:
+            raise UsageError(f"expected --data with training images for int8 of {bundle}, which names none, got none")
         staged = outputs.staged(out)
         _write(opened.module, opened.samples, staged, found, form)
+        if precision != "fp32":
+            convert_onnx(staged, staged, precision, images=_calibration(opened) if precision == "int8" else None)
         check = verify_onnx(opened.module, staged, opened.samples, preprocessing=found.preprocessing)
         outputs.publish()
     return replace(check, path=out, noise=opened.noise)
+
+
+def _calibration(opened: OpenedBundle) -> Tensor | None:
+    if opened.images is None:
+        return None
+    return training_images(opened.images.train_batches(CALIBRATION_BATCH, augment=False))
 
 
 def verify(
@@ -76,16 +93,21 @@ def verify(
     return replace(check, noise=opened.noise)
 
 
-def check_export(module: nn.Module, samples: Tensor, outputs: Outputs, form: InputForm) -> None:
-    """Check that a model can be exported, before any time is spent on its training.
+def check_export(
+    module: nn.Module, samples: Tensor, outputs: Outputs, form: InputForm, precisions: Sequence[Precision] = ()
+) -> None:
+    """Check that a model can be exported and converted, before any time is spent on its training.
 
     Raises:
-        UnsupportedModelError: If an ONNX file is requested and the model cannot be exported.
+        UnsupportedModelError: If an ONNX file is requested and the model cannot be exported, or not in one of the lower
+            precisions.
     """
     if outputs.onnx is None:
         return
     file = outputs.stage / "untrained.onnx"
-    export_onnx(module, samples[:2], file, preprocessing=form.preprocessing, input=form.kind).path.unlink()
+    export_onnx(module, samples[:2], file, preprocessing=form.preprocessing, input=form.kind)
+    check_conversion(file, precisions, samples[:2])
+    file.unlink()
 
 
 def export_trained(report: Report, work: Workload, slimmed: SlimModel, outputs: Outputs, listener: Listener) -> Report:
@@ -124,11 +146,13 @@ def export_trained(report: Report, work: Workload, slimmed: SlimModel, outputs: 
         listener("export", 2, 2, "")
         return report
     staged = outputs.staged(outputs.onnx)
-    file = _write(module, work.samples, staged, bundle, input_form(report.recipe, work))
+    form = input_form(report.recipe, work)
+    file = _write(module, work.samples, staged, bundle, form)
     listener("export", 1, 2, "verify")
     check = verify_onnx(module, staged, work.samples, preprocessing=work.preprocessing)
     listener("export", 2, 2, "verify")
-    return replace(report, onnx=replace(check, path=outputs.onnx), onnx_bytes=file.bytes)
+    report = replace(report, onnx=replace(check, path=outputs.onnx), onnx_bytes=file.bytes)
+    return add_lower_precisions(report, work, module, outputs, form, listener)
 
 
 def _write(module: nn.Module, samples: Tensor, path: Path, bundle: Bundle, form: InputForm) -> OnnxFile:

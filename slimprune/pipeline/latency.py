@@ -73,7 +73,9 @@ def check_timing(recipe: ResolvedRecipe) -> None:
     if needs_times(recipe):
         runtime_of(recipe)
         return
-    for name in ("engine", "bench_batch", "bench_threads"):
+    # Files of lower precision are timed beside the one of 32-bit floats.
+    needless = ("engine",) if recipe.int8 or recipe.fp16 else ("engine", "bench_batch", "bench_threads")
+    for name in needless:
         if (value := getattr(recipe, name)) is not None:
             flag = name.replace("_", "-")
             raise UsageError(f"expected {flag} beside a latency budget or round-to auto only, got {flag} {value}")

@@ -25,12 +25,17 @@ class OpenedBundle:
     Attributes:
         module: The slim network in eval mode: [N, ...] -> one tensor.
         samples: Test images, or noise of the recorded shape if there are none.
-        noise: Whether the samples are noise.
+        images: Data set of the samples, normalised as the network takes it; None if they are noise.
     """
 
     module: nn.Module
     samples: Tensor
-    noise: bool
+    images: ImageData | None
+
+    @property
+    def noise(self) -> bool:
+        """Whether the samples are noise."""
+        return self.images is None
 
 
 def open_bundle(bundle: Bundle, *, data: str | None, model: Model | None, trust_code: bool) -> OpenedBundle:
@@ -46,11 +51,11 @@ def open_bundle(bundle: Bundle, *, data: str | None, model: Model | None, trust_
         UsageError: If the bundle lacks what is needed and was not given, or names code and `trust_code` is false.
         UnsupportedModelError: If the network fails on the samples.
     """
-    images = _data_set(bundle, data, trust_code)
+    images = _normalised(bundle, _data_set(bundle, data, trust_code))
     samples = _noise(bundle) if images is None else _samples(bundle, images)
     inputs = None if images is None else InputSpec(images.channels, images.height, images.width, images.classes)
     dense = build_dense(bundle, model=model, inputs=inputs, trust_code=trust_code)
-    return OpenedBundle(with_one_tensor(bundle.rebuild(dense), samples[:2]), samples, noise=images is None)
+    return OpenedBundle(with_one_tensor(bundle.rebuild(dense), samples[:2]), samples, images)
 
 
 def with_one_tensor(module: nn.Module, sample: Tensor) -> nn.Module:
@@ -90,9 +95,13 @@ def _data_set(bundle: Bundle, data: str | None, trust_code: bool) -> ImageData |
     return load(named, image_size=size if isinstance(size, int) else None)
 
 
+def _normalised(bundle: Bundle, data: ImageData | None) -> ImageData | None:
+    how = bundle.preprocessing
+    return data if data is None or how is None else data.with_normalisation(how.mean, how.std)
+
+
 def _samples(bundle: Bundle, data: ImageData) -> Tensor:
-    how, shape = bundle.preprocessing, bundle.origin.sample_shape
-    samples = (data if how is None else data.with_normalisation(how.mean, how.std)).samples(SAMPLES)
+    shape, samples = bundle.origin.sample_shape, data.samples(SAMPLES)
     found = tuple(samples.shape[1:])
     if bundle.origin.arch is None and shape is not None and found != shape:
         raise UsageError(f"expected images of shape {shape}, for which {bundle.folder} was made, got {found}")

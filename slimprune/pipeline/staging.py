@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from slimprune.errors import DataError, SlimpruneError, UsageError, VerificationError
+from slimprune.types import PRECISIONS, Precision
 
 ONNX, BUNDLE = ".onnx", ".slim"
 _LOCK, _MARKER = "lock", "fingerprint"
@@ -21,7 +22,8 @@ _DONE = ("search.json", "plan.json", "checkpoint.json")
 class Outputs:
     """The files of one run: `NAME.onnx` and, next to it, `NAME.slim/`, `NAME.report.json`, `.md` and `.html`.
 
-    A segmentation network also has `NAME.pictures/`. If only the bundle is requested, there is no ONNX file.
+    Files of lower precision are `NAME.int8.onnx` and `NAME.fp16.onnx`. A segmentation network also has
+    `NAME.pictures/`. If only the bundle is requested, there is no ONNX file.
 
     Attributes:
         out: Requested output: the ONNX file, or the bundle alone.
@@ -35,6 +37,10 @@ class Outputs:
     def onnx(self) -> Path | None:
         """Path of the ONNX file; None if only the bundle is requested."""
         return self.out if self.out.suffix == ONNX else None
+
+    def lower(self, precision: Precision) -> Path:
+        """Return the path of the further ONNX file of a lower precision."""
+        return self.out.with_suffix(f".{precision}{ONNX}")
 
     @property
     def bundle(self) -> Path:
@@ -83,7 +89,8 @@ class Outputs:
 
     def publish(self) -> None:
         """Move everything that was staged into place, replacing the outputs of an earlier run."""
-        for target in (self.bundle, self.pictures, self.report, self.markdown, self.page, self.out):
+        lower = (self.lower(precision) for precision in PRECISIONS)
+        for target in (self.bundle, self.pictures, self.report, self.markdown, self.page, *lower, self.out):
             if self.staged(target).is_dir():
                 _replace_folder(self.staged(target), target)
             elif self.staged(target).exists():
@@ -165,7 +172,8 @@ def _may_pass(error: SlimpruneError) -> bool:
 def _check_targets(outputs: Outputs) -> None:
     if outputs.out.suffix not in (ONNX, BUNDLE):
         raise UsageError(f"expected --out to end in .onnx, or in .slim for a bundle alone, got {outputs.out}")
-    for file in (outputs.onnx, outputs.report, outputs.markdown, outputs.page):
+    lower = (outputs.lower(precision) for precision in PRECISIONS)
+    for file in (outputs.onnx, outputs.report, outputs.markdown, outputs.page, *lower):
         if file is not None and file.is_dir():
             raise UsageError(f"expected to write a file, got the folder {file}")
     if outputs.bundle.exists() and not (outputs.bundle / "slim.json").is_file():

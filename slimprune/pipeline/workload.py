@@ -62,6 +62,7 @@ class Workload:
         task: Classification, or segmentation with one mask.
         pixels: Function that maps inputs [N, C, H, W] to visible pixels, uint8 [N, C, H, W].
         preprocessing: How images become the inputs; None if it is unknown.
+        calibration_batches: Training batches as they are, not augmented; empty if they are `train_batches`.
         without_weights: Parameters that were not taken from the given weights.
         code: Files of the user's code that the recipe names.
     """
@@ -76,6 +77,7 @@ class Workload:
     task: Task
     pixels: Callable[[Tensor], Tensor]
     preprocessing: Preprocessing | None = None
+    calibration_batches: Iterable[Batch] = ()
     without_weights: tuple[str, ...] = ()
     code: tuple[Path, ...] = ()
 
@@ -177,6 +179,7 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
         task=data.task,
         pixels=data.pixels,
         preprocessing=data.preprocessing,
+        calibration_batches=data.train_batches(recipe.batch_size, seed=recipe.seed, device=device, augment=False),
         without_weights=missing,
         code=code_files(recipe),
     )
@@ -246,7 +249,7 @@ def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Work
         inputs, targets = (part.to(device) for part in _first(test_batches))
         whole, output = _with_one_output(copied, inputs)
         _check_loss(output, targets, loss)
-        samples = _first_inputs(test_batches)
+        samples = first_inputs(test_batches, SAMPLES)
     return Workload(
         model=whole,
         origin=Origin.of_object(inputs, output, main_output=whole is not copied),
@@ -299,13 +302,14 @@ def _first(batches: Iterable[Batch]) -> Batch:
     return batch[0], batch[1]
 
 
-def _first_inputs(batches: Iterable[Batch]) -> Tensor:
+def first_inputs(batches: Iterable[Batch], count: int) -> Tensor:
+    """Return the first inputs of batches on the CPU, [N, ...], at most `count`."""
     inputs: list[Tensor] = []
     for batch_inputs, _ in batches:
         inputs.append(batch_inputs.cpu())
-        if sum(map(len, inputs)) >= SAMPLES:
+        if sum(map(len, inputs)) >= count:
             break
-    return torch.cat(inputs)[:SAMPLES]
+    return torch.cat(inputs)[:count]
 
 
 def _stretched(inputs: Tensor) -> Tensor:

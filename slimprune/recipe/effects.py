@@ -23,6 +23,8 @@ class Condition:
 
 
 CONDITIONS: Sequence[Condition] = (
+    Condition(("int8", "fp16"), lambda recipe: recipe.out is None or recipe.writes_onnx, "no ONNX file is written"),
+    Condition(("max_loss",), lambda recipe: recipe.int8 or recipe.fp16, "no file of lower precision is written"),
     Condition(("rewind_step",), lambda recipe: recipe.when == "rewind", "nothing is rewound without --when rewind"),
     Condition(
         ("dense_epochs", "train_dense"),

@@ -10,12 +10,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from slimprune.errors import UsageError
 from slimprune.recipe.defaults import CRITERION_OPTIONS, find_defaults, names_segmentation
-from slimprune.types import AUTO, InputKind, Quantity
+from slimprune.types import AUTO, InputKind, Precision, Quantity
 
 LATER_FIELDS = (
-    "mean", "std", "class_names", "input", "pretrained", "reset_head", "reconstruct", "optimizer",
-    "warm_up", "label_smoothing", "class_weights", "ema", "mixup", "cutmix", "resized_crop", "patience", "distill",
-    "temperature", "regularizer", "regularizer_strength",
+    "mean", "std", "class_names", "input", "pretrained", "reset_head", "reconstruct", "int8", "fp16", "max_loss",
+    "optimizer", "warm_up", "label_smoothing", "class_weights", "ema", "mixup", "cutmix", "resized_crop", "patience",
+    "distill", "temperature", "regularizer", "regularizer_strength",
 )  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
@@ -204,6 +204,13 @@ class Recipe(BaseModel):
         None,
         description="what the ONNX file takes: pixels in 0..1, pixels that are already normalised, or bytes",
     )
+    int8: bool = Field(
+        False, description="also write NAME.int8.onnx, quantised to 8-bit integers and calibrated on training images"
+    )
+    fp16: bool = Field(False, description="also write NAME.fp16.onnx, in 16-bit floats")
+    max_loss: float = Field(
+        1.0, ge=0, description="loss of accuracy by --int8 or --fp16, in points, above which the report begins with it"
+    )
     out: Path | None = Field(
         None, description="the ONNX file to write, next to bundle and report; NAME.slim for no ONNX"
     )
@@ -230,6 +237,17 @@ class Recipe(BaseModel):
     def has_weights(self) -> bool:
         """Whether the network starts from the weights of a file or from pretrained ones."""
         return self.weights is not None or self.pretrained
+
+    @property
+    def lower_precisions(self) -> tuple[Precision, ...]:
+        """Precisions of the further ONNX files."""
+        wanted: tuple[tuple[Precision, bool], ...] = (("fp16", self.fp16), ("int8", self.int8))
+        return tuple(precision for precision, given in wanted if given and self.writes_onnx)
+
+    @property
+    def writes_onnx(self) -> bool:
+        """Whether the run writes an ONNX file."""
+        return self.out is not None and self.out.suffix == ".onnx"
 
     def criterion_options(self) -> dict[str, Any]:
         """Return the options that are set for the criterion, under the criterion's names."""

@@ -76,6 +76,9 @@ class SettingsBesideLoss(_UnderAlias, total=False):
     fast: bool | None
     seed: int
     input: InputKind | None
+    int8: bool
+    fp16: bool
+    max_loss: float
     out: Path | str | None
 
 

@@ -31,7 +31,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "train_dense", "dense_epochs", "optimizer", "warm_up", "label_smoothing", "class_weights", "ema", "mixup",
         "cutmix", "resized_crop", "patience", "distill", "temperature", "regularizer", "regularizer_strength",
     ),
-    "output": ("out", "input", "log"),
+    "output": ("out", "input", "int8", "fp16", "max_loss", "log"),
 }  # fmt: skip
 """Fields by topic: the panels in which the help of a command shows the flags, in this order."""
 

@@ -7,6 +7,7 @@ from slimprune.report.markdown_table import markdown_table
 from slimprune.report.pages import comparison_html, report_html
 from slimprune.report.pictures import draw_masks
 from slimprune.report.plots import draw_comparison
+from slimprune.report.precision import alarms
 from slimprune.report.summary import best_row, comparison_document
 from slimprune.report.tables import facts, markdown, protected_rows, summary_rows, verification, width_rows
 from slimprune.report.terminal import latency_page, page
@@ -15,6 +16,7 @@ from slimprune.report.tree import inspection_page
 
 __all__ = [
     "Inspection",
+    "alarms",
     "best_row",
     "comparison_document",
     "comparison_html",

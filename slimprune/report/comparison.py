@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from slimprune.files import ComparisonDocument, ComparisonTable, TableRow
+from slimprune.report.figures import METRIC_NAMES
 from slimprune.report.markdown_table import markdown_table
-from slimprune.report.tables import METRIC_NAMES, magnitude
+from slimprune.report.tables import magnitude
 from slimprune.report.text import paragraph, text_table
 
 Column = tuple[str, Callable[[TableRow], str]]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from slimprune.files import ReportDocument, TrainingHistory
-from slimprune.report.tables import METRIC_NAMES, trainings
+from slimprune.report.figures import METRIC_NAMES
+from slimprune.report.tables import trainings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

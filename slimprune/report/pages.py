@@ -12,10 +12,11 @@ from slimprune.files import ComparisonDocument, InspectedGroup, InspectionDocume
 from slimprune.report.comparison import NOTES, all_columns, shared_fields
 from slimprune.report.curves import inline_svg, training_curves
 from slimprune.report.diagram import diagram, group_colours
+from slimprune.report.figures import METRIC_NAMES
 from slimprune.report.latency import FULL_HEAD, LATENCY_NOTE, full_row, latency_groups
 from slimprune.report.plots import comparison_figure
+from slimprune.report.precision import alarms, other_warnings, precision_note, precision_table
 from slimprune.report.tables import (
-    METRIC_NAMES,
     SUMMARY_HEAD,
     facts,
     magnitude,
@@ -39,11 +40,15 @@ def report_html(document: ReportDocument, folder: Path) -> str:
         folder: Folder to which the files of the pictures are relative.
     """
     protected = {entry["layer"] for entry in document["protected"]}
+    found = document.get("precisions")
     return _rendered(
         "report.html",
         document=document,
         title=page_title(document),
         subtitle=_report_subtitle(document),
+        alarms=alarms(document),
+        warnings=other_warnings(document),
+        precision=None if found is None else (precision_note(found), *precision_table(document, found)),
         tiles=tiles(document),
         pictures=[(entry["title"], _embedded(folder / entry["file"])) for entry in document.get("pictures") or ()],
         summary_head=SUMMARY_HEAD,

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from slimprune.files import ComparisonDocument, TableRow, atomic_write
-from slimprune.report.tables import METRIC_NAMES, magnitude
+from slimprune.report.figures import METRIC_NAMES
+from slimprune.report.tables import magnitude
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

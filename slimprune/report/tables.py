@@ -1,8 +1,10 @@
 """The tables and sentences of a report, made from the plain document, and the Markdown page."""
 
 from slimprune.files import AccuraciesOutcome, Compared, OnnxVerification, ReportDocument, TrainingOutcome
+from slimprune.report.figures import METRIC_NAMES, byte_size, percent, points
 from slimprune.report.latency import LATENCY_NOTE, latency_sections
 from slimprune.report.markdown_table import markdown_table
+from slimprune.report.precision import alarms, other_warnings, precision_note, precision_table
 from slimprune.types import Quantity
 
 SummaryRow = tuple[str, str, str, str]
@@ -10,7 +12,6 @@ SummaryRow = tuple[str, str, str, str]
 SUMMARY_HEAD: SummaryRow = ("", "dense", "slim", "change")
 WIDTHS_HEAD = ("layer", "dense", "slim")
 
-METRIC_NAMES = {"top1": "top-1", "miou": "mean IoU"}
 NOISE, SETTLED = 0.3, 0.7
 """Correlations between halves of the draws: below the first, a ranking is noise; above the second, it is settled."""
 
@@ -23,9 +24,11 @@ def summary_rows(document: ReportDocument) -> list[SummaryRow]:
         _cost_row("MACs", document["macs"]),
     ]
     sizes = document["weight_bytes"]
-    rows.append(("weights", _bytes(sizes["dense"]), _bytes(sizes["slim"]), _less(1 - sizes["slim"] / sizes["dense"])))
+    rows.append(
+        ("weights", byte_size(sizes["dense"]), byte_size(sizes["slim"]), _less(1 - sizes["slim"] / sizes["dense"]))
+    )
     if document["onnx"] is not None:
-        rows.append(("ONNX file", "", _bytes(document["onnx"]["bytes"]), ""))
+        rows.append(("ONNX file", "", byte_size(document["onnx"]["bytes"]), ""))
     return rows + accuracy_rows(document)
 
 
@@ -36,7 +39,7 @@ def accuracy_rows(document: ReportDocument) -> list[SummaryRow]:
         name, dense = METRIC_NAMES[known["metric"]], known["dense"]
         for step, slim in (("just pruned", known["pruned"]), ("reconstructed", known.get("reconstructed"))):
             if slim is not None:
-                rows.append((f"{name}, {step}", _percent(dense), _percent(slim), _points(slim, dense)))
+                rows.append((f"{name}, {step}", percent(dense), percent(slim), points(slim, dense)))
     if document["training"] is not None:
         rows.append(_accuracy_row(document, document["training"]))
     return rows
@@ -63,7 +66,7 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
     """Return one line (name, sentence) each for scoring, budget, proof, training, verification and others."""
     budget, proof = document["budget"], document["proof"]
     removed = ", ".join(
-        f"{_percent(limit['achieved'])} of {limit['quantity']} removed ({100 * limit['requested']:.4g} % asked)"
+        f"{percent(limit['achieved'])} of {limit['quantity']} removed ({100 * limit['requested']:.4g} % asked)"
         for limit in (budget, *budget["also"])
     )
     lines = [
@@ -84,15 +87,15 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
         tried = f"{_count(len(search['trials']), 'short training')}, {_count(search['epochs'], 'epoch')} in all"
         lines.append(("search", f"{search['rule']} after {tried}, {_seconds(search['seconds'])}"))
     if (known := document.get("accuracies")) is not None:
-        lines.append(("dense", f"{_percent(known['dense'])} {_origin(document)}"))
+        lines.append(("dense", f"{percent(known['dense'])} {_origin(document)}"))
     if known is not None and known["pruned"] is not None:
         statistics = "before fine-tuning, statistics of batch norm estimated again"
-        lines.append(("just pruned", f"{_percent(known['pruned'])} {statistics}"))
+        lines.append(("just pruned", f"{percent(known['pruned'])} {statistics}"))
         lines += _reconstruction(known)
     lines += _rounds(document)
     for name, training in trainings(document, slim="training" if known is None else "fine-tuning"):
-        best = f"best {_percent(training['best'])}, {_seconds(training['seconds'])}"
-        lines.append((name, f"{_count(training['epochs'], 'epoch')}, final {_percent(training['final'])}, {best}"))
+        best = f"best {percent(training['best'])}, {_seconds(training['seconds'])}"
+        lines.append((name, f"{_count(training['epochs'], 'epoch')}, final {percent(training['final'])}, {best}"))
     if (onnx := document["onnx"]) is not None:
         lines.append(("ONNX", verification(onnx)))
     return lines
@@ -104,7 +107,7 @@ def _reconstruction(known: AccuraciesOutcome) -> list[tuple[str, str]]:
     found = known.get("reconstructed")
     if found is not None:
         layers = f"{_count(solved, 'layer')} solved anew by least squares, {left_out} left out"
-        return [("reconstructed", f"{_percent(found)} {layers}")]
+        return [("reconstructed", f"{percent(found)} {layers}")]
     return [("reconstructed", "left out: new weights do not lower the loss")] if left_out else []
 
 
@@ -113,9 +116,9 @@ def _rounds(document: ReportDocument) -> list[tuple[str, str]]:
     of, lines = document["budget"]["quantity"], []
     for number, found in enumerate(document.get("rounds", []), start=1):
         steps = (("just pruned", found["pruned"]), ("reconstructed", found["reconstructed"]))
-        told = [f"{step} {_percent(value)}" for step, value in steps if value is not None]
-        trained = f"{_percent(found['fine_tuned'])} after {_count(found['epochs'], 'epoch')}"
-        lines.append((f"round {number}", ", ".join([f"{_percent(found['removed'])} of {of} gone", *told, trained])))
+        told = [f"{step} {percent(value)}" for step, value in steps if value is not None]
+        trained = f"{percent(found['fine_tuned'])} after {_count(found['epochs'], 'epoch')}"
+        lines.append((f"round {number}", ", ".join([f"{percent(found['removed'])} of {of} gone", *told, trained])))
     return lines
 
 
@@ -169,10 +172,12 @@ def markdown(document: ReportDocument) -> str:
     """Return the document as a Markdown page."""
     recipe, environment = document["recipe"], document["environment"]
     parts = [
+        *(f"> **{alarm}**" for alarm in alarms(document)),
         f"# {page_title(document)}\n",
         markdown_table(SUMMARY_HEAD, summary_rows(document)),
         "\n".join(f"- {what}: {sentence}" for what, sentence in facts(document)),
-        *(f"> {warning}" for warning in document["warnings"]),
+        *(f"> {warning}" for warning in other_warnings(document)),
+        *_precision_sections(document),
         *(["## Speed\n", LATENCY_NOTE, *latency_sections(document["latency"])] if document["latency"] else []),
         "## Pictures\n" if document.get("pictures") else "",
         *(f"{entry['title']}\n\n![{entry['title']}]({entry['file']})" for entry in document.get("pictures", ())),
@@ -188,6 +193,13 @@ def markdown(document: ReportDocument) -> str:
         "\n".join(f"- {name}: {plain_text(value)}" for name, value in recipe.items()),
     ]
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+
+
+def _precision_sections(document: ReportDocument) -> list[str]:
+    if (found := document.get("precisions")) is None:
+        return []
+    head, rows = precision_table(document, found)
+    return ["## Precision\n", f"{precision_note(found)}.", markdown_table(head, rows)]
 
 
 def page_title(document: ReportDocument) -> str:
@@ -210,7 +222,7 @@ def tiles(document: ReportDocument) -> list[tuple[str, str, str]]:
     )
     for name, of, compared in counts:
         wanted = f", {100 * asked[of]:.4g} % asked" if of in asked else ""
-        remark = f"of {magnitude(compared['dense'])}: {_percent(compared['removed'])} less{wanted}"
+        remark = f"of {magnitude(compared['dense'])}: {percent(compared['removed'])} less{wanted}"
         found.append((name, magnitude(compared["slim"]), remark))
     if speedups := [row["speedup"] for row in document["latency"]]:
         low, high = f"{min(speedups):.2f}", f"{max(speedups):.2f}"
@@ -267,8 +279,8 @@ def _accuracy_row(document: ReportDocument, training: TrainingOutcome) -> Summar
     if document.get("accuracies") is not None:
         name += ", fine-tuned"
     if dense is None:
-        return name, "not trained", _percent(slim), ""
-    return name, _percent(dense), _percent(slim), _points(slim, dense)
+        return name, "not trained", percent(slim), ""
+    return name, percent(dense), percent(slim), points(slim, dense)
 
 
 def _dense_accuracy(document: ReportDocument) -> float | None:
@@ -280,19 +292,11 @@ def _dense_accuracy(document: ReportDocument) -> float | None:
 
 def _just_pruned(document: ReportDocument) -> str:
     known = document.get("accuracies")
-    return "" if known is None or known["pruned"] is None else f"just pruned {_percent(known['pruned'])}"
-
-
-def _points(share: float, other: float) -> str:
-    return f"{100 * (share - other):+.2f} points"
+    return "" if known is None or known["pruned"] is None else f"just pruned {percent(known['pruned'])}"
 
 
 def _less(share: float) -> str:
-    return f"-{_percent(share)}" if share > 0 else "none"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
+    return f"-{percent(share)}" if share > 0 else "none"
 
 
 def _count(number: int, what: str) -> str:
@@ -301,11 +305,6 @@ def _count(number: int, what: str) -> str:
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:,.0f} s"
-
-
-def _bytes(count: int) -> str:
-    power = 1 if count < 1e6 else 2 if count < 1e9 else 3
-    return f"{count / 1000**power:.1f} {' kMG'[power]}B"
 
 
 def plain_text(value: object) -> object:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from slimprune.files import ReportDocument, WithLatency
 from slimprune.report.latency import FULL_HEAD, SHORT_HEAD, full_row, latency_groups, short_row
+from slimprune.report.precision import other_warnings, precision_note, precision_table
 from slimprune.report.tables import SUMMARY_HEAD, facts, protected_rows, summary_rows, width_rows
 from slimprune.report.text import named_lines, paragraph, side_by_side, text_table
 
@@ -12,9 +13,12 @@ def page(document: ReportDocument, columns: int = 80) -> str:
     """Return the facts, the width of every layer, and dense against slim, in lines of `columns` as far as words fit."""
     rows = facts(document)
     rows += [("protected *", f"{layers}: {reason}") for reason, layers in protected_rows(document)]
-    rows += [("note", warning) for warning in document["warnings"]]
+    rows += [("note", warning) for warning in other_warnings(document)]
     parts = [named_lines(rows, columns), width_grid(width_rows(document), columns)]
     parts.append(text_table([(SUMMARY_HEAD, summary_rows(document))], columns))
+    if (found := document.get("precisions")) is not None:
+        tables = [precision_table(document, found, full=full) for full in (True, False)]
+        parts.append(f"{paragraph(precision_note(found), columns)}\n{text_table(tables, columns)}")
     return "\n\n".join(parts + ([latency_page(document, columns)] if document["latency"] else []))
 
 

@@ -163,10 +163,10 @@ def test_a_cell_that_fails_is_a_row_without_a_result(
     """Of one method the training diverges with one seed; the other is compared all the same."""
     trained = cells.run_training
 
-    def diverging(settings: Any, work: Any, model: Any, store: Path, listener: Any) -> Any:
+    def diverging(settings: Any, work: Any, model: Any, store: Path, *rest: Any, **options: Any) -> Any:
         if settings.seed == 1 and '"3sp"' in (store.parent / "plan.json").read_text():
             raise SlimpruneError("training stopped: expected a finite loss, got nan")
-        return trained(settings, work, model, store, listener)
+        return trained(settings, work, model, store, *rest, **options)
 
     monkeypatch.setattr(cells, "run_training", diverging)
     changes = {"dense": False, "twins": False}
@@ -181,10 +181,10 @@ def test_a_dense_network_that_fails_is_a_row_without_a_result_and_so_is_what_sta
 ) -> None:
     trained = steps.run_training
 
-    def diverging(settings: Any, work: Any, model: Any, store: Path, listener: Any) -> Any:
+    def diverging(settings: Any, work: Any, model: Any, store: Path, *rest: Any, **options: Any) -> Any:
         if store.name == "train dense":
             raise SlimpruneError("training stopped: expected a finite loss, got nan")
-        return trained(settings, work, model, store, listener)
+        return trained(settings, work, model, store, *rest, **options)
 
     monkeypatch.setattr(steps, "run_training", diverging)
     late = {"late": {"criterion": "magnitude", "when": "after-training"}}
