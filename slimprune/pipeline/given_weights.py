@@ -28,7 +28,12 @@ def inherits_training(recipe: ResolvedRecipe) -> bool:
 
 def dense_accuracy(recipe: ResolvedRecipe, work: Workload, start: Start) -> float | None:
     """Return the metric of the dense network whose weights are inherited; None if it is not trained yet."""
-    return _tested(start.scored, work) if recipe.when in ("trained", "after-training") else None
+    if recipe.when not in ("trained", "after-training"):
+        return None
+    name = work.metric.name
+    if name not in start.accuracies:
+        start.accuracies[name] = _tested(start.scored, work)
+    return start.accuracies[name]
 
 
 def settle(

@@ -3,7 +3,7 @@
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -71,11 +71,13 @@ class Start:
         scored: Network whose channels are scored.
         inherited: Network from which the slim one takes its weights.
         dense_training: Training of the dense network; None if it is not trained or was trained before.
+        accuracies: Metrics of `scored` that were measured already, by name.
     """
 
     scored: nn.Module
     inherited: nn.Module
     dense_training: TrainResult | None = None
+    accuracies: dict[str, float] = field(default_factory=dict)
 
 
 def check_names(recipe: ResolvedRecipe) -> None:
