@@ -1,7 +1,8 @@
 """Verification of an ONNX file against the torch model that it was exported from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -29,7 +30,7 @@ class OnnxCheck:
 
     Attributes:
         path: Path of the file.
-        opset: Version of the ONNX operator set.
+        opset: Version of the ONNX operator set; 0 for a program of torch.export.
         max_abs_diff: Largest absolute difference of any output entry, over all samples, batch sizes and image sizes.
         top1_agreement: Fraction of equal predictions, in [0, 1]. See `verify_onnx`.
         samples: Number of inputs compared at every batch size.
@@ -93,7 +94,7 @@ def verify_onnx(
         UsageError: If a batch size or the tolerance is not positive.
     """
     path = Path(path)
-    _check_arguments(samples, batches, tolerance)
+    check_arguments(samples, batches, tolerance)
     proto, data = read_onnx(path)
     form = _form(proto, path, preprocessing)
     session = open_session(data, path)
@@ -103,35 +104,29 @@ def verify_onnx(
     samples = samples.detach().to("cpu", torch.float32).contiguous()
     step = size_step(plain, samples[:1]) if _leaves_size_free(session) else None
     sizes = () if step is None else other_sizes(samples, step)
-    pair = _Pair(session, plain, form, tolerance)
+    pair = Pair(partial(outputs_of, session), plain, form, tolerance)
     found = [pair.compared(samples, batches)]
     found += [pair.compared(resized(samples[:_RESIZED_SAMPLES], size), _RESIZED_BATCHES) for size in sizes]
     precision = precision_of(metadata_of(proto))
-    for difference, agreement, allowed in found if precision == "fp32" else ():
-        # Written so that nan fails as well.
-        if not difference <= allowed:
-            raise VerificationError(
-                f"expected outputs within {allowed:.3g} of torch's from {path}, got {difference:.3g}"
-            )
-        if agreement < 1:
-            raise VerificationError(f"expected the predictions of torch from {path}, got {agreement:.6f} of them")
+    if precision == "fp32":
+        judged(found, path)
     difference, agreement = max(one for one, _, _ in found), min(one for _, one, _ in found)
     check = OnnxCheck(path, opset_version(proto), difference, agreement, len(samples), tuple(batches), step, sizes)
     return replace(check, precision=precision)
 
 
 @dataclass(frozen=True, eq=False)
-class _Pair:
+class Pair:
     """A file and the model that it is compared with.
 
     Attributes:
-        session: Session of the file.
+        run: Function of batches of the file's inputs, and the expected outputs, that returns the file's outputs.
         model: Model on the CPU, in eval mode.
         form: What the file takes in place of the model's inputs.
         tolerance: Largest allowed difference, relative to the largest absolute output if that is above 1.
     """
 
-    session: onnxruntime.InferenceSession
+    run: Callable[[Sequence[Tensor], Tensor], Tensor]
     model: nn.Module
     form: InputForm
     tolerance: float
@@ -144,10 +139,26 @@ class _Pair:
         if not expected.isfinite().all():
             name = type(self.model).__name__
             raise VerificationError(f"expected finite outputs of {name} on real samples, got nan or inf")
-        actual = torch.stack([outputs_of(self.session, pixels.split(size), expected) for size in batches])
+        actual = torch.stack([self.run(pixels.split(size), expected) for size in batches])
         allowed = self.tolerance * max(1.0, float(expected.abs().max()))
         agreement = torch.stack([_agrees(expected, one, allowed) for one in actual]).double().mean()
         return float((actual - expected).abs().max()), float(agreement), allowed
+
+
+def judged(found: Sequence[tuple[float, float, float]], path: Path) -> None:
+    """Check differences, shares of equal predictions and allowed differences, as `Pair.compared` returns them.
+
+    Raises:
+        VerificationError: If a difference is too large, or a prediction differs.
+    """
+    for difference, agreement, allowed in found:
+        # Written so that nan fails as well.
+        if not difference <= allowed:
+            raise VerificationError(
+                f"expected outputs within {allowed:.3g} of torch's from {path}, got {difference:.3g}"
+            )
+        if agreement < 1:
+            raise VerificationError(f"expected the predictions of torch from {path}, got {agreement:.6f} of them")
 
 
 def _form(proto: onnx.ModelProto, path: Path, given: Preprocessing | None) -> InputForm:
@@ -166,7 +177,13 @@ def _leaves_size_free(session: onnxruntime.InferenceSession) -> bool:
     return not any(isinstance(side, int) for side in session.get_inputs()[0].shape[2:])
 
 
-def _check_arguments(samples: Tensor, batches: Sequence[int], tolerance: float) -> None:
+def check_arguments(samples: Tensor, batches: Sequence[int], tolerance: float) -> None:
+    """Check that there are samples, and that batch sizes and tolerance are positive.
+
+    Raises:
+        DataError: If there are no samples.
+        UsageError: If a batch size or the tolerance is not positive.
+    """
     if len(samples) == 0:
         raise DataError("expected at least one sample to verify with, got none")
     if not batches or min(batches) < 1:

@@ -8,7 +8,18 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from slimprune.errors import UsageError, VerificationError
-from slimprune.export import InputForm, OnnxCheck, OnnxFile, convert_onnx, export_onnx, read_metadata, verify_onnx
+from slimprune.export import (
+    InputForm,
+    OnnxCheck,
+    OnnxFile,
+    convert_onnx,
+    export_onnx,
+    export_program,
+    read_metadata,
+    verify_onnx,
+    verify_program,
+)
+from slimprune.export.program import SUFFIX as PROGRAM
 from slimprune.measure import versions
 from slimprune.pipeline.opened import Model, OpenedBundle, open_bundle
 from slimprune.pipeline.precision import add_lower_precisions, check_conversion, training_images
@@ -32,14 +43,15 @@ def export(
     precision: Precision = "fp32",
     trust_code: bool = False,
 ) -> OnnxCheck:
-    """Write the model of a bundle as ONNX and verify it on test samples of the data set it was trained for.
+    """Write the model of a bundle as ONNX or as a program of torch.export, and verify it.
 
+    It is verified on test samples of the data set it was trained for.
     If the bundle names no data set, it is verified on noise. For int8 it is calibrated on training images of the data
     set.
 
     Args:
         bundle: Folder of the bundle.
-        out: ONNX file to write.
+        out: ONNX file to write, or a program of torch.export (`.pt2`).
         data: Data set to take samples from instead of the recipe's.
         model: Dense model, or the architecture that builds it, for bundles of models that were passed as objects.
         input: What the file takes, see `export_onnx`; by default what the recipe of the bundle says.
@@ -47,18 +59,25 @@ def export(
         trust_code: Whether to run the code that the bundle names for building its dense model and loading its data.
 
     Raises:
-        UsageError: If `out` is not an ONNX file, there is no such bundle, it has no preprocessing for that input, or
-            there is no data set for the calibration of int8.
+        UsageError: If `out` is neither an ONNX file nor a program in fp32, there is no such bundle, it has no
+            preprocessing for that input, or there is no data set for the calibration of int8.
     """
-    if out.suffix != ONNX:
-        raise UsageError(f"expected --out to end in {ONNX}, got {out}")
+    if out.suffix not in (ONNX, PROGRAM):
+        raise UsageError(f"expected --out to end in {ONNX} or {PROGRAM}, got {out}")
+    if out.suffix == PROGRAM and precision != "fp32":
+        raise UsageError(f"expected --out to end in {ONNX} for {precision}, got {out}")
     found = read(bundle)
     form = InputForm.of(found.preprocessing, input or found.recipe.get("input"))
-    with staged_outputs(out, None) as outputs:
+    with staged_outputs(out, None, more=(PROGRAM,)) as outputs:
         opened = open_bundle(found, data=data, model=model, trust_code=trust_code)
         if precision == "int8" and opened.images is None:
             raise UsageError(f"expected --data with training images for int8 of {bundle}, which names none, got none")
         staged = outputs.staged(out)
+        if out.suffix == PROGRAM:
+            export_program(opened.module, opened.samples, staged, form, _all_metadata(found, form))
+            check = verify_program(opened.module, staged, opened.samples, form)
+            outputs.publish()
+            return replace(check, path=out, noise=opened.noise)
         _write(opened.module, opened.samples, staged, found, form)
         if precision != "fp32":
             convert_onnx(staged, staged, precision, images=_calibration(opened) if precision == "int8" else None)
@@ -156,8 +175,13 @@ def export_trained(report: Report, work: Workload, slimmed: SlimModel, outputs: 
 
 
 def _write(module: nn.Module, samples: Tensor, path: Path, bundle: Bundle, form: InputForm) -> OnnxFile:
-    metadata = {"input": str(form.kind), **_metadata(bundle)}
+    metadata = _all_metadata(bundle, form)
     return export_onnx(module, samples[:2], path, metadata=metadata, preprocessing=form.preprocessing, input=form.kind)
+
+
+def _all_metadata(bundle: Bundle, form: InputForm) -> dict[str, str]:
+    """Return the metadata of a file: what it takes and where it comes from."""
+    return {"input": str(form.kind), **_metadata(bundle)}
 
 
 def _metadata(bundle: Bundle) -> dict[str, str]:

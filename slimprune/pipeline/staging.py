@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +98,7 @@ class Outputs:
 
 
 @contextmanager
-def staged_outputs(out: Path | None, run: str | None) -> Iterator[Outputs]:
+def staged_outputs(out: Path | None, run: str | None, *, more: Sequence[str] = ()) -> Iterator[Outputs]:
     """Yield outputs with a stage next to `out`, which is kept if the run stops with work that can be resumed.
 
     Such work is trials of a search, a plan or a checkpoint. After a `SlimpruneError`, which would occur again, nothing
@@ -109,6 +109,7 @@ def staged_outputs(out: Path | None, run: str | None) -> Iterator[Outputs]:
         out: Requested ONNX file or bundle; its parent folders are created.
         run: Name of the run; a stage that a run of the same name left is resumed. None for a run that cannot be
             resumed: it starts with an empty stage and keeps nothing.
+        more: Endings of further files that `out` may be.
 
     Raises:
         UsageError: If `onnx` is None, the outputs cannot be written there, or another process executes the same run.
@@ -118,7 +119,7 @@ def staged_outputs(out: Path | None, run: str | None) -> Iterator[Outputs]:
     name = f"process-{os.getpid()}" if run is None else run[:12]
     outputs = Outputs(out, out.parent / f".{out.stem}.slimprune-{name}")
     try:
-        _check_targets(outputs)
+        _check_targets(outputs, more)
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror}") from error
     with _exclusive(outputs.stage, out):
@@ -169,8 +170,8 @@ def _may_pass(error: SlimpruneError) -> bool:
     return isinstance(error, DataError) or (isinstance(error.__cause__, OSError) and not damaged)
 
 
-def _check_targets(outputs: Outputs) -> None:
-    if outputs.out.suffix not in (ONNX, BUNDLE):
+def _check_targets(outputs: Outputs, more: Sequence[str]) -> None:
+    if outputs.out.suffix not in (ONNX, BUNDLE, *more):
         raise UsageError(f"expected --out to end in .onnx, or in .slim for a bundle alone, got {outputs.out}")
     lower = (outputs.lower(precision) for precision in PRECISIONS)
     for file in (outputs.onnx, outputs.report, outputs.markdown, outputs.page, *lower):

@@ -1,7 +1,7 @@
 """Interleaved timing of layers, whole networks and training steps."""
 
 from slimprune.timing.compare import BenchSettings, compare_speed, engine_version, exported, noise, timing_row
-from slimprune.timing.engines import ENGINES, Engine, Place, Subject, engine_at, find_engines
+from slimprune.timing.engines import ENGINES, Engine, engine_at, find_engines
 from slimprune.timing.kernels import count_kernels
 from slimprune.timing.layer_times import LayerClock, LayerTimes
 from slimprune.timing.layers import Layer, traced_layers
@@ -16,6 +16,7 @@ from slimprune.timing.sampling import (
     interleaved_times,
     paired_times,
 )
+from slimprune.timing.subject import Place, Subject
 
 __all__ = [
     "CONFIDENCE",

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
@@ -13,11 +14,12 @@ from torch import Tensor, nn
 from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.export import export_onnx
 from slimprune.files import LatencyRow
-from slimprune.measure import PeakMemory, count_macs, device_name, pinned_threads, usable_cores, versions
-from slimprune.timing.engines import Engine, Place, Subject, find_engines
+from slimprune.measure import PeakMemory, count_macs, device_name, pinned_threads, usable_cores
+from slimprune.timing.engines import Engine, find_engines
 from slimprune.timing.kernels import count_kernels
 from slimprune.timing.pairs import Timing, timing_of
 from slimprune.timing.sampling import Call, Sampling, paired_times
+from slimprune.timing.subject import Place, Subject
 from slimprune.training import choose_device
 from slimprune.types import Listener, ignore
 
@@ -236,8 +238,7 @@ def timing_row(
 
 def engine_version(engine: Engine) -> str:
     """Return the name and version of the package that runs the networks."""
-    package = "onnxruntime" if engine.runs_onnx else "torch"
-    return f"{package} {versions()[package]}"
+    return f"{engine.package} {version(engine.package)}"
 
 
 def exported(network: nn.Module, example: Tensor, path: Path) -> Subject:

@@ -3,8 +3,8 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from itertools import product
-from pathlib import Path
 from typing import Literal
 
 import onnxruntime
@@ -13,49 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slimprune.errors import UnsupportedModelError, UsageError, first_line
-from slimprune.measure.devices import synchronise
-from slimprune.measure.machine import undisturbed_seconds
-from slimprune.timing.sampling import Call, Stopwatch
+from slimprune.timing.onnx_calls import CUDA_PROVIDER, onnx_on_cpu, onnx_on_cuda, onnx_on_openvino, quantised_on_cpu
+from slimprune.timing.sampling import Call
+from slimprune.timing.subject import Place, Subject
 from slimprune.training import TrainSettings, capture, channels_last, make_execution, to_channels_last
-
-_CUDA_PROVIDER = "CUDAExecutionProvider"
-_ERRORS_ONLY = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """A network to be timed.
-
-    Attributes:
-        module: Network on any device; it is left unchanged.
-        onnx: ONNX file of the same network, for engines that run ONNX files.
-    """
-
-    module: nn.Module
-    onnx: Path | None = None
-
-
-@dataclass(frozen=True)
-class Place:
-    """Device and threads that run a network.
-
-    Attributes:
-        device: Device of the inputs and the weights.
-        threads: Threads of one operator on the CPU.
-    """
-
-    device: torch.device
-    threads: int
-
-    @property
-    def stopwatch(self) -> Stopwatch:
-        """Stopwatch of undisturbed time on the CPU, and of wall-clock time until an accelerator has finished.
-
-        Undisturbed time excludes the time during which other work used the cores.
-        """
-        if self.device.type == "cpu":
-            return Stopwatch(undisturbed_seconds)
-        return Stopwatch(synchronise=lambda: synchronise(self.device))
 
 
 @dataclass(frozen=True)
@@ -67,7 +28,7 @@ class Engine:
         description: One line for users.
         prepare: Function of subject, inputs [N, ...] on the CPU and place that returns the timed call.
         needs: The only device type that it runs on; `any` follows the requested device.
-        runs_onnx: Whether it runs the ONNX file.
+        package: Package that runs the network.
         smallest_batch: Smallest batch size that it supports.
         on_request: Whether it is used only if named.
     """
@@ -76,9 +37,14 @@ class Engine:
     description: str
     prepare: Callable[[Subject, Tensor, Place], Call]
     needs: Literal["any", "cpu", "cuda"] = "any"
-    runs_onnx: bool = False
+    package: Literal["torch", "onnxruntime", "openvino"] = "torch"
     smallest_batch: int = 1
     on_request: bool = False
+
+    @property
+    def runs_onnx(self) -> bool:
+        """Whether it runs the ONNX file."""
+        return self.package != "torch"
 
     def place(self, device: torch.device, threads: int) -> Place:
         """Return the place where the engine runs if `device` is requested."""
@@ -88,8 +54,10 @@ class Engine:
         """Return why the engine cannot run with `device`; None if it can."""
         if self.needs == "cuda" and device.type != "cuda":
             return f"engine {self.name} needs a CUDA device, got {device.type}"
-        if self.needs == "cuda" and self.runs_onnx and _CUDA_PROVIDER not in onnxruntime.get_available_providers():
-            return f"engine {self.name} needs onnxruntime's {_CUDA_PROVIDER}, which this installation lacks"
+        if self.needs == "cuda" and self.runs_onnx and CUDA_PROVIDER not in onnxruntime.get_available_providers():
+            return f"engine {self.name} needs onnxruntime's {CUDA_PROVIDER}, which this installation lacks"
+        if find_spec(self.package) is None:
+            return f"engine {self.name} needs the package {self.package}: pip install 'slimprune[{self.package}]'"
         return None
 
     def prepared(self, subject: Subject, inputs: Tensor, place: Place) -> Call:
@@ -205,34 +173,6 @@ def _synthetic_task(output: Tensor) -> tuple[Callable[[Tensor, Tensor], Tensor],
     return F.binary_cross_entropy_with_logits, torch.randint(2, output.shape, generator=generator).to(output)
 
 
-def _onnx_on_cpu(subject: Subject, inputs: Tensor, place: Place) -> Call:
-    session = _session(subject, place, "CPUExecutionProvider")
-    feed = {session.get_inputs()[0].name: inputs.numpy()}
-    return lambda: session.run(None, feed)
-
-
-def _onnx_on_cuda(subject: Subject, inputs: Tensor, place: Place) -> Call:
-    """Return a call whose inputs and outputs stay on the device."""
-    session, index = _session(subject, place, _CUDA_PROVIDER), place.device.index or 0
-    binding = session.io_binding()
-    value = onnxruntime.OrtValue.ortvalue_from_numpy(inputs.numpy(), "cuda", index)
-    binding.bind_ortvalue_input(session.get_inputs()[0].name, value)
-    binding.bind_output(session.get_outputs()[0].name, "cuda", index)
-    return lambda: session.run_with_iobinding(binding)
-
-
-def _session(subject: Subject, place: Place, provider: str) -> onnxruntime.InferenceSession:
-    """Open a session with one provider and the threads of the place."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = options.inter_op_num_threads = place.threads
-    settings = {"device_id": str(place.device.index or 0)} if provider == _CUDA_PROVIDER else {}
-    session = onnxruntime.InferenceSession(str(subject.onnx), options, providers=[(provider, settings)])
-    if session.get_providers()[0] != provider:  # onnxruntime falls back to the CPU without an error
-        raise RuntimeError(f"a session on {session.get_providers()[0]}, not on {provider}")
-    return session
-
-
 def _channels_last(subject: Subject) -> Subject:
     """Return a copy of the network in channels-last order."""
     module = copy.deepcopy(subject.module)
@@ -250,8 +190,24 @@ ENGINES = {
         Engine("torch", "torch, inference operator by operator", _inference),
         Engine("torch-nhwc", "torch, inference in channels-last order", _channels_last_inference),
         Engine("torch-captured", "the same captured in a CUDA graph", _captured_inference, needs="cuda"),
-        Engine("onnxruntime", "onnxruntime on the CPU", _onnx_on_cpu, needs="cpu", runs_onnx=True),
-        Engine("onnxruntime-cuda", "onnxruntime on CUDA", _onnx_on_cuda, needs="cuda", runs_onnx=True),
+        Engine("onnxruntime", "onnxruntime on the CPU", onnx_on_cpu, needs="cpu", package="onnxruntime"),
+        Engine("onnxruntime-cuda", "onnxruntime on CUDA", onnx_on_cuda, needs="cuda", package="onnxruntime"),
+        Engine(
+            "onnxruntime-int8",
+            "onnxruntime on the CPU, the network quantised to int8",
+            quantised_on_cpu,
+            needs="cpu",
+            package="onnxruntime",
+            on_request=True,
+        ),
+        Engine(
+            "openvino",
+            "OpenVINO on the CPU (pip install 'slimprune[openvino]')",
+            onnx_on_openvino,
+            needs="cpu",
+            package="openvino",
+            on_request=True,
+        ),
         *(
             Engine(
                 f"train{'-fast' if fast else ''}{'-amp' if amp else ''}",

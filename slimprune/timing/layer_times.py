@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from slimprune.timing.engines import Engine, Place
+from slimprune.timing.engines import Engine
 from slimprune.timing.layers import Layer
 from slimprune.timing.sampling import interleaved_times
+from slimprune.timing.subject import Place
 from slimprune.types import Listener, ignore
 
 ALIGNMENTS = (32, 16, 8, 4, 1)

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from slimprune.timing.engines import Subject
+from slimprune.timing.subject import Subject
 
 _OPSET, _IR_VERSION = 18, 10
 _WEIGHT = 0.01

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from slimprune.files import PrecisionSpeed
 from slimprune.measure import device_name, pinned_threads, usable_cores
 from slimprune.timing.compare import engine_version
-from slimprune.timing.engines import ENGINES, Place, Subject
+from slimprune.timing.engines import ENGINES
 from slimprune.timing.pairs import timing_of
 from slimprune.timing.sampling import Sampling, paired_times
+from slimprune.timing.subject import Place, Subject
 
 SAMPLING = Sampling(pairs=32, seconds=2.0)
 

@@ -19,11 +19,12 @@ from slimprune.files import LatencyRow, cache_folder, write_atomically
 from slimprune.measure import count_macs, device_name, pinned_threads, usable_cores
 from slimprune.recipe import BENCH_BATCH
 from slimprune.timing.compare import Beside, engine_version, exported, noise, timing_row
-from slimprune.timing.engines import Engine, Place, Subject, engine_at
+from slimprune.timing.engines import Engine, engine_at
 from slimprune.timing.layer_times import LayerClock
 from slimprune.timing.layers import Layer
 from slimprune.timing.pairs import timing_of
 from slimprune.timing.sampling import Sampling, paired_times
+from slimprune.timing.subject import Place, Subject
 from slimprune.training import choose_device
 from slimprune.types import Listener
 

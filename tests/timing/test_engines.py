@@ -7,7 +7,7 @@ from torch import nn
 
 from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.export import export_onnx
-from slimprune.timing import ENGINES, Place, Subject, engine_at, engines, find_engines
+from slimprune.timing import ENGINES, Place, Subject, engine_at, engines, find_engines, onnx_calls
 
 CPU = torch.device("cpu")
 INPUTS = torch.randn(4, 3, 8, 8)
@@ -99,8 +99,31 @@ def test_a_network_that_fails_is_refused_in_one_line():
         ENGINES["torch"].prepared(Subject(nn.Linear(3, 3)), INPUTS, Place(CPU, 1))
 
 
+def test_openvino_computes_what_torch_does_and_gets_the_threads(subject):
+    pytest.importorskip("openvino")
+    (found,) = onnx_calls.onnx_on_openvino(subject, INPUTS, Place(CPU, 1))().values()
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(found), copy.deepcopy(subject.module).eval()(INPUTS))
+
+
+def test_the_quantised_network_is_close_and_not_the_same(subject):
+    (found,) = onnx_calls.quantised_on_cpu(subject, INPUTS[:1], Place(CPU, 1))()
+    with torch.no_grad():
+        expected = copy.deepcopy(subject.module).eval()(INPUTS[:1])
+    difference = (torch.from_numpy(found) - expected).abs().max()
+    assert 0 < difference < 0.1 * expected.abs().max()
+
+
+def test_an_engine_whose_package_is_missing_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    with pytest.raises(
+        UsageError, match=r"engine openvino needs the package openvino: pip install 'slimprune\[openvino\]'"
+    ):
+        find_engines(("openvino",), CPU)
+
+
 def test_onnxruntime_gets_the_threads(subject):
-    options = engines._session(subject, Place(CPU, 3), "CPUExecutionProvider").get_session_options()
+    options = onnx_calls._session(subject, Place(CPU, 3), "CPUExecutionProvider").get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 3)
 
 
@@ -108,7 +131,7 @@ def test_a_session_that_falls_back_to_another_provider_is_refused(subject, monke
     plain = onnxruntime.InferenceSession(str(subject.onnx), providers=["CPUExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *args, **options: plain)
     with pytest.raises(RuntimeError, match="on CPUExecutionProvider, not on CUDAExecutionProvider"):
-        engines._session(subject, Place(torch.device("cuda", 0), 1), "CUDAExecutionProvider")
+        onnx_calls._session(subject, Place(torch.device("cuda", 0), 1), "CUDAExecutionProvider")
 
 
 def test_engines_are_found_by_name_or_by_what_is_there():
