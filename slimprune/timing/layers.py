@@ -130,7 +130,7 @@ class Layer:
             nodes,
             "layer",
             [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
-            [helper.make_tensor_value_info("output", TensorProto.FLOAT, None)],
+            [helper.make_tensor_value_info("output", TensorProto.FLOAT, [None] * len(shape))],
             weights,
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)

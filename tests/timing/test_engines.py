@@ -8,6 +8,8 @@ from torch import nn
 from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.export import export_onnx
 from slimprune.timing import ENGINES, Place, Subject, engine_at, engines, find_engines, onnx_calls
+from slimprune.timing.layer_times import LayerClock
+from slimprune.timing.layers import Layer
 
 CPU = torch.device("cpu")
 INPUTS = torch.randn(4, 3, 8, 8)
@@ -210,3 +212,13 @@ def test_a_place_where_it_cannot_run_is_refused(monkeypatch, name, message):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match=message):
         engine_at(name, CPU)
+
+
+CONVOLUTION = Layer("conv", 8, 3, (6, 6), kernel=(3, 3), stride=(1, 1), padding=(0, 0), dilation=(1, 1))
+
+
+@pytest.mark.parametrize("layer", [CONVOLUTION, Layer("linear", 5, 7, ()), Layer("linear", 5, 7, (3,))])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_the_int8_engine_times_layers_for_latency_budgets(layer, batch):
+    (seconds,) = LayerClock(ENGINES["onnxruntime-int8"], Place(CPU, 1), batch).seconds([layer])
+    assert seconds > 0
