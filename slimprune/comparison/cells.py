@@ -19,7 +19,6 @@ from slimprune.data import data_files
 from slimprune.errors import BudgetError, DataError, SlimpruneError, UnsupportedModelError
 from slimprune.files import CellOutcome, CellRecord, digest_of
 from slimprune.measure import environment
-from slimprune.pipeline.given_weights import dense_accuracy
 from slimprune.pipeline.plan import PlannedPruning, choose_plan
 from slimprune.pipeline.regularizers import penalty_of
 from slimprune.pipeline.rounds import LastRound, earlier_rounds, settle_last, with_whole_plan
@@ -38,6 +37,7 @@ from slimprune.pipeline.stages import (
     starting_networks,
     training_settings,
 )
+from slimprune.pipeline.trained import dense_accuracy
 from slimprune.pipeline.workload import Workload, code_files, named_workload, seeded
 from slimprune.recipe import Recipe, ResolvedRecipe
 from slimprune.results import Saliency

@@ -9,7 +9,6 @@ from torch import nn
 
 from slimprune.budget import Plan
 from slimprune.errors import UnsupportedModelError, UsageError
-from slimprune.pipeline.given_weights import inherits_training, settle
 from slimprune.pipeline.plan import choose_plan
 from slimprune.pipeline.stages import (
     SEARCH,
@@ -22,6 +21,7 @@ from slimprune.pipeline.stages import (
     slim_and_prove,
     training_settings,
 )
+from slimprune.pipeline.trained import inherits_training, settle
 from slimprune.recipe import ResolvedRecipe
 from slimprune.results import Accuracies, Round
 from slimprune.saliency import IterativePruning, make_criterion

@@ -11,8 +11,8 @@ import slimprune
 from slimprune import pipeline
 from slimprune.graph import keep_channels
 from slimprune.models import save_weights
-from slimprune.pipeline.given_weights import with_new_statistics
 from slimprune.pipeline.stages import analyse, measure_network
+from slimprune.pipeline.trained import with_new_statistics
 from slimprune.pipeline.workload import Given, Workload, named_workload, own_workload
 from slimprune.recipe import make_recipe
 from slimprune.results import Accuracies
