@@ -154,6 +154,7 @@ BAD_INPUT = [
     ("predict {onnx} corrupt", 6, "expected a readable image in corrupt/train/cats/a.png, got "),
     ("predict {onnx} corrupt --top 0", 2, "expected top of at least 1, got 0"),
     ("{base} --class-names a,b,c", 2, "expected 2 class names, as tensors:"),
+    ("{base} --class-names absent.txt", 2, "class_names: expected a text file that exists, or names with commas"),
     ("{base} --class-names type.yaml", 2, "has classes, got 1"),
     ("{base} --mean 0.5", 2, "expected 3 numbers of mean, one per channel, got 1"),
     ("{base} --mean 0.5,0.5,0.5", 2, "expected 3 numbers of std, one per channel, got 0"),

@@ -103,7 +103,9 @@ def _reason(error: Exception) -> str:
         return f"it contains code or objects ({named[1]}), none of which was run; a state_dict() alone is read"
     if "TorchScript" in text:
         return "it is a TorchScript archive, not a state dict"
-    if isinstance(error, pickle.UnpicklingError):
+    if isinstance(error, EOFError):
+        return "it is empty, or ends too early"
+    if isinstance(error, pickle.UnpicklingError | LookupError) or "central directory" in text:
         return "it is damaged, or not a file of torch.save"
     if isinstance(error, OSError):
         return error.strerror or first_line(error)

@@ -29,6 +29,8 @@ def _as_names(value: object) -> object:
     if not isinstance(value, str | Path):
         return value
     file = Path(value).expanduser()
+    if file.suffix == ".txt" and not file.is_file():
+        raise ValueError("Input should be a text file that exists, or names with commas")
     try:
         text = file.read_text(encoding="utf-8").strip() if file.is_file() else None
     except (OSError, ValueError) as error:

@@ -150,6 +150,8 @@ def test_files_without_a_state_dict(tmp_path: Path, content: Any, message: str):
         ("w.onnx", b"", r"expected a file .safetensors, .pth, .pt, .tar, .ckpt, .bin, got .onnx"),
         ("w", b"", "got -"),
         ("w.pth", None, "w.pth cannot be read: No such file or directory"),
+        ("w.pth", b"", "w.pth cannot be read: it is empty, or ends too early"),
+        ("w.pth", b"hello\nworld\n", "w.pth cannot be read: it is damaged, or not a file of torch.save"),
         ("w.safetensors", b"garbage", "w.safetensors cannot be read: "),
         ("w.index.json", b"[]", "w.index.json cannot be read: expected an index of safetensors files"),
         ("w.index.json", b'{"weight_map": {"a": "b.safetensors"}}', "b.safetensors cannot be read: No such file"),
