@@ -65,10 +65,12 @@ def _figure(courses: Sequence[tuple[str, TrainingHistory]], metric: str) -> "Fig
         right.set_ylabel("training loss")
         for axes in (left, right):
             axes.set_xlabel("epoch")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             axes.grid(True, color="#eeeeee", linewidth=0.8)
             axes.set_axisbelow(True)
             for side in ("top", "right"):
                 axes.spines[side].set_visible(False)
+        if left.get_ylim()[1] > 102:
+            left.set_ylim(top=102)
         left.legend(frameon=False)
     return figure

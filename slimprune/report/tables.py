@@ -107,7 +107,7 @@ def _reconstruction(known: AccuraciesOutcome) -> list[tuple[str, str]]:
     found = known.get("reconstructed")
     if found is not None:
         layers = f"{_count(solved, 'layer')} solved anew by least squares, {left_out} left out"
-        return [("reconstructed", f"{percent(found)} {layers}")]
+        return [("reconstructed", f"{percent(found)}, {layers}")]
     return [("reconstructed", "left out: new weights do not lower the loss")] if left_out else []
 
 
@@ -190,7 +190,7 @@ def markdown(document: ReportDocument) -> str:
         "## Circumstances\n",
         "\n".join(f"- {name}: {value}" for name, value in environment.items()),
         "## Recipe\n",
-        "\n".join(f"- {name}: {plain_text(value)}" for name, value in recipe.items()),
+        "\n".join(f"- {name}: {text}" for name, value in recipe.items() if (text := plain_text(value)) != ""),
     ]
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 

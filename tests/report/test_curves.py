@@ -25,3 +25,13 @@ def test_equal_trainings_are_drawn_equally():
 def test_nothing_is_drawn_without_a_course():
     assert training_curves(document()) is None
     assert training_curves(document(training=TRAINING)) is None
+
+
+def test_one_epoch_is_one_tick_and_no_accuracy_is_far_above_all():
+    one = {name: values[:1] for name, values in HISTORY.items()}
+    svg = training_curves(document(training={**TRAINING, "history": {**one, "test_metric": [0.99]}}))
+    assert svg is not None
+    texts = [element.text or "" for element in ET.fromstring(svg).iter() if element.tag.endswith("text")]
+    assert texts[: texts.index("epoch")] == ["1"]
+    figures = [float(text) for text in texts if text.replace(".", "").isdecimal()]
+    assert 94 < max(figures) <= 102

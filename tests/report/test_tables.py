@@ -124,7 +124,7 @@ def test_the_page_has_all_parts_in_order() -> None:
         "| `head` | 10 | 10 * |\n",
         "## Protected layers (*)\n\n- `head`: model output\n",
         "## Circumstances\n\n- device: cpu (x86_64)\n- threads: 2\n",
-        "- protect: a, b\n- steps: \n",
+        "- protect: a, b\n",
     ]
     positions = [page.index(part) for part in parts]
     assert positions == sorted(positions)
@@ -193,3 +193,9 @@ def test_a_latency_budget_says_what_was_measured_and_where() -> None:
     )
     assert lines["rounding"] == "widths in multiples of 16, which keeps most MACs"
     assert "latency" not in dict(facts(document(timing={**TIMING, "trials": [], "chosen": None})))
+
+
+def test_settings_that_were_left_open_are_left_out_of_the_text() -> None:
+    page = markdown(document(recipe={**document()["recipe"], "engine": None, "protect": []}))
+    assert "\n- ratio: " in page
+    assert not {"- engine:", "- protect:"} & {line.strip() for line in page.splitlines()}
