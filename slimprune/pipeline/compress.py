@@ -108,7 +108,7 @@ def compress(
         planned = choose_plan(last.recipe, last.analysis, last.start, listener, folder=last.folder)
         slimmed = slim_and_prove(last.analysis, last.start.inherited, planned.plan)
         check(slimmed.module)
-        slimmed, accuracies = settle_last(last, initialise_slim(recipe, work.model, slimmed))
+        slimmed, accuracies = settle_last(last, initialise_slim(recipe, work.model, slimmed), listener)
         slimmed = with_whole_plan(last, recipe, work.model, slimmed)
         report = _describe(recipe, analysis, slimmed, planned)
         dense, dense_training = _train_dense(recipe, work, start, stage / "train dense", listener, log)
@@ -144,7 +144,10 @@ def plan(*, listener: Listener = ignore, **settings: Unpack[RecipeSettings]) -> 
     began = time.perf_counter()
     recipe, _, notes = _recipe(None, Given(), settings)
     if recipe.when not in ("before-training", "trained"):
-        raise UsageError(f"expected when: before-training or trained to plan without training, got {recipe.when}")
+        asked = "" if settings.get("when") else ", the default with --reset-head"
+        raise UsageError(
+            f"expected when: before-training or trained to plan without training, got {recipe.when}{asked}"
+        )
     if (count := count_rounds(recipe)) > 1:
         raise UsageError(f"expected one round to plan without training, got {count}")
     _announce(notes, listener)

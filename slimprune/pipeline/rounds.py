@@ -131,9 +131,11 @@ def earlier_rounds(
     return last
 
 
-def settle_last(last: LastRound, slimmed: SlimModel) -> tuple[SlimModel, Accuracies | None]:
+def settle_last(
+    last: LastRound, slimmed: SlimModel, listener: Listener = ignore
+) -> tuple[SlimModel, Accuracies | None]:
     """Return the slim model of the last round as its training starts from it; see `settle`."""
-    slimmed, accuracies = settle(last.recipe, last.analysis.work, last.start, slimmed)
+    slimmed, accuracies = settle(last.recipe, last.analysis.work, last.start, slimmed, listener)
     if last.before is None or accuracies is None:
         return slimmed, accuracies
     return slimmed, replace(accuracies, dense=last.dense)
@@ -183,7 +185,7 @@ def _next(
     planned = choose_plan(now.recipe, now.analysis, now.start, listener, folder=now.folder)
     slimmed = slim_and_prove(now.analysis, now.start.inherited, planned.plan)
     check(slimmed.module)
-    slimmed, accuracies = settle(now.recipe, work, now.start, slimmed)
+    slimmed, accuracies = settle(now.recipe, work, now.start, slimmed, listener)
     store = folder / f"train round {number}"
     result = tune(training_settings(now.recipe, work), work, slimmed.module, store, listener)
     plan = now.of_dense(planned.plan, recipe)

@@ -16,6 +16,7 @@ from slimprune.results import Accuracies
 from slimprune.surgery import SlimModel, reconstruct
 from slimprune.training import evaluate
 from slimprune.training.batches import set_epoch
+from slimprune.types import Listener, ignore
 
 CALIBRATION_IMAGES = 4096
 """Most training images from which the statistics of batch norm are estimated again."""
@@ -37,7 +38,7 @@ def dense_accuracy(recipe: ResolvedRecipe, work: Workload, start: Start) -> floa
 
 
 def settle(
-    recipe: ResolvedRecipe, work: Workload, start: Start, slimmed: SlimModel
+    recipe: ResolvedRecipe, work: Workload, start: Start, slimmed: SlimModel, listener: Listener = ignore
 ) -> tuple[SlimModel, Accuracies | None]:
     """Return the slim model, reconstructed, with batch norm statistics of its own, and the accuracies on the way.
 
@@ -46,6 +47,7 @@ def settle(
         work: Workload whose training batches give the statistics and whose test batches the accuracies.
         start: Networks from which the slim one was made.
         slimmed: Slim model with the weights it starts from.
+        listener: Called during reconstruction.
 
     Returns:
         The slim model as it was and None, unless the recipe starts from a trained network.
@@ -61,15 +63,22 @@ def settle(
     accuracies = Accuracies(work.metric.name, dense, _tested(settled.module, work))
     if recipe.reconstruct is False:
         return settled, accuracies
-    return _reconstructed(recipe, work, start, settled, accuracies)
+    return _reconstructed(recipe, work, start, settled, accuracies, listener)
 
 
 def _reconstructed(
-    recipe: ResolvedRecipe, work: Workload, start: Start, slimmed: SlimModel, accuracies: Accuracies
+    recipe: ResolvedRecipe,
+    work: Workload,
+    start: Start,
+    slimmed: SlimModel,
+    accuracies: Accuracies,
+    listener: Listener,
 ) -> tuple[SlimModel, Accuracies]:
     """Return the slim model with the layers behind removed channels solved anew, if that lowers its loss."""
     with seeded(recipe.seed):
-        found = reconstruct(start.inherited, slimmed, work.train_batches, loss=work.loss, seed=recipe.seed)
+        found = reconstruct(
+            start.inherited, slimmed, work.train_batches, loss=work.loss, seed=recipe.seed, progress=listener
+        )
     accuracies = replace(accuracies, solved=found.solved, left_out=len(found.layers) - found.solved)
     if not found.kept:
         return slimmed, accuracies

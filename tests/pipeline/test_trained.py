@@ -41,7 +41,14 @@ def test_given_weights_are_tested_scored_and_fine_tuned_but_not_trained_first(
     report = slimprune.compress(
         **settings, weights=file, dense_epochs=2, out=tmp_path / "a.slim", listener=lambda *event: events.append(event)
     )
-    assert list(dict.fromkeys(stage for stage, *_ in events)) == [REMARK, "prove", "score", "train", "export"]
+    assert list(dict.fromkeys(stage for stage, *_ in events)) == [
+        REMARK,
+        "prove",
+        "score",
+        "reconstruct",
+        "train",
+        "export",
+    ]
     assert report.recipe.when == "trained"
     assert report.recipe.criterion == "taylor"
     assert report.dense_training is None
@@ -142,7 +149,7 @@ def test_the_layers_behind_removed_channels_are_solved_anew_unless_refused(tmp_p
     assert found.reconstructed is not None
     assert found.reconstructed > found.pruned
     assert (found.solved, found.left_out) == (1, 0)
-    assert f"reconstructed: {100 * found.reconstructed:.2f} % 1 layer solved anew by least squares, 0 left out" in page
+    assert f"reconstructed: {100 * found.reconstructed:.2f} %, 1 layer solved anew by least squares, 0 left out" in page
     bare, _ = run("plain", reconstruct=False)
     assert bare == Accuracies("top1", 1.0, found.pruned)
 

@@ -171,6 +171,14 @@ def test_samples_of_another_shape_are_passed_over() -> None:
     assert one.layers == other.layers
 
 
+def test_progress_goes_from_the_first_layer_to_the_comparison() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 1), nn.Conv2d(6, 2, 1)).eval()
+    events: list[tuple[str, int, int, str]] = []
+    reconstruct(model, slimmed(model, images()[:2]), [images()], progress=lambda *event: events.append(event))
+    steps = [(0, 3, ""), (1, 3, "1"), (2, 3, "2"), (3, 3, "")]
+    assert events == [("reconstruct", *step) for step in steps]
+
+
 def test_bad_arguments() -> None:
     model = toy(Residual)
     found = slimmed(model, images()[:2])

@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +18,7 @@ from slimprune.surgery.reconstruction.calibration import Batch, Calibration, dis
 from slimprune.surgery.reconstruction.solving import SolvedLayer, solve_layer
 from slimprune.surgery.reconstruction.targets import Target, observe
 from slimprune.surgery.slim import SlimModel
+from slimprune.types import Listener, ignore
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,7 @@ def reconstruct(
     ridge: float = 1e-3,
     samples: int = 512,
     seed: int = 0,
+    progress: Listener = ignore,
 ) -> Reconstruction:
     """Solve the layers that read removed channels anew, so that their outputs stay near those of the dense network.
 
@@ -78,6 +80,7 @@ def reconstruct(
         samples: Number of samples to use at most; fewer where the activations of all of them would take more than 1 GiB
             in one layer.
         seed: Seed of the choice of samples and positions.
+        progress: Called with ("reconstruct", layers done, total + 1, layer); the last step compares the networks.
 
     Returns:
         The reconstructed slim model and the errors of its layers.
@@ -94,14 +97,19 @@ def reconstruct(
     dense = unwrap(dense)
     calibration = Calibration.collect(dense, batches, samples, seed)
     reasons = _obstacles(slim.module, _readers(slim.plan))
-    targets = observe(dense, slim, [name for name, why in reasons.items() if why is None], calibration, seed)
+    solvable = [name for name, why in reasons.items() if why is None]
+    report, steps = partial(progress, "reconstruct"), len(solvable) + 1
+    report(0, steps, "")
+    targets = observe(dense, slim, solvable, calibration, seed)
     reasons |= {name: _call_problem(target) for name, target in targets.items()}
     plain, solved = copy.deepcopy(slim.module), copy.deepcopy(slim.module)
     _run(plain, calibration)
-    layers = _solve(solved, {name: targets[name] for name, why in reasons.items() if why is None}, calibration, ridge)
+    once = {name: targets[name] for name, why in reasons.items() if why is None}
+    layers = _solve(solved, once, calibration, ridge, lambda done, name: report(done, steps, name))
     layers += [SolvedLayer(name, reason=why) for name, why in reasons.items() if why is not None]
     held_out = calibration.held_out()
     before, after = (distance(model, dense, held_out, loss) for model in (plain, solved))
+    report(steps, steps, "")
     better = replace(slim, module=solved.train(slim.module.training)) if after < before else slim
     return Reconstruction(better, tuple(layers), before, after)
 
@@ -137,13 +145,18 @@ def _run(model: nn.Module, calibration: Calibration) -> None:
 
 
 def _solve(
-    model: nn.Module, targets: Mapping[str, Target], calibration: Calibration, ridge: float
+    model: nn.Module,
+    targets: Mapping[str, Target],
+    calibration: Calibration,
+    ridge: float,
+    report: Callable[[int, str], None],
 ) -> list[SolvedLayer]:
     """Solve the layers in place while the samples pass through the model; each before it is called."""
     records: list[SolvedLayer] = []
 
     def solve(name: str, layer: LinearLayer, inputs: tuple[Tensor, ...]) -> None:
         records.append(solve_layer(name, layer, inputs[0], targets[name], ridge))
+        report(len(records), name)
 
     with ExitStack() as hooks:
         for name in targets:
