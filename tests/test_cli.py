@@ -294,7 +294,7 @@ def wait_for(running: subprocess.Popen[str], happened: Callable[[], bool]) -> No
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 def test_an_interrupted_run_goes_on_where_it_was(folder: Path, slimprune: Callable[..., Run], flags: list[str]) -> None:
-    command = ("compress", *flags, "--epochs", 60, "--out", "new/a.slim")
+    command = ("compress", *flags, "--epochs", 100, "--out", "new/a.slim")
     running = process(*command)
     wait_for(running, lambda: any(Path("new").glob(".a.*/train/checkpoint.json")))
     running.send_signal(signal.SIGINT)
@@ -305,7 +305,7 @@ def test_an_interrupted_run_goes_on_where_it_was(folder: Path, slimprune: Callab
     assert [path.name for path in Path("new").iterdir() if not path.name.startswith(".")] == []
 
     stopped = len(next(Path("new").glob(".a.*/train/metrics.jsonl")).read_text().splitlines())
-    assert 0 < stopped < 60
+    assert 0 < stopped < 100
     assert slimprune(*command, "--quiet")[0] == 0
     assert slimprune(*command[:-1], "straight.slim", "--quiet")[0] == 0
     assert [path.name for path in Path("new").iterdir() if path.name.startswith(".")] == []
