@@ -8,6 +8,8 @@ from unittest import mock
 
 import pytest
 
+import slimprune
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -126,3 +128,21 @@ def test_macs_at_equal_latency_lie_between_the_nearest_networks(monkeypatch):
     tried = [{"relative": one, "macs_kept": kept} for one, kept in ((1.2, 0.5), (0.9, 0.4), (0.5, 0.1), (1.1, 0.44))]
     assert at_equal_latency(tried) == pytest.approx(0.42)
     assert at_equal_latency(tried[:1]) == 0.5
+
+
+def test_precision_measures_each_seed_once(arch, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("slimprune.timing.precision.SAMPLING", slimprune.Sampling(8, 0.01))
+    monkeypatch.setattr("slimprune.timing.sampling.WARM_UP_SECONDS", 0.01)
+    out = tmp_path / "precision.json"
+    small = ["--arch", arch, "--data", data, "--epochs", 1, "--batches", 1, "--samples", 8, "--seconds", 0.01]
+    small += ["--out", out]
+    run("precision.py", *small)
+    first = json.loads(out.read_text())["cells"]
+    run("precision.py", *small, "--seeds", 0)
+    [cell] = json.loads(out.read_text())["cells"]
+    assert [cell] == first
+    assert [file["precision"] for file in cell["files"]] == ["fp32", "fp16", "int8"]
+    assert [len(file["speed"]) for file in cell["files"]] == [0, 1, 1]
+    assert {"command", "int8_instructions", "load_average", "torch"} <= cell["circumstances"].keys()
+    page = out.with_suffix(".md").read_text()
+    assert f"| {arch} | {100 * cell['removed']['macs']:.1f} % of macs | 0 | int8 |" in page
