@@ -3,6 +3,7 @@
 from typing import Literal, Protocol, get_args
 
 AUTO = "auto"
+BALANCED = "balanced"
 """Placeholder for a value that is chosen automatically."""
 
 REMARK = "check"

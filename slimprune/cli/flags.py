@@ -66,8 +66,9 @@ def _help(name: str) -> str:
     field = Recipe.model_fields[name]
     kinds = {field.annotation, *get_args(field.annotation)} - {type(None)}
     literals = [kind for kind in kinds if get_origin(kind) is Literal]
-    mixed = int in kinds or get_origin(field.annotation) is dict  # the description states the other values
-    remarks = [", ".join(get_args(kind)) for kind in literals if not mixed]
+    # The description of some fields states their values.
+    stated = not kinds.isdisjoint({int, tuple[float, ...]}) or get_origin(field.annotation) is dict
+    remarks = [", ".join(get_args(kind)) for kind in literals if not stated]
     if default_text(name):
         remarks.append(f"default: {default_text(name)}")
     description = str(field.description)

@@ -27,7 +27,6 @@ from slimprune.pipeline.stages import (
     Start,
     analyse,
     check_budget,
-    check_training,
     default_criterion,
     initialise_slim,
     measure_network,
@@ -38,6 +37,7 @@ from slimprune.pipeline.stages import (
     training_settings,
 )
 from slimprune.pipeline.trained import dense_accuracy
+from slimprune.pipeline.training_checks import check_training
 from slimprune.pipeline.workload import Workload, code_files, named_workload, seeded
 from slimprune.recipe import Recipe, ResolvedRecipe
 from slimprune.results import Saliency
@@ -47,7 +47,7 @@ from slimprune.types import Listener, ignore
 
 _MODEL = (
     "arch", "data", "image_size", "train_size", "weights", "pretrained", "reset_head", "loss", "batch_size",
-    "score_batch", "resized_crop", "seed",
+    "score_batch", "resized_crop", "class_weights", "seed",
 )  # fmt: skip
 _AFTER_SCORES = ("init", "twin")
 _OF_BUDGET = ("ratio", "of", "also", "rule", "floor", "round_to")

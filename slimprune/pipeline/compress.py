@@ -17,6 +17,7 @@ from slimprune.files import ReportDocument
 from slimprune.forward import Loss
 from slimprune.graph import Proof
 from slimprune.measure import environment
+from slimprune.pipeline.class_weights import class_weights_of, count_targets
 from slimprune.pipeline.export import check_export, export_trained
 from slimprune.pipeline.latency import check_timing, with_latency_model
 from slimprune.pipeline.pictures import draw_pictures
@@ -37,10 +38,8 @@ from slimprune.pipeline.stages import (
     analyse,
     check_budget,
     check_names,
-    check_training,
     dense_settings,
     initialise_slim,
-    log_folder,
     measure_network,
     run_training,
     second_opinion,
@@ -50,6 +49,7 @@ from slimprune.pipeline.stages import (
     with_criterion,
 )
 from slimprune.pipeline.staging import Outputs, staged_outputs
+from slimprune.pipeline.training_checks import check_training, log_folder
 from slimprune.pipeline.workload import OWN_BATCHES, Given, Workload, named_workload, own_workload
 from slimprune.recipe import RecipeSettings, ResolvedRecipe, SettingsBesideLoss, make_recipe, without_effect
 from slimprune.report import markdown, report_html
@@ -123,7 +123,7 @@ def compress(
         )
         pictures = draw_pictures(work, slimmed.module, dense, outputs.staged(outputs.pictures))
         report = replace(report, accuracies=accuracies, training=training, dense_training=dense_training)
-        rounds = all_rounds(last, slimmed.plan, accuracies, training.final)
+        rounds = all_rounds(last, slimmed.plan, accuracies, training)
         report = replace(report, rounds=rounds, pictures=pictures, notes=notes)
         report = export_trained(report, work, slimmed, outputs, listener)
         report = replace(report, seconds=time.perf_counter() - began)
@@ -161,7 +161,10 @@ def plan(*, listener: Listener = ignore, **settings: Unpack[RecipeSettings]) -> 
 def _workload(recipe: ResolvedRecipe, own: nn.Module | None, given: Given, device: str) -> Workload:
     if own is None:
         return named_workload(recipe, device)
-    return with_own_preprocessing(recipe, own_workload(own, given, device, recipe.seed))
+    work = own_workload(own, given, device, recipe.seed)
+    classes = 1 if work.origin.inputs is None else work.origin.inputs.classes
+    weights = class_weights_of(recipe, work.task, partial(count_targets, work.train_batches, work.task, classes))
+    return with_own_preprocessing(recipe, replace(work, class_weights=weights))
 
 
 def _announce(notes: Sequence[str], listener: Listener) -> None:

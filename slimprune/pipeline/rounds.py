@@ -159,16 +159,16 @@ def with_whole_plan(last: LastRound, recipe: ResolvedRecipe, dense: nn.Module, s
     return whole.with_proof(prove(dense, whole, last.analysis.work.example, trained=True))
 
 
-def all_rounds(last: LastRound, plan: Plan, accuracies: Accuracies | None, fine_tuned: float) -> tuple[Round, ...]:
+def all_rounds(last: LastRound, plan: Plan, accuracies: Accuracies | None, training: TrainResult) -> tuple[Round, ...]:
     """Return all rounds, with the last one after its training; none if there is only one.
 
     Args:
         last: The last round.
         plan: Its plan for the dense network.
         accuracies: Its accuracies before fine-tuning.
-        fine_tuned: Its metric after fine-tuning.
+        training: Its training.
     """
-    return (*last.done, _round(last.recipe, plan, accuracies, fine_tuned)) if last.done else ()
+    return (*last.done, _round(plan, accuracies, training)) if last.done else ()
 
 
 def _next(
@@ -198,7 +198,7 @@ def _next(
         folder=folder / f"round {number + 1}",
         before=plan,
         dense=accuracies.dense if number == 1 and accuracies is not None else now.dense,
-        done=(*now.done, _round(now.recipe, plan, accuracies, result.final)),
+        done=(*now.done, _round(plan, accuracies, result)),
     )
     return replace(following, recipe=_recipe_of_round(recipe, following, number + 1))
 
@@ -234,7 +234,7 @@ def _check_same_groups(plan: Plan, analysis: Analysis) -> None:
             )
 
 
-def _round(recipe: ResolvedRecipe, plan: Plan, accuracies: Accuracies | None, fine_tuned: float) -> Round:
+def _round(plan: Plan, accuracies: Accuracies | None, training: TrainResult) -> Round:
     pruned = None if accuracies is None else accuracies.pruned
     reconstructed = None if accuracies is None else accuracies.reconstructed
-    return Round(plan.achieved, pruned, reconstructed, recipe.epochs, fine_tuned)
+    return Round(plan.achieved, pruned, reconstructed, training.epochs, training.final)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from slimprune.budget import Budget, Cost, CostModel, Costs, Plan, allocate, control_plan, find_rule, schedule_target
 from slimprune.errors import BudgetError, UnsupportedModelError, UsageError
-from slimprune.forward import loss_of
 from slimprune.graph import ChannelGroup, find_groups, free_groups
 from slimprune.measure import PeakMemory, count_macs, count_macs_fvcore, count_params, weight_bytes
 from slimprune.models import load_weights, save_weights
@@ -21,20 +20,8 @@ from slimprune.recipe import DEFAULT_CRITERIA, ResolvedRecipe
 from slimprune.results import Measured, Saliency, SecondOpinion, differ
 from slimprune.saliency import Scores, check_gate, make_criterion, score
 from slimprune.surgery import SlimModel, initialise, prove, slim
-from slimprune.training import (
-    Penalty,
-    TrainResult,
-    TrainSettings,
-    check_event_log,
-    count_batches,
-    mixing_of,
-    train,
-    training_loss,
-)
+from slimprune.training import Penalty, TrainResult, TrainSettings, count_batches, train
 from slimprune.types import REMARK, Listener, ignore, under
-
-TENSORBOARD = "tensorboard"
-"""Value of `log` that means a folder next to the output."""
 
 SEARCH = "search"
 """Value of `rule` that means a search for the rule by short trainings; see `search_rule`."""
@@ -305,7 +292,7 @@ def training_settings(recipe: ResolvedRecipe, work: Workload) -> TrainSettings:
         seed=recipe.seed,
         optimizer=recipe.optimizer,
         label_smoothing=recipe.label_smoothing,
-        class_weights=recipe.class_weights,
+        class_weights=work.class_weights,
         ema=recipe.ema,
         mixup=recipe.mixup,
         cutmix=recipe.cutmix,
@@ -313,31 +300,6 @@ def training_settings(recipe: ResolvedRecipe, work: Workload) -> TrainSettings:
         distill=recipe.distill,
         temperature=recipe.temperature,
     )
-
-
-def check_training(recipe: ResolvedRecipe, work: Workload) -> None:
-    """Check on one batch that the network can be trained as the recipe says.
-
-    Raises:
-        UsageError: If the loss cannot be smoothed or weighted as requested, or a package for the log is missing.
-        UnsupportedModelError: If images with several labels at once, from MixUp or CutMix, do not fit the output.
-    """
-    settings = training_settings(recipe, work)
-    loss = training_loss(work.loss, settings, work.example.device)
-    mixing_of(settings, work.model, work.train_batches, work.example.device, None)
-    if settings.class_weights:
-        with seeded(recipe.seed), torch.no_grad():
-            inputs, targets = (part.to(work.example.device) for part in next(iter(work.scoring_batches)))
-            loss_of(loss, copy.deepcopy(work.model).eval()(inputs), targets)
-    if recipe.log is not None:
-        check_event_log()
-
-
-def log_folder(recipe: ResolvedRecipe) -> Path | None:
-    """Return the folder for TensorBoard event files; None if the recipe writes none."""
-    if recipe.log is None or recipe.out is None:
-        return None
-    return recipe.out.with_suffix(f".{TENSORBOARD}") if recipe.log == TENSORBOARD else Path(recipe.log)
 
 
 def dense_settings(recipe: ResolvedRecipe, work: Workload) -> TrainSettings:

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from slimprune.budget import RULES
 from slimprune.data import SOURCES, Batch, ImageData, load
-from slimprune.errors import DataError, UnsupportedModelError, UsageError, first_line
+from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError, first_line
 from slimprune.forward import Loss, unwrap
 from slimprune.measure import versions
 from slimprune.models import (
@@ -32,6 +32,7 @@ from slimprune.models import (
     read_weights,
     task_of,
 )
+from slimprune.pipeline.class_weights import class_weights_of
 from slimprune.preprocessing import Preprocessing
 from slimprune.recipe import NamedRecipe, ResolvedRecipe
 from slimprune.registry import code_file
@@ -63,6 +64,7 @@ class Workload:
         pixels: Function that maps inputs [N, C, H, W] to visible pixels, uint8 [N, C, H, W].
         preprocessing: How images become the inputs; None if it is unknown.
         calibration_batches: Training batches as they are, not augmented; empty if they are `train_batches`.
+        class_weights: Weight of each class in the loss; for segmentation that of the foreground; empty for equal ones.
         without_weights: Parameters that were not taken from the given weights.
         code: Files of the user's code that the recipe names.
     """
@@ -78,6 +80,7 @@ class Workload:
     pixels: Callable[[Tensor], Tensor]
     preprocessing: Preprocessing | None = None
     calibration_batches: Iterable[Batch] = ()
+    class_weights: tuple[float, ...] = ()
     without_weights: tuple[str, ...] = ()
     code: tuple[Path, ...] = ()
 
@@ -180,6 +183,7 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
         pixels=data.pixels,
         preprocessing=data.preprocessing,
         calibration_batches=data.train_batches(recipe.batch_size, seed=recipe.seed, device=device, augment=False),
+        class_weights=class_weights_of(recipe, data.task, data.class_counts),
         without_weights=missing,
         code=code_files(recipe),
     )
@@ -248,7 +252,7 @@ def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Work
     with seeded(seed):
         inputs, targets = (part.to(device) for part in _first(test_batches))
         whole, output = _with_one_output(copied, inputs)
-        _check_loss(output, targets, loss)
+        check_loss(output, targets, loss)
         samples = first_inputs(test_batches, SAMPLES)
     return Workload(
         model=whole,
@@ -329,10 +333,18 @@ def _check_shape(model: nn.Module, output: Tensor, data: ImageData) -> None:
         raise UnsupportedModelError(found)
 
 
-def _check_loss(output: Tensor, targets: Tensor, loss: Loss) -> None:
+def check_loss(output: Tensor, targets: Tensor, loss: Loss) -> None:
+    """Check that a loss of an output and targets is a scalar.
+
+    Raises:
+        UnsupportedModelError: If it fails or is not a scalar.
+        SlimpruneError: If it refuses the output or the targets itself.
+    """
     shapes = f"outputs {tuple(output.shape)} and targets {tuple(targets.shape)}"
     try:
         value = loss(output, targets)
+    except SlimpruneError:
+        raise
     except Exception as error:
         raise UnsupportedModelError(f"the loss fails on {shapes}: {first_line(error)}") from error
     if not isinstance(value, Tensor) or value.ndim > 0:

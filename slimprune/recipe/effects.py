@@ -22,6 +22,13 @@ class Condition:
     reason: str
 
 
+def _longest_training(recipe: ResolvedRecipe) -> int:
+    """Return the epochs of the longest training of a run."""
+    rounds = (recipe.rounds or 1) if recipe.when in ("trained", "after-training") else 1
+    dense = (recipe.dense_epochs or recipe.epochs) if recipe.trains_dense else 0
+    return max(-(-recipe.epochs // rounds), dense)
+
+
 CONDITIONS: Sequence[Condition] = (
     Condition(("int8", "fp16"), lambda recipe: recipe.out is None or recipe.writes_onnx, "no ONNX file is written"),
     Condition(("max_loss",), lambda recipe: recipe.int8 or recipe.fp16, "no file of lower precision is written"),
@@ -40,6 +47,11 @@ CONDITIONS: Sequence[Condition] = (
         ("reconstruct",),
         lambda recipe: recipe.when in ("trained", "after-training") and recipe.init == "keep",
         "the slim network inherits no trained weights",
+    ),
+    Condition(
+        ("patience",),
+        lambda recipe: recipe.patience is None or recipe.patience < _longest_training(recipe) - 1,
+        "no training has epochs left by then",
     ),
     Condition(("temperature",), lambda recipe: recipe.distill is not None, "nothing is distilled without --distill"),
     Condition(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from slimprune.errors import UsageError
 from slimprune.recipe.defaults import CRITERION_OPTIONS, find_defaults, names_segmentation
-from slimprune.types import AUTO, InputKind, Precision, Quantity
+from slimprune.types import AUTO, BALANCED, InputKind, Precision, Quantity
 
 LATER_FIELDS = (
     "mean", "std", "class_names", "input", "pretrained", "reset_head", "reconstruct", "int8", "fp16", "max_loss",
@@ -52,6 +53,20 @@ def _in_range(share: float) -> float:
     if not 0 < share < 1:
         raise ValueError("Input should be a share in (0, 1)")
     return share
+
+
+def _as_weights(value: object) -> object:
+    """Return positive numbers as a tuple, and `balanced` as it is."""
+    if value == BALANCED:
+        return value
+    parts = _as_list(value)
+    try:
+        numbers = tuple(map(float, parts)) if isinstance(parts, list | tuple) else (0.0,)
+    except (TypeError, ValueError):
+        numbers = (0.0,)
+    if not all(0 < number < math.inf for number in numbers):
+        raise ValueError(f"Input should be finite numbers above 0, or {BALANCED}")
+    return numbers
 
 
 def _as_rounding(value: object) -> object:
@@ -168,8 +183,10 @@ class Recipe(BaseModel):
         None, ge=0, description="linear warm-up of the learning rate: a share of the steps if below 1, otherwise epochs"
     )
     label_smoothing: float = Field(0, ge=0, lt=1, description="share of every label that is spread over all classes")
-    class_weights: Annotated[tuple[float, ...], BeforeValidator(_as_list)] = Field(
-        (), description="weight of each class in the cross-entropy; for masks one number, the weight of the foreground"
+    class_weights: Annotated[tuple[float, ...] | Literal["balanced"], BeforeValidator(_as_weights)] = Field(
+        (),
+        description="weight of each class in the cross-entropy, for masks that of the foreground; or balanced: in "
+        "inverse proportion to the classes' training samples",
     )
     ema: float | None = Field(
         None, gt=0, lt=1, description="decay of a moving average of the weights, which is tested and kept"
@@ -193,7 +210,8 @@ class Recipe(BaseModel):
     )
     regularizer_strength: float = Field(1e-4, gt=0, description="factor of that penalty")
     log: str | None = Field(
-        None, description="folder for TensorBoard event files; tensorboard: NAME.tensorboard next to the output"
+        None,
+        description="folder for TensorBoard event files; tensorboard: NAME.tensorboard next to the output",
     )
     train_dense: bool = Field(False, description="also train the dense network by the same recipe, to compare")
     device: str = Field("auto", description="cpu, cuda, cuda:N, mps, xpu, xpu:N, or auto: cuda if present")
@@ -223,6 +241,13 @@ class Recipe(BaseModel):
         if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", device):
             raise ValueError("Input should be auto, cpu, cuda, cuda:N, mps, xpu or xpu:N")
         return device
+
+    @field_validator("log")
+    @classmethod
+    def _log_named(cls, log: str | None) -> str | None:
+        if log is not None and not log.strip():
+            raise ValueError("Input should be tensorboard or a folder")
+        return log
 
     @property
     def hash(self) -> str:
@@ -301,6 +326,11 @@ class ResolvedRecipe(Recipe):
     epochs: int
     lr: float
     schedule: Literal["step", "cosine"]
+
+    @property
+    def trains_dense(self) -> bool:
+        """Whether the dense network is trained, before it is pruned or to compare."""
+        return self.when in ("after-training", "rewind") or (self.train_dense and self.when == "before-training")
 
     def named(self) -> "NamedRecipe":
         """Return the recipe as one that names its network and data.

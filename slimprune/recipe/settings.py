@@ -59,7 +59,7 @@ class SettingsBesideLoss(_UnderAlias, total=False):
     optimizer: Literal["sgd", "adamw"]
     warm_up: float | None
     label_smoothing: float
-    class_weights: Sequence[float] | str
+    class_weights: Sequence[float] | str | Literal["balanced"]
     ema: float | None
     mixup: float | None
     cutmix: float | None

@@ -1,5 +1,8 @@
 """The tables and sentences of a report, made from the plain document, and the Markdown page."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from slimprune.files import AccuraciesOutcome, Compared, OnnxVerification, ReportDocument, TrainingOutcome
 from slimprune.report.figures import METRIC_NAMES, byte_size, percent, points
 from slimprune.report.latency import LATENCY_NOTE, latency_sections
@@ -95,10 +98,20 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
     lines += _rounds(document)
     for name, training in trainings(document, slim="training" if known is None else "fine-tuning"):
         best = f"best {percent(training['best'])}, {_seconds(training['seconds'])}"
-        lines.append((name, f"{_count(training['epochs'], 'epoch')}, final {percent(training['final'])}, {best}"))
+        lines.append((name, f"{_epochs(document, name, training)}, final {percent(training['final'])}, {best}"))
     if (onnx := document["onnx"]) is not None:
         lines.append(("ONNX", verification(onnx)))
     return lines
+
+
+def _epochs(document: ReportDocument, name: str, training: TrainingOutcome) -> str:
+    """Return the epochs of a training, and that it stopped early if it did."""
+    recipe: Mapping[str, Any] = document["recipe"]
+    done = training["epochs"]
+    if recipe.get("patience") is None or document.get("rounds"):
+        return _count(done, "epoch")
+    wanted: int = (recipe.get("dense_epochs") if name == "dense" else None) or recipe["epochs"]
+    return f"{done:,} of {_count(wanted, 'epoch')} (stopped early)" if done < wanted else _count(done, "epoch")
 
 
 def _reconstruction(known: AccuraciesOutcome) -> list[tuple[str, str]]:

@@ -12,8 +12,9 @@ from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.graph import find_groups, free_groups
 from slimprune.models import save_weights
 from slimprune.pipeline import stages as steps
+from slimprune.pipeline.class_weights import count_targets
 from slimprune.pipeline.regularizers import group_lasso, penalty_of
-from slimprune.pipeline.workload import named_workload
+from slimprune.pipeline.workload import load_data, named_workload
 from slimprune.recipe import make_recipe
 from slimprune.types import REMARK, ignore
 
@@ -140,7 +141,7 @@ def test_a_penalty_shrinks_what_it_penalises(settings: dict[str, Any], tmp_path:
         store = tmp_path / f"{strength}" / "train dense"
         start = steps.starting_networks(recipe, work, store, ignore, penalty=penalty_of(recipe, work))
         groups = free_groups(find_groups(work.model, work.example))
-        sizes.append(float(group_lasso(groups, start.scored)))
+        sizes.append(group_lasso(groups, start.scored).item())
     assert sizes[1] < 0.95 * sizes[0]
 
 
@@ -158,8 +159,18 @@ def test_events_are_written_next_to_the_output(settings: dict[str, Any], tmp_pat
         ({"distill": 1.5}, "distill: expected less than or equal to 1, got 1.5"),
         ({"label_smoothing": 1}, "label_smoothing: expected less than 1, got 1"),
         ({"class_weights": "1,2,3,4,5,6"}, r"expected one number per class in class_weights \(\d+\), got 6"),
-        ({"class_weights": "1,-2"}, "expected finite class_weights above 0"),
+        ({"class_weights": "1,-2"}, "class_weights: expected finite numbers above 0, or balanced, got '1,-2'"),
+        ({"class_weights": "even"}, "class_weights: expected finite numbers above 0, or balanced, got 'even'"),
         ({"warm_up": 3}, "expected a warm_up of at least 0 and below the 1 epochs, got 3.0"),
+        (
+            {"warm_up": 3, "epochs": 4, "dense_epochs": 2, "train_dense": True},
+            "expected a warm_up of at least 0 and below the 2 epochs, got 3.0 of the dense network",
+        ),
+        (
+            {"warm_up": 3, "epochs": 5, "rounds": 2, "when": "after-training"},
+            "expected a warm_up of at least 0 and below the 2 epochs, got 3.0 of each of 2 rounds",
+        ),
+        ({"log": ""}, "log: expected tensorboard or a folder, got ''"),
         ({"optimizer": "adam"}, "optimizer: expected 'sgd' or 'adamw', got 'adam'"),
         ({"regularizer": "l0"}, "regularizer: expected"),
     ],
@@ -169,8 +180,57 @@ def test_what_cannot_be_done_is_refused_before_training(
     settings: dict[str, Any], calls: dict[str, Any], tmp_path: Path, changes: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
-        slimprune.compress(**settings, **changes, out=tmp_path / "a.slim")
+        slimprune.compress(**{**settings, **changes}, out=tmp_path / "a.slim")
     assert calls == {}
+
+
+def test_a_log_that_cannot_be_written_is_refused_before_training(
+    settings: dict[str, Any], calls: dict[str, Any], tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboard")
+    (tmp_path / "events").write_text("")
+    with pytest.raises(UsageError, match="events is no folder that can be written to"):
+        slimprune.compress(**settings, log=str(tmp_path / "events"), out=tmp_path / "a.slim")
+    assert calls == {}
+    assert [file.name for file in tmp_path.iterdir()] == ["events"]
+
+
+def test_balanced_weights_are_those_of_the_training_images(
+    settings: dict[str, Any], calls: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    given = {**settings, "train_size": 13}
+    slimprune.compress(**given, class_weights="balanced", out=tmp_path / "a.slim")
+    data = load_data(make_recipe(given).with_defaults().named())
+    counts = data.class_counts()
+    wanted = (counts.sum() / (len(counts) * counts)).tolist()
+    assert calls["train"]["settings"].class_weights == pytest.approx(wanted)
+    assert len(set(wanted)) > 1
+
+
+@pytest.mark.parametrize(
+    ("task", "targets", "counts"),
+    [
+        ("classification", [torch.tensor([0, 2, 2]), torch.tensor([2])], [1, 0, 3]),
+        ("segmentation", [torch.tensor([[[[0.0, 1.0], [1.0, 1.0]]]])], [1, 3]),
+    ],
+)
+def test_targets_of_own_batches_are_counted(task: Any, targets: list[torch.Tensor], counts: list[int]) -> None:
+    batches = [(torch.zeros(len(part), 1), part) for part in targets]
+    assert count_targets(batches, task, classes=3).tolist() == counts
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([0, 3]), torch.tensor([-1]), torch.rand(2, 3)], ids=str)
+def test_targets_that_are_no_labels_are_not_counted(labels: torch.Tensor) -> None:
+    with pytest.raises(UsageError, match=r"expected labels \[N\] in 0 ... 2 for balanced class_weights, got"):
+        count_targets([(torch.zeros(len(labels), 1), labels)], "classification", classes=3)
+
+
+def test_a_report_says_that_training_stopped_early(settings: dict[str, Any], tmp_path: Path) -> None:
+    given = {**settings, "lr": 1e-30, "schedule": "step", "patience": 1, "epochs": 5}
+    report = slimprune.compress(**given, out=tmp_path / "a.slim")
+    assert report.training is not None
+    assert report.training.epochs < 5
+    assert f"{report.training.epochs} of 5 epochs (stopped early), final" in (tmp_path / "a.report.md").read_text()
 
 
 def own(task: str = "classification", **changes: Any) -> slimprune.Report:
@@ -214,8 +274,36 @@ def test_the_foreground_of_own_masks_may_weigh_more(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("task", "weights"),
+    [("classification", (1.0, 1.0, 1.0, 1.0)), ("segmentation", None)],
+)
+def test_own_batches_may_be_balanced(
+    calls: dict[str, dict[str, Any]], tmp_path: Path, task: str, weights: tuple[float, ...] | None
+) -> None:
+    own(task, class_weights="balanced", out=tmp_path / "a.slim")
+    found = calls["train"]["settings"].class_weights
+    if weights is None:
+        torch.manual_seed(0)
+        share = float((torch.randn(32, 3, 8, 8)[:, :1] > 0).float().mean())
+        weights = ((1 - share) / share,)
+    assert found == pytest.approx(weights)
+
+
+def test_a_loss_that_cannot_take_mixed_labels_is_refused_before_training(
+    calls: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    def by_index(output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return nn.functional.nll_loss(output.log_softmax(1), labels)
+
+    with pytest.raises(UnsupportedModelError, match=r"the loss fails on outputs \(8, 4\) and targets \(8, 4\)"):
+        own(mixup=0.2, loss=by_index, out=tmp_path / "a.slim")
+    assert calls == {}
+
+
+@pytest.mark.parametrize(
     ("changes", "note"),
     [
+        ({"patience": 1, "epochs": 2}, "--patience has no effect: no training has epochs left by then"),
         ({"temperature": 2}, "--temperature has no effect: nothing is distilled without --distill"),
         ({"regularizer": "bn-l1"}, "--regularizer has no effect: no dense network is trained before pruning"),
         (
@@ -229,7 +317,6 @@ def test_options_without_effect_are_noted(
     settings: dict[str, Any], tmp_path: Path, changes: dict[str, Any], note: str
 ) -> None:
     events: list[tuple[str, str]] = []
-    slimprune.compress(
-        **settings, **changes, out=tmp_path / "a.slim", listener=lambda stage, _, __, text: events.append((stage, text))
-    )
+    given = {**settings, **changes, "out": tmp_path / "a.slim"}
+    slimprune.compress(**given, listener=lambda stage, _, __, text: events.append((stage, text)))
     assert (REMARK, note) in events
