@@ -126,13 +126,27 @@ def test_the_hash_names_what_decides_the_result() -> None:
         for settings in (
             {}, {"ratio": 0.5}, {"seed": 1}, {"arch": "vgg19"}, {"protect": "a"}, {"amp": True}, {"and": "macs=0.5"},
             {"when": "rewind"}, {"rewind_step": 3}, {"dense_epochs": 3}, {"weights": "w.safetensors"},
-            {"init": "reinit"}, {"twin": "shuffle"}, {"rounds": 3}, {"loss": "dice"},
+            {"init": "reinit"}, {"twin": "shuffle"}, {"rounds": 3}, {"loss": "dice"}, {"optimizer": "adamw"},
+            {"warm_up": 2}, {"label_smoothing": 0.1}, {"class_weights": 3}, {"class_weights": "balanced"},
+            {"ema": 0.9}, {"mixup": 1}, {"cutmix": 1}, {"resized_crop": 0.5}, {"patience": 3}, {"distill": 0.5},
+            {"temperature": 2}, {"regularizer": "bn-l1"}, {"regularizer_strength": 0.1},
         )
     }  # fmt: skip
-    assert len(hashes) == 15
-    elsewhere = make_recipe({"out": "b.onnx", "device": "cpu", "fast": False})
+    assert len(hashes) == 29
+    elsewhere = make_recipe({"out": "b.onnx", "device": "cpu", "fast": False, "log": "events"})
     assert elsewhere.hash == make_recipe({"out": "a.onnx"}).hash == make_recipe({}).hash
     assert len(elsewhere.hash) == 64
+
+
+@pytest.mark.parametrize("weights", ["1, 2.5", [1, 2.5], (1.0, "2.5")], ids=str)
+def test_class_weights_come_as_text_or_numbers(weights: object) -> None:
+    assert make_recipe({"class_weights": weights}).class_weights == (1.0, 2.5)
+
+
+def test_one_class_weight_may_be_a_plain_number() -> None:
+    assert (
+        make_recipe({"class_weights": 3}).class_weights == make_recipe({"class_weights": "3"}).class_weights == (3.0,)
+    )
 
 
 @pytest.mark.parametrize("name", ["and", "also"])

@@ -56,10 +56,10 @@ def _in_range(share: float) -> float:
 
 
 def _as_weights(value: object) -> object:
-    """Return positive numbers as a tuple, and `balanced` as it is."""
+    """Return one or more positive numbers as a tuple, and `balanced` as it is."""
     if value == BALANCED:
         return value
-    parts = _as_list(value)
+    parts = [value] if isinstance(value, int | float) and not isinstance(value, bool) else _as_list(value)
     try:
         numbers = tuple(map(float, parts)) if isinstance(parts, list | tuple) else (0.0,)
     except (TypeError, ValueError):

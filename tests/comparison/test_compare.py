@@ -12,8 +12,11 @@ import torch
 import slimprune
 from slimprune.comparison import cells
 from slimprune.errors import SlimpruneError, UsageError
+from slimprune.models import save_weights
 from slimprune.pipeline import stages as steps
 from slimprune.pipeline.staging import resumable_folder
+from slimprune.pipeline.workload import named_workload
+from slimprune.recipe import make_recipe
 from tests.commands import Run, error_line, listing
 
 Document = dict[str, Any]
@@ -315,6 +318,49 @@ def test_an_error_in_one_of_several_stops_the_others(grid: dict[str, Any], tmp_p
     assert len(list((tmp_path / "cells").iterdir())) < 6
 
 
+def test_rows_may_differ_in_their_regularizer(
+    grid: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    penalties: list[str | None] = []
+    train = steps.train
+
+    def watched(*arguments: Any, penalty: Any = None, **keywords: Any) -> Any:
+        penalties.append(penalty and penalty.name)
+        return train(*arguments, penalty=penalty, **keywords)
+
+    monkeypatch.setattr(steps, "train", watched)
+    late = {"criterion": "bn-scale", "when": "after-training"}
+    changes = {
+        "rows": {"plain": late, "sparse": {**late, "regularizer": "bn-l1"}}, "criteria": [], "seeds": [0],
+        "twins": False, "base": {**grid["base"], "epochs": 1},
+    }  # fmt: skip
+    slimprune.compare({**grid, **changes}, out=tmp_path)
+    # dense (which `plain` starts from), plain, dense for `sparse`, sparse, uniform twice
+    assert sorted(penalties, key=str) == [None] * 5 + ["bn-l1"]
+
+
+def test_rows_of_a_trained_network_imitate_it(
+    grid: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = named_workload(make_recipe({**grid["base"], "seed": 5}).with_defaults(), "cpu")
+    save_weights(work.model, tmp_path / "given.safetensors")
+    first = next(iter(dict(work.model.named_parameters())))
+    teachers: list[torch.Tensor | None] = []
+    train = steps.train
+
+    def watched(*arguments: Any, teacher: Any = None, **keywords: Any) -> Any:
+        teachers.append(teacher and teacher.get_parameter(first).clone())
+        return train(*arguments, teacher=teacher, **keywords)
+
+    monkeypatch.setattr(steps, "train", watched)
+    base = {**grid["base"], "epochs": 1, "weights": tmp_path / "given.safetensors", "distill": 0.5}
+    changes = {"base": base, "criteria": ["magnitude"], "seeds": [0], "twins": False}
+    slimprune.compare({**grid, **changes}, out=tmp_path / "out", jobs=2)
+    # magnitude, uniform twice; the dense network is tested as given
+    assert len(teachers) == 3
+    assert all(teacher is not None and torch.equal(teacher, work.model.get_parameter(first)) for teacher in teachers)
+
+
 # What it refuses -----------------------------------------------------------------------------------------------------
 
 
@@ -323,6 +369,9 @@ def test_names_are_checked_before_anything_is_built(grid: dict[str, Any], tmp_pa
         ({"criteria": ["snap"]}, "expected a criterion"),
         ({"rules": ["fair"]}, "expected a rule"),
         ({"rows": {"a": {"criterion": "3sp", "steps": 3}}}, "criterion 3sp has no option 'steps'"),
+        ({"rows": {"a": {"mixup": 0.2}}}, "expected mixup in base, since all rows are trained alike"),
+        ({"base": {**grid["base"], "log": "tensorboard"}}, "expected no log, which differs from cell to cell"),
+        ({"base": {**grid["base"], "distill": 0.5}}, "distill"),
     ]
     for change, line in changes:
         with pytest.raises(UsageError, match=line):
