@@ -219,7 +219,9 @@ def test_targets_of_own_batches_are_counted(task: Any, targets: list[torch.Tenso
     assert count_targets(batches, task, classes=3).tolist() == counts
 
 
-@pytest.mark.parametrize("labels", [torch.tensor([0, 3]), torch.tensor([-1]), torch.zeros(2, 3)], ids=["above", "below", "shares"])
+@pytest.mark.parametrize(
+    "labels", [torch.tensor([0, 3]), torch.tensor([-1]), torch.zeros(2, 3)], ids=["above", "below", "shares"]
+)
 def test_targets_that_are_no_labels_are_not_counted(labels: torch.Tensor) -> None:
     with pytest.raises(UsageError, match=r"expected labels \[N\] in 0 ... 2 for balanced class_weights, got"):
         count_targets([(torch.zeros(len(labels), 1), labels)], "classification", classes=3)
