@@ -117,10 +117,22 @@ def write(out: Path, cells: list[dict]) -> None:
 def table(cells: list[dict]) -> str:
     """Return a table with a row for every file."""
     batches = cells[0]["batches"]
-    head = ["arch", "removed", "seed", "file", "bytes", "zstd", "dense / zstd", "top-1", "points", "calibration"]
+    head = [
+        "arch",
+        "data",
+        "removed",
+        "seed",
+        "file",
+        "bytes",
+        "zstd",
+        "dense / zstd",
+        "top-1",
+        "points",
+        "calibration",
+    ]
     head += [f"speed-up, batch {batch}" for batch in batches]
     rows = [row(cell, file) for cell in cells for file in cell["files"]]
-    return markdown_table(head, rows, left=(0, 1, 3, 9))
+    return markdown_table(head, rows, left=(0, 1, 2, 4, 10))
 
 
 def row(cell: dict, file: dict) -> list[str]:
@@ -130,6 +142,7 @@ def row(cell: dict, file: dict) -> list[str]:
     speeds = [gain(speed) for speed in file["speed"]] or [""] * len(cell["batches"])
     return [
         cell["arch"],
+        cell["data"],
         f"{100 * cell['removed'][cell['of']]:.1f} % of {cell['of']}",
         str(cell["seed"]),
         file["precision"],

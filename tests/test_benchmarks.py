@@ -145,4 +145,4 @@ def test_precision_measures_each_seed_once(arch, data, tmp_path, monkeypatch):
     assert [len(file["speed"]) for file in cell["files"]] == [0, 1, 1]
     assert {"command", "int8_instructions", "load_average", "torch"} <= cell["circumstances"].keys()
     page = out.with_suffix(".md").read_text()
-    assert f"| {arch} | {100 * cell['removed']['macs']:.1f} % of macs | 0 | int8 |" in page
+    assert f"| {arch} | {data} | {100 * cell['removed']['macs']:.1f} % of macs | 0 | int8 |" in page
