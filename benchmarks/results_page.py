@@ -74,7 +74,8 @@ def _overview_line(document: Document, table: Mapping[str, Any]) -> list[str]:
     uniforms = [_row(table, name) for name in UNIFORM.values()]
     best = max(row["mean"] for row in (ours, *uniforms) if row is not None)
     cells = [f"`{_rule(ours['row'])}` {_score(ours, best)}", *(_score(row, best) for row in uniforms)]
-    network = f"{_network(document['grid']['base'])}, {ours['epochs']:.0f}"
+    base = document["grid"]["base"]
+    network = f"{'trained ' if base.get('weights') else ''}{_network(base)}, {ours['epochs']:.0f}"
     return [network, table["budget"].replace("=", " "), _score(dense), *cells, str(ours["n"])]
 
 
