@@ -145,8 +145,8 @@ class RunCache:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             analysis, start = self._analysis(recipe), self._starts[key]
-            own, teacher = replace(analysis, work=_own(analysis.work)), _teacher(recipe, start)
-            last = earlier_rounds(recipe, own, start, folder, listener, teacher=teacher)
+            own = replace(analysis, work=_with_own_batches(analysis.work))
+            last = earlier_rounds(recipe, own, start, folder, listener, teacher=_teacher(recipe, start))
             scorer = score_channels if last.done else self._scored
             planned = choose_plan(last.recipe, last.analysis, last.start, listener, folder=last.folder, scorer=scorer)
             return PlannedCell(planned, last)
@@ -173,7 +173,8 @@ class RunCache:
             plan = with_whole_plan(last, recipe, work.model, slimmed).plan
         store = self._folder(cell) / "train"
         try:
-            settings, teacher = training_settings(last.recipe, work), _teacher(recipe, start)
+            # Cells that train at once share the dense network, so each imitates a copy.
+            settings, teacher = training_settings(last.recipe, work), copy.deepcopy(_teacher(recipe, start))
             result = run_training(settings, work, slimmed.module, store, listener, teacher=teacher)
         except SlimpruneError as error:
             return {**named, "refused": _failure_of_one(error)}
@@ -307,7 +308,11 @@ def _unscored(recipe: ResolvedRecipe) -> ResolvedRecipe:
 
 def _own(work: Workload) -> Workload:
     """Return the workload with its own model and training batches, since training sets the epoch of the batches."""
-    return replace(work, model=copy.deepcopy(work.model), train_batches=copy.copy(work.train_batches))
+    return replace(_with_own_batches(work), model=copy.deepcopy(work.model))
+
+
+def _with_own_batches(work: Workload) -> Workload:
+    return replace(work, train_batches=copy.copy(work.train_batches))
 
 
 def _key(recipe: ResolvedRecipe, names: Sequence[str]) -> str:
@@ -332,8 +337,8 @@ def _digest_of_named_files(recipe: ResolvedRecipe) -> str:
 
 
 def _teacher(recipe: ResolvedRecipe, start: Start) -> nn.Module | None:
-    """Return a copy of the dense network for its outputs, since cells that train at once share the original."""
-    return copy.deepcopy(start.scored) if recipe.distill is not None else None
+    """Return the dense network if the recipe distils."""
+    return start.scored if recipe.distill is not None else None
 
 
 def _as_given(recipe: ResolvedRecipe, work: Workload, start: Start) -> TrainResult:

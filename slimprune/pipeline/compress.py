@@ -27,7 +27,6 @@ from slimprune.pipeline.regularizers import penalty_of
 from slimprune.pipeline.rounds import (
     all_rounds,
     check_rounds,
-    count_rounds,
     earlier_rounds,
     settle_last,
     with_whole_plan,
@@ -103,6 +102,7 @@ def compress(
         start = starting_networks(recipe, work, stage / "train dense", listener, penalty=penalty, log=log)
         form, lower = input_form(recipe, work), recipe.lower_precisions
         check = partial(check_export, samples=work.samples, outputs=outputs, form=form, precisions=lower)
+        # Before training, this is the dense network that `_train_dense` trains in place.
         teacher = start.scored if recipe.distill is not None else None
         last = earlier_rounds(recipe, analysis, start, stage, listener, check=check, teacher=teacher, log=log)
         planned = choose_plan(last.recipe, last.analysis, last.start, listener, folder=last.folder)
@@ -118,7 +118,7 @@ def compress(
             slimmed.module,
             stage / "train",
             listener,
-            teacher=dense if recipe.distill is not None else None,
+            teacher=teacher,
             log=log,
         )
         pictures = draw_pictures(work, slimmed.module, dense, outputs.staged(outputs.pictures))
@@ -148,7 +148,7 @@ def plan(*, listener: Listener = ignore, **settings: Unpack[RecipeSettings]) -> 
         raise UsageError(
             f"expected when: before-training or trained to plan without training, got {recipe.when}{asked}"
         )
-    if (count := count_rounds(recipe)) > 1:
+    if (count := recipe.pruning_rounds) > 1:
         raise UsageError(f"expected one round to plan without training, got {count}")
     _announce(notes, listener)
     work = named_workload(recipe, str(choose_device(recipe.device)))

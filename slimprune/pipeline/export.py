@@ -76,12 +76,11 @@ def export(
         if out.suffix == PROGRAM:
             export_program(opened.module, opened.samples, staged, form, _all_metadata(found, form))
             check = verify_program(opened.module, staged, opened.samples, form)
-            outputs.publish()
-            return replace(check, path=out, noise=opened.noise)
-        _write(opened.module, opened.samples, staged, found, form)
-        if precision != "fp32":
-            convert_onnx(staged, staged, precision, images=_calibration(opened) if precision == "int8" else None)
-        check = verify_onnx(opened.module, staged, opened.samples, preprocessing=found.preprocessing)
+        else:
+            _write(opened.module, opened.samples, staged, found, form)
+            if precision != "fp32":
+                convert_onnx(staged, staged, precision, images=_calibration(opened) if precision == "int8" else None)
+            check = verify_onnx(opened.module, staged, opened.samples, preprocessing=found.preprocessing)
         outputs.publish()
     return replace(check, path=out, noise=opened.noise)
 

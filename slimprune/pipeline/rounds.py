@@ -21,7 +21,7 @@ from slimprune.pipeline.stages import (
     slim_and_prove,
     training_settings,
 )
-from slimprune.pipeline.trained import inherits_training, settle
+from slimprune.pipeline.trained import settle
 from slimprune.recipe import ResolvedRecipe
 from slimprune.results import Accuracies, Round
 from slimprune.saliency import IterativePruning, make_criterion
@@ -65,25 +65,20 @@ class LastRound:
         return replace(plan, groups=self.before.groups, kept=kept, budget=budget_of(whole), dense=self.before.dense)
 
 
-def count_rounds(recipe: ResolvedRecipe) -> int:
-    """Return in how many rounds a trained network is pruned and fine-tuned."""
-    return (recipe.rounds or 1) if recipe.when in ("trained", "after-training") else 1
-
-
 def check_rounds(recipe: ResolvedRecipe) -> None:
     """Check that the recipe can be carried out in its rounds.
 
     Raises:
         UsageError: If there are fewer epochs than rounds, or rule, criterion or budget need a single round.
     """
-    if (count := count_rounds(recipe)) == 1:
+    if (count := recipe.pruning_rounds) == 1:
         return
     if recipe.epochs < count:
         raise UsageError(f"expected at least one epoch for each of {count} rounds, got {recipe.epochs}")
     criterion = recipe.criterion or default_criterion(recipe)
     if isinstance(make_criterion(criterion), IterativePruning):
         raise UsageError(f"expected a criterion without rounds of its own beside --rounds {count}, got {criterion}")
-    if not inherits_training(recipe):
+    if not recipe.inherits_training:
         raise UsageError(f"expected init keep beside --rounds {count}, got {recipe.init}")
     if recipe.rule == SEARCH:
         raise UsageError(f"expected a rule beside --rounds {count}, got {SEARCH}")
@@ -121,12 +116,12 @@ def earlier_rounds(
         UnsupportedModelError: If a slim network has other channel groups than the dense one.
         VerificationError: If a proof fails.
     """
-    last, count = LastRound(recipe, analysis, start, folder), count_rounds(recipe)
+    last, count = LastRound(recipe, analysis, start, folder), recipe.pruning_rounds
     if count == 1:
         return last
     last = replace(last, recipe=_recipe_of_round(recipe, last, 1), folder=folder / "round 1")
+    tune = partial(run_training, teacher=teacher, log=log)
     for number in range(1, count):
-        tune = partial(run_training, teacher=teacher, log=log)
         last = _next(recipe, last, number, folder, listener, check if number == 1 else lambda module: None, tune)
     return last
 
@@ -205,7 +200,7 @@ def _next(
 
 def _recipe_of_round(recipe: ResolvedRecipe, last: LastRound, number: int) -> ResolvedRecipe:
     """Return the recipe of a round, with its epochs and its budget relative to the network that it starts from."""
-    count = count_rounds(recipe)
+    count = recipe.pruning_rounds
     target, found = budget_of(recipe).on_the_way(number / count), last.analysis.costs.dense
     dense = found if last.before is None else last.before.dense
     ratios = {of: 1 - (1 - ratio) * dense.of(of) / found.of(of) for of, ratio in target.ratios.items()}

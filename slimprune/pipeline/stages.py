@@ -159,8 +159,8 @@ def starting_networks(
     """
     if recipe.when in ("before-training", "trained"):
         return Start(work.model, work.model)
-    train_it = partial(run_training, dense_settings(recipe, work), work, penalty=penalty, log=log)
     settings = dense_settings(recipe, work)
+    train_it = partial(run_training, settings, work, penalty=penalty, log=log)
     trained, early = copy.deepcopy(work.model), copy.deepcopy(work.model)
     if recipe.when == "after-training":
         return Start(trained, trained, train_it(trained, store, listener))

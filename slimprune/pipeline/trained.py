@@ -22,14 +22,9 @@ CALIBRATION_IMAGES = 4096
 """Most training images from which the statistics of batch norm are estimated again."""
 
 
-def inherits_training(recipe: ResolvedRecipe) -> bool:
-    """Return whether the slim network starts from the weights of a trained one."""
-    return recipe.when in ("trained", "after-training") and recipe.init == "keep"
-
-
 def dense_accuracy(recipe: ResolvedRecipe, work: Workload, start: Start) -> float | None:
     """Return the metric of the dense network whose weights are inherited; None if it is not trained yet."""
-    if recipe.when not in ("trained", "after-training"):
+    if not recipe.scores_final_weights:
         return None
     name = work.metric.name
     if name not in start.accuracies:
@@ -55,7 +50,7 @@ def settle(
     dense = dense_accuracy(recipe, work, start)
     if dense is None:
         return slimmed, None
-    if not inherits_training(recipe):
+    if not recipe.inherits_training:
         return slimmed, Accuracies(work.metric.name, dense)
     # The batches of a fixed epoch, so that a resumed run takes the same ones.
     set_epoch(work.train_batches, 0)

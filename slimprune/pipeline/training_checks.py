@@ -7,7 +7,6 @@ import torch
 
 from slimprune.errors import UsageError
 from slimprune.files import check_writable
-from slimprune.pipeline.rounds import count_rounds
 from slimprune.pipeline.stages import training_settings
 from slimprune.pipeline.workload import Workload, check_loss, seeded
 from slimprune.recipe import ResolvedRecipe
@@ -53,7 +52,7 @@ def log_folder(recipe: ResolvedRecipe) -> Path | None:
 
 def _check_lengths(recipe: ResolvedRecipe, settings: TrainSettings) -> None:
     """Check that the settings suit the dense training and the shortest round, which have other numbers of epochs."""
-    rounds = count_rounds(recipe)
+    rounds = recipe.pruning_rounds
     others = {f"each of {rounds} rounds": recipe.epochs // rounds}
     if recipe.trains_dense:
         others["the dense network"] = recipe.dense_epochs or recipe.epochs

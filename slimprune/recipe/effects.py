@@ -24,9 +24,8 @@ class Condition:
 
 def _longest_training(recipe: ResolvedRecipe) -> int:
     """Return the epochs of the longest training of a run."""
-    rounds = (recipe.rounds or 1) if recipe.when in ("trained", "after-training") else 1
     dense = (recipe.dense_epochs or recipe.epochs) if recipe.trains_dense else 0
-    return max(-(-recipe.epochs // rounds), dense)
+    return max(-(-recipe.epochs // recipe.pruning_rounds), dense)
 
 
 CONDITIONS: Sequence[Condition] = (
@@ -45,7 +44,7 @@ CONDITIONS: Sequence[Condition] = (
     ),
     Condition(
         ("reconstruct",),
-        lambda recipe: recipe.when in ("trained", "after-training") and recipe.init == "keep",
+        lambda recipe: recipe.inherits_training,
         "the slim network inherits no trained weights",
     ),
     Condition(

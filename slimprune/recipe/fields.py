@@ -276,10 +276,15 @@ class Recipe(BaseModel):
         """Whether the run writes an ONNX file."""
         return self.out is not None and self.out.suffix == ".onnx"
 
+    @property
+    def scores_final_weights(self) -> bool:
+        """Whether the scored network is a trained one whose weights the slim network may keep."""
+        return self.when in ("trained", "after-training")
+
     def criterion_options(self) -> dict[str, Any]:
         """Return the options that are set for the criterion, under the criterion's names."""
         options = {option: getattr(self, field) for field, option in CRITERION_OPTIONS.items()}
-        if self.when in ("trained", "after-training"):
+        if self.scores_final_weights:
             del options["rounds"]
         return {name: value for name, value in options.items() if value is not None}
 
@@ -331,6 +336,16 @@ class ResolvedRecipe(Recipe):
     def trains_dense(self) -> bool:
         """Whether the dense network is trained, before it is pruned or to compare."""
         return self.when in ("after-training", "rewind") or (self.train_dense and self.when == "before-training")
+
+    @property
+    def inherits_training(self) -> bool:
+        """Whether the slim network starts from the weights of a trained one."""
+        return self.scores_final_weights and self.init == "keep"
+
+    @property
+    def pruning_rounds(self) -> int:
+        """Number of rounds in which a trained network is pruned and fine-tuned; 1 for other networks."""
+        return (self.rounds or 1) if self.scores_final_weights else 1
 
     def named(self) -> "NamedRecipe":
         """Return the recipe as one that names its network and data.
