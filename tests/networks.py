@@ -90,6 +90,8 @@ NAMED = {
     "resnet18": (32, 10),
     "resnet50": (32, 10),
     "resnet20": (32, 10),
+    "resnet8": (32, 10),
+    "mobilenet_v2_cifar": (32, 10),
     "unet": (32, 1),
     "unet:depth=3,width=8,upsampling=bilinear": (32, 1),
     "mobilenet_v2": (64, 10),

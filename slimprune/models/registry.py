@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.models import (
+    cifar_mobilenet,
     cifar_resnet,
     resnet,
     timm_models,
+    tiny_resnet,
     torchvision_models,
     torchvision_segmentation,
     transformers_models,
@@ -28,6 +30,8 @@ FAMILIES = (
     vgg.FAMILY,
     resnet.FAMILY,
     cifar_resnet.FAMILY,
+    tiny_resnet.FAMILY,
+    cifar_mobilenet.FAMILY,
     unet.FAMILY,
     torchvision_models.FAMILY,
     torchvision_segmentation.FAMILY,
