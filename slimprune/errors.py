@@ -1,6 +1,7 @@
 """The family of errors that slimprune raises deliberately; each subclass has its own exit code."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -68,6 +69,21 @@ def kind_and_line(error: BaseException) -> str:
     """Return the type and the first line of an error, whose message alone may say little (`KeyError: 'epoch'`)."""
     kind, said = type(error).__name__, first_line(error)
     return kind if said == kind else f"{kind}: {said}"
+
+
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    r"""Return text with control characters as visible escapes, which a terminal or a reader of XML would act on.
+
+    These are all but line feed and tab, those that turn the direction of writing, and surrogates.
+
+    Examples:
+        >>> visible("name\x1b[2J")
+        'name\\x1b[2J'
+    """
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

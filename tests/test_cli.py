@@ -141,7 +141,7 @@ def test_compress_by_a_recipe_with_flags_over_it(
     recipe = {**settings, "ratio": 0.3, "train_dense": True, "epochs": 7}
     Path("mine.yaml").write_text(json.dumps(recipe))
     over = ("--ratio", "0.5", "--no-train-dense", "--epochs", "1")
-    code, out, err = slimprune("compress", "--config", "mine.yaml", *over, "--out", "new/a.onnx")
+    code, out, err = slimprune("compress", "--config", "mine.yaml", "--trust-code", *over, "--out", "new/a.onnx")
     assert code == 0
     assert [line.partition(":")[0] for line in err.splitlines()] == ["prove", "score", "train", "export"]
     assert out.startswith("new/a.onnx is written; a.slim and a.report.html, .json and .md lie beside it\n")
@@ -153,9 +153,9 @@ def test_compress_by_a_recipe_with_flags_over_it(
     assert sorted(path.name for path in Path("new").iterdir()) == names
 
     Path("b.yaml").write_text(json.dumps({**recipe, "ratio": 0.5, "train_dense": False, "epochs": 1}))
-    code, out, err = slimprune("run", "b.yaml", "--quiet")
+    code, out, err = slimprune("run", "b.yaml", "--trust-code", "--quiet")
     assert (code, out, err) == (0, "", "")
-    assert slimprune("run", "mine.yaml", *over, "--out", "c.slim", "--quiet") == (0, "", "")
+    assert slimprune("run", "mine.yaml", "--trust-code", *over, "--out", "c.slim", "--quiet") == (0, "", "")
     weights = [Path(name, "weights.safetensors").read_bytes() for name in ("new/a.slim", "b.slim", "c.slim")]
     assert weights[0] == weights[1] == weights[2]
 
@@ -172,10 +172,10 @@ def test_further_limits_are_the_same_from_flags_files_and_python(
     assert hash_of(*flags, "--and", "macs=0.8") == expected
     for name in ("and", "also"):
         Path("mine.yaml").write_text(json.dumps({**settings, name: {"macs": 0.8}}))
-        assert hash_of("--config", "mine.yaml") == expected
+        assert hash_of("--config", "mine.yaml", "--trust-code") == expected
         # A flag takes the place of the file's limits, it does not add to them.
         Path("mine.yaml").write_text(json.dumps({**settings, name: {"macs": 0.6, "channels": 0.1}}))
-        assert hash_of("--config", "mine.yaml", "--and", "macs=0.8") == expected
+        assert hash_of("--config", "mine.yaml", "--trust-code", "--and", "macs=0.8") == expected
 
 
 def test_flags_for_what_the_slim_network_starts_from(

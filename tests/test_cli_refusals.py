@@ -1,5 +1,6 @@
 """What the command line refuses: one line, the right exit code, nothing left behind."""
 
+import json
 import shlex
 import shutil
 import sys
@@ -240,6 +241,24 @@ def test_an_error_that_nobody_expected_is_one_line_too(
     result = slimprune("list", "archs")
     assert result[0] == 1
     assert error_line(result) == "error: unexpected RuntimeError: two lines (--debug shows where); goes on"
+
+
+@pytest.mark.parametrize("command", ["compress", "list", "inspect --shape 3,8,8 --arch"])
+def test_control_characters_in_names_do_not_reach_the_terminal(slimprune: Callable[..., Run], command: str) -> None:
+    result = slimprune(*command.split(), "a\x1b[2J\x1b]0;title\x07\u202eb")
+    assert "\x1b" not in error_line(result)
+    assert "\u202e" not in error_line(result)
+    assert r"a\x1b[2J\x1b]0;title\x07\u202eb" in error_line(result)
+
+
+def test_a_report_that_names_a_file_outside_its_folder_is_refused(
+    folder: Path, slimprune: Callable[..., Run], compressed: Compressed
+) -> None:
+    document = {**compressed.document, "pictures": [{"title": "one", "file": "../../../../etc/hostname"}]}
+    Path("x.report.json").write_text(json.dumps(document))
+    result = slimprune("bench", compressed.bundle, "--trust-code", "--report", "x.report.json")
+    assert "expected the name of a PNG file in the report's folder, got '../../" in error_line(result)
+    assert (result[0], listing(folder)) == (5, ["x.report.json"])
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "slim.json", "README.md", "metrics.jsonl"])

@@ -18,7 +18,8 @@ from slimprune.data import load as load_data
 from slimprune.errors import DataError, SlimpruneError, UsageError
 from slimprune.graph import OPERATORS
 from slimprune.models import ARCHITECTURES, is_user_code
-from slimprune.pipeline.workload import code_files, named_workload
+from slimprune.pipeline.trust import code_files
+from slimprune.pipeline.workload import named_workload
 from slimprune.recipe import make_recipe
 from slimprune.saliency import make_criterion
 from tests.commands import Run, error_line

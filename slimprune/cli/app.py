@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from slimprune.cli.commands import SUMMARIES, load
-from slimprune.errors import SlimpruneError, UsageError
+from slimprune.errors import SlimpruneError, UsageError, visible
 
 
 class InterruptedRunError(SlimpruneError):
@@ -70,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         message, code = _explained(error)
         if message:
-            print("error: " + " ".join(message.split()), file=sys.stderr)
+            print("error: " + visible(" ".join(message.split())), file=sys.stderr)
         return code
 
 

@@ -33,6 +33,10 @@ PrecisionName = Annotated[
     typer.Option("--precision", help="fp32, fp16, or int8, which is calibrated on training images", metavar="NAME"),
 ]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="run the code that the bundle names", metavar="")]
+TrustRecipe = Annotated[
+    bool,
+    typer.Option("--trust-code", help="run the code that the file names (not needed for that of a flag)", metavar=""),
+]
 DenseModel = Annotated[
     str | None,
     typer.Option(

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from slimprune.errors import visible
 from slimprune.types import REMARK, Listener, ignore
 
 
@@ -16,15 +17,30 @@ def listening(quiet: bool, *, cells: bool = False) -> AbstractContextManager[Lis
     if quiet:
         return nullcontext(ignore)
     if sys.stderr.isatty():
-        return _bar_of_cells() if cells else _bars()
-    return _lines_of_cells() if cells else _lines()
+        return _plain(_bar_of_cells() if cells else _bars())
+    return _plain(_lines_of_cells() if cells else _lines())
+
+
+@contextmanager
+def _plain(context: AbstractContextManager[Listener]) -> Iterator[Listener]:
+    """Yield the listener of a context, in whose stages and notes names have no power over the terminal."""
+    with context as listener:
+
+        def update(stage: str, done: int, total: int, note: str) -> None:
+            listener(visible(stage), done, total, visible(note))
+
+        yield update
+
+
+def _text(form: str) -> TextColumn:
+    return TextColumn(form, markup=False)  # brackets in a name are no style
 
 
 @contextmanager
 def _bars() -> Iterator[Listener]:
     """Yield a listener that shows one bar per stage."""
-    columns = (TextColumn("{task.description:>11}"), BarColumn(20), TextColumn("{task.percentage:>3.0f} %"))
-    times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    columns = (_text("{task.description:>11}"), BarColumn(20), _text("{task.percentage:>3.0f} %"))
+    times = (TimeElapsedColumn(), TimeRemainingColumn(), _text("{task.fields[note]}"))
     tasks: dict[str, TaskID] = {}
     with Progress(*columns, *times, console=Console(stderr=True)) as progress:
 
@@ -57,8 +73,8 @@ def _lines() -> Iterator[Listener]:
 @contextmanager
 def _bar_of_cells() -> Iterator[Listener]:
     """Yield a listener that shows one bar for all cells of a comparison, with the current step."""
-    columns = (BarColumn(20), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as progress:
+    columns = (BarColumn(20), _text("{task.completed}/{task.total}"), TimeElapsedColumn())
+    with Progress(*columns, _text("{task.description}"), console=Console(stderr=True)) as progress:
         bar = progress.add_task("")
 
         def update(stage: str, done: int, total: int, note: str) -> None:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from slimprune.errors import UsageError
+from slimprune.errors import UsageError, visible
 from slimprune.recipe import make_recipe, read_recipe
 from slimprune.report import alarms, page, paragraph, verification
 
@@ -19,9 +19,19 @@ if TYPE_CHECKING:
     from slimprune.results import Report
 
 
-def merged(config: Path | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a recipe file, overridden by the flags."""
-    return {**(read_recipe(config) if config else {}), **settings}
+def merged(config: Path | None, settings: Mapping[str, Any], *, trust_code: bool = False) -> dict[str, Any]:
+    """Return the fields of a recipe file, overridden by the flags.
+
+    Raises:
+        UsageError: If the file names code that is not trusted; code that a flag names is.
+    """
+    from slimprune.pipeline.trust import check_trusted
+
+    if config is None:
+        return dict(settings)
+    of_file = {name: value for name, value in read_recipe(config).items() if name not in settings}
+    check_trusted(of_file, f"recipe {config}", trust_code=trust_code)
+    return {**of_file, **settings}
 
 
 def run_and_show(job: Callable[..., "Report"], settings: dict[str, Any], as_json: bool, quiet: bool) -> None:
@@ -66,7 +76,12 @@ def show(document: Mapping[str, Any], text: Callable[[], str], as_json: bool, qu
     if as_json:
         print(json.dumps(document))
     elif not quiet:
-        print(text())
+        say(text())
+
+
+def say(text: str) -> None:
+    """Print text in which names from files have no power over the terminal."""
+    print(visible(text))
 
 
 def columns() -> int:

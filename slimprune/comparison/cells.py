@@ -38,7 +38,8 @@ from slimprune.pipeline.stages import (
 )
 from slimprune.pipeline.trained import dense_accuracy
 from slimprune.pipeline.training_checks import check_training
-from slimprune.pipeline.workload import Workload, code_files, named_workload, seeded
+from slimprune.pipeline.trust import code_files
+from slimprune.pipeline.workload import Workload, named_workload, seeded
 from slimprune.recipe import Recipe, ResolvedRecipe
 from slimprune.results import Saliency
 from slimprune.saliency import IterativePruning, Scores, make_criterion

@@ -19,6 +19,7 @@ from slimprune.files import CellPlace, CellRecord, ComparisonDocument, read_docu
 from slimprune.pipeline.rounds import check_rounds
 from slimprune.pipeline.stages import check_names, needs_scores
 from slimprune.pipeline.staging import resumable_folder
+from slimprune.pipeline.trust import check_trusted
 from slimprune.recipe import read_recipe
 from slimprune.report import best_row, comparison_document, comparison_html, comparison_markdown, draw_comparison
 from slimprune.training import choose_device
@@ -28,7 +29,12 @@ Job = Callable[[], None]
 
 
 def compare(
-    recipe: Path | Mapping[str, Any], *, out: Path, jobs: int = 1, listener: Listener = ignore
+    recipe: str | Path | Mapping[str, Any],
+    *,
+    out: Path,
+    jobs: int = 1,
+    trust_code: bool = False,
+    listener: Listener = ignore,
 ) -> ComparisonDocument:
     """Run the cells of a grid that have no result yet, and write the tables.
 
@@ -39,6 +45,7 @@ def compare(
         recipe: YAML file of a grid, or its fields.
         out: Folder to fill.
         jobs: Number of networks trained at once, in threads of this process.
+        trust_code: Whether a file may name code, such as `file.py:factory`; code in given fields is run.
         listener: Called with ("cells", done, total, current step) from any of the threads, never concurrently.
 
     Returns:
@@ -50,7 +57,7 @@ def compare(
         SlimpruneError: If an error affects all cells. An error that affects one cell becomes a row that has no result
             and states the reason.
     """
-    grid = make_grid(read_recipe(recipe) if isinstance(recipe, Path) else recipe)
+    grid = make_grid(recipe if isinstance(recipe, Mapping) else _read(Path(recipe), trust_code))
     for budget in grid.budgets:
         for cell in grid.row_cells(budget):
             check_names(cell.recipe)
@@ -68,6 +75,12 @@ def compare(
             document = comparison_document(grid.model_dump(mode="json"), records)
             _publish(document, out, draw=budget == grid.budgets[-1])
     return document
+
+
+def _read(file: Path, trust_code: bool) -> dict[str, object]:
+    fields = read_recipe(file)
+    check_trusted(fields, f"grid {file}", trust_code=trust_code)
+    return fields
 
 
 def _table(grid: Grid, budget: str, run: "_Run") -> list[CellRecord]:

@@ -1,7 +1,9 @@
 """The document of `compress` and `plan`: `report.json`."""
 
-from typing import Literal, NotRequired
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, NotRequired
 
+from pydantic import AfterValidator
 from typing_extensions import TypedDict
 
 from slimprune.files.latency import Facts, LatencyRow
@@ -265,11 +267,18 @@ class PrecisionsOutcome(TypedDict):
     files: list[PrecisionOutcome]
 
 
+def _beside(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or path.suffix != ".png" or set(name) & {"\\", "\0"}:
+        raise ValueError("Input should be the name of a PNG file in the report's folder")
+    return name
+
+
 class PictureFile(TypedDict):
     """A picture saved next to the report."""
 
     title: str
-    file: str
+    file: Annotated[str, AfterValidator(_beside)]
 
 
 class RecordedRecipe(TypedDict):

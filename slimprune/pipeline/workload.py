@@ -14,13 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from slimprune.budget import RULES
-from slimprune.data import SOURCES, Batch, ImageData, load
+from slimprune.data import Batch, ImageData, load
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError, first_line
 from slimprune.forward import Loss, unwrap
 from slimprune.measure import versions
 from slimprune.models import (
-    ARCHITECTURES,
     MAIN,
     InputSpec,
     MainOutput,
@@ -33,10 +31,9 @@ from slimprune.models import (
     task_of,
 )
 from slimprune.pipeline.class_weights import class_weights_of
+from slimprune.pipeline.trust import code_files
 from slimprune.preprocessing import Preprocessing
 from slimprune.recipe import NamedRecipe, ResolvedRecipe
-from slimprune.registry import code_file
-from slimprune.saliency import CRITERIA
 from slimprune.surgery import Origin
 from slimprune.training import LOSSES, Metric, find_loss, mean_iou, top1
 from slimprune.types import AUTO, Task
@@ -219,18 +216,6 @@ def load_data(recipe: NamedRecipe) -> ImageData:
     elif weights_own is not None and len(weights_own.mean) == data.channels:
         data = data.with_normalisation(weights_own.mean, weights_own.std)
     return data.with_class_names(recipe.class_names) if recipe.class_names else data
-
-
-def code_files(recipe: ResolvedRecipe) -> tuple[Path, ...]:
-    """Return the files of the user's code that a recipe names as architecture, data, criterion or rule."""
-    own = (
-        (recipe.arch, ARCHITECTURES.is_user_code),
-        (recipe.data, SOURCES.is_user_code),
-        (recipe.criterion, CRITERIA.is_user_code),
-        (recipe.rule, RULES.is_user_code),
-    )
-    files = (code_file(name) for name, is_user_code in own if name is not None and is_user_code(name))
-    return tuple(dict.fromkeys(file for file in files if file is not None))
 
 
 def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Workload:

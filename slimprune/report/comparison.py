@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from slimprune.files import ComparisonDocument, ComparisonTable, TableRow
+from slimprune.report.escaping import for_markdown
 from slimprune.report.figures import METRIC_NAMES
 from slimprune.report.markdown_table import markdown_table
 from slimprune.report.tables import magnitude
@@ -26,6 +27,7 @@ NOTES = (
 
 def comparison_markdown(document: ComparisonDocument) -> str:
     """Return the comparison as a Markdown page: for every budget a table and its findings, then the circumstances."""
+    document = for_markdown(document)
     parts = [f"# {document['title'] or 'Comparison'}", *NOTES, "![Accuracy against MACs and parameters](compare.svg)"]
     for table in document["tables"]:
         parts += [f"## Removed: {table['budget']}", _markdown_table(document, table)]

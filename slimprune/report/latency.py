@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from slimprune.files import BenchDocument, LatencyRow
+from slimprune.report.escaping import for_markdown
 from slimprune.report.markdown_table import markdown_table
 
 NOTABLE = 0.05
@@ -36,6 +37,7 @@ def latency_sections(rows: Sequence[LatencyRow]) -> list[str]:
 
 def latency_markdown(document: BenchDocument) -> str:
     """Return the document of `bench` as a Markdown page."""
+    document = for_markdown(document)
     sections = [("Inputs", document["inputs"]), ("Method", document["method"])]
     sections.append(("Circumstances", document["environment"]))
     parts = [

@@ -12,6 +12,7 @@ from slimprune.files import ComparisonDocument, InspectedGroup, InspectionDocume
 from slimprune.report.comparison import NOTES, all_columns, shared_fields
 from slimprune.report.curves import inline_svg, training_curves
 from slimprune.report.diagram import diagram, group_colours
+from slimprune.report.escaping import for_pages
 from slimprune.report.figures import METRIC_NAMES
 from slimprune.report.latency import FULL_HEAD, LATENCY_NOTE, full_row, latency_groups
 from slimprune.report.plots import comparison_figure
@@ -29,6 +30,10 @@ from slimprune.report.tables import (
 )
 from slimprune.report.tree import STAKES, headline, members
 
+PNG = b"\x89PNG\r\n\x1a\n"
+"""First bytes of a PNG image."""
+LARGEST_PICTURE = 2**26
+"""Most bytes of a picture that becomes part of a page."""
 LEGEND = "One colour: one group of channels, which go together. Lines: data, in the colour of the channels they carry"
 
 
@@ -39,6 +44,7 @@ def report_html(document: ReportDocument, folder: Path) -> str:
         document: Document made by `Report.to_json`; `pictures` lists {title, file} if there are any.
         folder: Folder to which the files of the pictures are relative.
     """
+    document = for_pages(document)
     protected = {entry["layer"] for entry in document["protected"]}
     found = document.get("precisions")
     return _rendered(
@@ -50,7 +56,7 @@ def report_html(document: ReportDocument, folder: Path) -> str:
         warnings=other_warnings(document),
         precision=None if found is None else (precision_note(found), *precision_table(document, found)),
         tiles=tiles(document),
-        pictures=[(entry["title"], _embedded(folder / entry["file"])) for entry in document.get("pictures") or ()],
+        pictures=[(entry["title"], _embedded(folder, entry["file"])) for entry in document.get("pictures") or ()],
         summary_head=SUMMARY_HEAD,
         summary=summary_rows(document),
         facts_rows=facts(document),
@@ -68,6 +74,7 @@ def report_html(document: ReportDocument, folder: Path) -> str:
 
 def comparison_html(document: ComparisonDocument) -> str:
     """Return the document of `compare` as an HTML page: the plot, then each budget's findings and rows, best first."""
+    document = for_pages(document)
     metric = METRIC_NAMES.get(document["metric"], document["metric"])
     columns = all_columns(document)
     return _rendered(
@@ -91,6 +98,7 @@ def comparison_html(document: ComparisonDocument) -> str:
 
 def inspection_html(document: InspectionDocument) -> str:
     """Return the document of `inspect` as an HTML page with the diagram and the groups."""
+    document = for_pages(document)
     rows = zip(document["groups"], group_colours(document), strict=True)
     return _rendered(
         "inspection.html",
@@ -105,6 +113,7 @@ def inspection_html(document: InspectionDocument) -> str:
 
 def inspection_svg(document: InspectionDocument) -> str:
     """Return the diagram with its legend as an SVG image."""
+    document = for_pages(document)
     lines = headline(document)
     width = max(6.9 * len(lines[0]), 5.8 * len(LEGEND))
     return _rendered(
@@ -129,11 +138,16 @@ def _markup(svg: str | None) -> Markup | None:
     return None if svg is None else Markup(svg)
 
 
-def _embedded(file: Path) -> str | None:
-    """Return a PNG file as a data URL; None if there is no such file."""
-    if not file.is_file():
+def _embedded(folder: Path, name: str) -> str | None:
+    """Return a PNG image of a folder as a data URL; None if there is none of that name.
+
+    Neither the name nor a link may lead out of the folder: the name may come from a report that somebody else wrote.
+    """
+    file = (folder / name).resolve()
+    if not (file.is_relative_to(folder.resolve()) and file.is_file() and file.stat().st_size <= LARGEST_PICTURE):
         return None
-    return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
+    content = file.read_bytes()
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}" if content.startswith(PNG) else None
 
 
 def _report_subtitle(document: ReportDocument) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from slimprune.files import ComparisonDocument, TableRow, atomic_write
+from slimprune.report.escaping import for_pages
 from slimprune.report.figures import METRIC_NAMES
 from slimprune.report.tables import magnitude
 
@@ -37,7 +38,7 @@ def draw_comparison(document: ComparisonDocument, stem: Path) -> None:
 
     # With a fixed salt, equal documents give equal files.
     with matplotlib.rc_context({"svg.hashsalt": "slimprune", "font.size": 9, "svg.fonttype": "none"}):
-        figure = comparison_figure(document)
+        figure = comparison_figure(for_pages(document))
         for suffix in ("svg", "png"):
             metadata = {"Date": None} if suffix == "svg" else {"Software": None}
             with atomic_write(stem.with_suffix(f".{suffix}")) as partial:
@@ -63,11 +64,13 @@ def comparison_figure(document: ComparisonDocument) -> "Figure":
             _draw_row(axes, xs, name, rows, style)
         _label(axes, label, [x for xs in places for x in xs])
     metric = METRIC_NAMES.get(document["metric"], document["metric"])
-    left.set_ylabel(f"{metric} on the test set, % (mean ± one sd)")
+    left.set_ylabel(f"{metric} on the test set, % (mean ± one sd)", parse_math=False)
     figure.supxlabel("networks of nearly equal cost are drawn side by side", fontsize=7.5, color=GREY)
     if document["title"]:
-        figure.suptitle(document["title"], fontsize=11)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
+        figure.suptitle(document["title"], fontsize=11, parse_math=False)
+    legend = figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
+    for text in legend.get_texts():  # the name of a row is no formula, even with dollar signs
+        text.set_parse_math(False)
     return figure
 
 

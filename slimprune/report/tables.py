@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from slimprune.files import AccuraciesOutcome, Compared, OnnxVerification, ReportDocument, TrainingOutcome
+from slimprune.report.escaping import for_markdown
 from slimprune.report.figures import METRIC_NAMES, byte_size, percent, points
 from slimprune.report.latency import LATENCY_NOTE, latency_sections
 from slimprune.report.markdown_table import markdown_table
@@ -183,6 +185,8 @@ def verification(onnx: OnnxVerification) -> str:
 
 def markdown(document: ReportDocument) -> str:
     """Return the document as a Markdown page."""
+    files = [quote(entry["file"]) for entry in document.get("pictures", ())]
+    document = for_markdown(document)
     recipe, environment = document["recipe"], document["environment"]
     parts = [
         *(f"> **{alarm}**" for alarm in alarms(document)),
@@ -193,7 +197,10 @@ def markdown(document: ReportDocument) -> str:
         *_precision_sections(document),
         *(["## Speed\n", LATENCY_NOTE, *latency_sections(document["latency"])] if document["latency"] else []),
         "## Pictures\n" if document.get("pictures") else "",
-        *(f"{entry['title']}\n\n![{entry['title']}]({entry['file']})" for entry in document.get("pictures", ())),
+        *(
+            f"{entry['title']}\n\n![{entry['title']}]({file})"
+            for entry, file in zip(document.get("pictures", ()), files, strict=True)
+        ),
         "## Widths\n",
         markdown_table(
             ("layer", "dense", "slim"), [(f"`{layer}`", *widths) for layer, *widths in width_rows(document)]

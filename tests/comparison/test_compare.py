@@ -423,17 +423,17 @@ def test_the_command(
     monkeypatch.setenv("COLUMNS", "80")
     small = {**grid, "seeds": [0], "dense": False, "twins": False}
     Path("mine.yaml").write_text(json.dumps(small))
-    code, out, err = slimprune("compare", "mine.yaml", "--jobs", 2)
+    code, out, err = slimprune("compare", "mine.yaml", "--trust-code", "--jobs", 2)
     assert code == 0
     assert [line.split(":")[0] for line in err.splitlines()] == [f"cell {number}/4" for number in (1, 2, 3, 4)]
     assert " 3sp, params=0.5, seed 0: top1 " in err
     assert out.startswith("mine holds compare.html and .md (all columns), .json, .svg and .png\n")
     assert "removed: params=0.5, 1 seed, * the winner, Δ to uniform at equal cost" in out
     assert max(map(len, out.splitlines())) <= 80
-    code, out, err = slimprune("compare", "mine.yaml", "--json")
+    code, out, err = slimprune("compare", "mine.yaml", "--trust-code", "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)["tables"][0]["budget"] == "params=0.5"
-    assert slimprune("compare", "mine.yaml", "--quiet") == (0, "", "")
+    assert slimprune("compare", "mine.yaml", "--trust-code", "--quiet") == (0, "", "")
 
 
 def test_the_command_refuses_in_one_line(folder: Path, slimprune: Callable[..., Run]) -> None:
@@ -458,7 +458,7 @@ def test_an_interrupted_command_says_that_it_goes_on(
         return finish(self, cell, *rest)
 
     monkeypatch.setattr(cells.RunCache, "train", interrupted)
-    code, out, err = slimprune("compare", "mine.yaml", "--quiet")
+    code, out, err = slimprune("compare", "mine.yaml", "--trust-code", "--quiet")
     assert (code, out) == (130, "")
     assert err == "error: interrupted; the same command goes on from what is finished in mine\n"
     assert len(list(Path("mine/cells").iterdir())) == 1

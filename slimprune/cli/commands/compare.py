@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from slimprune.cli.options import OUTPUT, Debug, Json, Quiet
+from slimprune.cli.options import OUTPUT, Debug, Json, Quiet, TrustRecipe
 
 
 def command(
@@ -17,6 +17,7 @@ def command(
         ),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", help="networks to train at once", metavar="N")] = 1,
+    trust_code: TrustRecipe = False,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -29,7 +30,7 @@ def command(
 
     folder = out or Path(recipe.stem)
     with own_stdout(), listening(quiet, cells=True) as listener:
-        document = comparison.compare(recipe, out=folder, jobs=jobs, listener=listener)
+        document = comparison.compare(recipe, out=folder, jobs=jobs, trust_code=trust_code, listener=listener)
 
     def text() -> str:
         written = f"{folder} holds compare.html and .md (all columns), .json, .svg and .png"

@@ -3,15 +3,20 @@
 from typing import Any
 
 from slimprune.cli.flags import takes_recipe
-from slimprune.cli.options import Config, Debug, Json, Quiet
+from slimprune.cli.options import Config, Debug, Json, Quiet, TrustRecipe
 
 
 @takes_recipe
 def command(
-    settings: dict[str, Any], config: Config = None, as_json: Json = False, quiet: Quiet = False, debug: Debug = False
+    settings: dict[str, Any],
+    config: Config = None,
+    trust_code: TrustRecipe = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Compress the network that the flags and the recipe describe."""
     from slimprune import pipeline
     from slimprune.cli.running import merged, run_and_show
 
-    run_and_show(pipeline.compress, merged(config, settings), as_json, quiet)
+    run_and_show(pipeline.compress, merged(config, settings, trust_code=trust_code), as_json, quiet)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from slimprune.cli.flags import takes_fields
-from slimprune.cli.options import OUTPUT, Config, Debug, Quiet
+from slimprune.cli.options import OUTPUT, Config, Debug, Quiet, TrustRecipe
 
 if TYPE_CHECKING:
     from slimprune.pipeline.inspect import Form
@@ -32,6 +32,7 @@ def command(
     html: Annotated[Path | None, _file("--html", "page to write, with a drawing")] = None,
     svg: Annotated[Path | None, _file("--svg", "drawing to write")] = None,
     as_json: Annotated[Path | None, _file("--json", "JSON file to write; - prints it, and nothing else")] = None,
+    trust_code: TrustRecipe = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -44,7 +45,7 @@ def command(
     on_stdout = as_json == Path("-")
     wanted: dict[Form, Path | None] = {"json": None if on_stdout else as_json, "html": html, "svg": svg}
     files = {form: file for form, file in wanted.items() if file is not None}
-    fields = merged(config, settings)
+    fields = merged(config, settings, trust_code=trust_code)
     make_recipe(fields)  # validates before the call, so that the recipe's error names an unknown field
     options: dict[str, Any] = {"shape": shape, "classes": classes, "files": files, **fields}
     with own_stdout(), listening(quiet) as listener:
@@ -53,12 +54,12 @@ def command(
 
 
 def _show(inspection: "Inspection", written: Iterable[Path], as_json: bool, quiet: bool) -> None:
-    from slimprune.cli.running import columns
+    from slimprune.cli.running import columns, say
     from slimprune.report import inspection_page
 
     if as_json:
         print(inspection.to_text(), end="")
     elif not quiet:
         for file in written:
-            print(f"{file} is written")
-        print(inspection_page(inspection.to_json(), columns()))
+            say(f"{file} is written")
+        say(inspection_page(inspection.to_json(), columns()))

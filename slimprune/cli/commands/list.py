@@ -15,11 +15,11 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Print names and descriptions."""
-    from slimprune.cli.running import columns
+    from slimprune.cli.running import columns, say
     from slimprune.report import named_lines
 
     rows = available(kind)
     if as_json:
         print(json.dumps([{"name": name, "description": description} for name, description in rows]))
     else:
-        print(named_lines(rows, columns()))
+        say(named_lines(rows, columns()))

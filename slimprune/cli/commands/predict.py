@@ -25,6 +25,7 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Predict classes or masks."""
+    from slimprune.cli.running import say
     from slimprune.prediction import predict, write_masks
 
     predictions = predict(model, images, top=top)
@@ -32,7 +33,7 @@ def command(
     if as_json:
         print(json.dumps([_plain(one, masks) for one in predictions]))
     elif not quiet:
-        print("\n".join(line for one in predictions for line in _lines(one, masks)))
+        say("\n".join(line for one in predictions for line in _lines(one, masks)))
 
 
 def _plain(one: "Prediction", masks: dict[Path, Path]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from slimprune.cli.flags import takes_recipe
-from slimprune.cli.options import Debug, Json, Quiet
+from slimprune.cli.options import Debug, Json, Quiet, TrustRecipe
 
 
 @takes_recipe
@@ -15,6 +15,7 @@ def command(
     recipe: Annotated[
         Path, typer.Argument(help="YAML file with the fields of a recipe; flags override them", metavar="RECIPE")
     ],
+    trust_code: TrustRecipe = False,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -23,4 +24,5 @@ def command(
     from slimprune import pipeline
     from slimprune.cli.running import merged, run_and_show
 
-    run_and_show(pipeline.compress, {"out": Path(f"{recipe.stem}.onnx"), **merged(recipe, settings)}, as_json, quiet)
+    fields = merged(recipe, settings, trust_code=trust_code)
+    run_and_show(pipeline.compress, {"out": Path(f"{recipe.stem}.onnx"), **fields}, as_json, quiet)
