@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = [
     {"errors", "types"},
-    {"files", "forward", "measure", "preprocessing", "recipe", "registry"},
+    {"files", "forward", "measure", "preprocessing", "recipe", "registry", "statistics"},
     {"data", "export", "graph", "models", "prediction", "regression", "training"},
     {"saliency"},
     {"budget"},

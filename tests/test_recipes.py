@@ -10,7 +10,8 @@ from slimprune.comparison.grid import make_grid
 from slimprune.pipeline.stages import check_names
 from slimprune.recipe import make_recipe, names_segmentation, read_recipe
 
-FILES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+ROOT = Path(__file__).parents[1] / "recipes"
+FILES = sorted([*ROOT.glob("*.yaml"), *ROOT.glob("arena/*.yaml")])
 GRIDS = [file for file in FILES if "budgets" in read_recipe(file)]
 
 
@@ -29,6 +30,13 @@ def test_the_grids_are_valid(file: Path) -> None:
     for budget in grid.budgets:
         for cell in grid.row_cells(budget):
             check_names(cell.recipe)
+
+
+def test_all_networks_of_the_arena_have_the_same_rows() -> None:
+    rows = {file.stem: list(make_grid(read_recipe(file)).methods()) for file in GRIDS if file.parent.name == "arena"}
+    assert len(rows) == 7
+    assert all(names == rows["vgg19-macs95"] for names in rows.values())
+    assert rows["vgg19-macs95"][0] == "uniform"
 
 
 TOO_LARGE = ("weights", "image_size", "train_size", "amp", "round_to")
@@ -59,7 +67,8 @@ def test_the_grids_run(file: Path, arch: str, data: str, masked_data: str, tmp_p
     given = tiny(given, *(("unet:depth=2,width=4", masked_data) if masks else (arch, data)))
     document = slimprune.compare(given, out=tmp_path)
     rows = {row["row"]: row for row in document["tables"][0]["rows"]}
-    baselines = {"uniform at equal params", "uniform at equal MACs", *(["dense"] if given.get("dense", True) else [])}
+    baselines = {"dense"} if given.get("dense", True) else set()
+    baselines |= {"uniform at equal params", "uniform at equal MACs"} if given.get("uniform", True) else set()
     assert set(make_grid(given).methods()) | baselines <= set(rows)
     assert all(row["n"] == 1 for row in rows.values())
     assert (tmp_path / "compare.png").exists()

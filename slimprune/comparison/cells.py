@@ -194,6 +194,7 @@ class RunCache:
                 "macs": plan.slim.macs / plan.dense.macs,
             },
             "scoring": None if saliency is None else saliency.to_json(),
+            "width_epochs": 0 if search is None else search.epochs,
             "epochs": before + (0 if search is None else search.epochs) + result.epochs,
         }
 

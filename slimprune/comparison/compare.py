@@ -83,6 +83,17 @@ def _read(file: Path, trust_code: bool) -> dict[str, object]:
     return fields
 
 
+def recorded_cells(grid: Grid, folder: Path) -> list[CellRecord]:
+    """Return the records of those rows' cells of a grid that were trained, from `folder`/cells, in the grid's order.
+
+    Raises:
+        UsageError: If a file is damaged.
+    """
+    cells = [cell for budget in grid.budgets for cell in grid.row_cells(budget)]
+    files = [(cell, folder / "cells" / f"{cell.recipe.hash}.json") for cell in cells]
+    return [{**_record(file), **_place(cell)} for cell, file in files if file.exists()]
+
+
 def _table(grid: Grid, budget: str, run: "_Run") -> list[CellRecord]:
     """Return the records at one budget: those of the rows, then those of the winner's baselines and twins."""
     cells = grid.row_cells(budget)
@@ -177,10 +188,7 @@ class _Run:
 
     def _read(self, cell: Cell) -> CellRecord:
         file = self._file(cell)
-        try:
-            record = read_document(CellRecord, file.read_bytes(), f"the record of a cell, {file},")
-        except (OSError, VerificationError) as error:
-            raise UsageError(f"{error}; remove it to go on") from error
+        record = _record(file)
         if record.get("named_files") not in (None, self.cache.named_files(cell.recipe)):
             raise UsageError(
                 f"{cell.title}: the code, weights or data that the grid names are not those that {file} was made "
@@ -190,6 +198,13 @@ class _Run:
 
     def _file(self, cell: Cell) -> Path:
         return self.folder / f"{cell.recipe.hash}.json"
+
+
+def _record(file: Path) -> CellRecord:
+    try:
+        return read_document(CellRecord, file.read_bytes(), f"the record of a cell, {file},")
+    except (OSError, VerificationError) as error:
+        raise UsageError(f"{error}; remove it to go on") from error
 
 
 class _StoppedError(Exception):
@@ -230,7 +245,7 @@ def _count(grid: Grid) -> int:
 
 
 def _count_followers(grid: Grid) -> int:
-    return len(grid.seeds) * (len(UNIFORMS) + (len(CONTROL_FIELDS) if grid.twins else 0))
+    return len(grid.seeds) * (len(UNIFORMS) * grid.uniform + len(CONTROL_FIELDS) * grid.twins)
 
 
 def _device(grid: Grid) -> str:

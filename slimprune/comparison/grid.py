@@ -99,6 +99,7 @@ class Grid(BaseModel):
         rows: Further rows: name -> fields of `Recipe`.
         twins: Whether to train twins of the winner, with other channels and with other initial weights.
         dense: Whether to train the dense network as well.
+        uniform: Whether to train uniformly narrower networks that keep as much as the winner.
         paper: Published results.
     """
 
@@ -113,6 +114,7 @@ class Grid(BaseModel):
     rows: dict[Name, dict[str, Any]] = {}
     twins: bool = True
     dense: bool = True
+    uniform: bool = True
     paper: tuple[Published, ...] = ()
 
     def methods(self) -> dict[str, dict[str, Any]]:
@@ -167,6 +169,7 @@ class Grid(BaseModel):
             Cell(name, "uniform", winner.budget, _uniform(winner.recipe, of, 1 - shares[of]))
             for of, name in UNIFORMS.items()
             for winner, shares in zip(winners, kept, strict=True)
+            if self.uniform
         ]
 
     def _recipe(self, fields: Mapping[str, Any], budget: str, seed: int) -> ResolvedRecipe:

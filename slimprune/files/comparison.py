@@ -20,7 +20,10 @@ class KeptShares(TypedDict):
 
 
 class CellOutcome(TypedDict, total=False):
-    """Results of a training and costs of its network; the metric as a share, wall-clock seconds."""
+    """Results of a training and costs of its network; the metric as a share, wall-clock seconds.
+
+    `width_epochs` are the epochs that were trained to choose the widths, at about the cost of the slim network's.
+    """
 
     final: float
     best: float
@@ -36,6 +39,7 @@ class CellOutcome(TypedDict, total=False):
     widths: Mapping[str, int] | None
     kept: KeptShares
     scoring: ScoringOutcome | None
+    width_epochs: float
     epochs: int
 
 

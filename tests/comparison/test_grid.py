@@ -126,6 +126,12 @@ def test_uniform_keeps_what_the_winner_kept_with_the_same_seed() -> None:
     assert {(cell.recipe.rule, len(cell.recipe.also)) for cell in cells} == {("uniform", 0)}
 
 
+def test_baselines_are_left_out_where_uniform_is_a_row() -> None:
+    given = grid(rows={"uniform": {"rule": "uniform"}}, uniform=False, seeds=[0])
+    winner = given.row_cells("params=0.9")[0]
+    assert given.uniform_cells([winner], [{"channels": 0.5, "params": 0.1, "macs": 0.4}]) == []
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

@@ -1,0 +1,241 @@
+"""The league table of the arena: every row's difference to uniform at the same budget, by network and over networks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from slimprune.report import markdown_table
+from slimprune.report.tables import magnitude
+from slimprune.statistics import (
+    Estimate,
+    holm_confidences,
+    holm_p_values,
+    paired_difference,
+    random_effects,
+    student_quantile,
+    welch_difference,
+)
+
+UNIFORM = "uniform"
+BUDGETS = {"macs": "MACs", "params": "parameters"}
+NOTES = (
+    "Difference to `uniform`, plainly narrower layers at the same budget, in points, with its 95 % interval: Welch's "
+    "for independent samples, or of the pairs of equal seeds where the results of all rows say that pairs vary less. "
+    "p-values are corrected by Holm for the rows of a table; **beats** and **loses** stand only where the corrected "
+    "interval excludes zero. Rows with fewer than three seeds have no interval.",
+    "*Choosing* is what it cost to choose the widths, in epochs of the slim network. Results are those after the "
+    "last epoch.",
+)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of the arena with a budget.
+
+    Attributes:
+        name: Name of its recipe.
+        title: Its title.
+        of: Quantity that the budget limits.
+        rows: Names of all rows in order.
+        records: Records of the cells that were trained.
+    """
+
+    name: str
+    title: str
+    of: str
+    rows: Sequence[str]
+    records: Sequence[Mapping[str, Any]]
+
+
+def league(networks: Sequence[Network], command: str) -> dict[str, Any]:
+    """Return the plain document `league.json`."""
+    tables = [_table(network) for network in networks]
+    circumstances: list[Mapping[str, Any]] = []
+    for record in (record for network in networks for record in network.records):
+        found = record.get("environment")
+        if found is not None and found not in circumstances:
+            circumstances.append(found)
+    return {"command": command, "networks": tables, "over_networks": _over(tables), "environments": circumstances}
+
+
+def league_page(document: Mapping[str, Any]) -> str:
+    """Return the document as a Markdown page."""
+    parts = ["# Arena", *NOTES]
+    if document["over_networks"]:
+        parts += ["## Over the networks", OVER_NOTE, _over_table(document["over_networks"])]
+    for table in document["networks"]:
+        parts += [f"## {table['title']}", _network_table(table), _pairing_sentence(table)]
+    facts = [f"- command: `{document['command']}`", *(_facts(found) for found in document["environments"])]
+    return "\n\n".join([*parts, "## Circumstances", "\n".join(facts)]) + "\n"
+
+
+# One network
+
+
+def _table(network: Network) -> dict[str, Any]:
+    done = [record for record in network.records if "refused" not in record]
+    results = {
+        row: {str(record["seed"]): 100 * record["final"] for record in done if record["row"] == row}
+        for row in network.rows
+    }
+    base = results.get(UNIFORM, {})
+    paired = _pairs_vary_less([found for row, found in results.items() if row != UNIFORM], base)
+    difference = paired_difference if paired else welch_difference
+    estimates = {row: difference(found, base) for row, found in results.items() if row != UNIFORM}
+    compared = _compared({row: estimate for row, estimate in estimates.items() if estimate is not None})
+    rows = []
+    for row in (row for row in network.rows if results[row]):
+        own = [record for record in done if record["row"] == row]
+        finals = list(results[row].values())
+        rows.append({
+            "row": row,
+            "n": len(own),
+            "by_seed": results[row],
+            "mean": fmean(finals),
+            "sd": stdev(finals) if len(finals) > 1 else None,
+            "difference": fmean(finals) - fmean(base.values()) if base and row != UNIFORM else None,
+            **compared.get(row, {}),
+            "params": fmean(record["params"] for record in own),
+            "macs": fmean(record["macs"] for record in own),
+            "width_epochs": fmean(record.get("width_epochs") or 0 for record in own),
+        })  # fmt: skip
+    refused = {record["row"]: record["refused"] for record in network.records if "refused" in record}
+    metric = next((record["metric"] for record in network.records), None)
+    return {
+        "name": network.name, "title": network.title, "budget": network.of, "metric": metric, "paired": paired,
+        "rows": rows, "refused": refused,
+    }  # fmt: skip
+
+
+def _pairs_vary_less(rows: Sequence[Mapping[str, float]], base: Mapping[str, float]) -> bool:
+    """Return whether pairs of equal seeds give narrower intervals, judged over all rows of a network at once.
+
+    Pairing halves the degrees of freedom, so it has to lower the variance by more than Student's quantiles rise.
+    """
+    pairs = [(paired_difference(row, base), welch_difference(row, base), len(row.keys() & base)) for row in rows]
+    found = [(one, other, count) for one, other, count in pairs if one is not None and other is not None]
+    if not found:
+        return False
+    paired = fmean((student_quantile(0.95, count - 1) * one.error) ** 2 for one, _, count in found)
+    unpaired = fmean((student_quantile(0.95, 2 * count - 2) * other.error) ** 2 for _, other, count in found)
+    return paired < unpaired
+
+
+def _compared(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, Any]]:
+    """Return interval, p-value and verdict of every row, corrected for the number of rows."""
+    values = [estimate.p_value for estimate in estimates.values()]
+    found = {}
+    for (row, estimate), corrected, confidence in zip(
+        estimates.items(), holm_p_values(values), holm_confidences(values), strict=True
+    ):
+        low, high = estimate.interval()
+        certain = corrected < 0.05
+        found[row] = {
+            "error": estimate.error, "low": low, "high": high, "p": estimate.p_value, "p_holm": corrected,
+            "corrected": list(estimate.interval(confidence)), "confidence": confidence,
+            "verdict": ("beats uniform" if estimate.mean > 0 else "loses to uniform") if certain else None,
+        }  # fmt: skip
+    return found
+
+
+def _network_table(table: Mapping[str, Any]) -> str:
+    head = [
+        "",
+        f"{table['metric']}, %",
+        "n",
+        "difference",
+        "95 % interval",
+        "p (Holm)",
+        "",
+        "params",
+        "MACs",
+        "choosing",
+    ]
+    base = next((row for row in table["rows"] if row["row"] == UNIFORM), None)
+    lines = []
+    for row in table["rows"]:
+        share = "" if base is None or row is base else f" ({row['params'] / base['params']:.2f} x)"
+        spread = "" if row["sd"] is None else f" ± {row['sd']:.2f}"
+        lines.append([
+            row["row"], f"{row['mean']:.2f}{spread}", row["n"], _signed(row["difference"]), _interval(row),
+            _p_value(row), _verdict(row), f"{magnitude(row['params'])}{share}", magnitude(row["macs"]),
+            f"{row['width_epochs']:.4g}",
+        ])  # fmt: skip
+    text = markdown_table(head, lines, left=(0,))
+    refused = [f"- {row} has no result: {reason}." for row, reason in table["refused"].items()]
+    return "\n".join([text, *(["", *refused] if refused else [])])
+
+
+def _pairing_sentence(table: Mapping[str, Any]) -> str:
+    how = "pairs of equal seeds, which vary less here" if table["paired"] else "independent samples (Welch)"
+    return f"Equal {BUDGETS[table['budget']]}; intervals of {how}."
+
+
+# Over networks
+
+
+OVER_NOTE = (
+    "Mean of the differences over the networks on which a row has an interval, from a random-effects model with "
+    "DerSimonian and Laird's variance between networks, and with Knapp and Hartung's interval, which is never narrower "
+    "here than the seeds alone allow."
+)
+
+
+def _over(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    found: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for table in tables:
+        for row in table["rows"]:
+            if row.get("error") is not None:
+                found.setdefault(row["row"], []).append((table["name"], row))
+    means = {}
+    for name, places in found.items():
+        mean = random_effects([row["difference"] for _, row in places], [row["error"] for _, row in places])
+        if mean is not None:
+            means[name] = mean
+    compared = _compared({name: mean.mean for name, mean in means.items()})
+    rows = []
+    for name, mean in means.items():
+        worst = min(found[name], key=lambda place: place[1]["difference"])
+        rows.append({
+            "row": name, "networks": mean.networks, "difference": mean.mean.mean, "spread": mean.spread,
+            **compared[name], "worst": {"network": worst[0], "difference": worst[1]["difference"]},
+            "width_epochs": fmean(row["width_epochs"] for _, row in found[name]),
+        })  # fmt: skip
+    return sorted(rows, key=lambda row: -row["difference"])
+
+
+def _over_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    head = ["", "networks", "difference", "95 % interval", "p (Holm)", "", "sd between networks", "worst", "choosing"]
+    lines = [
+        [
+            row["row"], row["networks"], _signed(row["difference"]), _interval(row), _p_value(row), _verdict(row),
+            f"{row['spread']:.2f}", f"{row['worst']['difference']:+.2f} ({row['worst']['network']})",
+            f"{row['width_epochs']:.4g}",
+        ]
+        for row in rows
+    ]  # fmt: skip
+    return markdown_table(head, lines, left=(0,))
+
+
+# Text
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.2f}"
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    return f"{row['low']:+.2f} to {row['high']:+.2f}" if "low" in row else ""
+
+
+def _p_value(row: Mapping[str, Any]) -> str:
+    return f"{row['p_holm']:.3g}" if "p_holm" in row else ""
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    return f"**{row['verdict'].split()[0]}**" if row.get("verdict") else ""
+
+
+def _facts(found: Mapping[str, Any]) -> str:
+    return "- " + ", ".join(f"{name} {value}" for name, value in found.items())

@@ -1,0 +1,127 @@
+"""The arena's league table on made-up records, and the arena itself in small."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slimprune.statistics import random_effects, student_quantile, welch_difference
+from tests.test_benchmarks import BENCHMARKS, run
+
+
+@pytest.fixture
+def league(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import league
+
+    return league
+
+
+def records(row: str, *finals: float, **changes: Any) -> list[dict[str, Any]]:
+    about = {"row": row, "metric": "top1", "params": 1000, "macs": 2000, "environment": {"device": "cpu"}, **changes}
+    return [{**about, "seed": seed, "final": final / 100} for seed, final in enumerate(finals)]
+
+
+def network(league: Any, name: str, **rows: tuple[float, ...]) -> Any:
+    found = [record for row, finals in rows.items() for record in records(row, *finals)]
+    return league.Network(name, f"Network {name}", "macs", list(rows), found)
+
+
+def of_row(document: dict[str, Any], row: str, table: int = 0) -> dict[str, Any]:
+    return next(found for found in document["networks"][table]["rows"] if found["row"] == row)
+
+
+def test_differences_are_welchs_and_corrected_by_holm(league: Any):
+    uniform, far, near = (90.0, 90.2, 90.4), (95.0, 95.3, 95.1), (90.5, 90.2, 90.1)
+    document = league.league([network(league, "a", uniform=uniform, far=far, near=near)], "command")
+    found, weak = of_row(document, "far"), of_row(document, "near")
+    expected = welch_difference(dict(enumerate(far)), dict(enumerate(uniform)))
+    assert document["networks"][0]["paired"] is False
+    assert found["difference"] == pytest.approx((95.0 + 95.3 + 95.1) / 3 - 90.2)
+    assert (found["low"], found["high"]) == pytest.approx(expected.interval())
+    assert found["p_holm"] == pytest.approx(2 * expected.p_value)
+    assert found["corrected"] == pytest.approx(expected.interval(1 - 0.05 / 2))
+    assert (found["verdict"], weak["verdict"]) == ("beats uniform", None)
+    assert weak["p_holm"] == pytest.approx(weak["p"])
+    assert "verdict" not in of_row(document, "uniform")
+
+
+def test_a_difference_that_only_its_own_interval_shows_is_not_called_one(league: Any):
+    """One row of many may be far by chance: the more rows, the wider the corrected interval."""
+    uniform, better = (90.0, 90.2, 90.4), (90.5, 90.7, 90.9)
+    alone = league.league([network(league, "a", uniform=uniform, better=better)], "")
+    others = {f"other{number}": (90.1, 90.3, 90.2) for number in range(5)}
+    among = league.league([network(league, "a", uniform=uniform, better=better, **others)], "")
+    assert of_row(alone, "better")["verdict"] == "beats uniform"
+    assert of_row(among, "better")["low"] > 0 > of_row(among, "better")["corrected"][0]
+    assert of_row(among, "better")["verdict"] is None
+
+
+def test_pairs_are_taken_where_seeds_move_all_rows_alike(league: Any):
+    seeds = (80.0, 90.0, 85.0)
+    one = tuple(value + more for value, more in zip(seeds, (1.0, 1.2, 1.1), strict=True))
+    other = tuple(value + more for value, more in zip(seeds, (-2.1, -2.0, -1.9), strict=True))
+    document = league.league([network(league, "a", uniform=seeds, one=one, other=other)], "")
+    found = of_row(document, "one")
+    assert document["networks"][0]["paired"] is True
+    assert (found["high"] - found["low"]) / 2 == pytest.approx(student_quantile(0.95, 2) * 0.1 / 3**0.5)
+    assert "pairs of equal seeds" in league.league_page(document)
+
+
+def test_the_mean_over_networks(league: Any):
+    first = network(league, "a", uniform=(90.0, 90.2, 90.4), early=(91.0, 91.3, 91.1))
+    second = network(league, "b", uniform=(70.0, 71.0, 70.5), early=(69.0, 69.5, 68.7))
+    document = league.league([first, second], "")
+    places = [of_row(document, "early", table) for table in (0, 1)]
+    expected = random_effects([row["difference"] for row in places], [row["error"] for row in places])
+    (found,) = document["over_networks"]
+    assert (found["row"], found["networks"]) == ("early", 2)
+    assert found["difference"] == pytest.approx(expected.mean.mean)
+    assert (found["low"], found["high"]) == pytest.approx(expected.mean.interval())
+    assert found["worst"] == {"network": "b", "difference": places[1]["difference"]}
+    assert found["verdict"] is None
+
+
+def test_what_is_missing_is_left_open(league: Any):
+    """Two seeds have no interval; a row without results, or networks without uniform, have no difference."""
+    few = network(league, "a", uniform=(90.0, 90.2), early=(91.0, 91.3), late=())
+    alone = network(league, "b", early=(91.0, 91.3, 91.4))
+    refused = league.Network("c", "Network c", "params", ["uniform"], [{**records("uniform", 1)[0], "refused": "why"}])
+    document = league.league([few, alone, refused], "")
+    assert of_row(document, "early")["difference"] == pytest.approx(91.15 - 90.1)
+    assert "low" not in of_row(document, "early")
+    assert [row["row"] for row in document["networks"][0]["rows"]] == ["uniform", "early"]
+    assert of_row(document, "early", 1)["difference"] is None
+    assert document["over_networks"] == []
+    assert "- uniform has no result: why." in league.league_page(document)
+
+
+def test_the_page_shows_cost_and_size_beside_uniform(league: Any):
+    rows = [*records("uniform", 90, 91, 92), *records("search", 93, 94, 95, params=500, width_epochs=33)]
+    page = league.league_page(league.league([league.Network("a", "A", "macs", ["uniform", "search"], rows)], "run it"))
+    assert "| uniform | 91.00 ± 1.00 | 3 |  |  |  |  | 1.00k | 2.00k | 0 |" in page
+    assert "| 500 (0.50 x) | 2.00k | 33 |" in page
+    assert "- command: `run it`" in page
+    assert "- device cpu" in page
+
+
+def test_the_arena_trains_what_is_missing(tmp_path: Path, data: str):
+    small = ["--only", "resnet8-macs50", "--epochs", 1, "--train-size", 16, "--data", data, "--out", tmp_path]
+    with pytest.raises(SystemExit, match="0"):
+        run("arena.py", *small, "--rows", "uniform", "--seeds", "0")
+    folder = tmp_path / "resnet8-macs50"
+    first = {file: file.read_text() for file in (folder / "cells").iterdir()}
+    with pytest.raises(SystemExit, match="0"):
+        run("arena.py", *small, "--rows", "uniform,erk", "--seeds", "0,1")
+    assert len(list((folder / "cells").iterdir())) == 2 * 2
+    assert [file.read_text() for file in first] == list(first.values())
+    (table,) = json.loads((tmp_path / "league.json").read_text())["networks"]
+    assert [(row["row"], row["n"]) for row in table["rows"]] == [("uniform", 2), ("erk", 2)]
+    assert len(json.loads((folder / "compare.json").read_text())["cells"]) == 2 * 2
+    assert "## Arena, ResNet-8 of MLPerf Tiny" in (tmp_path / "league.md").read_text()
+
+
+def test_the_arena_refuses_rows_that_no_recipe_has(tmp_path: Path):
+    with pytest.raises(SystemExit, match="expected rows of resnet8-macs50"):
+        run("arena.py", "--only", "resnet8-macs50", "--rows", "uniform,nonsense", "--out", tmp_path)
