@@ -500,4 +500,6 @@ def _training(result: TrainResult) -> TrainingOutcome:
             "test_metric": [record.test_metric for record in result.history],
         },
     }
+    if result.validation is not None:
+        training["validation"] = result.validation
     return {**training, "top1": result.final} if result.metric == "top1" else {**training, "miou": result.final}

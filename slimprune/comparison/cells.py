@@ -47,8 +47,8 @@ from slimprune.training import TrainResult
 from slimprune.types import Listener, ignore
 
 _MODEL = (
-    "arch", "data", "image_size", "train_size", "weights", "pretrained", "reset_head", "loss", "batch_size",
-    "score_batch", "resized_crop", "class_weights", "seed",
+    "arch", "data", "image_size", "train_size", "validation", "weights", "pretrained", "reset_head", "loss",
+    "batch_size", "score_batch", "resized_crop", "class_weights", "seed",
 )  # fmt: skip
 _AFTER_SCORES = ("init", "twin")
 _OF_BUDGET = ("ratio", "of", "also", "rule", "floor", "round_to")
@@ -354,6 +354,7 @@ def _outcome(result: TrainResult, cost: Cost, work: Workload) -> CellOutcome:
     return {
         "final": result.final,
         "best": result.best,
+        "validation": result.validation,
         "train_loss": result.history[-1].train_loss if result.history else None,
         "params": cost.params,
         "macs": cost.macs,

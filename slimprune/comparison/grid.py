@@ -43,6 +43,7 @@ TRAINING = (
     "data",
     "image_size",
     "train_size",
+    "validation",
     "loss",
     "epochs",
     "batch_size",

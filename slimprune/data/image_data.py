@@ -22,6 +22,9 @@ COUNTED_TOGETHER = 256
 SUBSET_STREAM = 2
 """Random stream of the choice of a subset, separate from all other random numbers."""
 
+VALIDATION_STREAM = 3
+"""Random stream of the choice of the samples that are held out."""
+
 
 @dataclass(frozen=True, eq=False)
 class ImageData(ABC):
@@ -80,6 +83,28 @@ class ImageData(ABC):
             raise UsageError(f"expected a train_size in 1 ... {self.train_size}, got {train_size}")
         chosen = torch.randperm(self.train_size, generator=seeded_generator(0, SUBSET_STREAM, 0))[:train_size]
         return self.with_training_part(chosen.sort().values)
+
+    def split(self, share: float) -> tuple[Self, Self]:
+        """Hold out a share of the training samples, drawn at random with a fixed seed.
+
+        Args:
+            share: Share to hold out, in (0, 1).
+
+        Returns:
+            The data set without these samples in its training part, and the data set with only these. Mean and standard
+            deviation remain those of all samples.
+
+        Raises:
+            UsageError: If the share is out of range, or one of the parts would be empty.
+        """
+        if not 0 < share < 1:
+            raise UsageError(f"expected a validation share in (0, 1), got {share}")
+        held_out = round(share * self.train_size)
+        if not 1 <= held_out < self.train_size:
+            raise UsageError(f"expected a validation share that leaves both parts of {self.train_size}, got {share}")
+        order = torch.randperm(self.train_size, generator=seeded_generator(0, VALIDATION_STREAM, 0))
+        chosen, kept = order[:held_out].sort().values, order[held_out:].sort().values
+        return self.with_training_part(kept), self.with_training_part(chosen)
 
     def with_normalisation(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Self:
         """Return the same data set, normalised with another mean and standard deviation per channel, in 0..1.
@@ -145,13 +170,18 @@ class ImageData(ABC):
             counts += torch.bincount(targets.flatten().long(), minlength=width)
         return counts
 
-    def test_batches(self, batch_size: int, *, device: str | torch.device = "cpu") -> TestBatches:
+    def test_batches(self, batch_size: int, *, device: str | torch.device = "cpu", part: Part = "test") -> TestBatches:
         """Return all test samples in fixed order, not augmented.
+
+        Args:
+            batch_size: Images per batch.
+            device: Device of the batches.
+            part: "train" for the training samples instead.
 
         Raises:
             UsageError: If the batch size is below 1.
         """
-        return TestBatches(self._open("test", device), self._preparation(device), batch_size)
+        return TestBatches(self._open(part, device), self._preparation(device), batch_size)
 
     def scoring_batches(self, batch_size: int, *, seed: int = 0, device: str | torch.device = "cpu") -> ScoringBatches:
         """Return an endless sequence of augmented training batches; item `t` is the same each time it is requested.

@@ -22,11 +22,13 @@ class KeptShares(TypedDict):
 class CellOutcome(TypedDict, total=False):
     """Results of a training and costs of its network; the metric as a share, wall-clock seconds.
 
-    `width_epochs` are the epochs that were trained to choose the widths, at about the cost of the slim network's.
+    `validation` is the metric on training images that were held out, None if there were none. `width_epochs` are the
+    epochs that were trained to choose the widths, at about the cost of the slim network's.
     """
 
     final: float
     best: float
+    validation: float | None
     train_loss: float | None
     pruned: float | None
     reconstructed: float | None
@@ -89,6 +91,7 @@ class TableRow(TypedDict):
     mean: float | None
     sd: float | None
     best: float | None
+    validation: NotRequired[float | None]
     pruned: NotRequired[float | None]
     reconstructed: NotRequired[float | None]
     channels: float | None

@@ -152,13 +152,18 @@ class TrainingHistory(TypedDict):
 
 
 class TrainingOutcome(TypedDict):
-    """A training; `final` also appears under the name of the metric, all metrics are shares in [0, 1]."""
+    """A training; `final` also appears under the name of the metric, all metrics are shares in [0, 1].
+
+    With `validation`, the metric after the last epoch on training images that were held out, `best` and the history are
+    of these images too, otherwise of the test images.
+    """
 
     epochs: int
     top1: NotRequired[float]
     miou: NotRequired[float]
     best: float
     final: float
+    validation: NotRequired[float]
     seconds: float
     history: NotRequired[TrainingHistory]
 

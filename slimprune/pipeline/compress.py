@@ -193,7 +193,8 @@ def _recipe(
 def _own_recipe(settings: Mapping[str, object], segmentation: bool) -> ResolvedRecipe:
     of_names = {
         "arch": None, "data": OWN_BATCHES, "image_size": None, "batch_size": None, "score_batch": None,
-        "weights": None, "pretrained": False, "reset_head": False, "train_size": None, "resized_crop": None,
+        "weights": None, "pretrained": False, "reset_head": False, "train_size": None, "validation": None,
+        "resized_crop": None,
     }  # fmt: skip
     for name in of_names:
         if name in settings:

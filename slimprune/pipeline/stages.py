@@ -346,6 +346,7 @@ def run_training(
         teacher=teacher,
         penalty=penalty,
         log=None if log is None else log / store.name.replace(" ", "-"),
+        validation_batches=work.validation_batches,
     )
 
 

@@ -54,6 +54,8 @@ class Workload:
         origin: How the model was built.
         train_batches: Re-iterable of (inputs, targets).
         test_batches: The same for testing.
+        validation_batches: The same for testing after every epoch, from training images that are held out; None if
+            there are none.
         scoring_batches: As many batches as scoring requests.
         samples: Test inputs on the CPU, [N, ...], at most `SAMPLES`.
         loss: Function (output, targets) -> scalar.
@@ -80,6 +82,7 @@ class Workload:
     class_weights: tuple[float, ...] = ()
     without_weights: tuple[str, ...] = ()
     code: tuple[Path, ...] = ()
+    validation_batches: Iterable[Batch] | None = None
 
     @property
     def metric(self) -> Metric:
@@ -156,7 +159,9 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
     """
     recipe = recipe.named()
     task = task_of(recipe.arch)
-    data = load_data(recipe)
+    data, held_out = load_data(recipe), None
+    if recipe.validation is not None:
+        data, held_out = data.split(recipe.validation)
     if task not in (None, data.task):
         raise UsageError(f"expected an architecture for {data.task} (the task of {data.name}), got {recipe.arch}")
     loss = find_loss(recipe.loss, data.task)
@@ -183,6 +188,9 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
         class_weights=class_weights_of(recipe, data.task, data.class_counts),
         without_weights=missing,
         code=code_files(recipe),
+        validation_batches=None
+        if held_out is None
+        else held_out.test_batches(recipe.batch_size, device=device, part="train"),
     )
 
 

@@ -16,7 +16,7 @@ from slimprune.types import AUTO, BALANCED, InputKind, Precision, Quantity
 LATER_FIELDS = (
     "mean", "std", "class_names", "input", "pretrained", "reset_head", "reconstruct", "int8", "fp16", "max_loss",
     "optimizer", "warm_up", "label_smoothing", "class_weights", "ema", "mixup", "cutmix", "resized_crop", "patience",
-    "distill", "temperature", "regularizer", "regularizer_strength",
+    "distill", "temperature", "regularizer", "regularizer_strength", "validation",
 )  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
@@ -97,6 +97,11 @@ class Recipe(BaseModel):
     data: str = Field("digits", description="a data set (`slimprune list data`) or path/to/file.py:function")
     image_size: int | None = Field(None, ge=1, description="side in pixels to which large images are resized")
     train_size: int | None = Field(None, ge=1, description="train and score on this many images only, drawn once")
+    validation: Share | None = Field(
+        None,
+        description="share of the training images to hold out for testing after every epoch; the test images are then "
+        "used once, at the end",
+    )
     mean: Annotated[tuple[float, ...], BeforeValidator(_as_list)] = Field(
         (),
         description="mean per channel of pixels in 0..1, for the normalisation (default: that of the pretrained "

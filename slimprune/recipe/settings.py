@@ -20,6 +20,7 @@ class SettingsBesideLoss(_UnderAlias, total=False):
     data: str
     image_size: int | None
     train_size: int | None
+    validation: float | None
     mean: Sequence[float] | str
     std: Sequence[float] | str
     class_names: Sequence[str] | str

@@ -20,7 +20,7 @@ from slimprune.recipe.fields import Recipe
 
 PANELS: Mapping[str, tuple[str, ...]] = {
     "network": ("arch", "weights", "pretrained", "reset_head", "device", "seed"),
-    "data": ("data", "image_size", "train_size", "mean", "std", "class_names"),
+    "data": ("data", "image_size", "train_size", "validation", "mean", "std", "class_names"),
     "budget": ("ratio", "of", "also", "rule", "floor", "protect", "round_to", "engine", "bench_batch", "bench_threads"),
     "scoring": (
         "when", "rewind_step", "criterion", "gate", "steps", "draws", "inner_lr", "inner_momentum", "rounds",

@@ -18,8 +18,9 @@ NOTES = (
     "`uniform` keeps the same share of every layer, at as many parameters or MACs as the winner kept with the same "
     "seed; differences are in points. Twins of the winner have its widths, but other channels or initial weights.",
     "Whether two rows can be told apart is decided by their differences at equal seeds, where initial weights and "
-    "batches are the same: the 95 % interval of the mean difference (Student's t) has to lie on one side of zero. It "
-    "takes three seeds at least, is wide for so few, and knows nothing of another test set.",
+    "batches are the same: the interval of the mean difference (Student's t) has to lie on one side of zero. Its "
+    "confidence is 95 % for one comparison and higher for several (Holm). It takes three seeds at least, is wide for "
+    "so few, and knows nothing of another test set.",
     "Epochs are all that were trained for one network, those of a dense network scored after training and of a search "
     "included. Peak memory is that of scoring.",
 )

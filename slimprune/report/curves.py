@@ -32,7 +32,8 @@ def training_curves(document: ReportDocument) -> str | None:
     if not courses:
         return None
     metric = next((label for name, label in METRIC_NAMES.items() if name in found[0][1]), "metric")
-    return inline_svg(_figure(courses, metric))
+    held_out = any(training.get("validation") is not None for _, training in found)
+    return inline_svg(_figure(courses, f"{metric} on the {'held-out images' if held_out else 'test set'}, %"))
 
 
 def inline_svg(figure: "Figure") -> str:
@@ -48,7 +49,7 @@ def inline_svg(figure: "Figure") -> str:
     return re.sub("#[0-9a-f]{6}", lambda found: OF_PAGE.get(found[0], found[0]), text)
 
 
-def _figure(courses: Sequence[tuple[str, TrainingHistory]], metric: str) -> "Figure":
+def _figure(courses: Sequence[tuple[str, TrainingHistory]], label: str) -> "Figure":
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -61,7 +62,7 @@ def _figure(courses: Sequence[tuple[str, TrainingHistory]], metric: str) -> "Fig
             style = {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.6, "label": name}
             left.plot(history["epoch"], [100 * value for value in history["test_metric"]], **style)
             right.plot(history["epoch"], history["train_loss"], **style)
-        left.set_ylabel(f"{metric} on the test set, %")
+        left.set_ylabel(label)
         right.set_ylabel("training loss")
         for axes in (left, right):
             axes.set_xlabel("epoch")

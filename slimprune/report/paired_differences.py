@@ -1,20 +1,12 @@
 """The difference of two rows of a comparison, paired by seed, with an interval."""
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from statistics import fmean, stdev
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
 
-STUDENT_95 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
-"""Two-sided 95 % quantiles of Student's t distribution for 1, 2, ..., 30 degrees of freedom."""
+from slimprune.statistics import FEWEST_SEEDS, Estimate, holm_confidences, holm_p_values, paired_difference
 
-
-FEWEST_SEEDS = 3
-"""Minimum number of seeds for an interval. With two seeds it is unreliable: results are shares of a test set, so that
-two differences may be equal by chance."""
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -23,22 +15,42 @@ class Gap:
 
     Attributes:
         mean: Mean of the differences over the seeds that both rows have, in percentage points.
-        low: Lower end of the mean's 95 % interval (Student's t, seeds as independent draws); None for too few seeds.
-        high: Upper end of the interval; None for too few seeds.
         seeds: Number of seeds.
+        estimate: The mean with its error (Student's t, seeds as independent draws); None for too few seeds, or if all
+            differences are equal.
+        p_value: Probability of a mean at least as far from zero by chance, corrected if it is one of several; None
+            without an estimate.
+        confidence: Confidence of the interval, raised if it is one of several.
     """
 
     mean: float
-    low: float | None
-    high: float | None
     seeds: int
+    estimate: Estimate | None = None
+    p_value: float | None = None
+    confidence: float = CONFIDENCE
+
+    @property
+    def low(self) -> float | None:
+        """Lower end of the mean's interval; None for too few seeds."""
+        return self._interval[0]
+
+    @property
+    def high(self) -> float | None:
+        """Upper end of the interval; None for too few seeds."""
+        return self._interval[1]
 
     @property
     def sign(self) -> int:
-        """1 or -1 if the interval shows which row is better; 0 if it contains zero, has no width, or is missing."""
-        if self.low is None or self.high is None or self.low == self.high:  # equal shares of a small test set
+        """1 or -1 if the differences show which row is better; 0 if they do not, or are equal or too few."""
+        if self.p_value is None or self.p_value >= 1 - CONFIDENCE:  # equal shares of a small test set have none
             return 0
-        return (self.low > 0) - (self.high < 0)
+        return 1 if self.mean > 0 else -1
+
+    @property
+    def _interval(self) -> tuple[float | None, float | None]:
+        if self.estimate is not None:
+            return self.estimate.interval(self.confidence)
+        return (None, None) if self.seeds < FEWEST_SEEDS else (self.mean, self.mean)
 
 
 def paired_gap(one: Mapping[str, float], other: Mapping[str, float]) -> Gap | None:
@@ -49,8 +61,18 @@ def paired_gap(one: Mapping[str, float], other: Mapping[str, float]) -> Gap | No
     differences = [value - other[seed] for seed, value in one.items() if seed in other]
     if not differences:
         return None
-    n, mean = len(differences), fmean(differences)
-    if n < FEWEST_SEEDS:
-        return Gap(mean, None, None, n)
-    margin = STUDENT_95[min(n - 1, len(STUDENT_95)) - 1] * stdev(differences) / math.sqrt(n)
-    return Gap(mean, mean - margin, mean + margin, n)
+    estimate = paired_difference(one, other)
+    return Gap(fmean(differences), len(differences), estimate, None if estimate is None else estimate.p_value)
+
+
+def corrected(gaps: Sequence[Gap | None]) -> list[Gap | None]:
+    """Return gaps with the p-values and intervals that are due where so many are judged at once (Holm)."""
+    values = [gap.p_value for gap in gaps if gap is not None and gap.p_value is not None]
+    found = iter(zip(holm_p_values(values), holm_confidences(values, CONFIDENCE), strict=True))
+    changed: list[Gap | None] = []
+    for gap in gaps:
+        if gap is not None and gap.p_value is not None:
+            value, confidence = next(found)
+            gap = replace(gap, p_value=value, confidence=confidence)
+        changed.append(gap)
+    return changed

@@ -5,7 +5,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from slimprune.files import CellRecord, ComparisonDocument, ComparisonTable, Facts, PublishedFigure, TableRow
-from slimprune.report.paired_differences import Gap, paired_gap
+from slimprune.report.paired_differences import Gap, corrected, paired_gap
 
 _UNIFORM = {"params": ("uniform at equal params", "equal parameters"), "macs": ("uniform at equal MACs", "equal MACs")}
 
@@ -39,15 +39,21 @@ def comparison_document(grid: Mapping[str, Any], cells: Sequence[CellRecord]) ->
 def best_row(cells: Sequence[CellRecord]) -> str | None:
     """Return the winner at one budget: the row with the best mean among those that have a result with every seed.
 
-    Rows that may not win, such as those that train the dense network first, are considered only if there are no others.
-    Baselines never win. Of equal rows the first wins.
+    The mean is that on held-out training images if there are any, else that on the test images. Rows that may not win,
+    such as those that train the dense network first, are considered only if there are no others. Baselines never win.
+    Of equal rows the first wins.
     """
     refused = {cell["row"] for cell in cells if "refused" in cell}
     complete = [cell for cell in cells if cell["kind"] == "row" and cell["row"] not in refused]
     eligible = [cell for cell in complete if cell["may_win"]] or complete
     names = list(dict.fromkeys(cell["row"] for cell in eligible))
-    means = [fmean(cell["final"] for cell in eligible if cell["row"] == name) for name in names]
+    means = [fmean(_chosen_by(cell) for cell in eligible if cell["row"] == name) for name in names]
     return names[means.index(max(means))] if names else None
+
+
+def _chosen_by(cell: CellRecord) -> float:
+    held_out = cell.get("validation")
+    return cell["final"] if held_out is None else held_out
 
 
 def _table(budget: str, cells: Sequence[CellRecord], paper: Sequence[PublishedFigure]) -> ComparisonTable:
@@ -80,6 +86,7 @@ def _row(name: str, cells: Sequence[CellRecord]) -> TableRow:
         "mean": _mean(finals),
         "sd": stdev(finals) if len(finals) > 1 else None,
         "best": _mean([100 * cell["best"] for cell in done]),
+        "validation": _mean([100 * found for cell in done if (found := cell.get("validation")) is not None]),
         "pruned": _mean([100 * pruned for cell in done if (pruned := cell.get("pruned")) is not None]),
         "reconstructed": _mean([100 * found for cell in done if (found := cell.get("reconstructed")) is not None]),
         "channels": _mean([cell["channels"] for cell in done]),
@@ -104,8 +111,14 @@ def _findings(rows: Sequence[TableRow]) -> list[str]:
     if winner is None:
         return ["No row has a result with every seed, so there is no winner and nothing to measure it by.", *refused]
     uniforms = [(uniform, where) for name, where in _UNIFORM.values() if (uniform := _find(rows, name)) is not None]
-    found = [_against_uniform(winner, uniform, where) for uniform, where in uniforms]
-    found += [_against_twin(winner, row) for row in rows if row["kind"] == "twin" and row["mean"] is not None]
+    twins = [row for row in rows if row["kind"] == "twin" and row["mean"] is not None]
+    gaps = [_gap(winner, uniform) for uniform, _ in uniforms] + [_gap(twin, winner) for twin in twins]
+    judged = corrected(gaps)
+    found = [
+        _against_uniform(winner, uniform, where, gap, selected=_selected_by_results(winner, rows))
+        for (uniform, where), gap in zip(uniforms, judged[: len(uniforms)], strict=True)
+    ]
+    found += [_against_twin(twin, gap) for twin, gap in zip(twins, judged[len(uniforms) :], strict=True)]
     return found + _cautions(winner, rows) + refused
 
 
@@ -114,26 +127,38 @@ def _without_result(row: TableRow) -> str:
     return f"{row['row']} has no result{seeds}: {row['refused']}."
 
 
+def _rivals(winner: TableRow, rows: Sequence[TableRow]) -> int:
+    """Return the number of rows among which the winner was chosen."""
+    return sum(row["kind"] == "row" and row["may_win"] == winner["may_win"] for row in rows)
+
+
+def _selected_by_results(winner: TableRow, rows: Sequence[TableRow]) -> bool:
+    """Return whether the winner was chosen by the results on the test images by which it is judged."""
+    return _rivals(winner, rows) > 1 and winner.get("validation") is None
+
+
 def _cautions(winner: TableRow, rows: Sequence[TableRow]) -> list[str]:
     """Return caveats about the winner: how it was chosen, which rows are better, and which costs were not equal."""
     cautions = []
-    rivals = [row for row in rows if row["kind"] == "row" and row["may_win"] == winner["may_win"]]
-    if len(rivals) > 1:
-        cautions.append(f"{winner['row']} is the best of {len(rivals)} rows by these same results, which favours it.")
+    rivals = _rivals(winner, rows)
+    if _selected_by_results(winner, rows):
+        cautions.append(f"{winner['row']} is the best of {rivals} rows by these same results, which favours it.")
+    elif rivals > 1:
+        cautions.append(f"{winner['row']} is the best of {rivals} rows on training images that were held out.")
     done = [row for row in rows if row["kind"] != "dense" and not row["refused"] and row is not winner]
-    above = [
-        f"{row['row']} ({_score(row)})" for row in done if row["kind"] == "row" and (_difference(row, winner) or 0) > 0
-    ]
-    if above:
-        cautions.append(f"Above the winner, but no method that scores the untrained network: {', '.join(above)}.")
+    above = [row for row in done if row["kind"] == "row" and (_difference(row, winner) or 0) > 0]
+    for free, what in ((True, "on the test images"), (False, "but no method that scores the untrained network")):
+        named = [f"{row['row']} ({_score(row)})" for row in above if (row["may_win"] == winner["may_win"]) is free]
+        if named:
+            cautions.append(f"Above the winner, {what}: {', '.join(named)}.")
     unequal = [f"{row['row']} ({row['epochs']:.4g} epochs)" for row in done if row["epochs"] != winner["epochs"]]
     if unequal:
         cautions.append(f"Not of equal cost: {', '.join(unequal)}, where the winner took {winner['epochs']:.4g}.")
     return cautions
 
 
-def _against_uniform(winner: TableRow, uniform: TableRow, where: str) -> str:
-    name, gap = winner["row"], _gap(winner, uniform)
+def _against_uniform(winner: TableRow, uniform: TableRow, where: str, gap: Gap | None, *, selected: bool) -> str:
+    name = winner["row"]
     if gap is None:
         return f"There is no uniform network at {where}: {uniform['refused']}."
     figures = _figures(gap)
@@ -141,14 +166,15 @@ def _against_uniform(winner: TableRow, uniform: TableRow, where: str) -> str:
         return f"Too few seeds to tell whether {name} beats uniform at {where}: {figures}."
     if gap.sign == 0:
         return f"{name} and uniform at {where} cannot be told apart: {figures}."
+    if gap.sign > 0 and selected:
+        return f"{name} is above uniform at {where}, but was chosen by these same results: {figures}."
     return f"{name} {'beats' if gap.sign > 0 else 'loses to'} uniform at {where}: {figures}."
 
 
-def _against_twin(winner: TableRow, twin: TableRow) -> str:
+def _against_twin(twin: TableRow, gap: Gap | None) -> str:
     kind = {"shuffle": "other channels of the same widths", "invert": "the channels with the lowest scores"}
     name = twin["row"].rpartition(": ")[2]
     what = f"With {kind.get(name, 'other initial weights')} ({name})"
-    gap = _gap(twin, winner)
     if gap is None:
         return f"{what} no seed has a result."
     figures = _figures(gap)
@@ -163,7 +189,8 @@ def _gap(one: TableRow, other: TableRow) -> Gap | None:
 
 
 def _figures(gap: Gap) -> str:
-    interval = "" if gap.low is None else f", 95 % interval {gap.low:+.2f} to {gap.high:+.2f}"
+    confidence = f"{100 * gap.confidence:.4g} % interval"
+    interval = "" if gap.low is None else f", {confidence} {gap.low:+.2f} to {gap.high:+.2f}"
     return f"{gap.mean:+.2f} points{interval} over {gap.seeds} seed{'' if gap.seeds == 1 else 's'}"
 
 

@@ -99,11 +99,17 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
         lines += _reconstruction(known)
     lines += _rounds(document)
     for name, training in trainings(document, slim="training" if known is None else "fine-tuning"):
-        best = f"best {percent(training['best'])}, {_seconds(training['seconds'])}"
+        best = f"{_watched(training)}, {_seconds(training['seconds'])}"
         lines.append((name, f"{_epochs(document, name, training)}, final {percent(training['final'])}, {best}"))
     if (onnx := document["onnx"]) is not None:
         lines.append(("ONNX", verification(onnx)))
     return lines
+
+
+def _watched(training: TrainingOutcome) -> str:
+    """Return the best metric of the epochs, with the last one if they were tested on held-out training images."""
+    best, held_out = f"best {percent(training['best'])}", training.get("validation")
+    return best if held_out is None else f"on held-out training images {percent(held_out)}, {best}"
 
 
 def _epochs(document: ReportDocument, name: str, training: TrainingOutcome) -> str:

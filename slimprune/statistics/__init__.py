@@ -1,11 +1,12 @@
 """Statistics of comparisons: differences with intervals, corrections for many of them, and means over networks."""
 
-from slimprune.statistics.estimates import Estimate, paired_difference, welch_difference
+from slimprune.statistics.estimates import FEWEST_SEEDS, Estimate, paired_difference, welch_difference
 from slimprune.statistics.holm import holm_confidences, holm_p_values
 from slimprune.statistics.random_effects import RandomEffects, random_effects
 from slimprune.statistics.student import student_p_value, student_quantile
 
 __all__ = [
+    "FEWEST_SEEDS",
     "Estimate",
     "RandomEffects",
     "holm_confidences",

@@ -21,11 +21,14 @@ def holm_p_values(p_values: Sequence[float]) -> list[float]:
 def holm_confidences(p_values: Sequence[float], confidence: float = 0.95) -> list[float]:
     """Return the confidence of the interval at which each comparison is decided, in the given order.
 
-    The i-th smallest p-value of m is compared with (1 - confidence) / (m - i + 1).
+    The i-th smallest p-value of m is compared with (1 - confidence) / (m - i + 1). From the first one that is not below
+    this, all intervals have the confidence of that comparison, so that none of them excludes zero.
     """
-    found = [0.0] * len(p_values)
+    found, stopped, level = [0.0] * len(p_values), False, 0.0
     for rank, index in enumerate(_ascending(p_values)):
-        found[index] = 1 - (1 - confidence) / (len(p_values) - rank)
+        level = level if stopped else (1 - confidence) / (len(p_values) - rank)
+        stopped = stopped or p_values[index] >= level
+        found[index] = 1 - level
     return found
 
 

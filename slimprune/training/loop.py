@@ -49,6 +49,7 @@ def train(
     teacher: nn.Module | None = None,
     penalty: Penalty | None = None,
     log: Path | None = None,
+    validation_batches: Batches | None = None,
 ) -> TrainResult:
     """Train the model in place, testing it after every epoch.
 
@@ -71,6 +72,8 @@ def train(
         teacher: Network whose outputs are imitated with `settings.distill`; moved to the device, not changed.
         penalty: Penalty on the weights, such as `Penalty("bn-l1", 1e-4, batch_norm_l1)`, that is added to the loss.
         log: Folder for TensorBoard event files.
+        validation_batches: Pairs (inputs [N, ...], targets) on which the model is tested after every epoch; the test
+            batches are then used once, after the last epoch.
 
     Raises:
         UsageError: If the device is absent, the batches cannot be repeated, a folder cannot be written to,
@@ -102,6 +105,7 @@ def train(
         history = store.restore(model, execution.optimizer, run.averaging) if store else []
         if store and rank() == 0:
             store.start_metrics(history)
+        watched = test_batches if validation_batches is None else validation_batches
         write = stack.enter_context(event_log(log if rank() == 0 else None, metric.name))
         for record in history:
             write(record)
@@ -110,7 +114,7 @@ def train(
             with _epoch_randomness(settings.seed, epoch, device):
                 lr, train_loss = _train_epoch(run, execution.step, train_batches, epoch, device)
                 with run.averaged():
-                    value = tested(model, execution.forward, test_batches, metric, device, forward_fn)
+                    value = tested(model, execution.forward, watched, metric, device, forward_fn)
             history.append(EpochRecord(epoch, lr, train_loss, value, time.perf_counter() - started))
             if store and rank() == 0:
                 store.save(model, execution.optimizer, history, run.averaging)
@@ -120,8 +124,11 @@ def train(
             told.stopped(history[-1])
         if run.averaging is not None:
             run.averaging.hand_over()
+        final = None
+        if validation_batches is not None:
+            final = tested(model, execution.forward, test_batches, metric, device, forward_fn)
     model.eval()
-    return TrainResult.of(metric.name, history)
+    return TrainResult.of(metric.name, history, final)
 
 
 @dataclass(frozen=True)

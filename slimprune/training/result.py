@@ -1,7 +1,7 @@
 """Results of training."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,8 @@ class EpochRecord:
         epoch: Number of the epoch, from 1.
         lr: Learning rate of the epoch's last step.
         train_loss: Mean over the epoch's training samples, each evaluated with the weights of its own step.
-        test_metric: Metric on the test batches after the epoch, in [0, 1].
+        test_metric: Metric after the epoch on the validation batches if there are any, else on the test batches, in
+            [0, 1].
         seconds: Wall-clock time of the epoch's training and test pass.
     """
 
@@ -29,12 +30,13 @@ class TrainResult:
 
     Attributes:
         metric: Name of the metric.
-        final: Metric after the last epoch, in [0, 1].
-        best: Largest metric after any epoch, in [0, 1]; optimistic, because it is selected on the test batches.
+        final: Metric on the test batches after the last epoch, in [0, 1].
+        best: Largest metric of the history, in [0, 1]; optimistic, because it is selected on the same batches.
         epochs: Number of epochs trained, including those before a resumption; fewer than requested if training stopped
             early.
         seconds: Total wall-clock time of the epochs.
         history: One record per epoch.
+        validation: Metric on the validation batches after the last epoch, in [0, 1]; None if there are none.
     """
 
     metric: str
@@ -43,10 +45,12 @@ class TrainResult:
     epochs: int
     seconds: float
     history: tuple[EpochRecord, ...]
+    validation: float | None = None
 
     @classmethod
-    def of(cls, metric: str, history: Sequence[EpochRecord]) -> "TrainResult":
-        """Summarise a history of at least one epoch."""
+    def of(cls, metric: str, history: Sequence[EpochRecord], final: float | None = None) -> "TrainResult":
+        """Summarise a history of at least one epoch; with validation batches `final` is the metric on the test ones."""
         values = [record.test_metric for record in history]
         seconds = sum(record.seconds for record in history)
-        return cls(metric, values[-1], max(values), len(history), seconds, tuple(history))
+        result = cls(metric, values[-1], max(values), len(history), seconds, tuple(history))
+        return result if final is None else replace(result, final=final, validation=values[-1])

@@ -84,3 +84,27 @@ def test_fewer_samples_than_there_are_and_more_than_none(size: int):
     held = labelled()
     with pytest.raises(UsageError, match=rf"expected a train_size in 1 \.\.\. {held.train_size}, got {size}"):
         held.with_fewer(size)
+
+
+def test_held_out_samples_are_the_same_ones_in_memory_and_streamed():
+    held = labelled()
+    (kept, out), (streamed_kept, streamed_out) = held.split(0.3), streamed(held, workers=0).split(0.3)
+    assert (kept.train_size, out.train_size) == (23 - 7, 7)
+    assert_equal_batches(streamed_kept.train_batches(2), kept.train_batches(2))
+    assert_equal_batches(streamed_out.test_batches(4, part="train"), out.test_batches(4, part="train"))
+    assert_equal_batches(kept.test_batches(4), held.test_batches(4))
+    assert kept.mean == out.mean == held.mean
+
+
+def test_held_out_samples_and_the_others_are_all_training_samples():
+    held = labelled()
+    kept, out = held.split(0.3)
+    images = torch.cat([kept.parts["train"][0], out.parts["train"][0]])
+    assert len(images) == held.train_size
+    assert all(any(torch.equal(one, other) for other in images) for one in held.parts["train"][0])
+
+
+@pytest.mark.parametrize("share", [0, 1, 1.5, 0.01, 0.99])
+def test_neither_part_is_empty(share: float):
+    with pytest.raises(UsageError, match="expected a validation share"):
+        labelled().split(share)

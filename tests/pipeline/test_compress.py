@@ -254,6 +254,7 @@ def test_a_model_object_is_left_untouched_and_equal_seeds_give_equal_weights(tmp
         ({"data": "digits"}, UsageError, "expected no data beside a model object and its batches, got 'digits'"),
         ({"batch_size": 3}, UsageError, "expected no batch_size beside a model object"),
         ({"arch": "vgg19"}, UsageError, "expected no arch beside a model object"),
+        ({"validation": 0.1}, UsageError, "expected no validation beside a model object and its batches, got 0.1"),
         ({"weights": "w.safetensors"}, UsageError, "expected no weights beside a model object and its batches"),
         ({"when": "rewind", "rewind_step": 5}, UsageError, "within the 4 steps of the dense training, got 5"),
         ({"also": {"params": 0.5}}, UsageError, "expected each quantity once in a budget, got params twice"),

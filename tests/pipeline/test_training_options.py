@@ -322,3 +322,30 @@ def test_options_without_effect_are_noted(
     given = {**settings, **changes, "out": tmp_path / "a.slim"}
     slimprune.compress(**given, listener=lambda stage, _, __, text: events.append((stage, text)))
     assert (REMARK, note) in events
+
+
+def test_validation_holds_training_images_out_of_training_and_scoring(
+    settings: dict[str, Any], calls: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    given = {**settings, "validation": 0.2}
+    whole, work = (named_workload(make_recipe(one).with_defaults(), "cpu") for one in (settings, given))
+    assert work.validation_batches is not None
+    sizes = [sum(len(targets) for _, targets in found) for found in (
+        whole.train_batches, work.train_batches, work.validation_batches, whole.test_batches, work.test_batches
+    )]  # fmt: skip
+    assert sizes[1] + sizes[2] == sizes[0]
+    assert sizes[2] == round(0.2 * sizes[0])
+    assert sizes[3] == sizes[4]
+    report = slimprune.compress(**given, out=tmp_path / "a.slim")
+    assert calls["train"]["validation_batches"] is not None
+    assert report.training is not None
+    found = report.to_json()["training"]
+    assert found is not None
+    assert found["validation"] == report.training.history[-1].test_metric
+    assert found["top1"] == report.training.final
+
+
+def test_recipes_without_validation_keep_their_hashes(settings: dict[str, Any]) -> None:
+    recipe = make_recipe(settings)
+    assert recipe.hash == recipe.hash_without("validation")
+    assert recipe.model_copy(update={"validation": 0.1}).hash != recipe.hash

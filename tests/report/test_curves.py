@@ -17,6 +17,12 @@ def test_slim_and_dense_are_drawn_in_the_colours_of_the_page():
     assert "#000000" not in svg
 
 
+def test_the_axis_says_which_images_the_network_was_tested_on():
+    svg = training_curves(document(training={**TRAINING, "history": HISTORY, "validation": 0.75}))
+    assert svg is not None
+    assert "top-1 on the held-out images, %" in svg
+
+
 def test_equal_trainings_are_drawn_equally():
     trained = document(training={**TRAINING, "history": HISTORY})
     assert training_curves(trained) == training_curves(trained)

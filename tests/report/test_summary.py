@@ -3,6 +3,7 @@ import math
 import pytest
 
 from slimprune.report import best_row
+from slimprune.statistics import student_quantile
 
 from .comparisons import BUDGET, both, cell, cells, document
 
@@ -74,28 +75,62 @@ def three(row, first, second, third, kind="row", **changes):
     return [cell(row, seed, final, kind, **changes) for seed, final in enumerate((first, second, third))]
 
 
+def interval(mean, sd, compared):
+    """A mean of three differences: half the width is Student's quantile for one of `compared`, times sd / sqrt(3)."""
+    confidence = 1 - 0.05 / compared
+    margin = student_quantile(confidence, 2) * sd / math.sqrt(3)
+    ends = f"{mean - margin:+.2f} to {mean + margin:+.2f}"
+    return f"{mean:+.2f} points, {100 * confidence:.4g} % interval {ends} over 3 seeds."
+
+
 def test_what_is_said_follows_from_the_figures():
-    """The mean of the three differences, and 4.303 * their sd / sqrt(3), half the width of its interval."""
+    """Five comparisons: the most certain one is judged at 99 %, the first that does not hold as one of three left."""
     records = [
         *three("prospr", 90, 92, 94),
-        *three("magnitude", 80, 80, 80),
         *three("uniform at equal params", 88.5, 90, 91.5, "uniform"),  # 1.5, 2 and 2.5: sd 0.5
         *three("uniform at equal MACs", 90, 91, 94, "uniform"),  # 0, 1 and 0: sd 0.577
         *three("prospr: shuffle", 91, 91, 94, "twin"),  # 1, -1 and 0: sd 1
-        *three("prospr: reinit", 80, 81, 82, "twin"),  # -10, -11 and -12
-        *three("prospr: invert", 92, 94, 96.3, "twin"),  # 2, 2, 2.3
+        *three("prospr: reinit", 80, 81, 82, "twin"),  # -10, -11 and -12: sd 1
+        *three("prospr: invert", 92, 94, 96.3, "twin"),  # 2, 2, 2.3: sd 0.173
     ]
     assert document(records)["tables"][0]["findings"] == [
-        "prospr beats uniform at equal parameters: +2.00 points, 95 % interval +0.76 to +3.24 over 3 seeds.",
-        "prospr and uniform at equal MACs cannot be told apart: "
-        "+0.33 points, 95 % interval -1.10 to +1.77 over 3 seeds.",
+        f"prospr and uniform at equal parameters cannot be told apart: {interval(2, 0.5, 3)}",
+        f"prospr and uniform at equal MACs cannot be told apart: {interval(1 / 3, 1 / math.sqrt(3), 3)}",
         "With other channels of the same widths (shuffle) the result cannot be told from the winner's: "
-        "+0.00 points, 95 % interval -2.48 to +2.48 over 3 seeds.",
-        "With other initial weights (reinit) the result is worse: "
-        "-11.00 points, 95 % interval -13.48 to -8.52 over 3 seeds.",
+        f"{interval(0, 1, 3)}",
+        f"With other initial weights (reinit) the result is worse: {interval(-11, 1, 4)}",
         "With the channels with the lowest scores (invert) the result is better: "
-        "+2.10 points, 95 % interval +1.67 to +2.53 over 3 seeds.",
+        f"{interval(2.1, 0.1 * math.sqrt(3), 5)}",
+    ]
+
+
+UNIFORM = three("uniform at equal params", 88, 90.1, 91.9, "uniform")  # 2, 1.9 and 2.1 below the row
+
+
+def test_a_row_that_was_the_only_one_beats_uniform():
+    (sentence,) = document([*three("prospr", 90, 92, 94), *UNIFORM])["tables"][0]["findings"]
+    assert sentence == f"prospr beats uniform at equal parameters: {interval(2, 0.1, 1)}"
+
+
+def test_a_winner_that_was_chosen_by_the_same_results_beats_nothing():
+    found = document([*three("prospr", 90, 92, 94), *three("3sp", 80, 80, 80), *UNIFORM])["tables"][0]["findings"]
+    chosen = "prospr is above uniform at equal parameters, but was chosen by these same results"
+    assert found == [
+        f"{chosen}: {interval(2, 0.1, 1)}",
         "prospr is the best of 2 rows by these same results, which favours it.",
+    ]
+
+
+def test_the_winner_is_chosen_on_held_out_images_where_there_are_any():
+    """`3sp` has the better results, but the worse ones on the training images that were held out."""
+    records = [*three("prospr", 90, 92, 94, validation=0.8), *three("3sp", 95, 95, 95, validation=0.7), *UNIFORM]
+    (table,) = document(records)["tables"]
+    assert best_row(records) == "prospr"
+    assert [row["validation"] for row in table["rows"]] == [pytest.approx(80), pytest.approx(70), None]
+    assert table["findings"] == [
+        f"prospr beats uniform at equal parameters: {interval(2, 0.1, 1)}",
+        "prospr is the best of 2 rows on training images that were held out.",
+        "Above the winner, on the test images: 3sp (95.00 ± 0.00).",
     ]
 
 

@@ -97,6 +97,8 @@ def test_facts_of_a_whole_run() -> None:
     rows = dict(facts(document(saliency=SALIENCY, training=TRAINING, baselines=[dense], onnx=ONNX)))
     assert rows["scoring"] == "prospr, 1 draw of 3 steps, 1.3 s"
     assert rows["training"] == "12 epochs, final 93.46 %, best 94.00 %, 1,234 s"
+    watched = dict(facts(document(training={**TRAINING, "validation": 0.925})))["training"]
+    assert watched == "12 epochs, final 93.46 %, on held-out training images 92.50 %, best 94.00 %, 1,234 s"
     assert rows["dense"] == "1 epoch, final 93.46 %, best 94.00 %, 1,234 s"
     assert rows["ONNX"] == verification(ONNX)
     assert list(rows) == ["scoring", "budget", "proof", "training", "dense", "ONNX"]

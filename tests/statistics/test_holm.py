@@ -24,3 +24,9 @@ def test_one_comparison_is_not_corrected():
 def test_intervals_decide_as_the_values_do():
     """0.03 is the second smallest of two, 0.01 the smallest."""
     assert holm_confidences([0.03, 0.01]) == pytest.approx([0.95, 1 - 0.05 / 2])
+
+
+def test_after_the_first_that_is_not_significant_no_interval_excludes_zero():
+    """0.03 is not below 0.05 / 2, so 0.04 is not significant either, though it is below 0.05."""
+    assert holm_p_values([0.04, 0.03]) == pytest.approx([0.06, 0.06])
+    assert holm_confidences([0.04, 0.03]) == pytest.approx([1 - 0.05 / 2, 1 - 0.05 / 2])

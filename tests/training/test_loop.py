@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import distributed, nn
@@ -5,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
-from slimprune.training import TrainSettings, top1, train
+from slimprune.training import TrainSettings, evaluate, top1, train
 
 from .cases import Shuffled, assert_same_state, network
 
@@ -172,3 +174,40 @@ def test_a_wrapped_model_trains_to_the_weights_of_a_plain_one(tmp_path):
         distributed.destroy_process_group()
     assert_same_state(plain, wrapped)
     assert again.history == result.history
+
+
+class Counted(Shuffled):
+    """Batches that count how often they are gone through."""
+
+    def __init__(self, **sizes):
+        super().__init__(**sizes)
+        self.passes = 0
+
+    def __iter__(self):
+        self.passes += 1
+        return super().__iter__()
+
+
+def test_test_batches_are_read_once_where_there_are_others_for_every_epoch(tmp_path):
+    watched, tests = Counted(size=12, batch=6), Counted(batch=12)
+    model = network()
+    options = {"loss": cross_entropy, "metric": top1, "checkpoint": tmp_path, "validation_batches": watched}
+    result = train(model, Shuffled(), tests, SETTINGS, **options)
+    assert (watched.passes, tests.passes) == (SETTINGS.epochs, 1)
+    plain = network()
+    alone = train(plain, Shuffled(), tests, SETTINGS, loss=cross_entropy, metric=top1)
+    assert_same_state(model, plain)
+    assert result.validation == result.history[-1].test_metric
+    assert result.best == max(record.test_metric for record in result.history)
+    assert result.final == pytest.approx(alone.final, abs=0.05)
+    assert alone.validation is None
+    again = train(network(), Shuffled(), tests, SETTINGS, **options)
+    assert (again.final, again.history) == (pytest.approx(result.final, abs=0.05), result.history)
+
+
+def test_averaged_weights_are_those_that_are_tested_at_the_end():
+    settings = replace(SETTINGS, ema=0.9)
+    tests = [(Shuffled().inputs, Shuffled().targets)]
+    model = network()
+    result = train(model, Shuffled(), tests, settings, loss=cross_entropy, metric=top1, validation_batches=tests)
+    assert result.final == result.validation == evaluate(model, tests, top1, device="cpu")
