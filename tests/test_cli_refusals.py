@@ -38,6 +38,8 @@ def make_bad_things(folder: Path) -> None:
 
 BAD_INPUT = [
     ("{base} --ratio 0", 2, "ratio: expected a share in (0, 1), got '0'"),
+    ("{base} --validation 1", 2, "validation: expected a share in (0, 1), got '1'"),
+    ("{base} --amp --auto-amp", 2, "expected either --amp or --auto-amp, got both"),
     ("{base} --ratio 1", 2, "ratio: expected a share in (0, 1), got '1'"),
     ("{base} --ratio 1.3", 2, "ratio: expected a share in (0, 1), got '1.3'"),
     ("{base} --ratio nan", 2, "ratio: expected a finite number, got 'nan'"),

@@ -16,6 +16,7 @@ from slimprune.comparison.cells import PlannedCell, RunCache, private_stream, st
 from slimprune.comparison.grid import CONTROL_FIELDS, UNIFORMS, Cell, Grid, make_grid
 from slimprune.errors import UsageError, VerificationError
 from slimprune.files import CellPlace, CellRecord, ComparisonDocument, read_document, write_atomically
+from slimprune.pipeline.autocast import faster_in_bfloat16
 from slimprune.pipeline.rounds import check_rounds
 from slimprune.pipeline.stages import check_names, needs_scores
 from slimprune.pipeline.staging import resumable_folder
@@ -23,7 +24,7 @@ from slimprune.pipeline.trust import check_trusted
 from slimprune.recipe import read_recipe
 from slimprune.report import best_row, comparison_document, comparison_html, comparison_markdown, draw_comparison
 from slimprune.training import choose_device
-from slimprune.types import Listener, ignore
+from slimprune.types import AUTO, Listener, ignore
 
 Job = Callable[[], None]
 
@@ -66,9 +67,12 @@ def compare(
                 raise UsageError(f"expected weights of a trained network beside distill, got when: {cell.recipe.when}")
     if jobs < 1:
         raise UsageError(f"expected jobs of at least 1, got {jobs}")
+    grid, choice = _with_precision(grid)
     with resumable_folder(out) as unfinished, torch.random.fork_rng(devices=[]):
         progress = CellProgress(listener, _count(grid))
         run = _Run(out / "cells", RunCache(unfinished, _device(grid)), jobs, progress)
+        if choice is not None:
+            progress.tell(choice)
         records = run.records(grid.dense_cells())
         for budget in grid.budgets:
             records += _table(grid, budget, run)
@@ -81,6 +85,14 @@ def _read(file: Path, trust_code: bool) -> dict[str, object]:
     fields = read_recipe(file)
     check_trusted(fields, f"grid {file}", trust_code=trust_code)
     return fields
+
+
+def _with_precision(grid: Grid) -> tuple[Grid, str | None]:
+    """Return the grid with `amp` decided, so that no two cells differ in it, and a sentence if it was left open."""
+    if grid.base.get("amp") != AUTO:
+        return grid, None
+    chosen, reason = faster_in_bfloat16(grid.base.get("device", AUTO))
+    return grid.model_copy(update={"base": {**grid.base, "amp": chosen}}), reason
 
 
 def recorded_cells(grid: Grid, folder: Path) -> list[CellRecord]:

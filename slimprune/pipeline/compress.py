@@ -17,6 +17,7 @@ from slimprune.files import ReportDocument
 from slimprune.forward import Loss
 from slimprune.graph import Proof
 from slimprune.measure import environment
+from slimprune.pipeline.autocast import with_precision
 from slimprune.pipeline.class_weights import class_weights_of, count_targets
 from slimprune.pipeline.export import check_export, export_trained
 from slimprune.pipeline.latency import check_timing, with_latency_model
@@ -175,7 +176,7 @@ def _announce(notes: Sequence[str], listener: Listener) -> None:
 def _recipe(
     model: object, given: Given, settings: Mapping[str, object]
 ) -> tuple[ResolvedRecipe, nn.Module | None, tuple[str, ...]]:
-    """Return the checked recipe with its defaults, the model if it is an object, and options without effect."""
+    """Return the checked recipe with its defaults, the model if it is an object, and notes on options and choices."""
     own = None if model is None or isinstance(model, str) else cast(nn.Module, model)
     if own is not None:
         recipe = _own_recipe(settings, given.task == "segmentation")
@@ -187,7 +188,9 @@ def _recipe(
     check_timing(recipe)
     recipe = with_criterion(recipe)
     check_rounds(recipe)
-    return recipe, own, tuple(without_effect(settings.keys(), recipe))
+    notes = without_effect(settings.keys(), recipe)
+    recipe, choice = with_precision(recipe)
+    return recipe, own, (*notes, *([choice] if choice else []))
 
 
 def _own_recipe(settings: Mapping[str, object], segmentation: bool) -> ResolvedRecipe:

@@ -279,7 +279,8 @@ def initialise_slim(recipe: ResolvedRecipe, network: nn.Module, slimmed: SlimMod
 
 
 def training_settings(recipe: ResolvedRecipe, work: Workload) -> TrainSettings:
-    """Return the recipe's settings for the training of the slim network."""
+    """Return the recipe's settings for the training of the slim network; `with_precision` has decided `amp`."""
+    assert isinstance(recipe.amp, bool)
     return TrainSettings(
         epochs=recipe.epochs,
         lr=recipe.lr,

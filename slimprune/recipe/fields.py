@@ -7,7 +7,17 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from slimprune.errors import UsageError
 from slimprune.recipe.defaults import CRITERION_OPTIONS, find_defaults, names_segmentation
@@ -76,6 +86,17 @@ def _as_rounding(value: object) -> object:
         return int(value)
     raise ValueError(f"Input should be a whole number of at least 1, or {AUTO}")
 
+
+def _as_amp(value: object) -> object:
+    if value == AUTO:
+        return value
+    try:
+        return _SWITCH.validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"Input should be true, false or {AUTO}") from error
+
+
+_SWITCH: TypeAdapter[bool] = TypeAdapter(bool)
 
 When = Literal["before-training", "trained", "after-training", "rewind"]
 
@@ -220,7 +241,9 @@ class Recipe(BaseModel):
     )
     train_dense: bool = Field(False, description="also train the dense network by the same recipe, to compare")
     device: str = Field("auto", description="cpu, cuda, cuda:N, mps, xpu, xpu:N, or auto: cuda if present")
-    amp: bool = Field(False, description="train in bfloat16 autocast")
+    amp: Annotated[bool | Literal["auto"], PlainValidator(_as_amp)] = Field(
+        False, description="train in bfloat16 autocast; auto: where that makes a training step faster, measured once"
+    )
     fast: bool | None = Field(
         None, description="train channels-last, on CUDA captured in a graph (default: wherever the model allows)"
     )

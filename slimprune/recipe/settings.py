@@ -73,7 +73,7 @@ class SettingsBesideLoss(_UnderAlias, total=False):
     log: str | None
     train_dense: bool
     device: str
-    amp: bool
+    amp: bool | Literal["auto"]
     fast: bool | None
     seed: int
     input: InputKind | None

@@ -1,5 +1,6 @@
 """Interleaved timing of layers, whole networks and training steps."""
 
+from slimprune.timing.autocast import AutocastTimes, autocast_times
 from slimprune.timing.compare import BenchSettings, compare_speed, engine_version, exported, noise, timing_row
 from slimprune.timing.engines import ENGINES, Engine, engine_at, find_engines
 from slimprune.timing.kernels import count_kernels
@@ -24,6 +25,7 @@ __all__ = [
     "MIN_PAIRS",
     "PLACEMENT",
     "SAMPLE_SECONDS",
+    "AutocastTimes",
     "BenchSettings",
     "Call",
     "Engine",
@@ -38,6 +40,7 @@ __all__ = [
     "Stopwatch",
     "Subject",
     "Timing",
+    "autocast_times",
     "compare_speed",
     "count_kernels",
     "engine_at",

@@ -1,6 +1,7 @@
 """`compare` on tiny networks: what a table holds, what is run, and how an interrupted run goes on."""
 
 import json
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 import slimprune
-from slimprune.comparison import cells
+import slimprune.comparison.compare
+from slimprune.comparison import cells, make_grid
 from slimprune.errors import SlimpruneError, UsageError
 from slimprune.models import save_weights
 from slimprune.pipeline import stages as steps
@@ -362,6 +364,19 @@ def test_rows_of_a_trained_network_imitate_it(
 
 
 # What it refuses -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_the_precision_is_the_same_in_all_cells(
+    grid: dict[str, Any], monkeypatch: pytest.MonkeyPatch, faster: bool
+) -> None:
+    running = sys.modules["slimprune.comparison.compare"]
+    monkeypatch.setattr(running, "faster_in_bfloat16", lambda device: (faster, f"measured on {device}"))
+    left_open, decided = make_grid({**grid, "base": {**grid["base"], "amp": "auto"}}), make_grid(grid)
+    assert running._with_precision(decided) == (decided, None)
+    found, reason = running._with_precision(left_open)
+    assert reason == "measured on cpu"
+    assert {cell.recipe.amp for cell in [*found.row_cells("params=0.5"), *found.dense_cells()]} == {faster}
 
 
 def test_names_are_checked_before_anything_is_built(grid: dict[str, Any], tmp_path: Path) -> None:
