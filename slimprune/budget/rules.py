@@ -26,7 +26,11 @@ TEMPER = 0.25
 EARLINESS = 0.15
 """Compromise between uniform widths and steep profiles, which leave late layers almost nothing; see docs/results.md."""
 STEEPEST = 4.0
-"""The largest exponent of a profile; with larger ones a single group would get everything long before the others."""
+"""The largest exponent of a profile; with larger ones a single group would get everything long before the others.
+
+That of `reuse` may be negative, down to -STEEPEST, for wide late layers. That of `score` may not: the group with the
+lowest scores would be the widest.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,7 @@ class Rule:
 
 GivesPriorities = TypeVar("GivesPriorities", bound=Callable[[GroupCost], Priorities])
 PROFILE = "profile:score=X,reuse=Y"
+_NUMBER = r"-?\d*\.?\d+"
 
 
 def _ranked(cost: GroupCost) -> Priorities:
@@ -84,13 +89,14 @@ def _profiled(cost: GroupCost, score: float, reuse: float) -> Priorities:
 
 
 def _erdos_renyi(cost: GroupCost) -> Priorities:
-    """Return priorities for Erdos-Renyi-Kernel densities used as shares of channels.
+    """Return priorities for widths that give the weights Erdos-Renyi-Kernel densities.
 
-    The density of the weights is then about the square of that share.
+    A share of the output channels and the same share of the input channels leave its square of the weights, so the
+    share of channels is the square root of the density.
     """
     extents = sum(sum(shape) for shape in cost.producers)
     weights = sum(math.prod(shape) for shape in cost.producers)
-    return _proportional(cost.width, extents / max(1, weights))
+    return _proportional(cost.width, math.sqrt(extents / max(1, weights)))
 
 
 def _proportional(width: int, factor: float) -> Priorities:
@@ -157,7 +163,7 @@ for _rule in (
     ),
     Rule(
         "erk",
-        "Erdos-Renyi-Kernel densities as shares of the widths; needs no scores (Evci et al., 2020)",
+        "widths whose weights have about Erdos-Renyi-Kernel densities; needs no scores (Evci et al., 2020)",
         False,
         _erdos_renyi,
     ),
@@ -173,7 +179,7 @@ def find_rule(name: str) -> Rule:
     """
     if not name.startswith("profile:"):
         return RULES.find(name)
-    chosen = re.fullmatch(r"profile:score=(\d*\.?\d+),reuse=(\d*\.?\d+)", name)
+    chosen = re.fullmatch(rf"profile:score=({_NUMBER}),reuse=({_NUMBER})", name)
     if chosen is None:
         raise RULES.unknown(name)
     return profile(float(chosen[1]), float(chosen[2]))
@@ -183,14 +189,15 @@ def profile(score: float, reuse: float) -> Rule:
     """Return a rule for widths proportional to dense width * (mean score) ** score * (uses of a weight) ** reuse.
 
     The uses of a weight are its applications for one sample. Both exponents 0 give uniform widths. A positive `reuse`
-    favours the early layers, which have few weights and large feature maps.
+    favours the early layers, which have few weights and large feature maps, a negative one the late layers.
 
     Raises:
-        UsageError: If an exponent is outside [0, 4].
+        UsageError: If `score` is outside [0, 4] or `reuse` outside [-4, 4].
     """
-    for exponent in (score, reuse):
-        if not 0 <= exponent <= STEEPEST:
-            raise UsageError(f"expected exponents of a profile in [0, {STEEPEST:g}], got {exponent:g}")
+    for name, exponent, least in (("score", score, 0.0), ("reuse", reuse, -STEEPEST)):
+        if not least <= exponent <= STEEPEST:
+            raise UsageError(f"expected {name} of a profile in [{least:g}, {STEEPEST:g}], got {exponent:g}")
+    score, reuse = score + 0.0, reuse + 0.0  # no -0
     name = f"profile:score={score:g},reuse={reuse:g}"
     description = f"widths in proportion to dense width * (mean score) ** {score:g} * (uses of a weight) ** {reuse:g}"
     return Rule(name, description, score > 0, partial(_profiled, score=score, reuse=reuse))

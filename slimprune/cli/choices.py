@@ -59,6 +59,9 @@ LISTS: Mapping[str, Callable[[], Rows]] = {
     "engines": _engines,
 }  # fmt: skip
 _OTHER_RULES = [
-    ("profile:score=X,reuse=Y", "widths in proportion to dense width * (mean score) ** X * (uses of a weight) ** Y"),
+    (
+        "profile:score=X,reuse=Y",
+        "widths in proportion to dense width * (mean score) ** X * (uses of a weight) ** Y, X in 0..4, Y in -4..4",
+    ),
     ("search", "the best of several profiles, tried out by short trainings in successive halving"),
 ]

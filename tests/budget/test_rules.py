@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from slimprune.budget import RULES, Budget, CostModel, allocate, find_rule, profile
-from slimprune.budget.rules import channel_priorities, group_costs
+from slimprune.budget.rules import GroupCost, channel_priorities, group_costs
 from slimprune.errors import UsageError
 from slimprune.graph import find_groups
 from slimprune.saliency import Scores
@@ -88,11 +88,22 @@ def test_tempered_shares():
 
 
 def test_erdos_renyi_kernel_shares():
-    """Density (in + out + height + width) / (in * out * height * width), Evci et al."""
+    """Root of the density (in + out + height + width) / (in * out * height * width), Evci et al."""
     first, second, _ = priorities("erk", None)
-    assert first[0] / second[0] == pytest.approx(
-        (4 * (3 + 4 + 3 + 3) / (3 * 4 * 3 * 3)) / (2 * (4 + 2 + 3 + 3) / (4 * 2 * 3 * 3))
-    )
+    densities = (3 + 4 + 3 + 3) / (3 * 4 * 3 * 3), (4 + 2 + 3 + 3) / (4 * 2 * 3 * 3)
+    assert first[0] / second[0] == pytest.approx((4 * densities[0] ** 0.5) / (2 * densities[1] ** 0.5))
+
+
+def test_erdos_renyi_kernel_densities_are_those_of_the_weights():
+    """A layer of 80 by 80 kernels of 3x3: density c * 166/57600 of its weights, so sqrt of that of its channels."""
+    layer = GroupCost(scores=np.ones(80), params=1, macs=1, producers=[(80, 80, 3, 3)])
+    wider = GroupCost(scores=np.ones(320), params=1, macs=1, producers=[(320, 320, 3, 3)])
+    rule = find_rule("erk")
+    counts = [int((rule.priorities(cost) >= 1 / 9).sum()) for cost in (layer, wider)]
+    # level 9: shares 9 * sqrt(166 / 57600) = 0.483 and 9 * sqrt(646 / 921600) = 0.238
+    assert counts == [round(80 * 0.48316), round(320 * 0.23828)] == [39, 76]
+    densities = (39 / 80) ** 2, (76 / 320) ** 2
+    assert densities[0] / densities[1] == pytest.approx((166 / 57600) / (646 / 921600), rel=0.03)
 
 
 def test_erdos_renyi_kernel_shares_of_a_sum_count_all_layers_that_make_it():
@@ -100,15 +111,17 @@ def test_erdos_renyi_kernel_shares_of_a_sum_count_all_layers_that_make_it():
     groups = find_groups(model, EXAMPLE)
     stem, inner, _ = channel_priorities(find_rule("erk"), groups, CostModel.of(model, groups, EXAMPLE), None)
     extents, weights = (3 + 6 + 3 + 3) + (5 + 6 + 3 + 3), 3 * 6 * 9 + 5 * 6 * 9
-    assert stem[0] / inner[0] == pytest.approx((6 * extents / weights) / (5 * (6 + 5 + 3 + 3) / (6 * 5 * 9)))
+    share, other = (extents / weights) ** 0.5, ((6 + 5 + 3 + 3) / (6 * 5 * 9)) ** 0.5
+    assert stem[0] / inner[0] == pytest.approx((6 * share) / (5 * other))
 
 
 def test_erdos_renyi_kernel_widths():
-    """Levels at which 4 * 13/108 and 2 * 12/72 channels double: the third channel of 0 comes before the second of 3."""
+    """Levels at which the channels are granted: the third channel of 0 comes before the second of 3."""
     groups, costs = convs()
-    plan = allocate(None, groups, Budget(1 - 6.01 / 9, "channels"), costs, rule="erk", floor=0)
-    # 4 * 13/108 = 0.481 / (0.5, 1.5, 2.5) against 2 * 12/72 = 0.333 / (0.5, 1.5): one each, then 0.321, 0.222, 0.193.
-    assert plan.widths == {"0": 2, "3": 1, "5": 3}
+    plan = allocate(None, groups, Budget(1 - 7.01 / 9, "channels"), costs, rule="erk", floor=0)
+    # 4 * sqrt(13/108) = 1.388 / (0.5, 1.5, 2.5, 3.5) = 2.776, 0.925, 0.555, 0.397 against
+    # 2 * sqrt(12/72) = 0.816 / (0.5, 1.5) = 1.633, 0.544: three channels of 0 before the second of 3.
+    assert plan.widths == {"0": 3, "3": 1, "5": 3}
 
 
 def test_rules_with_a_name_of_their_own_are_profiles():
@@ -158,7 +171,7 @@ def test_the_name_of_a_profile_finds_it_again():
         "profile:",
         "profile:score=1",
         "profile:reuse=0,score=0",
-        "profile:score=-1,reuse=0",
+        "profile:score=--1,reuse=0",
         "profile:score=x,reuse=0",
         "profile:score=0,reuse=0,floor=1",
         "profile:score=0, reuse=0",
@@ -175,7 +188,25 @@ def test_unknown_rules_are_refused(name):
     assert str(caught.value).startswith(expected)
 
 
-@pytest.mark.parametrize("name", ["profile:score=5,reuse=0", "profile:score=0,reuse=1000"])
-def test_exponents_that_no_network_can_bear_are_refused(name):
-    with pytest.raises(UsageError, match=r"expected exponents of a profile in \[0, 4\], got (5|1000)$"):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("profile:score=5,reuse=0", "expected score of a profile in [0, 4], got 5"),
+        ("profile:score=-0.5,reuse=0", "expected score of a profile in [0, 4], got -0.5"),
+        ("profile:score=0,reuse=1000", "expected reuse of a profile in [-4, 4], got 1000"),
+        ("profile:score=0,reuse=-4.5", "expected reuse of a profile in [-4, 4], got -4.5"),
+    ],
+)
+def test_exponents_that_no_network_can_bear_are_refused(name, message):
+    with pytest.raises(UsageError) as caught:
         find_rule(name)
+    assert str(caught.value) == message
+
+
+def test_a_negative_reuse_favours_late_layers():
+    first, second, _ = priorities("profile:score=0,reuse=-.5", None)
+    assert first[0] / second[0] == pytest.approx((4 * (2016 / 48) ** -0.5) / (2 * (624 / 40) ** -0.5))
+
+
+def test_zero_has_no_sign_in_the_name_of_a_profile():
+    assert find_rule("profile:score=-0,reuse=-0.0").name == "profile:score=0,reuse=0"
