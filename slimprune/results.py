@@ -23,6 +23,7 @@ from slimprune.files import (
     ScoringOutcome,
     SearchOutcome,
     SecondCount,
+    SharingOutcome,
     TrainingOutcome,
     adapter,
 )
@@ -120,6 +121,43 @@ class Search:
             "seconds": self.seconds,
             "epochs": self.epochs,
         }
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How the widths were found by weight sharing.
+
+    Attributes:
+        rule: Rule that gives the widths; `uniform` if none were better.
+        training: Epochs in which the shared weights were trained.
+        evaluations: Number of evaluated width vectors.
+        images: Images of one evaluation, held out from the training.
+        epoch_images: Training images of one epoch.
+        loss: Loss of the best widths with shared weights, on other images that were held out.
+        uniform_loss: Loss of uniform widths on the same images.
+        generations: Least loss in each generation of the search.
+        seconds: Wall-clock time; if the search was resumed, the time since then.
+    """
+
+    rule: str
+    training: int
+    evaluations: int
+    images: int
+    epoch_images: int
+    loss: float
+    uniform_loss: float
+    generations: tuple[float, ...]
+    seconds: float
+
+    @property
+    def epochs(self) -> float:
+        """Cost in epochs of training at the budget; an image that is evaluated costs a third of one that is trained."""
+        return self.training + self.evaluations * self.images / (3 * self.epoch_images)
+
+    def to_json(self) -> SharingOutcome:
+        """Return the plain form for JSON."""
+        plain: SharingOutcome = adapter(Sharing).dump_python(self, mode="json")
+        return {**plain, "epochs": round(self.epochs, 2)}
 
 
 @dataclass(frozen=True)
@@ -291,6 +329,7 @@ class Report:
         fvcore: MACs of both networks by a second count.
         saliency: How the channels were scored.
         search: How the allocation rule was found, if it was searched for.
+        sharing: How the widths were found by weight sharing, if they were.
         accuracies: Metric of the dense and of the slim network before fine-tuning, if the weights were trained.
         rounds: Rounds of pruning and fine-tuning, if there were several; `accuracies` and `training` are of the last.
         training: Training of the slim network.
@@ -315,6 +354,7 @@ class Report:
     fvcore: SecondOpinion | None = None
     saliency: Saliency | None = None
     search: Search | None = None
+    sharing: Sharing | None = None
     accuracies: Accuracies | None = None
     rounds: tuple[Round, ...] = ()
     training: TrainResult | None = None
@@ -384,6 +424,7 @@ class Report:
             },
             "saliency": None if self.saliency is None else self.saliency.to_json(),
             "search": None if self.search is None else self.search.to_json(),
+            "sharing": None if self.sharing is None else self.sharing.to_json(),
             "accuracies": None if self.accuracies is None else self.accuracies.to_json(),
             "rounds": [one.to_json() for one in self.rounds],
             "training": None if self.training is None else _training(self.training),

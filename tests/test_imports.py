@@ -19,7 +19,7 @@ FLOORS = [
     {"data", "export", "graph", "models", "prediction", "regression", "training"},
     {"saliency"},
     {"budget"},
-    {"surgery", "timing"},
+    {"surgery", "timing", "weight_sharing"},
     {"results"},
     {"report"},
     {"pipeline"},
@@ -38,6 +38,7 @@ BARRED = {
     "budget": {"data", "models", "training", "export", "recipe"},
     "surgery": {"data", "training", "export", "recipe"},
     "timing": {"data", "models", "saliency"},
+    "weight_sharing": {"data", "models", "training", "export", "recipe", "saliency"},
     "report": {"surgery", "timing", "models", "data"},
 }
 """Libraries that stand below and are none of a part's business."""

@@ -6,7 +6,8 @@ from slimprune.budget.cost import Cost, CostModel, Costs
 from slimprune.budget.latency import LatencyModel
 from slimprune.budget.latency_record import Candidate, LatencyRecord, Rounding, TimedNetwork
 from slimprune.budget.plan import Budget, Plan
-from slimprune.budget.rules import RULES, GroupCost, Rule, find_rule, profile, register
+from slimprune.budget.rules import RULES, GroupCost, Rule, factors, find_rule, profile, register
+from slimprune.budget.width_space import Proportions, WidthSpace
 
 __all__ = [
     "CONTROLS",
@@ -22,11 +23,14 @@ __all__ = [
     "LatencyModel",
     "LatencyRecord",
     "Plan",
+    "Proportions",
     "Rounding",
     "Rule",
     "TimedNetwork",
+    "WidthSpace",
     "allocate",
     "control_plan",
+    "factors",
     "find_rule",
     "least_widths",
     "profile",

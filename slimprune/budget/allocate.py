@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from slimprune.budget.cost import Cost, Costs
+from slimprune.budget.limits import Limits
 from slimprune.budget.plan import Budget, Plan
 from slimprune.budget.rules import Priorities, channel_priorities, find_rule
 from slimprune.errors import BudgetError, UsageError
@@ -72,7 +72,7 @@ def allocate(
     for group in free_groups(groups):
         if scores is not None and len(scores.by_group.get(group.id, ())) != group.width:
             raise UsageError(f"expected scores of these groups, got none for the {group.width} channels of {group.id}")
-    limits = _Limits.of(groups, floor, round_to)
+    limits = Limits.of(groups, floor, round_to)
     order = _allocation_order(channel_priorities(chosen, groups, costs, scores), limits.low)
     dense = costs.dense
 
@@ -147,35 +147,8 @@ def least_widths(groups: Sequence[ChannelGroup], floor: float, round_to: int) ->
     Raises:
         UsageError: If floor or round_to is out of range.
     """
-    limits = _Limits.of(groups, floor, round_to)
+    limits = Limits.of(groups, floor, round_to)
     return limits.rounded(limits.low)
-
-
-@dataclass(frozen=True, eq=False)
-class _Limits:
-    """Minimum and full widths, [G] each, and the rounding between them."""
-
-    low: Integers
-    full: Integers
-    step: Integers
-
-    @classmethod
-    def of(cls, groups: Sequence[ChannelGroup], floor: float, round_to: int) -> "_Limits":
-        """Return the limits; protected groups and those narrower than one multiple keep all their channels."""
-        if not 0 <= floor < 1:
-            raise UsageError(f"expected floor in [0, 1), got {floor}")
-        if round_to < 1:
-            raise UsageError(f"expected round_to >= 1, got {round_to}")
-        full = np.array([group.width for group in groups], np.int64)
-        whole = np.array([group.protected_reason is not None or group.width < round_to for group in groups])
-        low = np.where(whole, full, np.maximum(1, np.ceil(floor * full)).astype(np.int64))
-        return cls(low, full, np.where(whole, 1, round_to))
-
-    def rounded(self, widths: Integers) -> Integers:
-        nearest: Integers = (2 * widths + self.step) // (2 * self.step) * self.step
-        most = self.full // self.step * self.step
-        least = np.minimum(-(-self.low // self.step) * self.step, most)
-        return np.clip(nearest, least, most)
 
 
 def _allocation_order(ranks: Sequence[Priorities], low: Integers) -> Integers:
@@ -203,7 +176,7 @@ def _between(count: int, longest: int) -> list[int]:
 
 
 def _filled(
-    widths: Integers, limits: "_Limits", order: Sequence[int], costs: Costs, fits: Callable[[Integers], bool]
+    widths: Integers, limits: "Limits", order: Sequence[int], costs: Costs, fits: Callable[[Integers], bool]
 ) -> Integers:
     """Widen the groups a little in turns, in the given order, until nothing fits any more."""
     before = None
@@ -217,7 +190,7 @@ def _filled(
     return widths
 
 
-def _wider(widths: Integers, limits: "_Limits", group: int) -> Iterator[Integers]:
+def _wider(widths: Integers, limits: "Limits", group: int) -> Iterator[Integers]:
     """Yield the widths with one group a multiple wider or at the next multiple of a block, the narrowest first."""
     width, step = int(widths[group]), int(limits.step[group])
     blocks = (block * (width // block + 1) for block in BLOCKS if block % step == 0)

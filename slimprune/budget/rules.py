@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from typing import TypeVar
 
 import numpy as np
@@ -43,12 +44,14 @@ class GroupCost:
             consumers.
         macs: Multiply-accumulates that belong to one channel.
         producers: Dense shapes of the weights that produce the channels.
+        number: Number of the group among the free ones, from 0; None for a protected group.
     """
 
     scores: Priorities
     params: float
     macs: float
     producers: Sequence[Sequence[int]]
+    number: int | None = None
 
     @property
     def width(self) -> int:
@@ -74,6 +77,7 @@ class Rule:
 GivesPriorities = TypeVar("GivesPriorities", bound=Callable[[GroupCost], Priorities])
 PROFILE = "profile:score=X,reuse=Y"
 _NUMBER = r"-?\d*\.?\d+"
+FACTORS = "factors:A,B,..."
 
 
 def _ranked(cost: GroupCost) -> Priorities:
@@ -133,7 +137,7 @@ def _as_rule(name: str, found: object) -> Rule:
     return Rule(name, description_of(found), needs_scores=True, priorities=found)
 
 
-RULES: Registry[Rule] = Registry("a rule", "slimprune.rules", "a rule", _as_rule, others=(PROFILE,))
+RULES: Registry[Rule] = Registry("a rule", "slimprune.rules", "a rule", _as_rule, others=(PROFILE, FACTORS))
 
 for _rule in (
     Rule("global", "one threshold over the scores of all channels (the ProsPr paper)", True, _ranked),
@@ -177,6 +181,8 @@ def find_rule(name: str) -> Rule:
     Raises:
         UsageError: If there is no such rule, its code fails, or the exponents of a profile are out of range.
     """
+    if name.startswith("factors:"):
+        return _find_factors(name)
     if not name.startswith("profile:"):
         return RULES.find(name)
     chosen = re.fullmatch(rf"profile:score=({_NUMBER}),reuse=({_NUMBER})", name)
@@ -201,6 +207,35 @@ def profile(score: float, reuse: float) -> Rule:
     name = f"profile:score={score:g},reuse={reuse:g}"
     description = f"widths in proportion to dense width * (mean score) ** {score:g} * (uses of a weight) ** {reuse:g}"
     return Rule(name, description, score > 0, partial(_profiled, score=score, reuse=reuse))
+
+
+def factors(values: Sequence[float]) -> Rule:
+    """Return a rule for widths proportional to dense width * a factor given for each free group, in their order.
+
+    Raises:
+        UsageError: If a factor is not a finite number above 0.
+    """
+    for value in values:
+        if not 0 < value < math.inf:
+            raise UsageError(f"expected finite factors above 0, got {value:g}")
+    name = f"factors:{','.join(f'{value:.4g}' for value in values)}"
+    return Rule(name, "widths in proportion to dense width * a given factor", False, partial(_scaled, values))
+
+
+def _find_factors(name: str) -> Rule:
+    try:
+        values = [float(text) for text in name.removeprefix("factors:").split(",")]
+    except ValueError as error:
+        raise RULES.unknown(name) from error
+    return factors(values)
+
+
+def _scaled(values: Sequence[float], cost: GroupCost) -> Priorities:
+    if cost.number is None:
+        return np.ones(cost.width)
+    if cost.number >= len(values):
+        raise UsageError(f"expected a factor for each free group, got {len(values)}")
+    return _proportional(cost.width, values[cost.number])
 
 
 def channel_priorities(
@@ -232,7 +267,7 @@ def _checked(rule: Rule, group: ChannelGroup, found: object) -> Priorities:
 
 def group_costs(groups: Sequence[ChannelGroup], costs: Costs, scores: Scores | None) -> list[GroupCost]:
     """Return what the rules know about every group."""
-    found = []
+    found, numbers = [], count()
     for group, saved in zip(groups, costs.marginal_costs, strict=True):
         values = None if scores is None else scores.by_group.get(group.id)
         shapes = [costs.shapes.get(slot.name, ()) for slot in group.slots_of("producer", "depthwise")]
@@ -242,6 +277,7 @@ def group_costs(groups: Sequence[ChannelGroup], costs: Costs, scores: Scores | N
                 params=saved.params,
                 macs=saved.macs,
                 producers=[shape for shape in shapes if len(shape) > 1],
+                number=next(numbers) if group.protected_reason is None else None,
             )
         )
     return found

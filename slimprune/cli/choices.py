@@ -63,5 +63,7 @@ _OTHER_RULES = [
         "profile:score=X,reuse=Y",
         "widths in proportion to dense width * (mean score) ** X * (uses of a weight) ** Y, X in 0..4, Y in -4..4",
     ),
+    ("factors:A,B,...", "widths in proportion to dense width * a factor for each free group, as `learned` finds them"),
+    ("learned", "widths of least loss in a network that is trained at random widths, which share its weights"),
     ("search", "the best of several profiles, tried out by short trainings in successive halving"),
 ]

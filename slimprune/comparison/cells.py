@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -163,7 +164,7 @@ class RunCache:
         start = self._starts[start_key(cell)]
         if planned.pruning is None or planned.last is None:
             return self._dense_record(cell, work, start)
-        recipe, last, saliency, search = cell.recipe, planned.last, planned.pruning.saliency, planned.pruning.search
+        recipe, last, saliency = cell.recipe, planned.last, planned.pruning.saliency
         # Tracing and proofs patch global state that all threads share; training does not.
         with self._surgery:
             slimmed = slim_and_prove(last.analysis, last.start.inherited, planned.pruning.plan)
@@ -194,8 +195,8 @@ class RunCache:
                 "macs": plan.slim.macs / plan.dense.macs,
             },
             "scoring": None if saliency is None else saliency.to_json(),
-            "width_epochs": 0 if search is None else search.epochs,
-            "epochs": before + (0 if search is None else search.epochs) + result.epochs,
+            "width_epochs": planned.pruning.epochs,
+            "epochs": before + math.ceil(planned.pruning.epochs) + result.epochs,
         }
 
     def clear(self, cell: Cell) -> None:

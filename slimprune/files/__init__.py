@@ -31,6 +31,7 @@ from slimprune.files.report import (
     ScoringOutcome,
     SearchOutcome,
     SecondCount,
+    SharingOutcome,
     TrainingHistory,
     TrainingOutcome,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "ScoringOutcome",
     "SearchOutcome",
     "SecondCount",
+    "SharingOutcome",
     "TableRow",
     "TrainingHistory",
     "TrainingOutcome",

@@ -142,6 +142,21 @@ class SearchOutcome(TypedDict):
     seconds: float
 
 
+class SharingOutcome(TypedDict):
+    """How the widths were found by weight sharing; see `results.Sharing`."""
+
+    rule: str
+    training: int
+    evaluations: int
+    images: int
+    epoch_images: int
+    loss: float
+    uniform_loss: float
+    generations: list[float]
+    seconds: float
+    epochs: NotRequired[float]
+
+
 class TrainingHistory(TypedDict):
     """Lists with one value per epoch."""
 
@@ -318,6 +333,7 @@ class ReportDocument(TypedDict):
     proof: ProofOutcome
     saliency: ScoringOutcome | None
     search: SearchOutcome | None
+    sharing: NotRequired[SharingOutcome | None]
     accuracies: NotRequired[AccuraciesOutcome | None]
     rounds: NotRequired[list[RoundOutcome]]
     training: TrainingOutcome | None

@@ -1,7 +1,9 @@
 """Removal of channels from a model: a new module with smaller tensors and matching attributes."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -74,6 +76,37 @@ def with_values(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
             new = tensors[name]
             memo[id(old)] = nn.Parameter(new, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else new
     return copy.deepcopy(model, memo)
+
+
+@contextmanager
+def narrowed(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Let `model` compute with other tensors and matching attributes in the context, without a copy.
+
+    Args:
+        model: Any module; it is as before afterwards.
+        tensors: Smaller parameters and buffers by name (see `named_tensors`); gradients flow through them.
+    """
+    given = {id(old): tensors[name] for name, old in named_tensors(model).items() if name in tensors}
+    restored: list[Callable[[], None]] = []
+    try:
+        for module in model.modules():
+            found = False
+            # Plain tensors take the place of parameters, so that gradients reach the larger ones.
+            registries: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+            for registry in registries:
+                for name, old in registry.items():
+                    if old is not None and id(old) in given:
+                        registry[name] = given[id(old)]
+                        restored.append(partial(registry.__setitem__, name, old))
+                        found = True
+            if found:
+                attributes = dict(vars(module))
+                restored.append(partial(vars(module).update, attributes))
+                fit_attributes(module)
+        yield
+    finally:
+        for restore in restored:
+            restore()
 
 
 def fit_attributes(module: nn.Module) -> None:

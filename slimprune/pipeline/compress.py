@@ -250,6 +250,7 @@ def _describe(recipe: ResolvedRecipe, analysis: Analysis, slimmed: SlimModel, pl
         fvcore=second_opinion(analysis, slimmed.module),
         saliency=planned.saliency,
         search=planned.search,
+        sharing=planned.sharing,
         without_weights=work.without_weights,
         frozen=tuple(name for name, tensor in slimmed.module.named_parameters() if not tensor.requires_grad),
     )

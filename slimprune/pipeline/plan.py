@@ -1,4 +1,4 @@
-"""The choice of a plan: by a rule, by a search over rules, or by measured latencies."""
+"""The choice of a plan: by a rule, by a search over rules, by weight sharing, or by measured latencies."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ from torch import nn
 from slimprune.budget import Plan
 from slimprune.files import adapter, read_value, write_atomically
 from slimprune.pipeline.latency import TimedAnalysis, plan_for_latency
+from slimprune.pipeline.learned import learn_widths
 from slimprune.pipeline.search import search_rule, with_rule
-from slimprune.pipeline.stages import SEARCH, Analysis, Start, allocate_for, needs_scores, score_channels
+from slimprune.pipeline.stages import LEARNED, SEARCH, Analysis, Start, allocate_for, needs_scores, score_channels
 from slimprune.recipe import ResolvedRecipe
-from slimprune.results import Saliency, Search
+from slimprune.results import Saliency, Search, Sharing
 from slimprune.saliency import Scores
 from slimprune.types import Listener
 
@@ -30,11 +31,19 @@ class PlannedPruning:
         plan: Plan of the channels to keep.
         saliency: How the channels were scored; None for a rule without scores.
         search: How the rule was found; None if it was not searched for.
+        sharing: How the widths were found by weight sharing; None if they were not.
     """
 
     plan: Plan
     saliency: Saliency | None = None
     search: Search | None = None
+    sharing: Sharing | None = None
+
+    @property
+    def epochs(self) -> float:
+        """Cost of finding the rule in epochs of training the slim network."""
+        searched = 0 if self.search is None else self.search.epochs
+        return searched + (0 if self.sharing is None else round(self.sharing.epochs, 2))
 
     def to_json(self) -> str:
         """Return the plan and how it was found as JSON text."""
@@ -60,7 +69,7 @@ def choose_plan(
     folder: Path | None = None,
     scorer: Scorer = score_channels,
 ) -> PlannedPruning:
-    """Return the plan by the recipe's rule, or by the rule that a search finds.
+    """Return the plan by the recipe's rule, or by the rule that a search or weight sharing finds.
 
     Args:
         recipe: Recipe with criterion, budget and rule.
@@ -74,7 +83,10 @@ def choose_plan(
     if found is not None:
         return found
     scores, saliency = scorer(recipe, analysis, start.scored, listener) if needs_scores(recipe) else (None, None)
-    search = None
+    search, sharing = None, None
+    if recipe.rule == LEARNED:
+        sharing = learn_widths(recipe, analysis, start.inherited, scores, listener, store=folder)
+        recipe = with_rule(recipe, sharing.rule)
     if recipe.rule == SEARCH:
         trials = folder / "search.json" if folder is not None else None
         plan, search = search_rule(recipe, analysis, start.inherited, scores, listener, store=trials)
@@ -83,7 +95,7 @@ def choose_plan(
         plan = plan_for_latency(recipe, analysis, scores, listener)
     elif search is None:
         plan = allocate_for(recipe, analysis, scores)
-    planned = PlannedPruning(plan, saliency, search)
+    planned = PlannedPruning(plan, saliency, search, sharing)
     if folder is not None:
         folder.mkdir(exist_ok=True)
         write_atomically(folder / PLAN_FILE, planned.to_json())

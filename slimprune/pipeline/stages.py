@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -25,6 +25,15 @@ from slimprune.types import REMARK, Listener, ignore, under
 
 SEARCH = "search"
 """Value of `rule` that means a search for the rule by short trainings; see `search_rule`."""
+
+LEARNED = "learned"
+"""Value of `rule` that means widths found by weight sharing; see `learn_widths`."""
+
+TRAINED_RULES: Collection[str] = (SEARCH, LEARNED)
+"""Rules that train networks to find another rule."""
+
+_SCHEDULED = {SEARCH: "global", LEARNED: "uniform"}
+"""Rules that iterative criteria narrow the network by, before the rule is known."""
 
 REWIND_SHARE = 0.02
 """Fraction of the dense training's steps to which `rewind` goes back by default."""
@@ -74,7 +83,7 @@ def check_names(recipe: ResolvedRecipe) -> None:
         UsageError: If a name is unknown, an option is not the criterion's, or the weights of a trained network are
             missing.
     """
-    if recipe.rule != SEARCH:
+    if recipe.rule not in TRAINED_RULES:
         find_rule(recipe.rule)
     name = recipe.criterion or default_criterion(recipe)
     check_gate(name, make_criterion(name, **recipe.criterion_options()), recipe.gate)
@@ -206,8 +215,16 @@ def check_budget(recipe: ResolvedRecipe, analysis: Analysis, listener: Listener 
 
 def needs_scores(recipe: ResolvedRecipe) -> bool:
     """Return whether the plan depends on scores."""
-    of_widths = recipe.rule == SEARCH or find_rule(recipe.rule).needs_scores
-    return of_widths or recipe.criterion is not None or recipe.twin == "invert" or recipe.when != "before-training"
+    return (
+        _widths_need_scores(recipe.rule)
+        or recipe.criterion is not None
+        or recipe.twin == "invert"
+        or recipe.when != "before-training"
+    )
+
+
+def _widths_need_scores(rule: str) -> bool:
+    return rule == SEARCH or (rule != LEARNED and find_rule(rule).needs_scores)
 
 
 def score_channels(
@@ -220,7 +237,7 @@ def score_channels(
         analysis.groups,
         budget_of(recipe),
         analysis.costs,
-        rule="global" if recipe.rule == SEARCH else recipe.rule,
+        rule=_SCHEDULED.get(recipe.rule, recipe.rule),
         floor=recipe.floor,
         round_to=multiple(recipe),
     )

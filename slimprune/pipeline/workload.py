@@ -66,6 +66,7 @@ class Workload:
         class_weights: Weight of each class in the loss; for segmentation that of the foreground; empty for equal ones.
         without_weights: Parameters that were not taken from the given weights.
         code: Files of the user's code that the recipe names.
+        data: Data set of the batches; None if they were passed as objects.
     """
 
     model: nn.Module
@@ -83,6 +84,7 @@ class Workload:
     without_weights: tuple[str, ...] = ()
     code: tuple[Path, ...] = ()
     validation_batches: Iterable[Batch] | None = None
+    data: ImageData | None = None
 
     @property
     def metric(self) -> Metric:
@@ -191,6 +193,7 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
         validation_batches=None
         if held_out is None
         else held_out.test_batches(recipe.batch_size, device=device, part="train"),
+        data=data,
     )
 
 

@@ -52,6 +52,7 @@ CONDITIONS: Sequence[Condition] = (
         lambda recipe: recipe.patience is None or recipe.patience < _longest_training(recipe) - 1,
         "no training has epochs left by then",
     ),
+    Condition(("sharing_epochs",), lambda recipe: recipe.rule == "learned", "the rule is not learned"),
     Condition(("temperature",), lambda recipe: recipe.distill is not None, "nothing is distilled without --distill"),
     Condition(
         ("regularizer", "regularizer_strength"),

@@ -26,7 +26,7 @@ from slimprune.types import AUTO, BALANCED, InputKind, Precision, Quantity
 LATER_FIELDS = (
     "mean", "std", "class_names", "input", "pretrained", "reset_head", "reconstruct", "int8", "fp16", "max_loss",
     "optimizer", "warm_up", "label_smoothing", "class_weights", "ema", "mixup", "cutmix", "resized_crop", "patience",
-    "distill", "temperature", "regularizer", "regularizer_strength", "validation",
+    "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs",
 )  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
@@ -171,6 +171,11 @@ class Recipe(BaseModel):
     )
     rule: str | None = Field(
         None, description="how the budget is shared out (`slimprune list rules`), or path/to/file.py:function"
+    )
+    sharing_epochs: int | None = Field(
+        None,
+        ge=1,
+        description="epochs of weight sharing before `--rule learned` (default: 15 % of --epochs, at most 20)",
     )
     floor: float = Field(0.05, ge=0, lt=1, description="share of its channels that every layer keeps at least")
     gate: Literal["consumer", "norm", "producer"] = Field("consumer", description="where the gates sit")

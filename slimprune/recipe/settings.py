@@ -38,6 +38,7 @@ class SettingsBesideLoss(_UnderAlias, total=False):
     twin: Literal["shuffle", "invert"] | None
     criterion: str | None
     rule: str | None
+    sharing_epochs: int | None
     floor: float
     gate: Literal["consumer", "norm", "producer"]
     steps: int | None

@@ -21,7 +21,10 @@ from slimprune.recipe.fields import Recipe
 PANELS: Mapping[str, tuple[str, ...]] = {
     "network": ("arch", "weights", "pretrained", "reset_head", "device", "seed"),
     "data": ("data", "image_size", "train_size", "validation", "mean", "std", "class_names"),
-    "budget": ("ratio", "of", "also", "rule", "floor", "protect", "round_to", "engine", "bench_batch", "bench_threads"),
+    "budget": (
+        "ratio", "of", "also", "rule", "sharing_epochs", "floor", "protect", "round_to", "engine", "bench_batch",
+        "bench_threads",
+    ),
     "scoring": (
         "when", "rewind_step", "criterion", "gate", "steps", "draws", "inner_lr", "inner_momentum", "rounds",
         "score_batch", "dtype", "twin",

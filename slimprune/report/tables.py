@@ -75,7 +75,7 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
         for limit in (budget, *budget["also"])
     )
     lines = [
-        ("budget", f"{removed}, rule {document['rule']}"),
+        ("budget", f"{removed}, rule {_rule(document)}"),
         ("proof", f"relative difference {proof['max_rel_diff']:.1e} (tolerance {proof['tolerance']:.0e})"),
     ]
     lines[1:1] = _timing_facts(document)
@@ -91,6 +91,7 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
     if (search := document["search"]) is not None:
         tried = f"{_count(len(search['trials']), 'short training')}, {_count(search['epochs'], 'epoch')} in all"
         lines.append(("search", f"{search['rule']} after {tried}, {_seconds(search['seconds'])}"))
+    lines += _sharing(document)
     if (known := document.get("accuracies")) is not None:
         lines.append(("dense", f"{percent(known['dense'])} {_origin(document)}"))
     if known is not None and known["pruned"] is not None:
@@ -110,6 +111,24 @@ def _watched(training: TrainingOutcome) -> str:
     """Return the best metric of the epochs, with the last one if they were tested on held-out training images."""
     best, held_out = f"best {percent(training['best'])}", training.get("validation")
     return best if held_out is None else f"on held-out training images {percent(held_out)}, {best}"
+
+
+def _rule(document: ReportDocument) -> str:
+    """Return the rule, without the factors that weight sharing found, which are the widths of the table."""
+    learned = document.get("sharing") is not None and document["rule"].startswith("factors:")
+    return "learned" if learned else document["rule"]
+
+
+def _sharing(document: ReportDocument) -> list[tuple[str, str]]:
+    """Return what weight sharing found and what it cost."""
+    sharing = document.get("sharing")
+    if sharing is None:
+        return []
+    taken = "" if sharing["loss"] < sharing["uniform_loss"] else ", so uniform ones are taken"
+    found = f"loss {sharing['loss']:.3f} on held-out images, {sharing['uniform_loss']:.3f} with uniform widths{taken}"
+    work = f"{_count(sharing['training'], 'epoch')} of training and {sharing['evaluations']} evaluations"
+    cost = f"as long as {sharing.get('epochs', 0):.1f} epochs of the slim network"
+    return [("learned widths", f"{found}; {work}, {cost}, {_seconds(sharing['seconds'])}")]
 
 
 def _epochs(document: ReportDocument, name: str, training: TrainingOutcome) -> str:

@@ -184,7 +184,7 @@ def test_unknown_rules_are_refused(name):
         find_rule(name)
     known = ", ".join(RULES)
     code = "file.py:NAME or package.module:NAME"
-    expected = f"expected a rule ({known}, profile:score=X,reuse=Y, {code}), got {name!r}"
+    expected = f"expected a rule ({known}, profile:score=X,reuse=Y, factors:A,B,..., {code}), got {name!r}"
     assert str(caught.value).startswith(expected)
 
 

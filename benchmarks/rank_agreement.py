@@ -1,0 +1,179 @@
+"""Agreement of proxies with real trainings: how well they order random widths of equal MACs.
+
+    python benchmarks/rank_agreement.py recipes/rank-agreement-resnet20.yaml --out benchmarks/results/rank-agreement-cpu
+
+Trains networks of uniform and of random widths at the recipe's budget to the end, and orders them by the losses of
+shared weights after several numbers of epochs, by short trainings as `--rule search` makes them, and by meta-gradients
+of whole groups. Writes NAME.json after every step (what is there is not run again), NAME.md and NAME.svg at the end.
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from slimprune.budget import WidthSpace
+from slimprune.files import write_atomically
+from slimprune.graph import keep_channels
+from slimprune.measure import environment
+from slimprune.pipeline.learned import split_images, trained_shared
+from slimprune.pipeline.stages import analyse, budget_of, training_settings
+from slimprune.pipeline.workload import named_workload
+from slimprune.recipe import make_recipe, read_recipe
+from slimprune.report import markdown_table
+from slimprune.saliency import Problem
+from slimprune.saliency.adjoint import InnerTraining, meta_gradient
+from slimprune.training import evaluate, train
+from slimprune.types import ignore
+from slimprune.weight_sharing import mean_loss, random_proportions
+
+COUNT = 12
+SHARING = (2, 4, 8)
+SHORT = (1, 2)
+DRAWS, INNER = 8, InnerTraining(steps=3, lr=0.01)
+
+
+def main() -> None:
+    """Run what is missing."""
+    options = parse()
+    bench = Bench(options.recipe, options.out, options.seed)
+    for task in options.tasks.split(","):
+        getattr(bench, task)()
+    bench.publish()
+
+
+def parse() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tasks", default="real,shared,short,gradients", help="which of the columns to fill")
+    return parser.parse_args()
+
+
+class Bench:
+    """Networks of random widths and what is known about them."""
+
+    def __init__(self, recipe: Path, out: Path, seed: int) -> None:
+        torch.set_num_threads(1)
+        self.settings = {**read_recipe(recipe), "seed": seed}
+        self.recipe, self.out = make_recipe(self.settings).with_defaults(), out
+        self.work = named_workload(self.recipe, "cpu")
+        self.analysis = analyse(self.recipe, self.work, ignore)
+        self.space = self.space_of(cap=2.0)
+        generator = torch.Generator().manual_seed(1)
+        count = len(self.space.free)
+        self.proportions = [np.zeros(count), *(random_proportions(count, generator) for _ in range(COUNT))]
+        self.widths = [self.space.widths(one) for one in self.proportions]
+        self.found = json.loads(out.with_suffix(".json").read_text()) if out.with_suffix(".json").exists() else {}
+
+    def space_of(self, cap: float) -> WidthSpace:
+        """Return the space of widths at the budget."""
+        budget, costs, groups = budget_of(self.recipe), self.analysis.costs, self.analysis.groups
+        return WidthSpace.of(groups, budget, costs, floor=self.recipe.floor, round_to=1, cap=cap)
+
+    def fill(self, column: str, value: Callable[[int], float]) -> None:
+        """Fill a column of the table, one network after the other."""
+        for number in range(len(self.widths)):
+            rows = self.found.setdefault(column, {})
+            if str(number) not in rows:
+                began = time.perf_counter()
+                rows[str(number)] = value(number)
+                print(f"{column} {number}: {rows[str(number)]:.4f} ({time.perf_counter() - began:.0f} s)", flush=True)
+                write_atomically(self.out.with_suffix(".json"), json.dumps(self.found, indent=1) + "\n")
+
+    def real(self) -> None:
+        """Train every network to the end."""
+        self.fill("top-1", lambda number: 100 * self.trained(number, self.recipe.epochs)[0])
+
+    def short(self) -> None:
+        """Train every network for a few epochs, as `--rule search` does."""
+        for epochs in SHORT:
+            self.fill(f"short training, {epochs}", lambda number, epochs=epochs: self.trained(number, epochs)[1])
+
+    def trained(self, number: int, epochs: int) -> tuple[float, float]:
+        """Return the metric on all test images after the training, and the training loss of the last epoch."""
+        module = keep_channels(self.work.model, self.space.groups, self.kept(number))
+        settings = replace(training_settings(self.recipe, self.work), epochs=epochs)
+        work, first = self.work, [next(iter(self.work.test_batches))]
+        result = train(module, work.train_batches, first, settings, loss=F.cross_entropy, metric=work.metric)
+        final = evaluate(module, work.test_batches, work.metric, device="cpu", amp=self.recipe.amp)
+        return final, result.history[-1].train_loss
+
+    def kept(self, number: int) -> dict[str, torch.Tensor]:
+        """Return the first channels of every group."""
+        pairs = zip(self.space.groups, self.widths[number].tolist(), strict=True)
+        return {group.id: torch.arange(width) for group, width in pairs}
+
+    def shared(self) -> None:
+        """Train shared weights and evaluate every network with them."""
+        images = split_images(self.recipe, self.work)
+        for epochs in SHARING:
+            column = f"shared weights, {epochs}"
+            if len(self.found.get(column, {})) == len(self.widths):
+                continue
+            shared = trained_shared(
+                self.recipe, self.work, self.work.model, self.space, None, images, epochs, ignore, None
+            )
+            for half in ("searched", "confirming"):
+                self.fill(
+                    column if half == "searched" else f"{column}, other images",
+                    lambda number, half=half, shared=shared: mean_loss(
+                        shared, self.widths[number], getattr(images, half), F.cross_entropy, amp=self.recipe.amp
+                    ),
+                )
+
+    def gradients(self) -> None:
+        """Predict losses by the meta-gradients of whole groups at uniform widths, signed and absolute."""
+        groups, batches = self.space.groups, self.work.scoring_batches
+        free = [groups[number] for number in self.space.free]
+        narrow = keep_channels(self.work.model, groups, self.kept(0))
+        from slimprune.graph import find_groups
+
+        now = {group.id: group for group in find_groups(narrow, self.work.example)}
+        problem = Problem.prepare(narrow, [now[group.id] for group in free], F.cross_entropy, "consumer", torch.float32)
+        draws = []
+        for draw in range(DRAWS):
+            steps = INNER.steps + 1
+            part = [batches[draw * steps + step] for step in range(steps)]
+            one = replace(problem, batches=part, seed=draw)
+            draws.append(one.gate_gradient(meta_gradient(one, INNER, on_host=False)))
+        for name, size in (("signed", lambda v: v.sum()), ("absolute", lambda v: -v.abs().sum())):
+            slope = np.array([float(torch.stack([size(draw[group.id]) for draw in draws]).mean()) for group in free])
+            free_widths = [widths[self.space.free] for widths in self.widths]
+            self.fill(
+                f"meta-gradient of groups, {name}",
+                lambda number, slope=slope, w=free_widths: float(slope @ np.log(w[number] / w[0])),
+            )
+
+    def publish(self) -> None:
+        """Write the table of rank correlations."""
+        top1 = self.found.get("top-1", {})
+        rows = []
+        for column, values in self.found.items():
+            shared = [number for number in values if number in top1]
+            if column != "top-1" and len(shared) > 3:
+                rho = spearman([values[n] for n in shared], [-top1[n] for n in shared])
+                rows.append([column, str(len(shared)), f"{rho:+.2f}"])
+        text = [f"# Rank agreement with real trainings\n\n{self.settings}\n\n{environment(torch.device('cpu'))}\n"]
+        text.append(markdown_table(["proxy (loss; epochs)", "networks", "Spearman with 100 - top-1"], rows))
+        write_atomically(self.out.with_suffix(".md"), "\n".join(text) + "\n")
+        print("\n".join(text))
+
+
+def spearman(one: list[float], other: list[float]) -> float:
+    """Return the rank correlation; equal values have different ranks, in their order."""
+    ranks = [np.argsort(np.argsort(values, kind="stable"), kind="stable") for values in (one, other)]
+    return float(np.corrcoef(*ranks)[0, 1]) if math.isfinite(sum(one) + sum(other)) else math.nan
+
+
+if __name__ == "__main__":
+    main()

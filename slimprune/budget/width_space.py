@@ -1,0 +1,140 @@
+"""All widths that use up a budget, each described by the proportions of the free groups."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slimprune.budget.cost import Costs
+from slimprune.budget.limits import Limits
+from slimprune.budget.plan import Budget
+from slimprune.budget.rules import group_costs
+from slimprune.errors import BudgetError
+from slimprune.graph import ChannelGroup
+from slimprune.graph.groups import Integers
+
+Proportions = NDArray[np.float64]
+"""Logarithm of a factor for each of the F free groups, [F]; equal values give uniform widths."""
+
+_HALVINGS = 16
+_LEVELS = (-9.0, 3.0)
+"""Range of the logarithm of the common factor on all widths; the limits cut whatever lies beyond."""
+
+
+@dataclass(frozen=True, eq=False)
+class WidthSpace:
+    """Widths in proportion to dense width * exp(proportions), as wide as the budget allows.
+
+    Under a budget that leaves the parameters open, widths also have no more parameters than uniform ones at the same
+    budget: proportions that would have more are tilted towards groups whose weights are used more often.
+
+    Attributes:
+        groups: All channel groups, G of them.
+        budget: What to remove.
+        costs: Cost model of the same groups.
+        limits: Limits of the widths.
+    """
+
+    groups: Sequence[ChannelGroup]
+    budget: Budget
+    costs: Costs
+    limits: Limits
+
+    @classmethod
+    def of(
+        cls,
+        groups: Sequence[ChannelGroup],
+        budget: Budget,
+        costs: Costs,
+        *,
+        floor: float,
+        round_to: int,
+        cap: float,
+    ) -> "WidthSpace":
+        """Return the space of a budget.
+
+        Args:
+            groups: All channel groups.
+            budget: What to remove.
+            costs: Cost model of the same groups.
+            floor: See `allocate`.
+            round_to: See `allocate`.
+            cap: Greatest width of a group as a multiple of its uniform width; the dense width is never exceeded.
+
+        Raises:
+            UsageError: If floor or round_to is out of range.
+            BudgetError: If the least widths exceed the budget.
+        """
+        limits = Limits.of(groups, floor, round_to)
+        whole = cls(groups, budget, costs, limits)
+        if not whole.allows(limits.rounded(limits.low)):
+            raise BudgetError("expected a budget that the least widths meet, got a tighter one")
+        widest = np.ceil(cap * whole.uniform / limits.step).astype(np.int64) * limits.step
+        return replace(whole, limits=replace(limits, full=np.clip(widest, limits.low, limits.full)))
+
+    def allows(self, widths: Integers) -> bool:
+        """Return whether widths [G] are within the budget."""
+        return self.budget.allows(self.costs.cost(widths), self.costs.dense)
+
+    @cached_property
+    def free(self) -> Integers:
+        """Indices of the free groups, [F]."""
+        return np.array([number for number, group in enumerate(self.groups) if group.protected_reason is None])
+
+    @cached_property
+    def uniform(self) -> Integers:
+        """Uniform widths at the budget, [G]."""
+        return self._widest(np.zeros(len(self.free)))
+
+    def widths(self, proportions: Proportions) -> Integers:
+        """Return the widths at the budget, [G]."""
+        if "params" in self.budget.ratios or self._within_params(proportions):
+            return self._widest(proportions)
+        steepest = 1.0 + 2.0 * float(np.abs(proportions).max())
+        tilt = -_greatest(lambda tilt: self._within_params(proportions - tilt * self._reuse), -steepest, 0.0)
+        tilted = proportions + tilt * self._reuse
+        return self._widest(tilted) if self._within_params(tilted) else self.uniform
+
+    def factors(self, widths: Integers) -> tuple[float, ...]:
+        """Return the shares of their dense widths that the free groups have at widths [G]."""
+        return tuple((widths[self.free] / self._dense[self.free]).tolist())
+
+    @cached_property
+    def _reuse(self) -> Proportions:
+        """Logarithm of how often a weight of each free group is used, from 0 to 1."""
+        found = group_costs(self.groups, self.costs, None)
+        logs = np.log([max(1.0, found[number].reuse) for number in self.free])
+        shares: Proportions = (logs - logs.min()) / max(1e-9, float(np.ptp(logs)))
+        return shares
+
+    @cached_property
+    def _most_params(self) -> int:
+        return self.costs.cost(self.uniform).params
+
+    def _within_params(self, proportions: Proportions) -> bool:
+        return self.costs.cost(self._widest(proportions)).params <= self._most_params
+
+    def _widest(self, proportions: Proportions) -> Integers:
+        level = _greatest(lambda level: self.allows(self._at(level, proportions)), *_LEVELS)
+        return self._at(level, proportions)
+
+    def _at(self, level: float, proportions: Proportions) -> Integers:
+        widths = self._dense.astype(np.float64)
+        widths[self.free] *= np.exp(level + proportions)
+        return self.limits.rounded(np.clip(widths.round().astype(np.int64), self.limits.low, self.limits.full))
+
+    @cached_property
+    def _dense(self) -> Integers:
+        return np.array([group.width for group in self.groups], np.int64)
+
+
+def _greatest(fits: Callable[[float], bool], low: float, high: float) -> float:
+    """Return the greatest number from `low`, which fits, to `high` that fits, by bisection."""
+    if fits(high):
+        return high
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low

@@ -1,0 +1,239 @@
+"""Widths found by weight sharing: one network is trained at random widths and then searched for the best ones."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from slimprune.budget import Proportions, WidthSpace, factors
+from slimprune.data import Batch
+from slimprune.files import adapter, read_value, write_atomically
+from slimprune.graph.groups import Integers
+from slimprune.pipeline.stages import Analysis, budget_of, multiple, training_settings
+from slimprune.pipeline.workload import Workload
+from slimprune.recipe import ResolvedRecipe
+from slimprune.results import Sharing
+from slimprune.saliency import Scores
+from slimprune.training import TrainSettings, count_batches, train
+from slimprune.types import Listener
+from slimprune.weight_sharing import Evaluation, Generation, SharedNetwork, evolve, mean_loss, random_proportions
+
+CAP = 2.0
+"""Greatest width of a group in the shared network, as a multiple of its uniform width."""
+
+HELD_OUT, HELD_OUT_SHARE = 2000, 0.2
+"""Training images that are held out: at most so many, and at most this share."""
+
+EVALUATION_BATCH = 500
+GENERATIONS, POPULATION = 6, 30
+SHARE_OF_TRAINING, MOST_EPOCHS = 0.15, 20
+"""Epochs in which weights are shared: this share of those of the training, and at most so many."""
+
+TRAIN_STAGE, SEARCH_STAGE = "share weights", "search widths"
+
+
+def sharing_epochs(recipe: ResolvedRecipe) -> int:
+    """Return the epochs in which weights are shared."""
+    usual = min(MOST_EPOCHS, max(1, round(SHARE_OF_TRAINING * recipe.epochs)))
+    return recipe.sharing_epochs or usual
+
+
+def learn_widths(
+    recipe: ResolvedRecipe,
+    analysis: Analysis,
+    network: nn.Module,
+    scores: Scores | None,
+    listener: Listener,
+    *,
+    store: Path | None = None,
+) -> Sharing:
+    """Return the rule whose widths have the least loss in a network that shares its weights among all widths.
+
+    The weights of `network`, at most `CAP` times as wide as uniform widths, are trained for a few epochs; every step
+    trains random widths at the budget. The cross-entropy method then searches the widths of least loss on held-out
+    training images, each generation on one batch of them. On other held-out images the widths found are compared with
+    uniform ones, which are taken if they are no worse.
+
+    Args:
+        recipe: Recipe with budget, floor, rounding and training.
+        analysis: Analysis of the dense network.
+        network: Network whose weights are shared; it is not modified.
+        scores: Scores by which the channels of a narrower network are chosen; None for the first channels.
+        listener: Called during training and search.
+        store: Folder from which an interrupted call resumes.
+    """
+    began, work = time.perf_counter(), analysis.work
+    space = space_of(recipe, analysis)
+    images = split_images(recipe, work)
+    epochs = sharing_epochs(recipe)
+    shared = trained_shared(recipe, work, network, space, scores, images, epochs, listener, store)
+
+    def loss_at(widths: Integers, batches: Sequence[Batch]) -> float:
+        return mean_loss(shared, widths, batches, work.loss, amp=bool(recipe.amp))
+
+    def loss_of(proportions: Proportions, generation: int) -> float:
+        batch = images.searched[generation % len(images.searched)]
+        return loss_at(space.widths(proportions), [batch])
+
+    generations = _search(recipe, len(space.free), loss_of, listener, store)
+    found = space.widths(np.array(generations[-1].mean))
+    loss, uniform_loss = (loss_at(widths, images.confirming) for widths in (found, space.uniform))
+    rule = factors(space.factors(found)).name if loss < uniform_loss else "uniform"
+    return Sharing(
+        rule=rule,
+        training=epochs,
+        evaluations=sum(len(generation.losses) for generation in generations),
+        images=len(images.searched[0][0]),
+        epoch_images=count_batches(images.training) * len(next(iter(images.training))[0]),
+        loss=loss,
+        uniform_loss=uniform_loss,
+        generations=tuple(generation.best for generation in generations),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def space_of(recipe: ResolvedRecipe, analysis: Analysis) -> WidthSpace:
+    """Return the widths at the recipe's budget that can share weights."""
+    return WidthSpace.of(
+        analysis.groups,
+        budget_of(recipe),
+        analysis.costs,
+        floor=recipe.floor,
+        round_to=multiple(recipe),
+        cap=CAP,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Training images in three parts.
+
+    Attributes:
+        training: Batches that the shared weights are trained on.
+        searched: Batches by which widths are searched, one for each generation in turn.
+        confirming: Batches on which the widths found are compared with uniform ones.
+    """
+
+    training: Iterable[Batch]
+    searched: Sequence[Batch]
+    confirming: Sequence[Batch]
+
+
+def split_images(recipe: ResolvedRecipe, work: Workload) -> Images:
+    """Return the training images of a run in three parts, of which the last two are of equal size.
+
+    Batches that were passed as objects cannot be divided: the first of them are also trained on.
+    """
+    if work.data is None:
+        first: list[Batch] = list(islice(work.train_batches, 2 * max(1, HELD_OUT // _length(work.train_batches) // 2)))
+        half = max(1, len(first) // 2)
+        return Images(work.train_batches, first[:half], first[half:] or first[:half])
+    data, device = work.data, work.example.device
+    held_out = 2 * (min(HELD_OUT, int(HELD_OUT_SHARE * data.train_size)) // 2)
+    order = torch.randperm(data.train_size, generator=torch.Generator().manual_seed(recipe.seed))
+    rest = data.with_training_part(order[held_out:].sort().values)
+    training = rest.train_batches(
+        recipe.named().batch_size, seed=recipe.seed, device=device, random_resized_crop=recipe.resized_crop
+    )
+    parts = (
+        list(
+            data.with_training_part(part.sort().values).train_batches(
+                min(EVALUATION_BATCH, len(part)), seed=recipe.seed, device=device, augment=False
+            )
+        )
+        for part in order[:held_out].split(held_out // 2)
+    )
+    return Images(training, *parts)
+
+
+def _length(batches: Iterable[Batch]) -> int:
+    """Return the number of samples of the first batch."""
+    return len(next(iter(batches))[0])
+
+
+def _ranks(scores: Scores | None) -> Mapping[str, Tensor]:
+    """Return the rank of each channel in its group, 0 for the best score, equal ones in their order."""
+    if scores is None:
+        return {}
+    return {group: values.argsort(descending=True, stable=True).argsort() for group, values in scores.by_group.items()}
+
+
+def trained_shared(
+    recipe: ResolvedRecipe,
+    work: Workload,
+    network: nn.Module,
+    space: WidthSpace,
+    scores: Scores | None,
+    images: Images,
+    epochs: int,
+    listener: Listener,
+    store: Path | None,
+) -> SharedNetwork:
+    """Return a network of shared weights after its training, resumable in the folder `store`."""
+
+    def draw() -> Integers:
+        return space.widths(random_proportions(len(space.free)))
+
+    shared = SharedNetwork(network, space.groups, space.limits.full, draw, _ranks(scores))
+    train(
+        shared,
+        images.training,
+        images.searched[:1],  # the training loop requires test batches; the result is ignored
+        _settings(recipe, work, epochs),
+        loss=work.loss,
+        metric=work.metric,
+        progress=lambda _, done, total, note: listener(TRAIN_STAGE, done, total, note.partition(",")[0]),
+        checkpoint=None if store is None else store / "shared",
+    )
+    return shared
+
+
+def _settings(recipe: ResolvedRecipe, work: Workload, epochs: int) -> TrainSettings:
+    """Return the recipe's training, shorter, with a cosine schedule and without what is meant for one network."""
+    settings = replace(training_settings(recipe, work), epochs=epochs, schedule="cosine", warm_up=None, fast=None)
+    settings = replace(settings, ema=None, mixup=None, cutmix=None, patience=None, distill=None)
+    # Strided 1x1 kernels over fewer than 8 channels, which a draw may have, corrupt memory in channels-last order.
+    strided = any(
+        isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and max(layer.stride) > 1
+        for layer in work.model.modules()
+    )
+    captured = work.example.device.type == "cuda"  # widths that change cannot be captured in a graph
+    return replace(settings, fast=False) if strided or captured else settings
+
+
+def _search(
+    recipe: ResolvedRecipe,
+    groups: int,
+    loss_of: Evaluation,
+    listener: Listener,
+    store: Path | None,
+) -> list[Generation]:
+    file = None if store is None else store / "generations.json"
+    done = _stored(file)
+    evaluated, total = POPULATION * len(done), POPULATION * GENERATIONS
+    generator = torch.Generator().manual_seed(recipe.seed)
+    first = [np.zeros(groups), *(random_proportions(groups, generator) for _ in range(POPULATION - 1))]
+
+    def evaluate(proportions: Proportions, generation: int) -> float:
+        nonlocal evaluated
+        loss = loss_of(proportions, generation)
+        evaluated += 1
+        listener(SEARCH_STAGE, evaluated, total, "")
+        return loss
+
+    def keep(generations: Sequence[Generation]) -> None:
+        if file is not None:
+            write_atomically(file, adapter(list[Generation]).dump_json(list(generations)))
+
+    return evolve(evaluate, first, generations=GENERATIONS, seed=recipe.seed, done=done, after=keep)
+
+
+def _stored(file: Path | None) -> list[Generation]:
+    if file is None or not file.exists():
+        return []
+    return read_value(list[Generation], file.read_bytes(), f"generations {file}")

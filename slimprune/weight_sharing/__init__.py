@@ -1,0 +1,14 @@
+"""One set of weights for networks of all widths, and the search for the best widths with it."""
+
+from slimprune.weight_sharing.cross_entropy import Evaluation, Generation, evolve
+from slimprune.weight_sharing.network import SharedNetwork, mean_loss
+from slimprune.weight_sharing.random_widths import random_proportions
+
+__all__ = [
+    "Evaluation",
+    "Generation",
+    "SharedNetwork",
+    "evolve",
+    "mean_loss",
+    "random_proportions",
+]

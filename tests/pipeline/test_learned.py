@@ -1,0 +1,134 @@
+"""Widths found by weight sharing: what they are trained and judged on, how a stopped run goes on, what is reported."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import slimprune
+from slimprune.errors import UsageError
+from slimprune.pipeline import learned
+from slimprune.pipeline.learned import learn_widths, sharing_epochs, split_images
+from slimprune.pipeline.stages import Analysis, analyse
+from slimprune.pipeline.workload import Given, named_workload, own_workload
+from slimprune.recipe import Recipe, make_recipe
+from slimprune.saliency import Scores
+from slimprune.types import ignore
+from tests.networks import Residual, toy
+from tests.pipeline.test_search import loader
+
+
+def recipe(**settings: Any) -> Recipe:
+    return make_recipe({"ratio": 0.5, "of": "macs", "rule": "learned", "epochs": 1, **settings}).with_defaults()
+
+
+@pytest.fixture
+def analysis(monkeypatch: pytest.MonkeyPatch) -> Analysis:
+    monkeypatch.setattr(learned, "GENERATIONS", 3)
+    monkeypatch.setattr(learned, "POPULATION", 5)
+    work = own_workload(toy(Residual).float(), Given(loader(), loader(1)), "cpu", 0)
+    return analyse(recipe(), work, ignore)
+
+
+def run(analysis: Analysis, **options: Any) -> Any:
+    return learn_widths(recipe(), analysis, analysis.work.model, None, ignore, **options)
+
+
+def test_the_rule_found_is_the_better_of_the_search_and_of_uniform_widths(analysis: Analysis) -> None:
+    found = run(analysis)
+    better = found.loss < found.uniform_loss
+    assert found.rule.startswith("factors:") if better else found.rule == "uniform"
+    assert (found.training, found.evaluations) == (1, 3 * 5)
+
+
+@pytest.mark.parametrize(("uniform", "rule"), [(0.5, "uniform"), (2.0, "factors:")])
+def test_widths_no_better_than_uniform_ones_are_not_taken(
+    analysis: Analysis, monkeypatch: pytest.MonkeyPatch, uniform: float, rule: str
+) -> None:
+    """All widths but uniform ones have loss 1."""
+    space = learned.space_of(recipe(), analysis)
+    monkeypatch.setattr(
+        learned, "mean_loss", lambda _, widths, *rest, **more: uniform if (widths == space.uniform).all() else 1.0
+    )
+    assert run(analysis).rule.startswith(rule)
+
+
+def test_the_cost_is_stated_in_epochs(analysis: Analysis) -> None:
+    """24 samples in 3 batches of 8, all of them for training; 8 images that are evaluated cost a ninth of an epoch."""
+    found = run(analysis)
+    assert (found.images, found.epoch_images) == (8, 24)
+    assert found.epochs == pytest.approx(1 + 15 * 8 / 24 / 3)
+    assert found.to_json()["epochs"] == round(found.epochs, 2)
+
+
+@pytest.mark.parametrize("stop", ["share weights", "search widths"])
+def test_a_stopped_search_ends_the_same(analysis: Analysis, tmp_path: Path, stop: str) -> None:
+    whole = learn_widths(recipe(sharing_epochs=3), analysis, analysis.work.model, None, ignore, store=tmp_path / "a")
+    seen = 0
+
+    def interrupt(stage: str, done: int, total: int, note: str) -> None:
+        nonlocal seen
+        seen += stage == stop
+        if seen == 8:
+            raise KeyboardInterrupt
+
+    arguments = (recipe(sharing_epochs=3), analysis, analysis.work.model, None)
+    with pytest.raises(KeyboardInterrupt):
+        learn_widths(*arguments, interrupt, store=tmp_path / "b")
+    again = learn_widths(*arguments, ignore, store=tmp_path / "b")
+    assert (again.rule, again.loss, again.generations) == (whole.rule, whole.loss, whole.generations)
+
+
+def test_images_of_a_data_set_are_divided_in_three() -> None:
+    """Of 1,437 digits a fifth, 286, are held out: 143 to search and 143 to confirm."""
+    settings = make_recipe({"arch": "vgg11", "rule": "learned"}).with_defaults()
+    work = named_workload(settings, "cpu")
+    images = split_images(settings, work)
+    held = torch.cat([inputs for part in (images.searched, images.confirming) for inputs, _ in part])
+    assert [sum(map(len, (inputs for inputs, _ in part))) for part in (images.searched, images.confirming)] == [
+        143,
+        143,
+    ]
+    assert len(held.flatten(1).unique(dim=0)) == 286
+    assert work.data is not None
+    plain = work.data.train_batches(1437, augment=False)
+    everything = next(iter(plain))[0].flatten(1)
+    assert all((everything == one).all(1).any() for one in held.flatten(1)[:20])
+    assert len(images.training) == (1437 - 286) // 64
+
+
+def test_channels_are_ranked_by_their_scores() -> None:
+    """Scores 0.1, 0.9, 0.5: the second channel has rank 0, the third rank 1."""
+    scores = Scores({"a": torch.tensor([0.1, 0.9, 0.5]).double()}, "fake", 1, None)
+    assert learned._ranks(scores)["a"].tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize(("epochs", "asked", "expected"), [(1, None, 1), (20, None, 3), (200, None, 20), (20, 7, 7)])
+def test_weights_are_shared_for_a_part_of_the_training(epochs: int, asked: int | None, expected: int) -> None:
+    """15 % of 20 are 3; of 200 they would be 30, above the most."""
+    assert sharing_epochs(recipe(epochs=epochs, sharing_epochs=asked)) == expected
+
+
+def test_a_run_reports_what_was_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learned, "GENERATIONS", 2)
+    monkeypatch.setattr(learned, "POPULATION", 4)
+    report = slimprune.compress(
+        toy(Residual).float(), train_batches=loader(), test_batches=loader(1), loss=F.cross_entropy, ratio=0.5,
+        of="macs", rule="learned", epochs=1, out=tmp_path / "net.slim",
+    )  # fmt: skip
+    document = report.to_json()
+    assert document["sharing"]["rule"] == document["rule"]
+    assert document["sharing"]["evaluations"] == 8
+    assert "epochs of the slim network" in (tmp_path / "net.report.md").read_text()
+    stored = json.loads((tmp_path / "net.report.json").read_text())
+    assert stored["sharing"] == document["sharing"]
+    assert report.plan.slim.macs <= 0.5 * report.plan.dense.macs
+
+
+def test_learned_widths_cannot_be_asked_of_what_trains_nothing() -> None:
+    example = torch.zeros(1, 3, 8, 8)
+    with pytest.raises(UsageError, match="a rule that trains nothing, got learned"):
+        slimprune.prune(toy(Residual).float(), example, ratio=0.5, rule="learned")
