@@ -53,7 +53,7 @@ BAD_INPUT = [
     ("{base} --criterion force --gate norm", 2, "expected a gate for force (consumer), got 'norm'"),
     ("{base} --rule fair", 2, "expected a rule (global, "),
     ("{base} --rule profile:score=1", 2, "), got 'profile:score=1' (did you mean profile:score=X,reuse=Y?)"),
-    ("{base} --rule profile:score=0,reuse=9", 2, "expected exponents of a profile in [0, 4], got 9"),
+    ("{base} --rule profile:score=0,reuse=9", 2, "expected reuse of a profile in [-4, 4], got 9"),
     ("{base} --and macs", 2, "and.macs: expected a valid number, got ''"),
     ("{base} --and macs=2", 2, "and.macs: expected a share in (0, 1), got '2'"),
     ("{base} --and flops=0.5", 2, "and.flops: expected 'params', 'macs', 'channels' or 'latency', got 'flops'"),
