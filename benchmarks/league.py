@@ -25,7 +25,8 @@ NOTES = (
     "p-values are corrected by Holm for the rows of a table; **beats** and **loses** stand only where the corrected "
     "interval excludes zero. Rows with fewer than three seeds have no interval.",
     "*Choosing* is what it cost to choose the widths, in epochs of the slim network. Results are those after the "
-    "last epoch.",
+    "last epoch. *Held out* is the difference on training images that were held out: defaults are chosen by it, and "
+    "judged by the test images.",
 )
 
 
@@ -96,6 +97,7 @@ def _table(network: Network) -> dict[str, Any]:
             "sd": stdev(finals) if len(finals) > 1 else None,
             "difference": fmean(finals) - fmean(base.values()) if base and row != UNIFORM else None,
             **compared.get(row, {}),
+            "held_out": None if row == UNIFORM else _held_out(own, [one for one in done if one["row"] == UNIFORM]),
             "params": fmean(record["params"] for record in own),
             "macs": fmean(record["macs"] for record in own),
             "width_epochs": fmean(record.get("width_epochs") or 0 for record in own),
@@ -106,6 +108,14 @@ def _table(network: Network) -> dict[str, Any]:
         "name": network.name, "title": network.title, "budget": network.of, "metric": metric, "paired": paired,
         "rows": rows, "refused": refused,
     }  # fmt: skip
+
+
+def _held_out(own: Sequence[Mapping[str, Any]], base: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the difference to uniform on training images that were held out, in points; None without such images."""
+    found, other = ([one.get("validation") for one in records] for records in (own, base))
+    if not found or not other or None in found or None in other:
+        return None
+    return 100 * (fmean(found) - fmean(other))
 
 
 def _pairs_vary_less(rows: Sequence[Mapping[str, float]], base: Mapping[str, float]) -> bool:
@@ -148,6 +158,7 @@ def _network_table(table: Mapping[str, Any]) -> str:
         "95 % interval",
         "p (Holm)",
         "",
+        "held out",
         "params",
         "MACs",
         "choosing",
@@ -159,8 +170,8 @@ def _network_table(table: Mapping[str, Any]) -> str:
         spread = "" if row["sd"] is None else f" ± {row['sd']:.2f}"
         lines.append([
             row["row"], f"{row['mean']:.2f}{spread}", row["n"], _signed(row["difference"]), _interval(row),
-            _p_value(row), _verdict(row), f"{magnitude(row['params'])}{share}", magnitude(row["macs"]),
-            f"{row['width_epochs']:.4g}",
+            _p_value(row), _verdict(row), _signed(row["held_out"]), f"{magnitude(row['params'])}{share}",
+            magnitude(row["macs"]), f"{row['width_epochs']:.4g}",
         ])  # fmt: skip
     text = markdown_table(head, lines, left=(0,))
     refused = [f"- {row} has no result: {reason}." for row, reason in table["refused"].items()]
@@ -200,22 +211,40 @@ def _over(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         rows.append({
             "row": name, "networks": mean.networks, "difference": mean.mean.mean, "spread": mean.spread,
             **compared[name], "worst": {"network": worst[0], "difference": worst[1]["difference"]},
+            "held_out": _mean_where_known([row["held_out"] for _, row in found[name]]),
             "width_epochs": fmean(row["width_epochs"] for _, row in found[name]),
         })  # fmt: skip
     return sorted(rows, key=lambda row: -row["difference"])
 
 
 def _over_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    head = ["", "networks", "difference", "95 % interval", "p (Holm)", "", "sd between networks", "worst", "choosing"]
+    head = [
+        "",
+        "networks",
+        "difference",
+        "95 % interval",
+        "p (Holm)",
+        "",
+        "held out",
+        "sd between networks",
+        "worst",
+        "choosing",
+    ]
     lines = [
         [
             row["row"], row["networks"], _signed(row["difference"]), _interval(row), _p_value(row), _verdict(row),
+            _signed(row["held_out"]),
             f"{row['spread']:.2f}", f"{row['worst']['difference']:+.2f} ({row['worst']['network']})",
             f"{row['width_epochs']:.4g}",
         ]
         for row in rows
     ]  # fmt: skip
     return markdown_table(head, lines, left=(0,))
+
+
+def _mean_where_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 # Text

@@ -100,10 +100,21 @@ def test_what_is_missing_is_left_open(league: Any):
 def test_the_page_shows_cost_and_size_beside_uniform(league: Any):
     rows = [*records("uniform", 90, 91, 92), *records("search", 93, 94, 95, params=500, width_epochs=33)]
     page = league.league_page(league.league([league.Network("a", "A", "macs", ["uniform", "search"], rows)], "run it"))
-    assert "| uniform | 91.00 ± 1.00 | 3 |  |  |  |  | 1.00k | 2.00k | 0 |" in page
+    assert "| uniform | 91.00 ± 1.00 | 3 |  |  |  |  |  | 1.00k | 2.00k | 0 |" in page
     assert "| 500 (0.50 x) | 2.00k | 33 |" in page
     assert "- command: `run it`" in page
     assert "- device cpu" in page
+
+
+def test_differences_on_held_out_images_stand_beside_those_on_test_images(league: Any):
+    rows = [*records("uniform", 90, 91, 92, validation=0.8), *records("early", 91, 92, 95, validation=0.805)]
+    first = league.Network("a", "A", "macs", ["uniform", "early"], rows)
+    second = network(league, "b", uniform=(70.0, 71.0, 70.5), early=(69.0, 69.5, 68.7))
+    document = league.league([first, second], "")
+    assert of_row(document, "early")["held_out"] == pytest.approx(0.5)
+    assert of_row(document, "early", 1)["held_out"] is None
+    assert document["over_networks"][0]["held_out"] == pytest.approx(0.5)
+    assert " | +0.50 | " in league.league_page(document)
 
 
 def test_the_arena_trains_what_is_missing(tmp_path: Path, data: str):
