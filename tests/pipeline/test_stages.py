@@ -69,7 +69,7 @@ def dense_states(recipe: Recipe, work: Workload, epochs: int) -> list[dict[str, 
     ("changes", "message"),
     [
         ({"rule": "fair"}, "expected a rule (global, "),
-        ({"rule": "profile:score=9,reuse=0"}, "expected exponents of a profile in [0, 4], got 9"),
+        ({"rule": "profile:score=9,reuse=0"}, "expected score of a profile in [0, 4], got 9"),
         ({"criterion": "snap"}, "expected a criterion ("),
         ({"criterion": "random", "rounds": 3}, "criterion random has no option 'rounds'"),
         ({"of": "macs", "also": {"macs": 0.5}}, "expected each quantity once in a budget, got macs twice"),
