@@ -57,7 +57,8 @@ class Saliency:
         criterion: Name of the criterion.
         steps: Number of inner training steps.
         draws: Number of independent draws that were averaged.
-        stability: Spearman correlation between halves of the draws; None for one draw.
+        stability: Expected Spearman correlation, over all channels, of the scores with those of very many draws; None
+            for one draw.
         seconds: Wall-clock time of the scoring.
         peak_bytes: Peak memory of the scoring; see `measure.PeakMemory`.
     """

@@ -7,20 +7,22 @@ channels in the order of priority as long as the budget lasts, so that a tighter
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from typing import TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from slimprune.budget.cost import Costs
 from slimprune.errors import UsageError
 from slimprune.graph import ChannelGroup
 from slimprune.registry import Registry, description_of, kind_of
-from slimprune.saliency import Scores
+from slimprune.saliency import Scores, ranks
 
 Priorities = NDArray[np.float64]
 TEMPER = 0.25
@@ -39,7 +41,8 @@ class GroupCost:
     """What a rule knows about one group.
 
     Attributes:
-        scores: Scores of the channels, [width]; ones for rules without scores.
+        scores: Scores of the channels, [width]; ones for rules without scores, and ranks as shares in (0, 1] where
+            ratios of scores mean nothing.
         params: Parameters that belong to one channel of the dense model, in the group's own layers and in its
             consumers.
         macs: Multiply-accumulates that belong to one channel.
@@ -266,10 +269,11 @@ def _checked(rule: Rule, group: ChannelGroup, found: object) -> Priorities:
 
 
 def group_costs(groups: Sequence[ChannelGroup], costs: Costs, scores: Scores | None) -> list[GroupCost]:
-    """Return what the rules know about every group."""
+    """Return what the rules know about every group; scores of which only the order means something become ranks."""
     found, numbers = [], count()
+    by_group = {} if scores is None else scores.by_group if scores.ratios else _as_ranks(scores.by_group)
     for group, saved in zip(groups, costs.marginal_costs, strict=True):
-        values = None if scores is None else scores.by_group.get(group.id)
+        values = by_group.get(group.id)
         shapes = [costs.shapes.get(slot.name, ()) for slot in group.slots_of("producer", "depthwise")]
         found.append(
             GroupCost(
@@ -281,3 +285,10 @@ def group_costs(groups: Sequence[ChannelGroup], costs: Costs, scores: Scores | N
             )
         )
     return found
+
+
+def _as_ranks(by_group: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the ranks of all scores as shares of their number, in (0, 1]."""
+    every = torch.cat(list(by_group.values()))
+    shares = ranks(every) / len(every)
+    return dict(zip(by_group, shares.split([len(values) for values in by_group.values()]), strict=True))

@@ -69,7 +69,7 @@ TRAINING = (
 OF_THE_SLIM = ("distill", "temperature")
 """Fields among them that a dense network is trained without."""
 TIMED = ("engine", "bench_batch", "bench_threads")
-ABOUT_SCORES = ("criterion", "gate", "draws", "dtype", *CRITERION_OPTIONS)
+ABOUT_SCORES = ("criterion", "gate", "draws", "average", "dtype", *CRITERION_OPTIONS)
 """Fields that concern scores; a row that sets one of them but no rule gets the best rule that uses scores."""
 PER_CELL = ("ratio", "of", "and", "also", "seed", "out", "train_dense", "log")
 """Fields that the grid sets for each cell."""
@@ -251,7 +251,7 @@ def _uniform(recipe: ResolvedRecipe, of: Literal["params", "macs"], ratio: float
     """
     changes: dict[str, Any] = {"rule": "uniform", "of": of, "ratio": ratio, "also": {}, "twin": None}
     if recipe.when != "trained":
-        names = ("criterion", "gate", "dtype", *CRITERION_OPTIONS)
+        names = ("criterion", "gate", "average", "dtype", *CRITERION_OPTIONS)
         changes |= {name: Recipe.model_fields[name].default for name in names} | {"when": "before-training"}
     return recipe.model_copy(update=changes)
 

@@ -18,7 +18,7 @@ from slimprune.models import load_weights, save_weights
 from slimprune.pipeline.workload import Workload, seeded
 from slimprune.recipe import DEFAULT_CRITERIA, ResolvedRecipe
 from slimprune.results import Measured, Saliency, SecondOpinion, differ
-from slimprune.saliency import Scores, check_gate, make_criterion, score
+from slimprune.saliency import Scores, average_of, check_gate, make_criterion, score
 from slimprune.surgery import SlimModel, initialise, prove, slim
 from slimprune.training import Penalty, TrainResult, TrainSettings, count_batches, train
 from slimprune.types import REMARK, Listener, ignore, under
@@ -86,7 +86,9 @@ def check_names(recipe: ResolvedRecipe) -> None:
     if recipe.rule not in TRAINED_RULES:
         find_rule(recipe.rule)
     name = recipe.criterion or default_criterion(recipe)
-    check_gate(name, make_criterion(name, **recipe.criterion_options()), recipe.gate)
+    criterion = make_criterion(name, **recipe.criterion_options())
+    check_gate(name, criterion, recipe.gate)
+    average_of(name, criterion, recipe.average)
     budget_of(recipe)
     _check_weights(recipe)
     _check_teacher(recipe)
@@ -251,6 +253,7 @@ def score_channels(
             gate=recipe.gate,
             draws=recipe.draws,
             dtype=getattr(torch, recipe.dtype),
+            average=recipe.average,
             seed=recipe.seed,
             target=goal,
             progress=lambda stage, done, total, _: listener(stage, done, total, criterion),

@@ -64,8 +64,9 @@ CONDITIONS: Sequence[Condition] = (
         lambda recipe: recipe.regularizer is not None,
         "nothing is penalised without --regularizer",
     ),
+    Condition(("average",), lambda recipe: recipe.draws > 1, "one draw has no average"),
     Condition(
-        ("gate", "draws", "score_batch", "dtype", *CRITERION_OPTIONS),
+        ("gate", "draws", "average", "score_batch", "dtype", *CRITERION_OPTIONS),
         lambda recipe: recipe.criterion is not None,
         "no channels are scored",
     ),

@@ -26,7 +26,7 @@ from slimprune.types import AUTO, BALANCED, InputKind, Precision, Quantity
 LATER_FIELDS = (
     "mean", "std", "class_names", "input", "pretrained", "reset_head", "reconstruct", "int8", "fp16", "max_loss",
     "optimizer", "warm_up", "label_smoothing", "class_weights", "ema", "mixup", "cutmix", "resized_crop", "patience",
-    "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs",
+    "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs", "average",
 )  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
@@ -181,6 +181,9 @@ class Recipe(BaseModel):
     gate: Literal["consumer", "norm", "producer"] = Field("consumer", description="where the gates sit")
     steps: int | None = Field(None, ge=0, description="inner training steps")
     draws: int | None = Field(None, ge=1, description="independent draws that are averaged")
+    average: Literal["signed", "absolute"] | None = Field(
+        None, description="how draws are averaged: signed, and the sign taken off the mean, or off every draw"
+    )
     inner_lr: float | None = Field(None, gt=0, description="learning rate of the inner training")
     inner_momentum: float | None = Field(None, ge=0, lt=1, description="momentum of the inner training")
     rounds: int | None = Field(

@@ -43,6 +43,7 @@ class SettingsBesideLoss(_UnderAlias, total=False):
     gate: Literal["consumer", "norm", "producer"]
     steps: int | None
     draws: int | None
+    average: Literal["signed", "absolute"] | None
     inner_lr: float | None
     inner_momentum: float | None
     rounds: int | None

@@ -26,7 +26,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "bench_threads",
     ),
     "scoring": (
-        "when", "rewind_step", "criterion", "gate", "steps", "draws", "inner_lr", "inner_momentum", "rounds",
+        "when", "rewind_step", "criterion", "gate", "steps", "draws", "average", "inner_lr", "inner_momentum", "rounds",
         "score_batch", "dtype", "twin",
     ),
     "training": (
@@ -54,7 +54,7 @@ def default_text(name: str) -> str:
         return "1 for trained networks, the criterion's own for others"
     if name == "warm_up":
         return "a tenth of the steps before cosine, none before step"
-    if name in CRITERION_OPTIONS:
+    if name in (*CRITERION_OPTIONS, "average"):
         return "the criterion's own"
     paper: Mapping[str, object] = dict(PAPER)
     if name in paper:

@@ -293,7 +293,8 @@ def stability_sentence(document: ReportDocument) -> str | None:
         else "is settled: other draws would give nearly the same"
     )
     return (
-        f"Two halves of the draws rank the channels with a Spearman correlation of {found:.2f}. The ranking {verdict}."
+        f"With the scores of very many draws these have an expected Spearman correlation of {found:.2f}. The ranking "
+        f"{verdict}."
     )
 
 

@@ -2,8 +2,10 @@
 
 import slimprune.saliency.criteria  # noqa: F401  (registers every criterion)
 from slimprune.saliency.adjoint import InnerTraining, final_weights, meta_gradient, trajectory
+from slimprune.saliency.averaging import AVERAGES, Average, Signed, average_of
 from slimprune.saliency.iterative import IterativePruning, exponential
 from slimprune.saliency.problem import GATES, Gate, Problem
+from slimprune.saliency.ranks import ranks, spearman
 from slimprune.saliency.registry import (
     CRITERIA,
     Criterion,
@@ -15,12 +17,14 @@ from slimprune.saliency.registry import (
     register,
 )
 from slimprune.saliency.score import score
-from slimprune.saliency.scores import Scores, spearman
+from slimprune.saliency.scores import Scores
 from slimprune.saliency.target import Target, channel_target
 
 __all__ = [
+    "AVERAGES",
     "CRITERIA",
     "GATES",
+    "Average",
     "Criterion",
     "Gate",
     "InnerTraining",
@@ -28,7 +32,9 @@ __all__ = [
     "KnownCriterion",
     "Problem",
     "Scores",
+    "Signed",
     "Target",
+    "average_of",
     "channel_target",
     "check_gate",
     "criteria",
@@ -37,6 +43,7 @@ __all__ = [
     "find_criterion",
     "make_criterion",
     "meta_gradient",
+    "ranks",
     "register",
     "score",
     "spearman",

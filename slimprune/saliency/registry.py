@@ -15,7 +15,9 @@ from slimprune.saliency.problem import GATES, Problem
 class Criterion(Protocol):
     """A scorer of channels; a frozen dataclass whose fields are the criterion's options.
 
-    A criterion that does not support every gate lists the supported ones in a class attribute `gates`.
+    A criterion that does not support every gate lists the supported ones in a class attribute `gates`. One of whose
+    scores only the order means something, not their ratios, has an attribute `ratios` that is false: rules then get
+    ranks. One whose scores have a sign until the end subclasses `Signed`.
     """
 
     @property

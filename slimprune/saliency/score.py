@@ -13,9 +13,11 @@ from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, U
 from slimprune.forward import ForwardFn, Loss
 from slimprune.graph import ChannelGroup, free_groups
 from slimprune.measure.devices import has_float64
+from slimprune.saliency.averaging import Average, Signed, average_of
 from slimprune.saliency.problem import AnyBatch, Gate, Problem, precise_arithmetic
 from slimprune.saliency.registry import Criterion, check_gate, make_criterion
-from slimprune.saliency.scores import Scores, average
+from slimprune.saliency.scores import Scores
+from slimprune.saliency.scores import average as averaged
 from slimprune.saliency.target import Target
 from slimprune.types import Listener, ignore
 
@@ -30,6 +32,7 @@ def score(
     gate: Gate = "consumer",
     draws: int = 4,
     dtype: torch.dtype = torch.float32,
+    average: Average | None = None,
     seed: int = 0,
     target: Target | None = None,
     progress: Listener = ignore,
@@ -37,8 +40,9 @@ def score(
 ) -> Scores:
     """Score every channel of the unprotected groups.
 
-    Each draw applies the criterion to its own batches and seed and is divided by its sum over all channels; the draws
-    are then averaged. TF32 is off during the scoring. The model, including its running statistics, is not modified.
+    Each draw applies the criterion to its own batches and seed and is divided by the sum of its sizes over all
+    channels; the draws are then averaged, with or without their signs. TF32 is off during the scoring. The model,
+    including its running statistics, is not modified.
 
     Args:
         model: The network to score, on the device where scoring is to run.
@@ -51,6 +55,8 @@ def score(
         gate: What the gates multiply; see `Problem.gate_gradient`.
         draws: Number of independent draws; a deterministic criterion makes only one.
         dtype: Dtype of the whole computation, torch.float32 or torch.float64.
+        average: `signed` to take the sign off the mean of the draws, which criteria with a sign support, or
+            `absolute` to take it off every draw; by default the criterion's own.
         seed: Seed of dropout and of random criteria.
         target: Target of criteria that prune iteratively; the others ignore it.
         progress: Called with ("score", number of finished draws, total, name of the criterion).
@@ -73,6 +79,7 @@ def score(
     if draws < 1:
         raise UsageError(f"expected draws >= 1, got {draws}")
     check_gate(name, chosen, gate)
+    how = average_of(name, chosen, average)
     free = free_groups(groups)
     if not free:
         raise UnsupportedModelError(_nothing_to_score(groups))
@@ -81,8 +88,8 @@ def score(
     problem = replace(Problem.prepare(model, free, loss, gate, dtype, forward_fn), seed=seed, target=target)
     parts = _parts(batches, draws, chosen.batches_per_draw)
     results = list(_drawn(chosen, problem, parts, partial(_tell, progress, name, draws)))
-    by_group, stability = average(results)
-    return Scores(by_group, name, draws, stability, chosen.steps)
+    by_group, stability = averaged(results, how, chosen)
+    return Scores(by_group, name, draws, stability, chosen.steps, bool(getattr(chosen, "ratios", True)))
 
 
 def _check_precision(model: nn.Module, dtype: torch.dtype) -> None:
@@ -97,12 +104,14 @@ def _drawn(
     parts: Iterable[Sequence[AnyBatch]],
     tell: Callable[[int], None],
 ) -> Iterator[dict[str, Tensor]]:
-    """Yield the scores of every draw, each with its own batches and seed."""
+    """Yield the scores of every draw, signed if they have a sign, each with its own batches and seed."""
     tell(0)
     for draw, part in enumerate(parts):
         with precise_arithmetic():
-            result = criterion.score(replace(problem, batches=part, seed=_seed_of_draw(problem.seed, draw)))
-        scores = _checked(result, problem.groups)
+            drawn = replace(problem, batches=part, seed=_seed_of_draw(problem.seed, draw))
+            signed = isinstance(criterion, Signed)
+            result = criterion.signed(drawn) if isinstance(criterion, Signed) else criterion.score(drawn)
+        scores = _checked(result, problem.groups, signed=signed)
         tell(draw + 1)
         yield scores
 
@@ -150,17 +159,17 @@ def _too_few(found: int, wanted: int) -> DataError:
     return DataError(f"expected {wanted} batches to score with, got {found}")
 
 
-def _checked(result: Mapping[str, Tensor], groups: Sequence[ChannelGroup]) -> dict[str, Tensor]:
+def _checked(result: Mapping[str, Tensor], groups: Sequence[ChannelGroup], *, signed: bool) -> dict[str, Tensor]:
     """Return the checked scores in float64 on the CPU, [width] for every group."""
     for group in groups:
         found = result.get(group.id)
         shape = tuple(found.shape) if isinstance(found, Tensor) else None
         if shape != (group.width,):
             raise UsageError(f"expected a criterion to score the {group.width} channels of {group.id}, got {shape}")
-        if bool((cast(Tensor, found) < 0).any()):
+        if not signed and bool((cast(Tensor, found) < 0).any()):
             raise UsageError(f"expected a criterion to give scores of at least 0, got others for {group.id}")
     scores = {group.id: result[group.id].detach().cpu().double() for group in groups}
-    total = float(sum(values.sum() for values in scores.values()))
+    total = float(sum(values.abs().sum() for values in scores.values()))
     if total != total or total == float("inf"):
         raise SlimpruneError(
             "expected finite scores, got nan or inf: the inner training diverged (lower --inner-lr) or the loss is not "

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from slimprune.saliency.agreement import expected_agreement
+from slimprune.saliency.averaging import Average, Signed
+from slimprune.saliency.registry import Criterion
+
 
 @dataclass(frozen=True, eq=False)
 class Scores:
@@ -15,9 +19,10 @@ class Scores:
         by_group: Group id -> float64 [width] on the CPU, larger = keep; all groups together sum to 1.
         criterion: Name of the criterion.
         draws: Number of independent draws that were averaged.
-        stability: Spearman rank correlation, over all channels, between the averages of two halves of the draws;
-            near 0 the ranking is noise, near 1 it is settled. None for a single draw.
+        stability: Expected Spearman rank correlation, over all channels, with the scores of very many draws; near 0 the
+            ranking is noise, near 1 it is settled. None for a single draw. See `agreement.expected_agreement`.
         steps: Number of inner training steps; 0 if the criterion does not train.
+        ratios: Whether ratios of scores mean something; otherwise only their order does, and rules get ranks.
     """
 
     by_group: Mapping[str, Tensor]
@@ -25,41 +30,49 @@ class Scores:
     draws: int
     stability: float | None
     steps: int = 0
+    ratios: bool = True
 
 
-def average(draws: Sequence[Mapping[str, Tensor]]) -> tuple[dict[str, Tensor], float | None]:
-    """Return the mean of the draws and the stability of their ranking.
+def average(
+    draws: Sequence[Mapping[str, Tensor]], how: Average = "absolute", criterion: Criterion | Signed | None = None
+) -> tuple[dict[str, Tensor], float | None]:
+    """Return the averaged scores and their expected agreement with the scores of very many draws.
+
+    Each draw is first divided by the sum of its sizes over all channels. What very many draws tend to is decided by the
+    criterion, not by `how`: its own average.
 
     Args:
-        draws: Per draw, group id -> non-negative [width]; each draw is first divided by its sum over all channels.
+        draws: Per draw, group id -> [width]: signed values of a criterion that has them, otherwise scores.
+        how: Whether the sign is taken off the mean of the draws or off every draw.
+        criterion: The criterion; None for scores without a sign.
 
     Returns:
-        The averaged scores by group, and the Spearman correlation of two interleaved halves (None for one draw).
+        The scores by group, which sum to 1, and the agreement (None for one draw).
     """
-    shares = torch.stack([_shares(draw) for draw in draws])
-    widths = [len(scores) for scores in draws[0].values()]
-    mean = dict(zip(draws[0], shares.mean(0).split(widths), strict=True))
-    stability = spearman(shares[0::2].mean(0), shares[1::2].mean(0)) if len(draws) > 1 else None
-    return mean, stability
+    names, widths = list(draws[0]), [len(values) for values in draws[0].values()]
+
+    def without_sign(values: Tensor) -> Tensor:
+        if not isinstance(criterion, Signed):
+            return values
+        by_group = criterion.without_sign(dict(zip(names, values.split(widths), strict=True)))
+        return torch.cat([by_group[name] for name in names])
+
+    signed = torch.stack([_shares(_flat(draw)) for draw in draws])
+    sizes = torch.stack([_shares(without_sign(_flat(draw))) for draw in draws])
+    found = _shares(without_sign(signed.mean(0)) if how == "signed" else sizes.mean(0))
+    of_signed = isinstance(criterion, Signed) and criterion.average == "signed"
+    stability = expected_agreement(found, signed if of_signed else sizes, widths, without_sign if of_signed else _same)
+    return dict(zip(names, found.split(widths), strict=True)), stability
 
 
-def spearman(one: Tensor, other: Tensor) -> float:
-    """Return the Spearman rank correlation of two vectors [N].
-
-    Tied values get their mean rank. The result is 0 if one vector is constant.
-    """
-    ranks = torch.stack([_ranks(one), _ranks(other)])
-    centred = ranks - ranks.mean(1, keepdim=True)
-    norms = centred.norm(dim=1)
-    return float((centred[0] @ centred[1]) / (norms[0] * norms[1])) if bool((norms > 0).all()) else 0.0
+def _same(values: Tensor) -> Tensor:
+    return values
 
 
-def _shares(draw: Mapping[str, Tensor]) -> Tensor:
-    scores = torch.cat([scores.double().cpu() for scores in draw.values()])
-    return scores / scores.sum()
+def _flat(draw: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([values.double().cpu() for values in draw.values()])
 
 
-def _ranks(values: Tensor) -> Tensor:
-    _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
-    ranks: Tensor = counts.cumsum(0).double() - (counts - 1) / 2
-    return ranks[inverse]
+def _shares(values: Tensor) -> Tensor:
+    total = values.abs().sum()
+    return values / total if total > 0 else values

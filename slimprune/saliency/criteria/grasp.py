@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from slimprune.errors import UsageError
+from slimprune.saliency.averaging import Signed
 from slimprune.saliency.problem import Problem
 from slimprune.saliency.registry import register
 
 
 @register("grasp", "preserves the gradient norm, by one Hessian-gradient product (Wang et al., ICLR 2020)")
 @dataclass(frozen=True)
-class GraSP:
+class GraSP(Signed):
     """Contribution to the gradient norm: s_j = S_j - min S with S_j = sum over what gate j multiplies of w * (H g).
 
     g and H are gradient and Hessian of the loss at output / temperature, so S is the derivative of |g|^2 / 2 with
@@ -43,13 +44,21 @@ class GraSP:
         if not self.temperature > 0:
             raise UsageError(f"expected temperature > 0, got {self.temperature}")
 
-    def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Return the saliency [width] of every group."""
+    @property
+    def ratios(self) -> bool:
+        """Whether ratios of scores mean something: not above an arbitrary minimum."""
+        return self.by_magnitude
+
+    def signed(self, problem: Problem) -> Mapping[str, Tensor]:
+        """Return S [width] of every group."""
         cooled = replace(problem, loss=lambda output, target: problem.loss(output / self.temperature, target))
         # Frozen weights are not updated, so their gradient does not count.
         gradient, hessian_product = cooled.curvature(cooled.initial, 0)
-        signed = cooled.gate_gradient(hessian_product(cooled.trainable * gradient))
+        return cooled.gate_gradient(hessian_product(cooled.trainable * gradient))
+
+    def without_sign(self, signed: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return S - min S, or |S| by magnitude, of every group."""
         if self.by_magnitude:
-            return {group: values.abs() for group, values in signed.items()}
+            return super().without_sign(signed)
         lowest = torch.cat(list(signed.values())).min()
         return {group: values - lowest for group, values in signed.items()}

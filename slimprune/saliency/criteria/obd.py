@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from slimprune.errors import UsageError
+from slimprune.saliency.averaging import Signed
 from slimprune.saliency.problem import Problem
 from slimprune.saliency.registry import register
 
 
 @register("obd", "half the diagonal of the Hessian of gates, for trained networks (LeCun et al., NeurIPS 1989)")
 @dataclass(frozen=True)
-class OptimalBrainDamage:
+class OptimalBrainDamage(Signed):
     """Estimated growth of the loss: s_j = max(0, H_jj / 2), with the Hessian H of the loss with respect to the gates.
 
     At a minimum of the loss the gradient is 0, and a gate that closes changes the loss by H_jj / 2, up to third order,
@@ -37,13 +38,14 @@ class OptimalBrainDamage:
     steps = 0
     batches_per_draw = 1
     deterministic = False
+    average = "absolute"
 
     def __post_init__(self) -> None:
         if self.probes < 1:
             raise UsageError(f"expected probes >= 1, got {self.probes}")
 
-    def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Return the saliency [width] of every group."""
+    def signed(self, problem: Problem) -> Mapping[str, Tensor]:
+        """Return the estimated growth [width] of the loss for the gates of every group."""
         generator = torch.Generator().manual_seed(problem.seed % 2**63)
         totals = {group.id: problem.initial.new_zeros(group.width) for group in problem.groups}
         for _ in range(self.probes):
@@ -54,7 +56,11 @@ class OptimalBrainDamage:
             products = problem.gate_gradient(problem.hessian_product(problem.initial, 0, direction))
             for group, values in signs.items():
                 totals[group] += values * products[group] / (2 * self.probes)
-        return {group: total.clamp_min(0) for group, total in totals.items()}
+        return totals
+
+    def without_sign(self, signed: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return max(0, value) by group."""
+        return {group: values.clamp_min(0) for group, values in signed.items()}
 
 
 def _signs(count: int, generator: torch.Generator) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from slimprune.saliency.adjoint import InnerTraining, final_weights, meta_gradient
+from slimprune.saliency.averaging import Signed
 from slimprune.saliency.problem import Problem
 from slimprune.saliency.registry import register
 
@@ -13,7 +14,7 @@ from slimprune.saliency.registry import register
 @register("prospr", "meta-gradients through the first training steps (Alizadeh et al., ICLR 2022)")
 @register("prospr-first-order", "the same without second derivatives (their equation 17)", first_order=True)
 @dataclass(frozen=True)
-class ProsPr(InnerTraining):
+class ProsPr(InnerTraining, Signed):
     """Meta-gradient of the loss: s_j = | d L_M(w_M) / d c_j |, with gates c that multiply the initial weights once.
 
     One draw takes `steps` + 1 batches: those of the inner training steps, then the batch of the final loss. Everything
@@ -36,10 +37,10 @@ class ProsPr(InnerTraining):
         """One batch for each inner step and one for the final loss."""
         return self.steps + 1
 
-    def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Return the saliency [width] of every group."""
+    def signed(self, problem: Problem) -> Mapping[str, Tensor]:
+        """Return the derivative [width] for the gates of every group."""
         if self.first_order:
             adjoint = problem.gradient(final_weights(problem, self), self.steps)
         else:
             adjoint = meta_gradient(problem, self, on_host=self.on_host)
-        return {group: gates.abs() for group, gates in problem.gate_gradient(adjoint).items()}
+        return problem.gate_gradient(adjoint)

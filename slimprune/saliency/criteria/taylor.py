@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from slimprune.saliency.averaging import Signed
 from slimprune.saliency.problem import Problem
 from slimprune.saliency.registry import register
 
 
 @register("taylor", "squared sum of gradient * weight, for trained networks (Molchanov et al., CVPR 2019)")
 @dataclass(frozen=True)
-class Taylor:
+class Taylor(Signed):
     """Estimated change of the loss: s_j = (sum over what gate j multiplies of w * dL/dw)^2.
 
     This is the first-order estimate of (L - L without j)^2. It is meant for trained networks, where draws are averaged
@@ -24,8 +25,12 @@ class Taylor:
     steps = 0
     batches_per_draw = 1
     deterministic = False
+    average = "absolute"
 
-    def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Return the saliency [width] of every group."""
-        gates = problem.gate_gradient(problem.gradient(problem.initial, 0))
-        return {group: gradient.square() for group, gradient in gates.items()}
+    def signed(self, problem: Problem) -> Mapping[str, Tensor]:
+        """Return the derivative [width] for the gates of every group."""
+        return problem.gate_gradient(problem.gradient(problem.initial, 0))
+
+    def without_sign(self, signed: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the squares by group."""
+        return {group: values.square() for group, values in signed.items()}

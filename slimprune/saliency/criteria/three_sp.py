@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from slimprune.saliency.averaging import Signed
 from slimprune.saliency.problem import Problem
 from slimprune.saliency.registry import register
 
@@ -12,7 +13,7 @@ from slimprune.saliency.registry import register
 @register("3sp", "structured SNIP, one gradient at the initial weights (van Amersfoort et al., 2020); the same as snip")
 @register("snip", "connection sensitivity of whole channels (Lee et al., ICLR 2019); the same as 3sp")
 @dataclass(frozen=True)
-class ThreeSP:
+class ThreeSP(Signed):
     """Connection sensitivity: s_j = | sum over what gate j multiplies of w * dL/dw | at the initial weights.
 
     This is ProsPr without inner steps. For channels SNIP and 3SP coincide, hence the two names. What 3SP adds, the
@@ -26,7 +27,6 @@ class ThreeSP:
     batches_per_draw = 1
     deterministic = False
 
-    def score(self, problem: Problem) -> Mapping[str, Tensor]:
-        """Return the saliency [width] of every group."""
-        gates = problem.gate_gradient(problem.gradient(problem.initial, 0))
-        return {group: gradient.abs() for group, gradient in gates.items()}
+    def signed(self, problem: Problem) -> Mapping[str, Tensor]:
+        """Return the derivative [width] for the gates of every group."""
+        return problem.gate_gradient(problem.gradient(problem.initial, 0))

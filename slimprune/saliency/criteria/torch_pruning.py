@@ -165,6 +165,7 @@ class RandomImportance:
     steps = 0
     batches_per_draw = 0
     deterministic = False
+    ratios = False
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
         """Return the saliency [width] of every group."""
