@@ -146,3 +146,14 @@ def test_precision_measures_each_seed_once(arch, data, tmp_path, monkeypatch):
     assert {"command", "int8_instructions", "load_average", "torch"} <= cell["circumstances"].keys()
     page = out.with_suffix(".md").read_text()
     assert f"| {arch} | {data} | {100 * cell['removed']['macs']:.1f} % of macs | 0 | int8 |" in page
+
+
+def test_stability_keeps_its_draws(tmp_path):
+    out = tmp_path / "stability"
+    small = ["--networks", "vgg11-digits", "--most-steps", 0, "--most-draws", 2, "--out", out]
+    run("stability.py", *small)
+    first = json.loads(out.with_suffix(".json").read_text())["rows"]
+    run("stability.py", *small, "--tables-only")
+    assert json.loads(out.with_suffix(".json").read_text())["rows"] == first
+    assert {(row["average"], row["draws"]) for row in first} == {("signed", 1), ("absolute", 1)}
+    assert all(-1 <= row["within"] <= 1 and row["seconds"] > 0 for row in first)

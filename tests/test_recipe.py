@@ -74,7 +74,7 @@ def test_text_as_it_comes_from_flags_gives_the_same_recipe_as_plain_values() -> 
 @pytest.mark.parametrize("of", ["params", "macs", "channels"])
 def test_defaults_of_data_and_budget_fill_what_was_left_open(of: str) -> None:
     recipe = make_recipe({"of": of, "lr": 0.3}).with_defaults()
-    assert (recipe.epochs, recipe.batch_size, recipe.schedule, recipe.draws) == (12, 64, "cosine", 2)
+    assert (recipe.epochs, recipe.batch_size, recipe.schedule, recipe.draws) == (12, 64, "cosine", 8)
     assert (recipe.lr, recipe.rule) == (0.3, DEFAULT_RULES[of])
     assert make_recipe({"data": "cifar10"}).with_defaults().epochs == 200
     for arch in ("unet", "unet:depth=3", "fcn_resnet50", "lraspp_mobilenet_v3_large"):
@@ -229,7 +229,7 @@ def test_every_field_is_in_one_panel() -> None:
 def test_a_resolved_recipe_has_a_value_wherever_its_type_says_so() -> None:
     resolved = make_recipe({"arch": "vgg19", "data": "cifar10"}).with_defaults()
     values = (resolved.rule, resolved.round_to, resolved.draws, resolved.epochs, resolved.lr, resolved.schedule)
-    assert values == ("global", 1, 8, 200, 0.1, "step")
+    assert values == ("global", 1, 16, 200, 0.1, "step")
     assert resolved.with_defaults() == resolved
     own = resolved.model_copy(update={"arch": None, "batch_size": None, "score_batch": None})
     with pytest.raises(UsageError, match="expected an architecture"):

@@ -8,10 +8,10 @@ from slimprune.recipe.settings import RecipeSettings
 from slimprune.types import AUTO, Quantity
 
 PAPER: RecipeSettings = {
-    "epochs": 200, "batch_size": 256, "lr": 0.1, "schedule": "step", "draws": 8, "score_batch": 128,
+    "epochs": 200, "batch_size": 256, "lr": 0.1, "schedule": "step", "draws": 16, "score_batch": 128,
 }  # fmt: skip
 SEGMENTATION: RecipeSettings = {
-    "epochs": 100, "batch_size": 16, "lr": 0.1, "schedule": "cosine", "draws": 8, "score_batch": 16,
+    "epochs": 100, "batch_size": 16, "lr": 0.1, "schedule": "cosine", "draws": 16, "score_batch": 16,
 }  # fmt: skip
 _SEGMENTATION_FAMILIES = ("deeplabv3_", "fcn_", "lraspp_")
 
@@ -28,7 +28,7 @@ def names_segmentation(arch: str) -> bool:
 
 BY_DATA: Mapping[str, RecipeSettings] = {
     "digits": {
-        "epochs": 12, "batch_size": 64, "lr": 0.05, "schedule": "cosine", "draws": 2, "score_batch": 64,
+        "epochs": 12, "batch_size": 64, "lr": 0.05, "schedule": "cosine", "draws": 8, "score_batch": 64,
     },
 }  # fmt: skip
 BENCH_BATCH = 8

@@ -178,14 +178,18 @@ class Recipe(BaseModel):
         description="epochs of weight sharing before `--rule learned` (default: 15 % of --epochs, at most 20)",
     )
     floor: float = Field(0.05, ge=0, lt=1, description="share of its channels that every layer keeps at least")
-    gate: Literal["consumer", "norm", "producer"] = Field("consumer", description="where the gates sit")
+    gate: Literal["consumer", "norm", "producer"] = Field(
+        "consumer", description="where the gates sit; producer is the place in the ProsPr code"
+    )
     steps: int | None = Field(None, ge=0, description="inner training steps")
     draws: int | None = Field(None, ge=1, description="independent draws that are averaged")
     average: Literal["signed", "absolute"] | None = Field(
         None, description="how draws are averaged: signed, and the sign taken off the mean, or off every draw"
     )
     inner_lr: float | None = Field(None, gt=0, description="learning rate of the inner training")
-    inner_momentum: float | None = Field(None, ge=0, lt=1, description="momentum of the inner training")
+    inner_momentum: float | None = Field(
+        None, ge=0, lt=1, description="momentum of the inner training; the ProsPr code takes 0"
+    )
     rounds: int | None = Field(
         None,
         ge=1,

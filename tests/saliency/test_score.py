@@ -132,15 +132,15 @@ def test_an_iterator_is_read_draw_by_draw():
             del inputs
 
     model = toy(Residual)
-    score(model, find_groups(model, EXAMPLE), made(), F.cross_entropy, draws=3)
+    score(model, find_groups(model, EXAMPLE), made(), F.cross_entropy, criterion=ProsPr(steps=3), draws=3)
     # the 4 batches of a draw, and while they are read those of the draw before
     assert (len(given), max(largest)) == (12, 8)
 
 
 def test_an_iterator_that_ends_early_is_refused():
     model = toy(Residual)
-    with pytest.raises(DataError, match="expected 8 batches to score with, got 7"):
-        score(model, find_groups(model, EXAMPLE), iter(batches(7)), F.cross_entropy, draws=2)
+    with pytest.raises(DataError, match="expected 4 batches to score with, got 3"):
+        score(model, find_groups(model, EXAMPLE), iter(batches(3)), F.cross_entropy, draws=2)
 
 
 def test_draws_take_batches_of_their_own():
@@ -156,7 +156,7 @@ def test_draws_take_batches_of_their_own():
         ({"criterion": "force", "gate": "norm"}, UsageError, r"expected a gate for force \(consumer\), got 'norm'"),
         ({"gate": "middle"}, UsageError, r"expected a gate for prospr \(consumer, norm, producer\), got 'middle'"),
         ({"draws": 0}, UsageError, "expected draws >= 1, got 0"),
-        ({"count": 7, "draws": 2}, DataError, "expected 8 batches to score with, got 7"),
+        ({"count": 3, "draws": 2}, DataError, "expected 4 batches to score with, got 3"),
         ({"criterion": ProsPr(steps=3, lr=1e30)}, SlimpruneError, "expected finite scores"),
     ],
 )
