@@ -313,6 +313,28 @@ def test_an_interrupted_run_goes_on_where_it_was(folder: Path, slimprune: Callab
     assert resumed == straight
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_widths_learned_by_a_run_that_was_killed_are_those_of_one_that_was_not(
+    folder: Path, slimprune: Callable[..., Run], flags: list[str]
+) -> None:
+    """Killed once while weights are shared and once while widths are searched."""
+    command = ("compress", *flags, "--rule", "learned", "--of", "macs", "--sharing-epochs", 4, "--out", "new/a.slim")
+    for file in ("shared/checkpoint.json", "generations.json"):
+        running = process(*command)
+        wait_for(running, lambda file=file: any(Path("new").glob(f".a.*/{file}")))
+        running.kill()
+        running.communicate(timeout=60)
+        assert not any(Path("new").glob(".a.*/plan.json"))
+    assert slimprune(*command, "--quiet")[0] == 0
+    assert slimprune(*command[:-1], "straight.slim", "--quiet")[0] == 0
+    bundles = [Path(name) for name in ("new/a.slim", "straight.slim")]
+    resumed, straight = ((bundle / "weights.safetensors").read_bytes() for bundle in bundles)
+    assert resumed == straight
+    resumed_rule, straight_rule = (json.loads((bundle / "slim.json").read_text())["plan"]["rule"] for bundle in bundles)
+    assert resumed_rule == straight_rule
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 def test_a_run_that_is_terminated_before_it_trains_leaves_nothing(folder: Path, flags: list[str]) -> None:
     running = process("compress", *flags, "--draws", 100_000, "--out", "new/a.onnx")

@@ -142,6 +142,14 @@ def with_latency_model(recipe: ResolvedRecipe, analysis: Analysis, listener: Lis
     return TimedAnalysis(work, analysis.groups, costs, timer, first)
 
 
+def with_rounding(recipe: ResolvedRecipe, analysis: Analysis) -> ResolvedRecipe:
+    """Return the recipe with the rounding that pays off most for uniform widths, if it is to be chosen by times."""
+    if recipe.round_to != AUTO or not isinstance(analysis, TimedAnalysis):
+        return recipe
+    rounding = _rounding(recipe.model_copy(update={"rule": "uniform"}), analysis, None)
+    return recipe.model_copy(update={"round_to": rounding.round_to})
+
+
 def plan_for_latency(
     recipe: ResolvedRecipe, analysis: TimedAnalysis, scores: Scores | None, listener: Listener
 ) -> Plan:

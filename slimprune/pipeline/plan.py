@@ -8,7 +8,7 @@ from torch import nn
 
 from slimprune.budget import Plan
 from slimprune.files import adapter, read_value, write_atomically
-from slimprune.pipeline.latency import TimedAnalysis, plan_for_latency
+from slimprune.pipeline.latency import TimedAnalysis, plan_for_latency, with_rounding
 from slimprune.pipeline.learned import learn_widths
 from slimprune.pipeline.search import search_rule, with_rule
 from slimprune.pipeline.stages import LEARNED, SEARCH, Analysis, Start, allocate_for, needs_scores, score_channels
@@ -85,7 +85,9 @@ def choose_plan(
     scores, saliency = scorer(recipe, analysis, start.scored, listener) if needs_scores(recipe) else (None, None)
     search, sharing = None, None
     if recipe.rule == LEARNED:
-        sharing = learn_widths(recipe, analysis, start.inherited, scores, listener, store=folder)
+        sharing = learn_widths(
+            with_rounding(recipe, analysis), analysis, start.inherited, scores, listener, store=folder
+        )
         recipe = with_rule(recipe, sharing.rule)
     if recipe.rule == SEARCH:
         trials = folder / "search.json" if folder is not None else None
