@@ -18,7 +18,9 @@ from slimprune.graph.groups import Integers
 Proportions = NDArray[np.float64]
 """Logarithm of a factor for each of the F free groups, [F]; equal values give uniform widths."""
 
-_HALVINGS = 16
+_HALVINGS, _COARSE = 16, 8
+_MARGIN = 0.99
+"""Share of the parameters of uniform widths that others may have: `allocate` adds single channels that still fit."""
 _LEVELS = (-9.0, 3.0)
 """Range of the logarithm of the common factor on all widths; the limits cut whatever lies beyond."""
 
@@ -76,7 +78,13 @@ class WidthSpace:
 
     def allows(self, widths: Integers) -> bool:
         """Return whether widths [G] are within the budget."""
-        return self.budget.allows(self.costs.cost(widths), self.costs.dense)
+        cost = self.costs.cost(widths)
+        return all(cost.of(of) <= most for of, most in self._allowed.items())
+
+    @cached_property
+    def _allowed(self) -> dict[str, int]:
+        dense = self.costs.dense
+        return {of: self.budget.allowed(of, dense) for of in self.budget.ratios}
 
     @cached_property
     def free(self) -> Integers:
@@ -93,7 +101,9 @@ class WidthSpace:
         if "params" in self.budget.ratios or self._within_params(proportions):
             return self._widest(proportions)
         steepest = 1.0 + 2.0 * float(np.abs(proportions).max())
-        tilt = -_greatest(lambda tilt: self._within_params(proportions - tilt * self._reuse), -steepest, 0.0)
+        tilt = -_greatest(
+            lambda tilt: self._within_params(proportions - tilt * self._reuse), -steepest, 0.0, halvings=_COARSE
+        )
         tilted = proportions + tilt * self._reuse
         return self._widest(tilted) if self._within_params(tilted) else self.uniform
 
@@ -111,10 +121,11 @@ class WidthSpace:
 
     @cached_property
     def _most_params(self) -> int:
-        return self.costs.cost(self.uniform).params
+        return int(_MARGIN * self.costs.cost(self.uniform).params)
 
     def _within_params(self, proportions: Proportions) -> bool:
-        return self.costs.cost(self._widest(proportions)).params <= self._most_params
+        widths = self._widest(proportions)
+        return np.array_equal(widths, self.uniform) or self.costs.cost(widths).params <= self._most_params
 
     def _widest(self, proportions: Proportions) -> Integers:
         level = _greatest(lambda level: self.allows(self._at(level, proportions)), *_LEVELS)
@@ -130,11 +141,11 @@ class WidthSpace:
         return np.array([group.width for group in self.groups], np.int64)
 
 
-def _greatest(fits: Callable[[float], bool], low: float, high: float) -> float:
+def _greatest(fits: Callable[[float], bool], low: float, high: float, *, halvings: int = _HALVINGS) -> float:
     """Return the greatest number from `low`, which fits, to `high` that fits, by bisection."""
     if fits(high):
         return high
-    for _ in range(_HALVINGS):
+    for _ in range(halvings):
         middle = (low + high) / 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low

@@ -65,5 +65,6 @@ _OTHER_RULES = [
     ),
     ("factors:A,B,...", "widths in proportion to dense width * a factor for each free group, as `learned` finds them"),
     ("learned", "widths of least loss in a network that is trained at random widths, which share its weights"),
+    ("prospect", "widths of equal score per cost, by scores of a network that has been narrowed to the budget"),
     ("search", "the best of several profiles, tried out by short trainings in successive halving"),
 ]

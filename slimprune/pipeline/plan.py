@@ -10,8 +10,18 @@ from slimprune.budget import Plan
 from slimprune.files import adapter, read_value, write_atomically
 from slimprune.pipeline.latency import TimedAnalysis, plan_for_latency, with_rounding
 from slimprune.pipeline.learned import learn_widths
+from slimprune.pipeline.prospect import prospect_widths
 from slimprune.pipeline.search import search_rule, with_rule
-from slimprune.pipeline.stages import LEARNED, SEARCH, Analysis, Start, allocate_for, needs_scores, score_channels
+from slimprune.pipeline.stages import (
+    LEARNED,
+    PROSPECT,
+    SEARCH,
+    Analysis,
+    Start,
+    allocate_for,
+    needs_scores,
+    score_channels,
+)
 from slimprune.recipe import ResolvedRecipe
 from slimprune.results import Saliency, Search, Sharing
 from slimprune.saliency import Scores
@@ -82,8 +92,12 @@ def choose_plan(
     found = stored_pruning(folder) if folder is not None else None
     if found is not None:
         return found
-    scores, saliency = scorer(recipe, analysis, start.scored, listener) if needs_scores(recipe) else (None, None)
-    search, sharing = None, None
+    scores, saliency, search, sharing = None, None, None, None
+    if recipe.rule == PROSPECT:
+        rule, saliency = prospect_widths(with_rounding(recipe, analysis), analysis, start.scored, listener)
+        recipe = with_rule(recipe, rule)
+    if needs_scores(recipe) and not _widths_alone(recipe, saliency):
+        scores, saliency = scorer(recipe, analysis, start.scored, listener)
     if recipe.rule == LEARNED:
         sharing = learn_widths(
             with_rounding(recipe, analysis), analysis, start.inherited, scores, listener, store=folder
@@ -102,3 +116,8 @@ def choose_plan(
         folder.mkdir(exist_ok=True)
         write_atomically(folder / PLAN_FILE, planned.to_json())
     return planned
+
+
+def _widths_alone(recipe: ResolvedRecipe, saliency: Saliency | None) -> bool:
+    """Return whether scores were for the widths alone: the channels of an untrained network are alike."""
+    return saliency is not None and recipe.when == "before-training" and recipe.twin != "invert"

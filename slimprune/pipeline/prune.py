@@ -15,7 +15,7 @@ from slimprune.errors import BudgetError, UnsupportedModelError, UsageError
 from slimprune.forward import ForwardFn, Loss, bind_forward, unwrap
 from slimprune.graph import ChannelGroup, Example, find_groups, free_groups, inputs_of
 from slimprune.models import main_output
-from slimprune.pipeline.stages import TRAINED_RULES
+from slimprune.pipeline.stages import FOUND_RULES
 from slimprune.pipeline.workload import seeded
 from slimprune.recipe import DEFAULT_RULES
 from slimprune.saliency import Criterion, make_criterion, score
@@ -193,7 +193,7 @@ def _counted_budget(budget: Budget) -> Budget:
 
 
 def _without_training(rule: str) -> str:
-    if rule in TRAINED_RULES:
+    if rule in FOUND_RULES:
         raise UsageError(f"expected a rule that trains nothing, got {rule}: compress takes it")
     find_rule(rule)
     return rule

@@ -11,7 +11,7 @@ from slimprune.budget import Plan
 from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.pipeline.plan import choose_plan
 from slimprune.pipeline.stages import (
-    TRAINED_RULES,
+    FOUND_RULES,
     Analysis,
     Start,
     analyse,
@@ -80,7 +80,7 @@ def check_rounds(recipe: ResolvedRecipe) -> None:
         raise UsageError(f"expected a criterion without rounds of its own beside --rounds {count}, got {criterion}")
     if not recipe.inherits_training:
         raise UsageError(f"expected init keep beside --rounds {count}, got {recipe.init}")
-    if recipe.rule in TRAINED_RULES:
+    if recipe.rule in FOUND_RULES:
         raise UsageError(f"expected a rule that trains nothing beside --rounds {count}, got {recipe.rule}")
     if "latency" in budget_of(recipe).ratios:
         raise UsageError(f"expected a budget that is counted beside --rounds {count}, got latency")

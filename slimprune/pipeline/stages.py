@@ -29,10 +29,13 @@ SEARCH = "search"
 LEARNED = "learned"
 """Value of `rule` that means widths found by weight sharing; see `learn_widths`."""
 
-TRAINED_RULES: Collection[str] = (SEARCH, LEARNED)
-"""Rules that train networks to find another rule."""
+PROSPECT = "prospect"
+"""Value of `rule` that means widths by scores that are taken at the budget; see `prospect_widths`."""
 
-_SCHEDULED = {SEARCH: "global", LEARNED: "uniform"}
+FOUND_RULES: Collection[str] = (SEARCH, LEARNED, PROSPECT)
+"""Rules that find another rule by trainings or by scores of narrower networks."""
+
+_SCHEDULED = {SEARCH: "global", LEARNED: "uniform", PROSPECT: "uniform"}
 """Rules that iterative criteria narrow the network by, before the rule is known."""
 
 REWIND_SHARE = 0.02
@@ -83,7 +86,7 @@ def check_names(recipe: ResolvedRecipe) -> None:
         UsageError: If a name is unknown, an option is not the criterion's, or the weights of a trained network are
             missing.
     """
-    if recipe.rule not in TRAINED_RULES:
+    if recipe.rule not in FOUND_RULES:
         find_rule(recipe.rule)
     name = recipe.criterion or default_criterion(recipe)
     criterion = make_criterion(name, **recipe.criterion_options())
@@ -226,7 +229,7 @@ def needs_scores(recipe: ResolvedRecipe) -> bool:
 
 
 def _widths_need_scores(rule: str) -> bool:
-    return rule == SEARCH or (rule != LEARNED and find_rule(rule).needs_scores)
+    return rule in (SEARCH, PROSPECT) or (rule != LEARNED and find_rule(rule).needs_scores)
 
 
 def score_channels(

@@ -114,9 +114,9 @@ def _watched(training: TrainingOutcome) -> str:
 
 
 def _rule(document: ReportDocument) -> str:
-    """Return the rule, without the factors that weight sharing found, which are the widths of the table."""
-    learned = document.get("sharing") is not None and document["rule"].startswith("factors:")
-    return "learned" if learned else document["rule"]
+    """Return the rule, without factors that another rule found: the table of layers has the widths."""
+    asked = str(document["recipe"].get("rule", ""))
+    return asked if document["rule"].startswith("factors:") and asked else document["rule"]
 
 
 def _sharing(document: ReportDocument) -> list[tuple[str, str]]:

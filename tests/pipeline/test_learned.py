@@ -49,11 +49,12 @@ def test_widths_no_better_than_uniform_ones_are_not_taken(
     analysis: Analysis, monkeypatch: pytest.MonkeyPatch, uniform: float, rule: str
 ) -> None:
     """All widths but uniform ones have loss 1."""
-    space = learned.space_of(recipe(), analysis)
+    wanted = recipe(of="params")
+    space = learned.space_of(wanted, analysis)
     monkeypatch.setattr(
         learned, "mean_loss", lambda _, widths, *rest, **more: uniform if (widths == space.uniform).all() else 1.0
     )
-    assert run(analysis).rule.startswith(rule)
+    assert learn_widths(wanted, analysis, analysis.work.model, None, ignore).rule.startswith(rule)
 
 
 def test_the_cost_is_stated_in_epochs(analysis: Analysis) -> None:
