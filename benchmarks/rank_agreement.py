@@ -1,10 +1,11 @@
 """Agreement of proxies with real trainings: how well they order random widths of equal MACs.
 
-    python benchmarks/rank_agreement.py recipes/rank-agreement-resnet20.yaml --out benchmarks/results/rank-agreement-cpu
+    python benchmarks/rank_agreement.py --out benchmarks/results/rank-agreement-cpu
 
-Trains networks of uniform and of random widths at the recipe's budget to the end, and orders them by the losses of
-shared weights after several numbers of epochs, by short trainings as `--rule search` makes them, and by meta-gradients
-of whole groups. Writes NAME.json after every step (what is there is not run again), NAME.md and NAME.svg at the end.
+Trains ResNet-20 with a fifth of its MACs on 12,800 images of CIFAR-10, at uniform and at random widths, and tests it on
+all 10,000. Orders the same networks by the losses of shared weights after several numbers of epochs (`--rule learned`),
+by short trainings (`--rule search`), and by meta-gradients of whole groups (`--rule prospect`). Writes NAME.json after
+every network (what is there is not run again), NAME.md and NAME.svg at the end.
 """
 
 import argparse
@@ -21,12 +22,12 @@ import torch.nn.functional as F
 
 from slimprune.budget import WidthSpace
 from slimprune.files import write_atomically
-from slimprune.graph import keep_channels
+from slimprune.graph import find_groups, keep_channels
 from slimprune.measure import environment
 from slimprune.pipeline.learned import split_images, trained_shared
 from slimprune.pipeline.stages import analyse, budget_of, training_settings
 from slimprune.pipeline.workload import named_workload
-from slimprune.recipe import make_recipe, read_recipe
+from slimprune.recipe import make_recipe
 from slimprune.report import markdown_table
 from slimprune.saliency import Problem
 from slimprune.saliency.adjoint import InnerTraining, meta_gradient
@@ -34,6 +35,11 @@ from slimprune.training import evaluate, train
 from slimprune.types import ignore
 from slimprune.weight_sharing import mean_loss, random_proportions
 
+SETTINGS = {
+    "arch": "resnet20", "data": "hf:../shared/data/cifar10", "train_size": 12800, "ratio": 0.8, "of": "macs",
+    "rule": "uniform", "epochs": 10, "batch_size": 128, "lr": 0.1, "schedule": "cosine", "amp": True,
+    "score_batch": 128,
+}  # fmt: skip
 COUNT = 12
 SHARING = (2, 4, 8)
 SHORT = (1, 2)
@@ -43,7 +49,7 @@ DRAWS, INNER = 8, InnerTraining(steps=3, lr=0.01)
 def main() -> None:
     """Run what is missing."""
     options = parse()
-    bench = Bench(options.recipe, options.out, options.seed)
+    bench = Bench(options.out, options.seed)
     for task in options.tasks.split(","):
         getattr(bench, task)()
     bench.publish()
@@ -52,7 +58,6 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tasks", default="real,shared,short,gradients", help="which of the columns to fill")
@@ -62,10 +67,9 @@ def parse() -> argparse.Namespace:
 class Bench:
     """Networks of random widths and what is known about them."""
 
-    def __init__(self, recipe: Path, out: Path, seed: int) -> None:
+    def __init__(self, out: Path, seed: int) -> None:
         torch.set_num_threads(1)
-        self.settings = {**read_recipe(recipe), "seed": seed}
-        self.recipe, self.out = make_recipe(self.settings).with_defaults(), out
+        self.recipe, self.out = make_recipe({**SETTINGS, "seed": seed}).with_defaults(), out
         self.work = named_workload(self.recipe, "cpu")
         self.analysis = analyse(self.recipe, self.work, ignore)
         self.space = self.space_of(cap=2.0)
@@ -136,8 +140,6 @@ class Bench:
         groups, batches = self.space.groups, self.work.scoring_batches
         free = [groups[number] for number in self.space.free]
         narrow = keep_channels(self.work.model, groups, self.kept(0))
-        from slimprune.graph import find_groups
-
         now = {group.id: group for group in find_groups(narrow, self.work.example)}
         problem = Problem.prepare(narrow, [now[group.id] for group in free], F.cross_entropy, "consumer", torch.float32)
         draws = []
@@ -155,18 +157,43 @@ class Bench:
             )
 
     def publish(self) -> None:
-        """Write the table of rank correlations."""
+        """Write the table of rank correlations and the plot."""
         top1 = self.found.get("top-1", {})
-        rows = []
-        for column, values in self.found.items():
-            shared = [number for number in values if number in top1]
-            if column != "top-1" and len(shared) > 3:
-                rho = spearman([values[n] for n in shared], [-top1[n] for n in shared])
-                rows.append([column, str(len(shared)), f"{rho:+.2f}"])
-        text = [f"# Rank agreement with real trainings\n\n{self.settings}\n\n{environment(torch.device('cpu'))}\n"]
-        text.append(markdown_table(["proxy (loss; epochs)", "networks", "Spearman with 100 - top-1"], rows))
-        write_atomically(self.out.with_suffix(".md"), "\n".join(text) + "\n")
-        print("\n".join(text))
+        complete = {name: values for name, values in self.found.items() if values.keys() == top1.keys()}
+        errors = [-top1[number] for number in top1]
+        rows = [
+            [name, f"{spearman([values[number] for number in top1], errors):+.2f}"]
+            for name, values in complete.items()
+            if name != "top-1"
+        ]
+        machine = environment(torch.device("cpu"))
+        text = f"""# Rank agreement of proxies with real trainings
+
+{len(top1)} networks with {self.recipe.ratio:.0%} fewer MACs, seed {self.recipe.seed}; one training each, so that its
+noise counts against every proxy. Settings: {json.dumps(SETTINGS)}. {machine["device"]}, {machine["threads"]} thread, torch
+{machine["torch"]}. Command: `python benchmarks/rank_agreement.py --out benchmarks/results/{self.out.name}`.
+
+Top-1 of the networks: uniform {top1["0"]:.2f}, others {", ".join(f"{top1[n]:.2f}" for n in list(top1)[1:])}.
+
+{markdown_table(["proxy (loss; epochs)", "Spearman with 100 - top-1"], rows)}
+"""
+        write_atomically(self.out.with_suffix(".md"), text)
+        draw(self.out.with_suffix(".svg"), top1, {name: complete[name] for name, _ in rows[-4:]})
+        print(text)
+
+
+def draw(file: Path, top1: dict[str, float], proxies: dict[str, dict[str, float]]) -> None:
+    """Plot top-1 over each proxy; uniform widths are a square."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4 * len(proxies), 3.6), layout="constrained")
+    places = np.atleast_1d(figure.subplots(1, len(proxies), sharey=True))
+    for axes, (name, values) in zip(places, proxies.items(), strict=True):
+        for number, accuracy in top1.items():
+            axes.plot(values[number], accuracy, "s" if number == "0" else "o", color="C3" if number == "0" else "C0")
+        axes.set_xlabel(name)
+    figure.axes[0].set_ylabel("top-1 (%)")
+    figure.savefig(file, metadata={"Date": None})
 
 
 def spearman(one: list[float], other: list[float]) -> float:
