@@ -170,8 +170,8 @@ class Bench:
         text = f"""# Rank agreement of proxies with real trainings
 
 {len(top1)} networks with {self.recipe.ratio:.0%} fewer MACs, seed {self.recipe.seed}; one training each, so that its
-noise counts against every proxy. Settings: {json.dumps(SETTINGS)}. {machine["device"]}, {machine["threads"]} thread, torch
-{machine["torch"]}. Command: `python benchmarks/rank_agreement.py --out benchmarks/results/{self.out.name}`.
+noise counts against every proxy. Settings: {json.dumps(SETTINGS)}. {machine["device"]}, {machine["threads"]} thread,
+torch {machine["torch"]}. Command: `python benchmarks/rank_agreement.py --out benchmarks/results/{self.out.name}`.
 
 Top-1 of the networks: uniform {top1["0"]:.2f}, others {", ".join(f"{top1[n]:.2f}" for n in list(top1)[1:])}.
 
