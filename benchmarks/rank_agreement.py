@@ -50,7 +50,7 @@ def main() -> None:
     """Run what is missing."""
     options = parse()
     bench = Bench(options.out, options.seed)
-    for task in options.tasks.split(","):
+    for task in filter(None, options.tasks.split(",")):
         getattr(bench, task)()
     bench.publish()
 
