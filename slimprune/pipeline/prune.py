@@ -194,7 +194,7 @@ def _counted_budget(budget: Budget) -> Budget:
 
 def _without_training(rule: str) -> str:
     if rule in FOUND_RULES:
-        raise UsageError(f"expected a rule that trains nothing, got {rule}: compress takes it")
+        raise UsageError(f"expected a rule that `allocate` knows, got {rule}: compress takes it")
     find_rule(rule)
     return rule
 

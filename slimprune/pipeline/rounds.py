@@ -81,7 +81,7 @@ def check_rounds(recipe: ResolvedRecipe) -> None:
     if not recipe.inherits_training:
         raise UsageError(f"expected init keep beside --rounds {count}, got {recipe.init}")
     if recipe.rule in FOUND_RULES:
-        raise UsageError(f"expected a rule that trains nothing beside --rounds {count}, got {recipe.rule}")
+        raise UsageError(f"expected a rule that `allocate` knows beside --rounds {count}, got {recipe.rule}")
     if "latency" in budget_of(recipe).ratios:
         raise UsageError(f"expected a budget that is counted beside --rounds {count}, got latency")
 

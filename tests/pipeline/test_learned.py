@@ -131,5 +131,5 @@ def test_a_run_reports_what_was_learned(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_learned_widths_cannot_be_asked_of_what_trains_nothing() -> None:
     example = torch.zeros(1, 3, 8, 8)
-    with pytest.raises(UsageError, match="a rule that trains nothing, got learned"):
+    with pytest.raises(UsageError, match="a rule that `allocate` knows, got learned"):
         slimprune.prune(toy(Residual).float(), example, ratio=0.5, rule="learned")

@@ -92,7 +92,7 @@ def test_a_function_calls_models_of_other_signatures() -> None:
         ({"data": BATCHES, "draws": 4}, DataError, "expected 4 batches to score with, got 3"),
         ({"of": "latency"}, UsageError, "expected a budget of params, macs or channels, got latency"),
         ({"also": {"latency": 0.5}}, UsageError, "expected a budget of params, macs or channels, got latency"),
-        ({"rule": "search"}, UsageError, "expected a rule that trains nothing, got search"),
+        ({"rule": "search"}, UsageError, "expected a rule that `allocate` knows, got search"),
         ({"round_to": "auto"}, UsageError, "expected round_to as a whole number, got 'auto'"),
         ({"protect": ["first", "second"]}, BudgetError, "expected channels that may be removed, got none"),
     ],

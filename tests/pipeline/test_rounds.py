@@ -122,7 +122,10 @@ def test_a_comparison_prunes_in_rounds_too(given: dict[str, Any], tmp_path: Path
             {"rounds": 2, "epochs": 2, "criterion": "synflow"},
             "expected a criterion without rounds of its own beside --rounds 2, got synflow",
         ),
-        ({"rounds": 2, "epochs": 2, "rule": "search"}, "expected a rule beside --rounds 2, got search"),
+        (
+            {"rounds": 2, "epochs": 2, "rule": "search"},
+            "expected a rule that `allocate` knows beside --rounds 2, got search",
+        ),
         ({"rounds": 2, "epochs": 2, "init": "reinit"}, "expected init keep beside --rounds 2, got reinit"),
         (
             {"rounds": 2, "epochs": 2, "of": "latency"},
