@@ -7,10 +7,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from slimprune.budget.allocate import allocate
 from slimprune.budget.cost import Costs
 from slimprune.budget.limits import Limits
 from slimprune.budget.plan import Budget
-from slimprune.budget.rules import group_costs
+from slimprune.budget.rules import factors, group_costs
 from slimprune.errors import BudgetError
 from slimprune.graph import ChannelGroup
 from slimprune.graph.groups import Integers
@@ -19,8 +20,8 @@ Proportions = NDArray[np.float64]
 """Logarithm of a factor for each of the F free groups, [F]; equal values give uniform widths."""
 
 _HALVINGS, _COARSE = 16, 8
-_MARGIN = 0.99
-"""Share of the parameters of uniform widths that others may have: `allocate` adds single channels that still fit."""
+_MARGINS = (1.0, 0.98, 0.95, 0.9)
+"""Shares of the parameters of uniform widths to try: `allocate` adds single channels that still fit the budget."""
 _LEVELS = (-9.0, 3.0)
 """Range of the logarithm of the common factor on all widths; the limits cut whatever lies beyond."""
 
@@ -37,12 +38,18 @@ class WidthSpace:
         budget: What to remove.
         costs: Cost model of the same groups.
         limits: Limits of the widths.
+        floor: See `allocate`.
+        round_to: See `allocate`.
+        margin: Share of the parameters of uniform widths that other widths may have, in (0, 1].
     """
 
     groups: Sequence[ChannelGroup]
     budget: Budget
     costs: Costs
     limits: Limits
+    floor: float
+    round_to: int
+    margin: float = 1.0
 
     @classmethod
     def of(
@@ -70,7 +77,7 @@ class WidthSpace:
             BudgetError: If the least widths exceed the budget.
         """
         limits = Limits.of(groups, floor, round_to)
-        whole = cls(groups, budget, costs, limits)
+        whole = cls(groups, budget, costs, limits, floor, round_to)
         if not whole.allows(limits.rounded(limits.low)):
             raise BudgetError("expected a budget that the least widths meet, got a tighter one")
         widest = np.ceil(cap * whole.uniform / limits.step).astype(np.int64) * limits.step
@@ -107,9 +114,22 @@ class WidthSpace:
         tilted = proportions + tilt * self._reuse
         return self._widest(tilted) if self._within_params(tilted) else self.uniform
 
-    def factors(self, widths: Integers) -> tuple[float, ...]:
-        """Return the shares of their dense widths that the free groups have at widths [G]."""
-        return tuple((widths[self.free] / self._dense[self.free]).tolist())
+    def rule(self, proportions: Proportions) -> str:
+        """Return the name of the rule by which `allocate` gives these widths, or `uniform`.
+
+        Under a budget that leaves the parameters open, its plan has no more of them than the uniform plan.
+        """
+        most = self._params_of("uniform")
+        for margin in _MARGINS:
+            widths = replace(self, margin=margin).widths(proportions)
+            name = factors((widths[self.free] / self._dense[self.free]).tolist()).name
+            if "params" in self.budget.ratios or self._params_of(name) <= most:
+                return name
+        return "uniform"
+
+    def _params_of(self, rule: str) -> int:
+        plan = allocate(None, self.groups, self.budget, self.costs, rule=rule, floor=self.floor, round_to=self.round_to)
+        return plan.slim.params
 
     @cached_property
     def _reuse(self) -> Proportions:
@@ -121,7 +141,7 @@ class WidthSpace:
 
     @cached_property
     def _most_params(self) -> int:
-        return int(_MARGIN * self.costs.cost(self.uniform).params)
+        return int(self.margin * self.costs.cost(self.uniform).params)
 
     def _within_params(self, proportions: Proportions) -> bool:
         widths = self._widest(proportions)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slimprune.budget import Proportions, WidthSpace, factors
+from slimprune.budget import Proportions, WidthSpace
 from slimprune.data import Batch
 from slimprune.files import adapter, read_value, write_atomically
 from slimprune.graph.groups import Integers
@@ -81,9 +81,9 @@ def learn_widths(
         return loss_at(space.widths(proportions), [batch])
 
     generations = _search(recipe, len(space.free), loss_of, listener, store)
-    found = space.widths(np.array(generations[-1].mean))
-    loss, uniform_loss = (loss_at(widths, images.confirming) for widths in (found, space.uniform))
-    rule = factors(space.factors(found)).name if loss < uniform_loss else "uniform"
+    found = np.array(generations[-1].mean)
+    loss, uniform_loss = (loss_at(widths, images.confirming) for widths in (space.widths(found), space.uniform))
+    rule = space.rule(found) if loss < uniform_loss else "uniform"
     return Sharing(
         rule=rule,
         training=epochs,

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from slimprune.budget import Proportions, WidthSpace, factors
+from slimprune.budget import Proportions, WidthSpace
 from slimprune.graph import find_groups, keep_channels
 from slimprune.graph.groups import Integers
 from slimprune.pipeline.learned import space_of
@@ -46,9 +46,8 @@ def prospect_widths(
         use = np.array([float(scores.by_group[space.groups[number].id].sum()) for number in space.free])
         proportions = proportions + _step(use / _prices(space, widths))
         seconds, peak = seconds + saliency.seconds, max(peak, saliency.peak_bytes)
-    rule = factors(space.factors(space.widths(proportions))).name
     # The stability of channels says nothing about sums over groups.
-    return rule, replace(saliency, stability=None, seconds=seconds, peak_bytes=peak)
+    return space.rule(proportions), replace(saliency, stability=None, seconds=seconds, peak_bytes=peak)
 
 
 def _step(use_per_cost: Proportions) -> Proportions:

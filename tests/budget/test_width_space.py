@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from slimprune.budget import Budget, WidthSpace, allocate, factors, find_rule
+from slimprune.budget import Budget, WidthSpace, allocate, find_rule
 from slimprune.errors import BudgetError, UsageError
 from tests.networks import named
 
@@ -75,15 +75,28 @@ def test_widths_are_multiples_and_at_least_the_floor():
         assert (widths >= 8).all()
 
 
-def test_factors_of_widths_are_a_rule_that_gives_them_again():
-    """Within the channel or so that still fits the budget."""
-    space = space_of("vgg19", "macs", 0.9)
+def test_widths_are_a_rule_that_gives_them_again():
+    """Within the channels that still fit the budget."""
+    space = space_of("vgg19", "params", 0.9)
     widths = space.widths(proportions_of(space, 1))
-    rule = factors(space.factors(widths))
-    plan = allocate(None, space.groups, space.budget, space.costs, rule=rule.name)
+    rule = space.rule(proportions_of(space, 1))
+    plan = allocate(None, space.groups, space.budget, space.costs, rule=rule)
     again = np.array([plan.widths[group.id] for group in space.groups])
     assert ((again - widths >= 0) & (again - widths <= 1 + 0.02 * widths)).all()
-    assert plan.rule == rule.name == find_rule(rule.name).name
+    assert plan.rule == rule == find_rule(rule).name
+
+
+@pytest.mark.parametrize("arch", ["resnet20", "vgg19", "unet:depth=3,width=8,upsampling=bilinear"])
+def test_the_plan_of_a_rule_has_no_more_parameters_than_the_uniform_one(arch):
+    space = space_of(arch, "macs", 0.9)
+    uniform = allocate(None, space.groups, space.budget, space.costs, rule="uniform").slim
+    late = np.linspace(-1, 1, len(space.free))
+    rules = [space.rule(proportions) for proportions in (late, *(proportions_of(space, seed) for seed in range(4)))]
+    assert any(rule.startswith("factors:") for rule in rules)
+    for rule in rules:
+        slim = allocate(None, space.groups, space.budget, space.costs, rule=rule).slim
+        assert slim.params <= uniform.params
+        assert slim.macs > 0.9 * uniform.macs
 
 
 def test_a_budget_below_the_least_widths_is_refused():
