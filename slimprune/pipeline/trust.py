@@ -47,7 +47,9 @@ def check_trusted(fields: Mapping[str, object], where: str, *, trust_code: bool)
 
 def _code_of(value: object, field: str | None = None) -> Iterator[str]:
     """Yield every name of code in a value, at whatever depth; `field` is the recipe's field that the value is for."""
-    if isinstance(value, str):
+    if isinstance(value, bytes):  # YAML's binary text, of which the recipe makes a name
+        yield from _code_of(value.decode(errors="replace"), field)
+    elif isinstance(value, str):
         # Names are stripped when a grid is validated.
         if field is not None and any(NAMES_CODE[field](name) for name in (value, value.strip())):
             yield value

@@ -2,26 +2,38 @@
 
 import hashlib
 import json
-import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
-    TypeAdapter,
-    ValidationError,
     field_validator,
 )
 
 from slimprune.errors import UsageError
 from slimprune.recipe.defaults import CRITERION_OPTIONS, find_defaults, names_segmentation
-from slimprune.types import AUTO, BALANCED, InputKind, Precision, Quantity
+from slimprune.recipe.values import (
+    LARGEST,
+    MOST,
+    MOST_AT_ONCE,
+    MOST_EPOCHS,
+    MOST_PIXELS,
+    MOST_THREADS,
+    Share,
+    as_amp,
+    as_list,
+    as_names,
+    as_rounding,
+    as_shares,
+    as_weights,
+    plain,
+)
+from slimprune.types import InputKind, Precision, Quantity
 
 LATER_FIELDS = (
     "mean", "std", "class_names", "input", "pretrained", "reset_head", "reconstruct", "int8", "fp16", "max_loss",
@@ -31,76 +43,7 @@ LATER_FIELDS = (
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
 
-def _as_list(value: object) -> object:
-    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
-
-
-def _as_names(value: object) -> object:
-    """Read names from a text file, one per line, or from text with commas; return anything else unchanged."""
-    if not isinstance(value, str | Path):
-        return value
-    file = Path(value).expanduser()
-    if file.suffix == ".txt" and not file.is_file():
-        raise ValueError("Input should be a text file that exists, or names with commas")
-    try:
-        text = file.read_text(encoding="utf-8").strip() if file.is_file() else None
-    except (OSError, ValueError) as error:
-        raise ValueError("Input should be a text file with a name per line, or names with commas") from error
-    return _as_list(str(value)) if text is None else [line.strip() for line in text.splitlines()]
-
-
-def _as_shares(value: object) -> object:
-    """Parse text such as `macs=0.8,channels=0.5` into a mapping; return anything else unchanged."""
-    if not isinstance(value, str):
-        return value
-    pairs = [(of.strip(), share.strip()) for of, _, share in (part.partition("=") for part in value.split(","))]
-    if len({of for of, _ in pairs}) < len(pairs):
-        raise ValueError("Input should be each quantity once")
-    return dict(pairs)
-
-
-def _in_range(share: float) -> float:
-    if not 0 < share < 1:
-        raise ValueError("Input should be a share in (0, 1)")
-    return share
-
-
-def _as_weights(value: object) -> object:
-    """Return one or more positive numbers as a tuple, and `balanced` as it is."""
-    if value == BALANCED:
-        return value
-    parts = [value] if isinstance(value, int | float) and not isinstance(value, bool) else _as_list(value)
-    try:
-        numbers = tuple(map(float, parts)) if isinstance(parts, list | tuple) else (0.0,)
-    except (TypeError, ValueError):
-        numbers = (0.0,)
-    if not all(0 < number < math.inf for number in numbers):
-        raise ValueError(f"Input should be finite numbers above 0, or {BALANCED}")
-    return numbers
-
-
-def _as_rounding(value: object) -> object:
-    if value is None or value == AUTO:
-        return value
-    if isinstance(value, int | str) and not isinstance(value, bool) and str(value).isdecimal() and int(value) > 0:
-        return int(value)
-    raise ValueError(f"Input should be a whole number of at least 1, or {AUTO}")
-
-
-def _as_amp(value: object) -> object:
-    if value == AUTO:
-        return value
-    try:
-        return _SWITCH.validate_python(value)
-    except ValidationError as error:
-        raise ValueError(f"Input should be true, false or {AUTO}") from error
-
-
-_SWITCH: TypeAdapter[bool] = TypeAdapter(bool)
-
 When = Literal["before-training", "trained", "after-training", "rewind"]
-
-Share = Annotated[float, AfterValidator(_in_range)]
 
 
 class Recipe(BaseModel):
@@ -116,27 +59,31 @@ class Recipe(BaseModel):
 
     arch: str | None = Field(None, description="architecture name, package.module:factory or path/to/file.py:factory")
     data: str = Field("digits", description="a data set (`slimprune list data`) or path/to/file.py:function")
-    image_size: int | None = Field(None, ge=1, description="side in pixels to which large images are resized")
-    train_size: int | None = Field(None, ge=1, description="train and score on this many images only, drawn once")
+    image_size: int | None = Field(
+        None, ge=1, le=MOST_PIXELS, description="side in pixels to which large images are resized"
+    )
+    train_size: int | None = Field(
+        None, ge=1, le=MOST, description="train and score on this many images only, drawn once"
+    )
     validation: Share | None = Field(
         None,
         description="share of the training images to hold out for testing after every epoch; the test images are then "
         "used once, at the end",
     )
-    mean: Annotated[tuple[float, ...], BeforeValidator(_as_list)] = Field(
+    mean: Annotated[tuple[float, ...], BeforeValidator(as_list)] = Field(
         (),
         description="mean per channel of pixels in 0..1, for the normalisation (default: that of the pretrained "
         "weights, or of the data)",
     )
-    std: Annotated[tuple[float, ...], BeforeValidator(_as_list)] = Field(
+    std: Annotated[tuple[float, ...], BeforeValidator(as_list)] = Field(
         (), description="standard deviation per channel, beside --mean"
     )
-    class_names: Annotated[tuple[str, ...], BeforeValidator(_as_names)] = Field(
+    class_names: Annotated[tuple[str, ...], BeforeValidator(as_names)] = Field(
         (), description="names of the classes, or a text file with a name per line (default: the data's)"
     )
     ratio: Share = Field(0.9, description="share to remove, in (0, 1)")
     of: Quantity = Field("params", description="what the ratio counts")
-    also: Annotated[dict[Quantity, Share], BeforeValidator(_as_shares)] = Field(
+    also: Annotated[dict[Quantity, Share], BeforeValidator(as_shares)] = Field(
         {}, alias="and", description="shares of other quantities that have to go as well, such as macs=0.8"
     )
     when: When | None = Field(
@@ -145,10 +92,13 @@ class Recipe(BaseModel):
         "after its training, or that one with the kept weights of an early step",
     )
     rewind_step: int | None = Field(
-        None, ge=0, description="training step to which `--when rewind` goes back (default: after 2 % of them)"
+        None, ge=0, le=MOST, description="training step to which `--when rewind` goes back (default: after 2 % of them)"
     )
     dense_epochs: int | None = Field(
-        None, ge=0, description="epochs of the dense network (default: as --epochs); 0 with given weights"
+        None,
+        ge=0,
+        le=MOST_EPOCHS,
+        description="epochs of the dense network (default: as --epochs); 0 with given weights",
     )
     weights: Path | None = Field(
         None, description="weights of a trained network: safetensors, or a checkpoint .pth, .pt, .tar, .ckpt, .bin"
@@ -181,47 +131,53 @@ class Recipe(BaseModel):
     gate: Literal["consumer", "norm", "producer"] = Field(
         "consumer", description="where the gates sit; producer is the place in the ProsPr code"
     )
-    steps: int | None = Field(None, ge=0, description="inner training steps")
-    draws: int | None = Field(None, ge=1, description="independent draws that are averaged")
+    steps: int | None = Field(None, ge=0, le=10_000, description="inner training steps")
+    draws: int | None = Field(None, ge=1, le=1_000_000, description="independent draws that are averaged")
     average: Literal["signed", "absolute"] | None = Field(
         None, description="how draws are averaged: signed, and the sign taken off the mean, or off every draw"
     )
-    inner_lr: float | None = Field(None, gt=0, description="learning rate of the inner training")
+    inner_lr: float | None = Field(None, gt=0, le=LARGEST, description="learning rate of the inner training")
     inner_momentum: float | None = Field(
         None, ge=0, lt=1, description="momentum of the inner training; the ProsPr code takes 0"
     )
     rounds: int | None = Field(
         None,
         ge=1,
+        le=1000,
         description="rounds of pruning and fine-tuning of a trained network, or of criteria that have rounds",
     )
-    score_batch: int | None = Field(None, ge=1, description="batch size of the scoring")
+    score_batch: int | None = Field(None, ge=1, le=MOST_AT_ONCE, description="batch size of the scoring")
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of the scoring")
-    round_to: Annotated[int | Literal["auto"] | None, PlainValidator(_as_rounding)] = Field(
+    round_to: Annotated[int | Literal["auto"] | None, PlainValidator(as_rounding)] = Field(
         None, description="widths become multiples of this; auto: of what pays by measured times"
     )
     engine: str | None = Field(
         None, description="what latency is measured with (`slimprune list engines`); -cpu or -cuda behind it says where"
     )
-    bench_batch: int | None = Field(None, ge=1, description="samples at once when latency is measured")
-    bench_threads: int | None = Field(None, ge=1, description="threads on the CPU when latency is measured")
-    protect: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+    bench_batch: int | None = Field(None, ge=1, le=MOST_AT_ONCE, description="samples at once when latency is measured")
+    bench_threads: int | None = Field(
+        None, ge=1, le=MOST_THREADS, description="threads on the CPU when latency is measured"
+    )
+    protect: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
         (), description="layers, by name or pattern, whose channels all stay"
     )
     loss: Literal["auto", "cross-entropy", "bce", "dice", "bce+dice"] = Field(
         "auto", description="what scoring and training minimise; auto is cross-entropy, for masks binary"
     )
-    epochs: int | None = Field(None, ge=1, description="training epochs")
-    batch_size: int | None = Field(None, ge=1, description="training batch size")
-    lr: float | None = Field(None, gt=0, description="training learning rate")
-    weight_decay: float = Field(5e-4, ge=0, description="training weight decay")
+    epochs: int | None = Field(None, ge=1, le=MOST_EPOCHS, description="training epochs")
+    batch_size: int | None = Field(None, ge=1, le=MOST_AT_ONCE, description="training batch size")
+    lr: float | None = Field(None, gt=0, le=LARGEST, description="training learning rate")
+    weight_decay: float = Field(5e-4, ge=0, le=LARGEST, description="training weight decay")
     schedule: Literal["step", "cosine"] | None = Field(None, description="learning rate schedule")
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="optimizer: SGD with momentum 0.9, or AdamW")
     warm_up: float | None = Field(
-        None, ge=0, description="linear warm-up of the learning rate: a share of the steps if below 1, otherwise epochs"
+        None,
+        ge=0,
+        le=MOST_EPOCHS,
+        description="linear warm-up of the learning rate: a share of the steps if below 1, otherwise epochs",
     )
     label_smoothing: float = Field(0, ge=0, lt=1, description="share of every label that is spread over all classes")
-    class_weights: Annotated[tuple[float, ...] | Literal["balanced"], BeforeValidator(_as_weights)] = Field(
+    class_weights: Annotated[tuple[float, ...] | Literal["balanced"], BeforeValidator(as_weights)] = Field(
         (),
         description="weight of each class in the cross-entropy, for masks that of the foreground; or balanced: in "
         "inverse proportion to the classes' training samples",
@@ -229,31 +185,33 @@ class Recipe(BaseModel):
     ema: float | None = Field(
         None, gt=0, lt=1, description="decay of a moving average of the weights, which is tested and kept"
     )
-    mixup: float | None = Field(None, gt=0, description="mix images of a batch; parameter of MixUp's Beta distribution")
+    mixup: float | None = Field(
+        None, ge=1e-3, le=1e3, description="mix images of a batch; parameter of MixUp's Beta distribution"
+    )
     cutmix: float | None = Field(
-        None, gt=0, description="paste parts of other images; parameter of CutMix's Beta distribution"
+        None, ge=1e-3, le=1e3, description="paste parts of other images; parameter of CutMix's Beta distribution"
     )
     resized_crop: float | None = Field(
         None, gt=0, lt=1, description="train on random crops of at least this share of an image, resized to the whole"
     )
     patience: int | None = Field(
-        None, ge=1, description="stop the training after this many epochs without a lower training loss"
+        None, ge=1, le=MOST_EPOCHS, description="stop the training after this many epochs without a lower training loss"
     )
     distill: float | None = Field(
         None, gt=0, le=1, description="weight of the dense network's outputs as targets, beside the labels"
     )
-    temperature: float = Field(4, gt=0, description="temperature of the distillation")
+    temperature: float = Field(4, ge=1e-3, le=1e6, description="temperature of the distillation")
     regularizer: Literal["bn-l1", "polarization", "group-lasso"] | None = Field(
         None, description="penalty that makes channels sparse in the dense training before pruning"
     )
-    regularizer_strength: float = Field(1e-4, gt=0, description="factor of that penalty")
+    regularizer_strength: float = Field(1e-4, gt=0, le=LARGEST, description="factor of that penalty")
     log: str | None = Field(
         None,
         description="folder for TensorBoard event files; tensorboard: NAME.tensorboard next to the output",
     )
     train_dense: bool = Field(False, description="also train the dense network by the same recipe, to compare")
     device: str = Field("auto", description="cpu, cuda, cuda:N, mps, xpu, xpu:N, or auto: cuda if present")
-    amp: Annotated[bool | Literal["auto"], PlainValidator(_as_amp)] = Field(
+    amp: Annotated[bool | Literal["auto"], PlainValidator(as_amp)] = Field(
         False, description="train in bfloat16 autocast; auto: where that makes a training step faster, measured once"
     )
     fast: bool | None = Field(
@@ -269,11 +227,19 @@ class Recipe(BaseModel):
     )
     fp16: bool = Field(False, description="also write NAME.fp16.onnx, in 16-bit floats")
     max_loss: float = Field(
-        1.0, ge=0, description="loss of accuracy by --int8 or --fp16, in points, above which the report begins with it"
+        1.0,
+        ge=0,
+        le=100,
+        description="loss of accuracy by --int8 or --fp16, in points, above which the report begins with it",
     )
     out: Path | None = Field(
         None, description="the ONNX file to write, next to bundle and report; NAME.slim for no ONNX"
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_text(cls, value: object) -> object:
+        return plain(value)
 
     @field_validator("device")
     @classmethod

@@ -7,9 +7,14 @@ from typing import TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from slimprune.bounded import read_bounded
 from slimprune.errors import UsageError
 from slimprune.recipe.fields import Recipe
 from slimprune.recipe.wording import sentence
+from slimprune.recipe.yaml_size import check_size
+
+LARGEST = 2**20
+"""Most bytes of a recipe or a grid."""
 
 Description = TypeVar("Description", bound=BaseModel)
 
@@ -43,9 +48,13 @@ def read_recipe(path: Path) -> dict[str, object]:
         UsageError: If the file is missing, is not YAML, or does not contain a mapping.
     """
     try:
-        settings = yaml.safe_load(path.read_text())
+        text = read_bounded(path, LARGEST).decode()
+        check_size(text)
+        settings = yaml.safe_load(text)
     except OSError as error:
         raise UsageError(f"recipe {path} cannot be read: {error.strerror}") from error
+    except UsageError as error:
+        raise UsageError(f"recipe {path}: {error}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(settings, dict):

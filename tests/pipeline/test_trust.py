@@ -77,6 +77,11 @@ def test_a_grid_that_names_code_is_refused(folder: Path, slimprune: Callable[...
     assert Path("has-run").exists()
 
 
+def test_a_name_in_binary_text_is_seen(folder: Path, slimprune: Callable[..., Run]) -> None:
+    Path("r.yaml").write_text("arch: !!binary ZXZpbC5weTpidWlsZA==")
+    assert "names the code evil.py:build" in error_line(slimprune("plan", "--config", "r.yaml"))
+
+
 def test_names_that_are_no_code_pass() -> None:
     fields = {"arch": "unet:depth=3,width=16", "data": "folder:images", "rule": "profile:score=0,reuse=0.15"}
     check_trusted({**fields, "rows": {"a:b": {"weights": "evil.py:x"}}}, "recipe", trust_code=False)
