@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ from slimprune.saliency import Problem
 from slimprune.saliency.adjoint import InnerTraining, meta_gradient
 from slimprune.training import evaluate, train
 from slimprune.types import ignore
-from slimprune.weight_sharing import mean_loss, random_proportions
+from slimprune.weight_sharing import losses_at, random_proportions
 
 SETTINGS = {
     "arch": "resnet20", "data": "hf:../shared/data/cifar10", "train_size": 12800, "ratio": 0.8, "of": "macs",
@@ -130,8 +131,10 @@ class Bench:
             for half in ("searched", "confirming"):
                 self.fill(
                     column if half == "searched" else f"{column}, other images",
-                    lambda number, half=half, shared=shared: mean_loss(
-                        shared, self.widths[number], getattr(images, half), F.cross_entropy, amp=self.recipe.amp
+                    lambda number, half=half, shared=shared: fmean(
+                        losses_at(
+                            shared, self.widths[number], getattr(images, half), F.cross_entropy, amp=self.recipe.amp
+                        )
                     ),
                 )
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -19,9 +20,10 @@ from slimprune.pipeline.workload import Workload
 from slimprune.recipe import ResolvedRecipe
 from slimprune.results import Sharing
 from slimprune.saliency import Scores
+from slimprune.statistics import paired_difference
 from slimprune.training import TrainSettings, count_batches, train
 from slimprune.types import Listener
-from slimprune.weight_sharing import Evaluation, Generation, SharedNetwork, evolve, mean_loss, random_proportions
+from slimprune.weight_sharing import Evaluation, Generation, SharedNetwork, evolve, losses_at, random_proportions
 
 CAP = 2.0
 """Greatest width of a group in the shared network, as a multiple of its uniform width."""
@@ -30,6 +32,9 @@ HELD_OUT, HELD_OUT_SHARE = 2000, 0.2
 """Training images that are held out: at most so many, and at most this share."""
 
 EVALUATION_BATCH = 500
+CONFIRMING_BATCHES, CONFIDENCE = 8, 0.95
+"""Batches on which widths are compared with uniform ones, and how sure it must be that they are better."""
+
 GENERATIONS, POPULATION = 6, 30
 SHARE_OF_TRAINING, MOST_EPOCHS = 0.15, 20
 """Epochs in which weights are shared: this share of those of the training, and at most so many."""
@@ -57,7 +62,7 @@ def learn_widths(
     The weights of `network`, at most `CAP` times as wide as uniform widths, are trained for a few epochs; every step
     trains random widths at the budget. The cross-entropy method then searches the widths of least loss on held-out
     training images, each generation on one batch of them. On other held-out images the widths found are compared with
-    uniform ones, which are taken if they are no worse.
+    uniform ones, which are taken unless the others are better beyond chance.
 
     Args:
         recipe: Recipe with budget, floor, rounding and training.
@@ -73,28 +78,34 @@ def learn_widths(
     epochs = sharing_epochs(recipe)
     shared = trained_shared(recipe, work, network, space, scores, images, epochs, listener, store)
 
-    def loss_at(widths: Integers, batches: Sequence[Batch]) -> float:
-        return mean_loss(shared, widths, batches, work.loss, amp=bool(recipe.amp))
+    def losses(widths: Integers, batches: Sequence[Batch]) -> list[float]:
+        return losses_at(shared, widths, batches, work.loss, amp=bool(recipe.amp))
 
     def loss_of(proportions: Proportions, generation: int) -> float:
-        batch = images.searched[generation % len(images.searched)]
-        return loss_at(space.widths(proportions), [batch])
+        return losses(space.widths(proportions), [images.searched[generation % len(images.searched)]])[0]
 
     generations = _search(recipe, len(space.free), loss_of, listener, store)
     found = np.array(generations[-1].mean)
-    loss, uniform_loss = (loss_at(widths, images.confirming) for widths in (space.widths(found), space.uniform))
-    rule = space.rule(found) if loss < uniform_loss else "uniform"
+    own, uniform = (losses(widths, images.confirming) for widths in (space.widths(found), space.uniform))
+    rule = space.rule(found) if is_less(own, uniform) else "uniform"
     return Sharing(
         rule=rule,
         training=epochs,
         evaluations=sum(len(generation.losses) for generation in generations),
         images=len(images.searched[0][0]),
         epoch_images=count_batches(images.training) * len(next(iter(images.training))[0]),
-        loss=loss,
-        uniform_loss=uniform_loss,
+        loss=fmean(own),
+        uniform_loss=fmean(uniform),
         generations=tuple(generation.best for generation in generations),
         seconds=time.perf_counter() - began,
     )
+
+
+def is_less(losses: Sequence[float], others: Sequence[float]) -> bool:
+    """Return whether losses are less than others on the same batches, by a one-sided t test at `CONFIDENCE`."""
+    pairs = (dict(zip(map(str, range(len(values))), values, strict=True)) for values in (losses, others))
+    difference = paired_difference(*pairs)
+    return difference is not None and difference.interval(2 * CONFIDENCE - 1)[1] < 0
 
 
 def space_of(recipe: ResolvedRecipe, analysis: Analysis) -> WidthSpace:
@@ -140,13 +151,15 @@ def split_images(recipe: ResolvedRecipe, work: Workload) -> Images:
     training = rest.train_batches(
         recipe.named().batch_size, seed=recipe.seed, device=device, random_resized_crop=recipe.resized_crop
     )
+    half = held_out // 2
+    sizes = min(EVALUATION_BATCH, half), max(1, half // CONFIRMING_BATCHES)
     parts = (
         list(
             data.with_training_part(part.sort().values).train_batches(
-                min(EVALUATION_BATCH, len(part)), seed=recipe.seed, device=device, augment=False
+                size, seed=recipe.seed, device=device, augment=False
             )
         )
-        for part in order[:held_out].split(held_out // 2)
+        for part, size in zip(order[:held_out].split(half), sizes, strict=True)
     )
     return Images(training, *parts)
 

@@ -124,7 +124,7 @@ def _sharing(document: ReportDocument) -> list[tuple[str, str]]:
     sharing = document.get("sharing")
     if sharing is None:
         return []
-    taken = "" if sharing["loss"] < sharing["uniform_loss"] else ", so uniform ones are taken"
+    taken = ", no better beyond chance, so that uniform ones are taken" if sharing["rule"] == "uniform" else ""
     found = f"loss {sharing['loss']:.3f} on held-out images, {sharing['uniform_loss']:.3f} with uniform widths{taken}"
     work = f"{_count(sharing['training'], 'epoch')} of training and {sharing['evaluations']} evaluations"
     cost = f"as long as {sharing.get('epochs', 0):.1f} epochs of the slim network"

@@ -1,7 +1,7 @@
 """One set of weights for networks of all widths, and the search for the best widths with it."""
 
 from slimprune.weight_sharing.cross_entropy import Evaluation, Generation, evolve
-from slimprune.weight_sharing.network import SharedNetwork, mean_loss
+from slimprune.weight_sharing.network import SharedNetwork, losses_at
 from slimprune.weight_sharing.random_widths import random_proportions
 
 __all__ = [
@@ -9,6 +9,6 @@ __all__ = [
     "Generation",
     "SharedNetwork",
     "evolve",
-    "mean_loss",
+    "losses_at",
     "random_proportions",
 ]

@@ -59,10 +59,10 @@ class SharedNetwork(nn.Module):
             return self.network(*inputs)
 
 
-def mean_loss(
+def losses_at(
     shared: SharedNetwork, widths: Integers, batches: Iterable[tuple[Tensor, Tensor]], loss: Loss, *, amp: bool
-) -> float:
-    """Return the mean loss of the network of these widths, [G], over batches of equal size.
+) -> list[float]:
+    """Return the loss of the network of these widths, [G], on each batch.
 
     Batch norms use the statistics of each batch, since those that are stored are not of these widths.
     """
@@ -73,7 +73,7 @@ def mean_loss(
             with torch.autocast(inputs.device.type, torch.bfloat16, enabled=amp):
                 output = shared(inputs)
             losses.append(float(loss(output.float(), targets)))
-    return sum(losses) / len(losses)
+    return losses
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from slimprune.graph import find_groups, keep_channels, named_tensors, narrowed
-from slimprune.weight_sharing import SharedNetwork, mean_loss, random_proportions
+from slimprune.weight_sharing import SharedNetwork, losses_at, random_proportions
 from tests.networks import EXAMPLE, Concat, Depthwise, Flatten, Residual, Transposed, toy
 
 
@@ -112,7 +112,7 @@ def test_a_loss_is_measured_with_the_statistics_of_its_batch():
     model, groups = with_groups(Residual)
     shared, widths = shared_of(model, groups), narrow_widths(groups, 0.5)
     targets = torch.tensor([0, 1, 2, 3])
-    found = mean_loss(shared, widths, [(INPUTS, targets)], F.cross_entropy, amp=False)
+    (found,) = losses_at(shared, widths, [(INPUTS, targets)], F.cross_entropy, amp=False)
     kept = {group.id: torch.arange(width) for group, width in zip(groups, widths, strict=True)}
     slim = keep_channels(model, groups, kept).train()
     assert found == pytest.approx(float(F.cross_entropy(slim(INPUTS), targets).detach()), rel=1e-6)
