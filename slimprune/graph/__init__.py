@@ -6,7 +6,7 @@ from slimprune.graph.groups import ChannelGroup, Role, Slot, free_groups, named_
 from slimprune.graph.layer_graph import DataFlow, Node, trace_flow
 from slimprune.graph.proof import TOLERANCE, Proof, prove_removal
 from slimprune.graph.propagation import Flow, OperatorCall
-from slimprune.graph.removal import Kept, keep_channels, narrowed, with_tensors, with_values
+from slimprune.graph.removal import Kept, first_channels, keep_channels, narrowed, with_tensors, with_values
 from slimprune.graph.rules import OPERATORS, register
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Role",
     "Slot",
     "find_groups",
+    "first_channels",
     "first_samples",
     "free_groups",
     "inputs_of",

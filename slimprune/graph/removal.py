@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from slimprune.errors import UsageError
-from slimprune.graph.groups import ChannelGroup, loses_whole_groups, named_tensors
+from slimprune.graph.groups import ChannelGroup, Integers, loses_whole_groups, named_tensors
 
 Kept = Mapping[str, Tensor]
 """Kept channel indices by group id, int64, ascending; a group that is not listed keeps all channels."""
@@ -30,6 +30,11 @@ def keep_channels(model: nn.Module, groups: Iterable[ChannelGroup], kept: Kept) 
         A deep copy with smaller tensors; tied tensors stay tied, frozen ones stay frozen.
     """
     return with_tensors(model, select(named_tensors(model), groups, kept))
+
+
+def first_channels(groups: Iterable[ChannelGroup], widths: Integers) -> dict[str, Tensor]:
+    """Return the first channels of every group, as many as `widths` [G] says, by group id."""
+    return {group.id: torch.arange(width) for group, width in zip(groups, widths.tolist(), strict=True)}
 
 
 def select(tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], kept: Kept) -> dict[str, Tensor]:

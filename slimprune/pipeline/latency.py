@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from slimprune.budget import (
@@ -24,7 +23,7 @@ from slimprune.budget import (
     least_widths,
 )
 from slimprune.errors import BudgetError, UsageError
-from slimprune.graph import ChannelGroup, keep_channels
+from slimprune.graph import ChannelGroup, first_channels, keep_channels
 from slimprune.pipeline.stages import Analysis, allocate_for, budget_of, multiple
 from slimprune.recipe import BENCH_BATCH, ResolvedRecipe
 from slimprune.saliency import Scores
@@ -283,7 +282,6 @@ def _at_both_ends(
     """Fit the model to the whole network at dense and least widths; return it and the dense time in seconds."""
     listener(STAGE, 0, MOST_NETWORKS, "the dense network and the narrowest")
     least = least_widths(groups, floor, round_to)
-    kept = {group.id: torch.arange(width) for group, width in zip(groups, least.tolist(), strict=True)}
-    row = timer.row(keep_channels(timer.dense, groups, kept))
+    row = timer.row(keep_channels(timer.dense, groups, first_channels(groups, least)))
     dense = row["dense_ms"] / 1e3
     return costs.through((least, dense / row["speedup"]), dense), dense

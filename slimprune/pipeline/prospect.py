@@ -3,11 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
-import torch
 from torch import nn
 
 from slimprune.budget import Proportions, WidthSpace
-from slimprune.graph import find_groups, keep_channels
+from slimprune.graph import find_groups, first_channels, keep_channels
 from slimprune.graph.groups import Integers
 from slimprune.pipeline.learned import space_of
 from slimprune.pipeline.stages import Analysis, score_channels
@@ -39,7 +38,7 @@ def prospect_widths(
     proportions, seconds, peak = np.zeros(len(space.free)), 0.0, 0
     for step in range(STEPS):
         widths = space.widths(proportions)
-        narrow = keep_channels(network, space.groups, _first(space, widths))
+        narrow = keep_channels(network, space.groups, first_channels(space.groups, widths))
         at_budget = replace(analysis, groups=find_groups(narrow, analysis.work.example, protect=recipe.protect))
         once = recipe.model_copy(update={"seed": recipe.seed * STEPS + step, "rule": "uniform"})
         scores, saliency = score_channels(once, at_budget, narrow, listener)
@@ -70,7 +69,3 @@ def _prices(space: WidthSpace, widths: Integers) -> Proportions:
         fewer[number] -= 1
         found.append(widths[number] * max(1, cost.of(tightest) - space.costs.cost(fewer).of(tightest)))
     return np.array(found, np.float64)
-
-
-def _first(space: WidthSpace, widths: Integers) -> dict[str, torch.Tensor]:
-    return {group.id: torch.arange(width) for group, width in zip(space.groups, widths.tolist(), strict=True)}
