@@ -11,6 +11,8 @@ REMARK = "check"
 
 Task = Literal["classification", "segmentation"]
 Quantity = Literal["params", "macs", "channels", "latency"]
+Unit = Literal["channels", "weights"]
+"""What is pruned: whole channels, which are removed, or single weights, which are held at zero."""
 InputKind = Literal["unit", "normalized", "uint8"]
 """What a deployed file takes: pixels in 0..1, pixels that are already normalised, or bytes."""
 Precision = Literal["fp32", "fp16", "int8"]

@@ -11,6 +11,7 @@ from slimprune.saliency.registry import (
     Criterion,
     KnownCriterion,
     check_gate,
+    check_unit,
     criteria,
     find_criterion,
     make_criterion,
@@ -19,6 +20,7 @@ from slimprune.saliency.registry import (
 from slimprune.saliency.score import score
 from slimprune.saliency.scores import Scores
 from slimprune.saliency.target import Target, channel_target
+from slimprune.saliency.weights import WeightProblem, score_weights
 
 __all__ = [
     "AVERAGES",
@@ -34,9 +36,11 @@ __all__ = [
     "Scores",
     "Signed",
     "Target",
+    "WeightProblem",
     "average_of",
     "channel_target",
     "check_gate",
+    "check_unit",
     "criteria",
     "exponential",
     "final_weights",
@@ -46,6 +50,7 @@ __all__ = [
     "ranks",
     "register",
     "score",
+    "score_weights",
     "spearman",
     "trajectory",
 ]

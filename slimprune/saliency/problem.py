@@ -5,7 +5,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +44,10 @@ class Problem:
         seed: Seed of dropout and of criteria that draw random numbers.
         target: Target of criteria that prune iteratively.
         forward_fn: (model, batch) -> output, for a network that is not called with its inputs.
+        unit: What one gate stands for, in words.
     """
 
+    unit: ClassVar[str] = "channel"
     network: nn.Module
     groups: Sequence[ChannelGroup]
     batches: Sequence[AnyBatch]
@@ -64,7 +66,7 @@ class Problem:
         gate: Gate,
         dtype: torch.dtype,
         forward_fn: ForwardFn | None = None,
-    ) -> "Problem":
+    ) -> Self:
         """Return a problem without batches on a copy of `model`.
 
         Raises:
@@ -158,6 +160,15 @@ class Problem:
         products = self.named(adjoint * self.initial)
         return {group.id: _gathered(products, group, self.gate) for group in self.groups}
 
+    def magnitudes(self) -> dict[str, Tensor]:
+        """Return the size of what each gate stands for: the root mean square of the weights of a channel's producers.
+
+        Returns:
+            Group id -> [width].
+        """
+        weights = self.named(self.initial)
+        return {group.id: _root_mean_square(weights, group) for group in self.groups}
+
     def gated(self, gates: Mapping[str, Tensor]) -> Tensor:
         """Return the initial weights [P] with each gate multiplied once into exactly what `gate_gradient` sums over.
 
@@ -201,6 +212,15 @@ def _gathered(products: Mapping[str, Tensor], group: ChannelGroup, gate: str) ->
         per_position = product.sum(others) if others else product
         total += per_position[slot.index.to(product.device)].sum(1)
     return total
+
+
+def _root_mean_square(weights: Mapping[str, Tensor], group: ChannelGroup) -> Tensor:
+    rows = []
+    for slot in group.slots_of("producer", "depthwise"):
+        weight = weights[slot.name]
+        if weight.ndim > 1:
+            rows.append(weight.movedim(slot.dim, 0)[slot.index.to(weight.device)].flatten(1))
+    return torch.cat(rows, 1).square().mean(1).sqrt()
 
 
 @contextmanager

@@ -3,19 +3,21 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, get_args
 
 from torch import Tensor
 
 from slimprune.errors import UsageError, kind_and_line
 from slimprune.registry import Registry, description_of, kind_of
 from slimprune.saliency.problem import GATES, Problem
+from slimprune.types import Unit
 
 
 class Criterion(Protocol):
     """A scorer of channels; a frozen dataclass whose fields are the criterion's options.
 
-    A criterion that does not support every gate lists the supported ones in a class attribute `gates`. One of whose
+    A criterion that does not support every gate lists the supported ones in a class attribute `gates`, one that can
+    score single weights has `units = UNITS`. One of whose
     scores only the order means something, not their ratios, has an attribute `ratios` that is false: rules then get
     ranks. One whose scores have a sign until the end subclasses `Signed`.
     """
@@ -95,6 +97,17 @@ def check_gate(name: str, criterion: Criterion, gate: str) -> None:
         raise UsageError(f"expected a gate for {name} ({', '.join(known)}), got {gate!r}")
 
 
+def check_unit(name: str, criterion: Criterion, unit: Unit) -> None:
+    """Check that a criterion can score channels, or single weights.
+
+    Raises:
+        UsageError: If it cannot.
+    """
+    if unit not in getattr(criterion, "units", UNITS[:1]):
+        known = sorted(known.name for known in criteria() if unit in getattr(known.make(), "units", UNITS[:1]))
+        raise UsageError(f"expected a criterion that scores {unit} ({', '.join(known)}), got {name}")
+
+
 def make_criterion(name: str, **options: Any) -> Criterion:
     """Return the criterion called `name` with the given options.
 
@@ -122,6 +135,9 @@ def _known(name: str, description: str, criterion: object, fixed: Mapping[str, A
     options = tuple(field.name for field in fields(criterion) if field.name not in fixed)
     return KnownCriterion(name, description, partial(cast(Callable[..., Criterion], criterion), **fixed), options)
 
+
+UNITS: tuple[Unit, ...] = get_args(Unit)
+"""What criteria may score: channels, which all of them do, and single weights."""
 
 _PARTS = ("steps", "batches_per_draw", "deterministic", "score")
 

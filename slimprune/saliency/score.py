@@ -74,31 +74,71 @@ def score(
             criterion cannot score it.
         SlimpruneError: If scores are not finite.
     """
-    chosen = make_criterion(criterion) if isinstance(criterion, str) else criterion
-    name = criterion if isinstance(criterion, str) else type(criterion).__name__.lower()
+    chosen, name = chosen_criterion(criterion)
+    check_gate(name, chosen, gate)
+    how, draws = average_of(name, chosen, average), number_of_draws(chosen, draws)
+    free = scorable_groups(groups)
+    check_precision(model, dtype)
+    problem = replace(Problem.prepare(model, free, loss, gate, dtype, forward_fn), seed=seed, target=target)
+    parts = batches_of_draws(batches, draws, chosen.batches_per_draw)
+    results = list(drawn_scores(chosen, problem, parts, partial(tell_draws, progress, name, draws)))
+    by_group, stability = averaged(results, how, chosen)
+    return scores_of(chosen, name, by_group, draws, stability)
+
+
+def chosen_criterion(criterion: str | Criterion) -> tuple[Criterion, str]:
+    """Return the criterion and its name.
+
+    Raises:
+        UsageError: If there is no criterion of that name.
+    """
+    if isinstance(criterion, str):
+        return make_criterion(criterion), criterion
+    return criterion, type(criterion).__name__.lower()
+
+
+def number_of_draws(criterion: Criterion, draws: int) -> int:
+    """Return the number of draws that differ.
+
+    Raises:
+        UsageError: If draws < 1.
+    """
     if draws < 1:
         raise UsageError(f"expected draws >= 1, got {draws}")
-    check_gate(name, chosen, gate)
-    how = average_of(name, chosen, average)
+    return 1 if criterion.deterministic else draws
+
+
+def scorable_groups(groups: Sequence[ChannelGroup]) -> tuple[ChannelGroup, ...]:
+    """Return the groups that are not protected.
+
+    Raises:
+        UnsupportedModelError: If there are none.
+    """
     free = free_groups(groups)
     if not free:
         raise UnsupportedModelError(_nothing_to_score(groups))
-    _check_precision(model, dtype)
-    draws = 1 if chosen.deterministic else draws
-    problem = replace(Problem.prepare(model, free, loss, gate, dtype, forward_fn), seed=seed, target=target)
-    parts = _parts(batches, draws, chosen.batches_per_draw)
-    results = list(_drawn(chosen, problem, parts, partial(_tell, progress, name, draws)))
-    by_group, stability = averaged(results, how, chosen)
-    return Scores(by_group, name, draws, stability, chosen.steps, bool(getattr(chosen, "ratios", True)))
+    return free
 
 
-def _check_precision(model: nn.Module, dtype: torch.dtype) -> None:
+def scores_of(
+    criterion: Criterion, name: str, by_group: Mapping[str, Tensor], draws: int, stability: float | None
+) -> Scores:
+    """Return averaged scores with what is known about their criterion."""
+    return Scores(by_group, name, draws, stability, criterion.steps, bool(getattr(criterion, "ratios", True)))
+
+
+def check_precision(model: nn.Module, dtype: torch.dtype) -> None:
+    """Check that the device of the model computes in that dtype.
+
+    Raises:
+        UsageError: If it does not.
+    """
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     if dtype == torch.float64 and not has_float64(device):
         raise UsageError(f"expected scoring in float32 on {device.type}, which has no float64, got float64")
 
 
-def _drawn(
+def drawn_scores(
     criterion: Criterion,
     problem: Problem,
     parts: Iterable[Sequence[AnyBatch]],
@@ -111,7 +151,7 @@ def _drawn(
             drawn = replace(problem, batches=part, seed=_seed_of_draw(problem.seed, draw))
             signed = isinstance(criterion, Signed)
             result = criterion.signed(drawn) if isinstance(criterion, Signed) else criterion.score(drawn)
-        scores = _checked(result, problem.groups, signed=signed)
+        scores = _checked(result, problem, signed=signed)
         tell(draw + 1)
         yield scores
 
@@ -121,7 +161,8 @@ def _seed_of_draw(seed: int, draw: int) -> int:
     return (seed * 1_000_000_007 + draw) % 2**63
 
 
-def _tell(progress: Listener, name: str, draws: int, done: int) -> None:
+def tell_draws(progress: Listener, name: str, draws: int, done: int) -> None:
+    """Report the number of finished draws."""
     progress("score", done, draws, name)
 
 
@@ -140,7 +181,7 @@ class _Part(Sequence[AnyBatch]):
         return self._batches[self._start + step]
 
 
-def _parts(batches: Iterable[AnyBatch], draws: int, length: int) -> Iterator[Sequence[AnyBatch]]:
+def batches_of_draws(batches: Iterable[AnyBatch], draws: int, length: int) -> Iterator[Sequence[AnyBatch]]:
     """Yield the batches of every draw, one draw after the other."""
     if isinstance(batches, Sequence):
         if len(batches) < draws * length:
@@ -159,13 +200,14 @@ def _too_few(found: int, wanted: int) -> DataError:
     return DataError(f"expected {wanted} batches to score with, got {found}")
 
 
-def _checked(result: Mapping[str, Tensor], groups: Sequence[ChannelGroup], *, signed: bool) -> dict[str, Tensor]:
+def _checked(result: Mapping[str, Tensor], problem: Problem, *, signed: bool) -> dict[str, Tensor]:
     """Return the checked scores in float64 on the CPU, [width] for every group."""
+    groups, unit = problem.groups, problem.unit
     for group in groups:
         found = result.get(group.id)
         shape = tuple(found.shape) if isinstance(found, Tensor) else None
         if shape != (group.width,):
-            raise UsageError(f"expected a criterion to score the {group.width} channels of {group.id}, got {shape}")
+            raise UsageError(f"expected a criterion to score the {group.width} {unit}s of {group.id}, got {shape}")
         if not signed and bool((cast(Tensor, found) < 0).any()):
             raise UsageError(f"expected a criterion to give scores of at least 0, got others for {group.id}")
     scores = {group.id: result[group.id].detach().cpu().double() for group in groups}
@@ -176,7 +218,7 @@ def _checked(result: Mapping[str, Tensor], groups: Sequence[ChannelGroup], *, si
             "finite at the start"
         )
     if total == 0:
-        raise UnsupportedModelError("expected scores above 0, got 0 for every channel: no gate moves the loss")
+        raise UnsupportedModelError(f"expected scores above 0, got 0 for every {unit}: no gate moves the loss")
     return scores
 
 

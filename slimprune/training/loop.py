@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from slimprune.training.progress import TrainProgress
 from slimprune.training.result import EpochRecord, TrainResult
 from slimprune.training.schedule import learning_rate
 from slimprune.training.settings import TrainSettings, find_device
+from slimprune.training.sparsity import digest_of_masks
 from slimprune.training.step import Step
 from slimprune.training.strategy import Additions, open_execution
 from slimprune.types import Listener, ignore
@@ -50,6 +51,7 @@ def train(
     penalty: Penalty | None = None,
     log: Path | None = None,
     validation_batches: Batches | None = None,
+    masks: Mapping[str, Tensor] | None = None,
 ) -> TrainResult:
     """Train the model in place, testing it after every epoch.
 
@@ -74,11 +76,13 @@ def train(
         log: Folder for TensorBoard event files.
         validation_batches: Pairs (inputs [N, ...], targets) on which the model is tested after every epoch; the test
             batches are then used once, after the last epoch.
+        masks: Name of a parameter -> bool of its shape; weights where it is False are set to zero and stay exactly
+            zero, in the optimizer's state too.
 
     Raises:
         UsageError: If the device is absent, the batches cannot be repeated, a folder cannot be written to,
-            `tensorboard` is not installed, the loss cannot be smoothed or weighted, or only one of `teacher` and
-            `settings.distill` is given.
+            `tensorboard` is not installed, the loss cannot be smoothed or weighted, masks do not fit the model,
+            or only one of `teacher` and `settings.distill` is given.
         DataError: If there are no batches, or they are not pairs and there is no `forward_fn`.
         UnsupportedModelError: If the model has no trainable parameters, the output does not fit the targets, or the
             loss is not a scalar.
@@ -96,12 +100,12 @@ def train(
     with ExitStack() as stack:
         if teacher is not None:
             stack.enter_context(eval_mode(teacher.to(device)))
-        additions = Additions(teacher, penalty)
+        additions = Additions(teacher, penalty, masks)
         execution = stack.enter_context(
             open_execution(model, settings, loss, device, told.remark, forward_fn, additions)
         )
         run = replace(run, averaging=Averaging(model, settings.ema) if settings.ema is not None else None)
-        store = _open_store(run, metric, penalty, checkpoint)
+        store = _open_store(run, metric, additions, checkpoint)
         history = store.restore(model, execution.optimizer, run.averaging) if store else []
         if store and rank() == 0:
             store.start_metrics(history)
@@ -161,7 +165,7 @@ def _stalled(history: Sequence[EpochRecord], patience: int | None) -> bool:
     return min(losses[-patience:]) >= min(losses[:-patience])
 
 
-def _open_store(run: _Run, metric: Metric, penalty: Penalty | None, folder: Path | None) -> Checkpoint | None:
+def _open_store(run: _Run, metric: Metric, additions: Additions, folder: Path | None) -> Checkpoint | None:
     if folder is None:
         return None
     # Device and execution are left out: they do not define the training, and the ranks of a run differ in device.
@@ -169,8 +173,10 @@ def _open_store(run: _Run, metric: Metric, penalty: Penalty | None, folder: Path
     # another device.
     settings = {key: value for key, value in asdict(run.settings).items() if key not in ("device", "fast")}
     settings["class_weights"] = ",".join(f"{weight:g}" for weight in run.settings.class_weights)
-    if penalty is not None:
+    if (penalty := additions.penalty) is not None:
         settings |= {"penalty": penalty.name, "penalty_strength": penalty.strength}
+    if additions.masks is not None:
+        settings["masks"] = digest_of_masks(additions.masks)
     known = {key: value for key, value in settings.items() if value is not None}
     return Checkpoint(folder, {**known, "metric": metric.name, "steps_per_epoch": run.steps_per_epoch})
 

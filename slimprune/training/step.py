@@ -18,6 +18,7 @@ from slimprune.training.cuda_graphs import CapturedCallable, Note
 from slimprune.training.distillation import Distillation
 from slimprune.training.distributed import unwrap
 from slimprune.training.penalties import Penalty
+from slimprune.training.sparsity import HeldWeights
 from slimprune.training.state import fill_state, state_tensors
 
 
@@ -44,6 +45,7 @@ class EagerStep:
         weights: Context manager around the forward and backward pass.
         distillation: Imitation of a teacher that becomes part of the loss.
         penalty: Penalty on the model's weights that is added to the loss.
+        held: Weights that are held at zero.
     """
 
     model: nn.Module
@@ -54,6 +56,7 @@ class EagerStep:
     weights: Callable[[], AbstractContextManager[None]] = nullcontext
     distillation: Distillation | None = None
     penalty: Penalty | None = None
+    held: HeldWeights | None = None
 
     def __call__(self, inputs: Any, targets: Any, lr: float) -> Tensor:
         """Perform one step. See `Step`."""
@@ -75,6 +78,8 @@ class EagerStep:
             self.optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
         total = loss.detach() if self.penalty is None else loss.detach() + self._penalise(self.penalty)
+        if self.held is not None:
+            self.held.mask_gradients()
         self.optimizer.step()
         return total
 

@@ -1,11 +1,11 @@
 """Execution of training: plain, or faster with the same results within rounding."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, AdamW, Optimizer
 
@@ -18,20 +18,23 @@ from slimprune.training.evaluation import Forward, eager_forward
 from slimprune.training.memory_format import MemoryOrder, channels_last_weights
 from slimprune.training.penalties import Penalty
 from slimprune.training.settings import TrainSettings
+from slimprune.training.sparsity import HeldWeights
 from slimprune.training.step import CapturedStep, EagerStep, FittingLoss, Step
 
 
 @dataclass(frozen=True, eq=False)
 class Additions:
-    """What is added to the loss of every step.
+    """What is added to every step.
 
     Attributes:
         teacher: Network in eval mode, on the device, that is imitated if the settings distil.
         penalty: Penalty on the model's weights.
+        masks: Masks by name of the parameter, True for a weight that is trained; the others are held at zero.
     """
 
     teacher: nn.Module | None = None
     penalty: Penalty | None = None
+    masks: Mapping[str, Tensor] | None = None
 
 
 NOTHING = Additions()
@@ -114,10 +117,11 @@ def make_execution(
         note: Called with the reason if there is no capture or no channels-last order.
         forward_fn: Function (model, batch) -> output, if the model is not called with its inputs; for plain execution
             only.
-        additions: What is added to the loss.
+        additions: What is added to every step.
 
     Raises:
         UnsupportedModelError: If the model has no trainable parameters.
+        UsageError: If masks do not fit the model.
     """
     fast, on_cuda = goes_fast(model, settings), device.type == "cuda"
     optimizer = _optimizer(model, settings, fused=fast and on_cuda)
@@ -130,6 +134,7 @@ def make_execution(
         settings.amp,
         distillation=_distillation(settings, additions.teacher, forward_fn),
         penalty=additions.penalty,
+        held=None if additions.masks is None else HeldWeights.of(model, additions.masks),
     )
     if not fast:
         return Execution(optimizer, plain, forward)

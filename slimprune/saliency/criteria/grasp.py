@@ -9,7 +9,7 @@ from torch import Tensor
 from slimprune.errors import UsageError
 from slimprune.saliency.averaging import Signed
 from slimprune.saliency.problem import Problem
-from slimprune.saliency.registry import register
+from slimprune.saliency.registry import UNITS, register
 
 
 @register("grasp", "preserves the gradient norm, by one Hessian-gradient product (Wang et al., ICLR 2020)")
@@ -39,6 +39,7 @@ class GraSP(Signed):
     steps = 0
     batches_per_draw = 1
     deterministic = False
+    units = UNITS
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from slimprune.saliency.iterative import IterativePruning, connection_sensitivity, target_of
 from slimprune.saliency.problem import Problem
-from slimprune.saliency.registry import register
+from slimprune.saliency.registry import UNITS, register
 
 
 @register("iter-snip", "SNIP in rounds, in each of which a few channels leave for good (de Jorge et al., ICLR 2021)")
@@ -30,6 +30,7 @@ class IterSnip(IterativePruning):
     rounds: int = 60
     steps = 0
     deterministic = False
+    units = UNITS
     called: ClassVar[str] = "iter-snip"
     may_return: ClassVar[bool] = False
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from slimprune.saliency.adjoint import InnerTraining, final_weights, meta_gradient
 from slimprune.saliency.averaging import Signed
 from slimprune.saliency.problem import Problem
-from slimprune.saliency.registry import register
+from slimprune.saliency.registry import UNITS, register
 
 
 @register("prospr", "meta-gradients through the first training steps (Alizadeh et al., ICLR 2022)")
@@ -38,6 +38,7 @@ class ProsPr(InnerTraining, Signed):
     first_order: bool = False
     on_host: bool = False
     deterministic = False
+    units = UNITS
 
     @property
     def batches_per_draw(self) -> int:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from slimprune.saliency.problem import Problem
-from slimprune.saliency.registry import register
+from slimprune.saliency.registry import UNITS, register
 
 
 @register("random", "independent uniform scores, from the seed")
@@ -18,6 +18,7 @@ class Random:
     steps = 0
     batches_per_draw = 0
     deterministic = False
+    units = UNITS
     ratios = False
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:

@@ -13,7 +13,7 @@ from slimprune.errors import UnsupportedModelError
 from slimprune.measure.devices import has_float64
 from slimprune.saliency.iterative import IterativePruning, connection_sensitivity, target_of
 from slimprune.saliency.problem import AnyBatch, Problem
-from slimprune.saliency.registry import register
+from slimprune.saliency.registry import UNITS, register
 
 
 @register("synflow", "flow along |weights|, narrowed in rounds; looks at no data (Tanaka et al., NeurIPS 2020)")
@@ -40,6 +40,7 @@ class SynFlow(IterativePruning):
     steps = 0
     batches_per_draw = 1
     deterministic = True
+    units = UNITS
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:
         """Return the saliency [width] of every group.

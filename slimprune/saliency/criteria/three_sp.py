@@ -7,7 +7,7 @@ from torch import Tensor
 
 from slimprune.saliency.averaging import Signed
 from slimprune.saliency.problem import Problem
-from slimprune.saliency.registry import register
+from slimprune.saliency.registry import UNITS, register
 
 
 @register("3sp", "structured SNIP, one gradient at the initial weights (van Amersfoort et al., 2020); the same as snip")
@@ -26,6 +26,7 @@ class ThreeSP(Signed):
     steps = 0
     batches_per_draw = 1
     deterministic = False
+    units = UNITS
 
     def signed(self, problem: Problem) -> Mapping[str, Tensor]:
         """Return the derivative [width] for the gates of every group."""

@@ -1,0 +1,18 @@
+"""Masks of single weights: which weights of convolutions and linear layers stay, the others being zero."""
+
+from slimprune.masks.choice import MASK_RULES, check_sparsity, choose_masks, find_mask_rule, weight_target
+from slimprune.masks.layers import PrunableWeight, find_weights
+from slimprune.masks.sparsity import LayerSparsity, masked, sparsity_of
+
+__all__ = [
+    "MASK_RULES",
+    "LayerSparsity",
+    "PrunableWeight",
+    "check_sparsity",
+    "choose_masks",
+    "find_mask_rule",
+    "find_weights",
+    "masked",
+    "sparsity_of",
+    "weight_target",
+]

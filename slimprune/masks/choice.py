@@ -1,0 +1,195 @@
+"""The choice of the weights that stay: how many in each layer by a rule, and then which."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slimprune.errors import BudgetError, UsageError
+from slimprune.masks.layers import PrunableWeight
+from slimprune.saliency import Scores, Target
+
+Counts = Mapping[str, int]
+"""Name of a weight -> how many of its entries stay."""
+
+ByName = Mapping[str, Tensor]
+"""Name of a weight -> scores, float64 [count] on the CPU."""
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """How the weights that stay are divided among the layers.
+
+    Attributes:
+        name: Name of the rule.
+        description: One line for users.
+        least: Number of weights that every layer keeps at least.
+        counts: (layers, their scores, weights that stay in all) -> weights that stay in each layer.
+    """
+
+    name: str
+    description: str
+    least: int
+    counts: Callable[[Sequence[PrunableWeight], ByName, int], Counts]
+
+
+def _global(layers: Sequence[PrunableWeight], scores: ByName, keep: int) -> Counts:
+    stays = best(torch.cat([scores[layer.name] for layer in layers]), keep)
+    parts = stays.split([layer.count for layer in layers])
+    return {layer.name: int(part.sum()) for layer, part in zip(layers, parts, strict=True)}
+
+
+def _layer_wise(layers: Sequence[PrunableWeight], scores: ByName, keep: int) -> Counts:
+    share = keep / sum(layer.count for layer in layers)
+    return {layer.name: max(1, round(share * layer.count)) for layer in layers}
+
+
+def _erdos_renyi(layers: Sequence[PrunableWeight], scores: ByName, keep: int) -> Counts:
+    """Return densities in proportion to the sum of a weight's dimensions over their product, at most 1.
+
+    Layers whose density would exceed 1 keep all their weights, and the others share what is left.
+    """
+    full: set[str] = set()
+    while True:
+        rest = [layer for layer in layers if layer.name not in full]
+        left = keep - sum(layer.count for layer in layers if layer.name in full)
+        factor = left / max(1, sum(sum(layer.shape) for layer in rest))
+        more = {layer.name for layer in rest if factor * sum(layer.shape) > layer.count}
+        if not more:
+            counts = {layer.name: max(1, round(factor * sum(layer.shape))) for layer in rest}
+            return {layer.name: counts.get(layer.name, layer.count) for layer in layers}
+        full |= more
+
+
+MASK_RULES: Mapping[str, MaskRule] = {
+    rule.name: rule
+    for rule in (
+        MaskRule("global", "one threshold over the scores of all weights", 0, _global),
+        MaskRule("layer-wise", "the same share of every layer, by its own threshold", 1, _layer_wise),
+        MaskRule("erk", "Erdos-Renyi-Kernel densities, a threshold in each layer (Evci et al., 2020)", 1, _erdos_renyi),
+    )
+}
+
+
+def find_mask_rule(name: str) -> MaskRule:
+    """Return the rule called `name`.
+
+    Raises:
+        UsageError: If there is no such rule.
+    """
+    if name not in MASK_RULES:
+        raise UsageError(f"expected a rule for weights ({', '.join(MASK_RULES)}), got {name!r}")
+    return MASK_RULES[name]
+
+
+def check_sparsity(layers: Sequence[PrunableWeight], ratio: float, rule: str) -> None:
+    """Check that a share of all weights can be masked.
+
+    Raises:
+        BudgetError: If protected layers or the rule leave more, or nothing would be left.
+        UsageError: If the rule is unknown.
+    """
+    free = [layer for layer in layers if layer.protected_reason is None]
+    total, chosen = sum(layer.count for layer in layers), find_mask_rule(rule)
+    least = total - sum(layer.count for layer in free) + max(1, chosen.least * len(free))
+    if not free or round((1 - ratio) * total) < least:
+        why = "the protected layers" if len(free) < len(layers) else f"rule {rule}"
+        raise BudgetError(
+            f"expected to mask at most {max(0, total - least):,} of {total:,} weights beside {why}, got a ratio of "
+            f"{ratio:.6g}, which masks {total - round((1 - ratio) * total):,}"
+        )
+
+
+def choose_masks(
+    scores: Scores,
+    layers: Sequence[PrunableWeight],
+    ratio: float,
+    *,
+    rule: str = "global",
+    twin: str | None = None,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """Return the masks of the weights that stay.
+
+    Of all weights, protected ones included, a share of `ratio` is masked; by rules with a threshold in each layer, up
+    to rounding. Among equal scores the earlier layer wins, then the lower position.
+
+    Args:
+        scores: Scores by name of the weight, [count].
+        layers: All weights of the model.
+        ratio: Share to mask, in (0, 1).
+        rule: How the rest is divided among the layers: one of `MASK_RULES`.
+        twin: `shuffle` for random weights of each layer, `invert` for those with its lowest scores, as many as the rule
+            leaves; None for those with the highest scores.
+        seed: Seed of `shuffle`.
+
+    Returns:
+        Name of every weight that is not protected -> bool of its shape on the CPU, True for an entry that stays.
+
+    Raises:
+        BudgetError: If so many weights cannot be masked.
+        UsageError: If rule or twin is unknown, or scores are missing.
+
+    Source: the twins are those of Frankle et al., Pruning Neural Networks at Initialization: Why Are We Missing the
+    Mark? (ICLR 2021).
+    """
+    check_sparsity(layers, ratio, rule)
+    free = [layer for layer in layers if layer.protected_reason is None]
+    for layer in free:
+        if len(scores.by_group.get(layer.name, ())) != layer.count:
+            raise UsageError(f"expected scores of the {layer.count} weights of {layer.name}, got none")
+    if twin is not None and twin not in TWINS:
+        raise UsageError(f"expected a twin ({', '.join(TWINS)}), got {twin!r}")
+    counts = _counts(layers, scores.by_group, 1 - ratio, rule)
+    choose, generator = best if twin is None else TWINS[twin], torch.Generator().manual_seed(seed)
+    return {
+        layer.name: choose(scores.by_group[layer.name], counts[layer.name], generator).view(layer.shape)
+        for layer in free
+    }
+
+
+def weight_target(layers: Sequence[PrunableWeight], ratio: float, *, rule: str = "global") -> Target:
+    """Return the target of iterative criteria: in each round what the rule leaves of the weights.
+
+    Raises:
+        UsageError: If the rule is unknown or the ratio is outside (0, 1).
+    """
+    find_mask_rule(rule)
+
+    def narrow(scores: ByName, share: float) -> dict[str, Tensor]:
+        counts = _counts(layers, scores, share, rule)
+        return {name: best(values, counts[name]) for name, values in scores.items()}
+
+    return Target(1 - ratio, narrow)
+
+
+def _counts(layers: Sequence[PrunableWeight], scores: ByName, share: float, rule: str) -> Counts:
+    """Return how many weights of each layer that is not protected stay if a share of all weights does."""
+    free = [layer for layer in layers if layer.protected_reason is None]
+    total = sum(layer.count for layer in layers)
+    protected = total - sum(layer.count for layer in free)
+    return find_mask_rule(rule).counts(free, scores, max(1, round(share * total) - protected))
+
+
+def best(scores: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """Return a bool [N] that is True for the `count` highest scores; among equal ones for the first."""
+    if count <= 0 or count >= len(scores):
+        return torch.full((len(scores),), count > 0)
+    threshold = scores.kthvalue(len(scores) - count + 1).values
+    stays = scores > threshold
+    ties = (scores == threshold).nonzero().flatten()
+    stays[ties[: count - int(stays.sum())]] = True
+    return stays
+
+
+def _shuffled(scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    return torch.randperm(len(scores), generator=generator) < count
+
+
+def _worst(scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    return best(-scores, count)
+
+
+TWINS: Mapping[str, Callable[[Tensor, int, torch.Generator], Tensor]] = {"shuffle": _shuffled, "invert": _worst}
+"""The third twin, `reinit`, keeps the masks and draws the network's weights anew; see `surgery.initialise`."""
