@@ -13,11 +13,14 @@ from slimprune.files import (
     LatencyRow,
     LayerWidth,
     Limit,
+    MasksOutcome,
     OnnxOutcome,
     OnnxVerification,
     PrecisionOutcome,
     PrecisionsOutcome,
     PrecisionSpeed,
+    ProofOutcome,
+    ProtectedLayer,
     ReportDocument,
     RoundOutcome,
     ScoringOutcome,
@@ -28,6 +31,7 @@ from slimprune.files import (
     adapter,
 )
 from slimprune.graph import Proof
+from slimprune.masks import LayerSparsity
 from slimprune.recipe import ResolvedRecipe
 from slimprune.training import TrainResult
 from slimprune.types import Precision, Quantity
@@ -214,6 +218,76 @@ class Round:
 
 
 @dataclass(frozen=True)
+class Masks:
+    """What masks of single weights leave of a network, whose channels all stay.
+
+    Attributes:
+        rule: How the weights that stay are divided among the layers.
+        layers: Every convolution and linear layer, in the model's order.
+    """
+
+    rule: str
+    layers: tuple[LayerSparsity, ...]
+
+    @property
+    def weights(self) -> int:
+        """Number of weights of all layers, biases and norms apart."""
+        return sum(layer.weights for layer in self.layers)
+
+    @property
+    def kept(self) -> int:
+        """Number of those that are not masked."""
+        return sum(layer.kept for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all layers for one sample."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def sparse_macs(self) -> int:
+        """Those in which a weight that stays is a factor."""
+        return sum(layer.sparse_macs for layer in self.layers)
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the weights that are masked."""
+        return 1 - self.kept / self.weights
+
+    @property
+    def without_weights(self) -> str | None:
+        """A sentence that names the layers whose weights are all masked; None if there are none."""
+        empty = [layer.layer for layer in self.layers if layer.kept == 0]
+        if not empty:
+            return None
+        count = f"{len(empty)} of {len(self.layers)} layers"
+        return f"no weight is left in {count}, whose outputs depend on no input any more: {', '.join(empty)}"
+
+    def to_json(self) -> MasksOutcome:
+        """Return the plain form for JSON."""
+        return {
+            "rule": self.rule,
+            "weights": self.weights,
+            "kept": self.kept,
+            "sparsity": self.sparsity,
+            "macs": self.macs,
+            "sparse_macs": self.sparse_macs,
+            "layers": [
+                {
+                    "layer": layer.layer,
+                    "weights": layer.weights,
+                    "kept": layer.kept,
+                    "sparsity": layer.sparsity,
+                    "macs": layer.macs,
+                    "sparse_macs": layer.sparse_macs,
+                }
+                for layer in self.layers
+            ],
+            "empty": [layer.layer for layer in self.layers if layer.kept == 0],
+        }
+
+
+@dataclass(frozen=True)
 class DeployedFile:
     """One ONNX file of a run: its size, accuracy and speed.
 
@@ -325,12 +399,13 @@ class Report:
         plan: Plan of the channels to keep.
         layers: Names of all modules, in the model's order.
         dense: Costs of the dense network.
-        slim: Costs of the slim network.
-        proof: Proof of the removal.
+        slim: Costs of the slim network; with masks, of the weights that are not masked.
+        proof: Proof of the removal; None if no channel was removed.
         fvcore: MACs of both networks by a second count.
         saliency: How the channels were scored.
         search: How the allocation rule was found, if it was searched for.
         sharing: How the widths were found by weight sharing, if they were.
+        masks: What masks of single weights leave; None if channels were removed.
         accuracies: Metric of the dense and of the slim network before fine-tuning, if the weights were trained.
         rounds: Rounds of pruning and fine-tuning, if there were several; `accuracies` and `training` are of the last.
         training: Training of the slim network.
@@ -351,11 +426,12 @@ class Report:
     layers: tuple[str, ...]
     dense: Measured
     slim: Measured
-    proof: Proof
+    proof: Proof | None
     fvcore: SecondOpinion | None = None
     saliency: Saliency | None = None
     search: Search | None = None
     sharing: Sharing | None = None
+    masks: Masks | None = None
     accuracies: Accuracies | None = None
     rounds: tuple[Round, ...] = ()
     training: TrainResult | None = None
@@ -373,6 +449,8 @@ class Report:
     def warnings(self) -> list[str]:
         """Sentences that every reader of the figures must see, losses by a lower precision first."""
         found = [*(self.precisions.losses if self.precisions is not None else ()), *self.notes]
+        if self.masks is not None and (sentence := self.masks.without_weights) is not None:
+            found.insert(0, sentence)
         if self.saliency is not None and self.saliency.stability is not None and self.saliency.stability < 0.3:
             found.append(
                 f"the ranking of channels is mostly noise (stability {self.saliency.stability:.2f}): "
@@ -411,18 +489,9 @@ class Report:
             "rule": self.plan.rule,
             "timing": None if self.plan.timing is None else self.plan.timing.to_json(),
             "widths": self._widths(),
-            "protected": [
-                {"layer": layer, "reason": group.protected_reason}
-                for group in self.plan.groups
-                if group.protected_reason is not None
-                for layer in group.layers or (group.id,)
-            ],
-            "proof": {
-                "max_rel_diff": self.proof.max_rel_diff,
-                "tolerance": self.proof.tolerance,
-                "passed": self.proof.passed,
-                "structural_groups": list(self.proof.structural),
-            },
+            "masks": None if self.masks is None else self.masks.to_json(),
+            "protected": self._protected(),
+            "proof": None if self.proof is None else _proof(self.proof),
             "saliency": None if self.saliency is None else self.saliency.to_json(),
             "search": None if self.search is None else self.search.to_json(),
             "sharing": None if self.sharing is None else self.sharing.to_json(),
@@ -437,6 +506,14 @@ class Report:
             "warnings": self.warnings,
             "seconds": self.seconds,
         }
+
+    def _protected(self) -> list[ProtectedLayer]:
+        if self.masks is not None:
+            reasons = [(layer.layer, layer.protected_reason) for layer in self.masks.layers]
+        else:
+            groups = self.plan.groups
+            reasons = [(name, group.protected_reason) for group in groups for name in group.layers or (group.id,)]
+        return [{"layer": layer, "reason": reason} for layer, reason in reasons if reason is not None]
 
     def _fvcore_warnings(self) -> list[str]:
         if self.fvcore is None:
@@ -463,6 +540,8 @@ class Report:
 
     def _budgeted(self, quantity: Quantity) -> Limit:
         achieved = 1 - self.plan.slim.of(quantity) / self.plan.dense.of(quantity)
+        if self.masks is not None:
+            achieved = self.masks.sparsity
         limit: Limit = {"quantity": quantity, "requested": self.plan.budget.ratios[quantity], "achieved": achieved}
         timing = self.plan.timing
         if quantity != LATENCY or timing is None or timing.trial is None:
@@ -505,6 +584,15 @@ class Report:
         if self.onnx is None or self.onnx_bytes is None:
             return None
         return {**check_to_json(self.onnx), "path": self.onnx.path.name, "bytes": self.onnx_bytes}
+
+
+def _proof(proof: Proof) -> ProofOutcome:
+    return {
+        "max_rel_diff": proof.max_rel_diff,
+        "tolerance": proof.tolerance,
+        "passed": proof.passed,
+        "structural_groups": list(proof.structural),
+    }
 
 
 def differ(macs: int, others: int) -> bool:

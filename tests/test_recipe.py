@@ -115,7 +115,9 @@ def test_defaults_are_what_the_help_says() -> None:
     assert default_text("arch") == default_text("protect") == default_text("amp") == default_text("also") == ""
     assert (default_text("init"), default_text("twin")) == ("keep", "")
     assert default_text("when") == "before-training, with --weights or --pretrained trained"
-    assert default_text("criterion") == "prospr where the rule needs scores, taylor for trained networks"
+    trained = "taylor for trained networks, magnitude for their weights"
+    assert default_text("criterion") == f"prospr where the rule needs scores, {trained}"
+    assert default_text("draws") == "16, 8 for digits; 16 for trained networks; 1 for --unit weights"
     assert default_text("rounds") == "1 for trained networks, the criterion's own for others"
     assert default_text("steps") == "the criterion's own"
 

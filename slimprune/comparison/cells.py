@@ -14,12 +14,19 @@ from threading import Lock
 import torch
 from torch import nn
 
-from slimprune.budget import Cost
 from slimprune.comparison.grid import TRAINING, Cell
+from slimprune.comparison.masked_cells import MaskedTraining, refused_masks
+from slimprune.comparison.outcomes import as_given, failure_of_one, kept_shares, outcome_of
 from slimprune.data import data_files
 from slimprune.errors import BudgetError, DataError, SlimpruneError, UnsupportedModelError
-from slimprune.files import CellOutcome, CellRecord, digest_of
-from slimprune.measure import environment
+from slimprune.files import CellRecord, digest_of
+from slimprune.masks import PrunableWeight
+from slimprune.pipeline.masks import (
+    PlannedMasks,
+    maskable_weights,
+    plan_masks,
+    score_layers,
+)
 from slimprune.pipeline.plan import PlannedPruning, choose_plan
 from slimprune.pipeline.regularizers import penalty_of
 from slimprune.pipeline.rounds import LastRound, earlier_rounds, settle_last, with_whole_plan
@@ -37,14 +44,12 @@ from slimprune.pipeline.stages import (
     starting_networks,
     training_settings,
 )
-from slimprune.pipeline.trained import dense_accuracy
 from slimprune.pipeline.training_checks import check_training
 from slimprune.pipeline.trust import code_files
 from slimprune.pipeline.workload import Workload, named_workload, seeded
 from slimprune.recipe import Recipe, ResolvedRecipe
 from slimprune.results import Saliency
 from slimprune.saliency import IterativePruning, Scores, make_criterion
-from slimprune.training import TrainResult
 from slimprune.types import Listener, ignore
 
 _MODEL = (
@@ -60,12 +65,14 @@ class PlannedCell:
     """The network that a cell trains.
 
     Attributes:
-        pruning: Plan and how it was found; None for the dense network, or if the cell cannot be trained.
+        pruning: Plan and how it was found; None for the dense network, for masks, or if the cell cannot be trained.
         last: The last round of pruning, after which the network is trained.
+        masks: Masks of single weights and how they were found; None if channels are removed.
         refused: Why the cell cannot be trained; None if it can.
     """
 
     pruning: PlannedPruning | None = None
+    masks: PlannedMasks | None = None
     last: LastRound | None = None
     refused: str | None = None
 
@@ -102,6 +109,8 @@ class RunCache:
 
     def refusal(self, cell: Cell) -> str | None:
         """Load and analyse what a cell needs; return why it cannot have a result, or None if it can."""
+        if cell.recipe.masks_weights:
+            return refused_masks(cell.recipe, self._work(cell.recipe))
         try:
             analysis = self._analysis(cell.recipe)
             check_training(cell.recipe, analysis.work)
@@ -134,7 +143,7 @@ class RunCache:
             work = _own(self._work(recipe))
             self._starts[key] = starting_networks(recipe, work, store, listener, penalty=penalty_of(recipe, work))
         except SlimpruneError as error:
-            self._failures[key] = _failure_of_one(error)
+            self._failures[key] = failure_of_one(error)
 
     def plan(self, cell: Cell, listener: Listener) -> PlannedCell:
         """Return the plan of a cell, read from its folder if an interrupted run left one there."""
@@ -146,14 +155,19 @@ class RunCache:
         recipe, folder = cell.recipe, self._folder(cell)
         folder.mkdir(parents=True, exist_ok=True)
         try:
+            if recipe.masks_weights:
+                work, network = _with_own_batches(self._work(recipe)), self._starts[key].scored
+                layers, of_weights = maskable_weights(recipe, work), self._scored_weights
+                masks = plan_masks(recipe, work, layers, network, listener, folder=folder, scorer=of_weights)
+                return PlannedCell(masks=masks)
             analysis, start = self._analysis(recipe), self._starts[key]
             own = replace(analysis, work=_with_own_batches(analysis.work))
             last = earlier_rounds(recipe, own, start, folder, listener, teacher=_teacher(recipe, start))
             scorer = score_channels if last.done else self._scored
             planned = choose_plan(last.recipe, last.analysis, last.start, listener, folder=last.folder, scorer=scorer)
-            return PlannedCell(planned, last)
+            return PlannedCell(planned, last=last)
         except SlimpruneError as error:
-            return PlannedCell(refused=_failure_of_one(error))
+            return PlannedCell(refused=failure_of_one(error))
 
     def train(self, cell: Cell, planned: PlannedCell, listener: Listener) -> CellRecord:
         """Build, prove, train and test the network of a cell, and return its record."""
@@ -162,6 +176,9 @@ class RunCache:
         if planned.refused is not None:
             return {**named, "refused": planned.refused}
         start = self._starts[start_key(cell)]
+        if planned.masks is not None:
+            training = MaskedTraining(cell.recipe, work, start, planned.masks, self._folder(cell) / "train")
+            return {**named, **training.outcome(_teacher(cell.recipe, start), self._surgery, listener)}
         if planned.pruning is None or planned.last is None:
             return self._dense_record(cell, work, start)
         recipe, last, saliency = cell.recipe, planned.last, planned.pruning.saliency
@@ -179,21 +196,17 @@ class RunCache:
             settings, teacher = training_settings(last.recipe, work), copy.deepcopy(_teacher(recipe, start))
             result = run_training(settings, work, slimmed.module, store, listener, teacher=teacher)
         except SlimpruneError as error:
-            return {**named, "refused": _failure_of_one(error)}
+            return {**named, "refused": failure_of_one(error)}
         before = 0 if start.dense_training is None else start.dense_training.epochs
         before += sum(one.epochs for one in last.done)
         return {
             **named,
-            **_outcome(result, cost, work),
+            **outcome_of(result, cost, work),
             "pruned": None if accuracies is None else accuracies.pruned,
             "reconstructed": None if accuracies is None else accuracies.reconstructed,
             "rule": plan.rule,
             "widths": plan.widths,
-            "kept": {
-                "channels": plan.slim.channels / plan.dense.channels,
-                "params": plan.slim.params / plan.dense.params,
-                "macs": plan.slim.macs / plan.dense.macs,
-            },
+            "kept": kept_shares(plan),
             "scoring": None if saliency is None else saliency.to_json(),
             "width_epochs": planned.pruning.epochs,
             "epochs": before + math.ceil(planned.pruning.epochs) + result.epochs,
@@ -223,13 +236,26 @@ class RunCache:
             self._scores[key] = score_channels(recipe, analysis, network, listener)
         return self._scores[key]
 
+    def _scored_weights(
+        self,
+        recipe: ResolvedRecipe,
+        work: Workload,
+        layers: Sequence[PrunableWeight],
+        network: nn.Module,
+        listener: Listener,
+    ) -> tuple[Scores, Saliency]:
+        key = score_key(recipe)
+        if key not in self._scores:
+            self._scores[key] = score_layers(recipe, work, layers, network, listener)
+        return self._scores[key]
+
     def _dense_record(self, cell: Cell, work: Workload, start: Start) -> CellRecord:
         with self._surgery:
             cost = measure_network(work.model, work.example, self._analysis(cell.recipe).costs.dense.channels).cost
-        result = start.dense_training or _as_given(cell.recipe, work, start)
+        result = start.dense_training or as_given(cell.recipe, work, start)
         return {
             **self._named(cell, work),
-            **_outcome(result, cost, work),
+            **outcome_of(result, cost, work),
             "rule": None,
             "widths": None,
             "kept": {"channels": 1.0, "params": 1.0, "macs": 1.0},
@@ -286,17 +312,6 @@ def private_stream(device: str) -> Iterator[None]:
     stream.synchronize()
 
 
-def _failure_of_one(error: SlimpruneError) -> str:
-    """Return the message of an error that affects one cell only; raise any other error again.
-
-    A budget that cannot be met, a criterion that cannot score the network, and scores or losses that become non-finite
-    affect one cell. An invalid recipe, unreadable data and a failed proof affect more.
-    """
-    if isinstance(error, BudgetError | UnsupportedModelError) or type(error) is SlimpruneError:
-        return str(error)
-    raise error
-
-
 def _start_recipe(cell: Cell) -> ResolvedRecipe:
     """Return the recipe that a cell's start follows from; the dense network is trained as for `after-training`."""
     if cell.kind != "dense" or cell.recipe.when == "trained":
@@ -342,27 +357,6 @@ def _digest_of_named_files(recipe: ResolvedRecipe) -> str:
 def _teacher(recipe: ResolvedRecipe, start: Start) -> nn.Module | None:
     """Return the dense network if the recipe distils."""
     return start.scored if recipe.distill is not None else None
-
-
-def _as_given(recipe: ResolvedRecipe, work: Workload, start: Start) -> TrainResult:
-    """Return the accuracy of a dense network with given weights as the result of a training without epochs."""
-    accuracy = dense_accuracy(recipe, work, start) or 0.0
-    return TrainResult(work.metric.name, accuracy, accuracy, 0, 0.0, ())
-
-
-def _outcome(result: TrainResult, cost: Cost, work: Workload) -> CellOutcome:
-    """Return the results of a training and the costs of its network; the metric in [0, 1], wall-clock seconds."""
-    return {
-        "final": result.final,
-        "best": result.best,
-        "validation": result.validation,
-        "train_loss": result.history[-1].train_loss if result.history else None,
-        "params": cost.params,
-        "macs": cost.macs,
-        "channels": cost.channels,
-        "training_seconds": result.seconds,
-        "environment": environment(work.example.device),
-    }
 
 
 def _generator_states(device: torch.device) -> list[torch.Tensor]:

@@ -249,7 +249,14 @@ def _uniform(recipe: ResolvedRecipe, of: Literal["params", "macs"], ratio: float
     It is without everything that concerns scores, unless the network is trained: then the channels inside the widths
     are chosen as the winner's are.
     """
-    changes: dict[str, Any] = {"rule": "uniform", "of": of, "ratio": ratio, "also": {}, "twin": None}
+    changes: dict[str, Any] = {
+        "unit": "channels",
+        "rule": "uniform",
+        "of": of,
+        "ratio": ratio,
+        "also": {},
+        "twin": None,
+    }
     if recipe.when != "trained":
         names = ("criterion", "gate", "average", "dtype", *CRITERION_OPTIONS)
         changes |= {name: Recipe.model_fields[name].default for name in names} | {"when": "before-training"}

@@ -23,7 +23,9 @@ class CellOutcome(TypedDict, total=False):
     """Results of a training and costs of its network; the metric as a share, wall-clock seconds.
 
     `validation` is the metric on training images that were held out, None if there were none. `width_epochs` are the
-    epochs that were trained to choose the widths, at about the cost of the slim network's.
+    epochs that were trained to choose the widths, at about the cost of the slim network's. If single weights are
+    masked, `weights_kept` has the number of the others by layer, `widths` is None, and `params` and `macs` leave out
+    what is masked. `refused` is the reason why there is no result.
     """
 
     final: float
@@ -39,10 +41,12 @@ class CellOutcome(TypedDict, total=False):
     environment: Facts
     rule: str | None
     widths: Mapping[str, int] | None
+    weights_kept: Mapping[str, int] | None
     kept: KeptShares
     scoring: ScoringOutcome | None
     width_epochs: float
     epochs: int
+    refused: str
 
 
 class CellPlace(TypedDict):
@@ -65,7 +69,6 @@ class CellRecord(CellPlace, CellOutcome):
     recipe: Mapping[str, Any]
     named_files: NotRequired[str]
     metric: str
-    refused: NotRequired[str]
 
 
 class PublishedFigure(TypedDict):

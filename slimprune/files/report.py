@@ -96,6 +96,34 @@ class LayerWidth(TypedDict):
     slim: int
 
 
+class MaskedLayer(TypedDict):
+    """The weights of one layer that are not masked; see `masks.LayerSparsity`."""
+
+    layer: str
+    weights: int
+    kept: int
+    sparsity: float
+    macs: int
+    sparse_macs: int
+
+
+class MasksOutcome(TypedDict):
+    """What masks of single weights leave of convolutions and linear layers; all channels stay.
+
+    `macs` are the multiply-accumulates of these layers, `sparse_macs` those in which a weight that is not masked is a
+    factor. Only an engine for sparse weights could skip the others. `empty` names the layers without weights.
+    """
+
+    rule: str
+    weights: int
+    kept: int
+    sparsity: float
+    macs: int
+    sparse_macs: int
+    layers: list[MaskedLayer]
+    empty: list[str]
+
+
 class ProtectedLayer(TypedDict):
     """A layer that keeps all its channels, and the reason."""
 
@@ -311,11 +339,16 @@ class RecordedRecipe(TypedDict):
     criterion: NotRequired[str | None]
     when: NotRequired[str]
     twin: NotRequired[str | None]
+    unit: NotRequired[str]
     hash: NotRequired[str]
 
 
 class ReportDocument(TypedDict):
-    """All results of a run; parts that did not run are None."""
+    """All results of a run; parts that did not run are None.
+
+    With `masks` no channel is removed: `widths` is empty, there is no `proof`, and the slim counts of parameters and
+    MACs are those of the weights that are not masked.
+    """
 
     schema_version: Literal[1]
     recipe: RecordedRecipe
@@ -330,7 +363,8 @@ class ReportDocument(TypedDict):
     timing: NotRequired[PlanTiming | None]
     widths: list[LayerWidth]
     protected: list[ProtectedLayer]
-    proof: ProofOutcome
+    masks: NotRequired[MasksOutcome | None]
+    proof: ProofOutcome | None
     saliency: ScoringOutcome | None
     search: SearchOutcome | None
     sharing: NotRequired[SharingOutcome | None]

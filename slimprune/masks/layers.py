@@ -22,12 +22,14 @@ class PrunableWeight:
         shape: Its shape.
         macs: Multiply-accumulates of one sample in which its entries are a factor, each entry equally often.
         protected_reason: Why all its entries stay, or None.
+        channels: Number of output channels of its layer.
     """
 
     name: str
     shape: tuple[int, ...]
     macs: int
     protected_reason: str | None = None
+    channels: int = 0
 
     @property
     def count(self) -> int:
@@ -58,7 +60,10 @@ def find_weights(model: nn.Module, example: Tensor, *, protect: Sequence[str] = 
         UsageError: If a pattern matches no such layer.
     """
     macs = macs_by_parameter(model, example[:1]).by_parameter
-    found = [PrunableWeight(name, tuple(weight.shape), macs.get(name, 0)) for name, weight in _weights(model)]
+    found = [
+        PrunableWeight(name, tuple(weight.shape), macs.get(name, 0), channels=channels)
+        for name, weight, channels in _weights(model)
+    ]
     if not found:
         raise UnsupportedModelError("expected a convolution or linear layer with weights to mask, got none")
     for pattern in protect:
@@ -74,11 +79,13 @@ def find_weights(model: nn.Module, example: Tensor, *, protect: Sequence[str] = 
     return tuple(found)
 
 
-def _weights(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Yield the weights of all convolutions and linear layers, tied ones once, by their first name."""
-    kinds = {
-        id(layer._parameters.get("weight"))
+def _weights(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, int]]:
+    """Yield name, weight and output channels of all convolutions and linear layers, tied weights once."""
+    channels = {
+        id(layer._parameters.get("weight")): layer.out_channels if isinstance(layer, _ConvNd) else layer.out_features
         for layer in model.modules()
         if isinstance(layer, _ConvNd | nn.Linear) and layer._parameters.get("weight") is not None
     }
-    return ((name, parameter) for name, parameter in model.named_parameters() if id(parameter) in kinds)
+    for name, parameter in model.named_parameters():
+        if id(parameter) in channels:
+            yield name, parameter, channels[id(parameter)]

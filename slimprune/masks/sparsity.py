@@ -16,6 +16,7 @@ class LayerSparsity:
 
     Attributes:
         layer: Name of the module.
+        channels: Number of its output channels.
         weights: Number of its weights, biases apart.
         kept: Number of those that stay.
         macs: Its multiply-accumulates for one sample.
@@ -24,6 +25,7 @@ class LayerSparsity:
     """
 
     layer: str
+    channels: int
     weights: int
     kept: int
     macs: int
@@ -45,7 +47,9 @@ def sparsity_of(layers: Sequence[PrunableWeight], masks: Mapping[str, Tensor]) -
     for layer in layers:
         kept = int(masks[layer.name].sum()) if layer.name in masks else layer.count
         macs = round(layer.macs * kept / layer.count)
-        found.append(LayerSparsity(layer.layer, layer.count, kept, layer.macs, macs, layer.protected_reason))
+        found.append(
+            LayerSparsity(layer.layer, layer.channels, layer.count, kept, layer.macs, macs, layer.protected_reason)
+        )
     return tuple(found)
 
 

@@ -15,16 +15,16 @@ from slimprune.data import Batch
 from slimprune.errors import UsageError
 from slimprune.files import ReportDocument
 from slimprune.forward import Loss
-from slimprune.graph import Proof
 from slimprune.measure import environment
 from slimprune.pipeline.autocast import with_precision
 from slimprune.pipeline.class_weights import class_weights_of, count_targets
-from slimprune.pipeline.export import check_export, export_trained
+from slimprune.pipeline.export import export_trained
 from slimprune.pipeline.latency import check_timing, with_latency_model
+from slimprune.pipeline.masks import describe_masked, mask_weights, maskable_weights, masked_model, plan_masks
 from slimprune.pipeline.pictures import draw_pictures
 from slimprune.pipeline.plan import PlannedPruning, choose_plan, stored_pruning
-from slimprune.pipeline.preprocessing import input_form, with_own_preprocessing
-from slimprune.pipeline.regularizers import penalty_of
+from slimprune.pipeline.preprocessing import with_own_preprocessing
+from slimprune.pipeline.pruned import PrunedNetwork, export_check, start_pruning
 from slimprune.pipeline.rounds import (
     all_rounds,
     check_rounds,
@@ -44,7 +44,6 @@ from slimprune.pipeline.stages import (
     run_training,
     second_opinion,
     slim_and_prove,
-    starting_networks,
     training_settings,
     with_criterion,
 )
@@ -98,33 +97,23 @@ def compress(
         if own is None:
             outputs.resume_from(work.fingerprint)
         check_training(recipe, work)
-        analysis = _analyse(recipe, work, stored_pruning(stage), listener)
-        penalty, log = penalty_of(recipe, work), log_folder(recipe)
-        start = starting_networks(recipe, work, stage / "train dense", listener, penalty=penalty, log=log)
-        form, lower = input_form(recipe, work), recipe.lower_precisions
-        check = partial(check_export, samples=work.samples, outputs=outputs, form=form, precisions=lower)
-        # Before training, this is the dense network that `_train_dense` trains in place.
-        teacher = start.scored if recipe.distill is not None else None
-        last = earlier_rounds(recipe, analysis, start, stage, listener, check=check, teacher=teacher, log=log)
-        planned = choose_plan(last.recipe, last.analysis, last.start, listener, folder=last.folder)
-        slimmed = slim_and_prove(last.analysis, last.start.inherited, planned.plan)
-        check(slimmed.module)
-        slimmed, accuracies = settle_last(last, initialise_slim(recipe, work.model, slimmed), listener)
-        slimmed = with_whole_plan(last, recipe, work.model, slimmed)
-        report = _describe(recipe, analysis, slimmed, planned)
-        dense, dense_training = _train_dense(recipe, work, start, stage / "train dense", listener, log)
+        prune_it = mask_weights if recipe.masks_weights else _slim_channels
+        pruned = prune_it(recipe, work, outputs, listener)
+        report, slimmed, log = pruned.report, pruned.slimmed, log_folder(recipe)
+        dense, dense_training = _train_dense(recipe, work, pruned.start, stage / "train dense", listener, log)
         training = run_training(
-            training_settings(last.recipe, work),
+            training_settings(pruned.recipe, work),
             work,
             slimmed.module,
             stage / "train",
             listener,
-            teacher=teacher,
+            teacher=pruned.teacher,
             log=log,
+            masks=pruned.masks,
         )
         pictures = draw_pictures(work, slimmed.module, dense, outputs.staged(outputs.pictures))
-        report = replace(report, accuracies=accuracies, training=training, dense_training=dense_training)
-        rounds = all_rounds(last, slimmed.plan, accuracies, training)
+        report = replace(report, training=training, dense_training=dense_training)
+        rounds = () if pruned.last is None else all_rounds(pruned.last, slimmed.plan, report.accuracies, training)
         report = replace(report, rounds=rounds, pictures=pictures, notes=notes)
         report = export_trained(report, work, slimmed, outputs, listener)
         report = replace(report, seconds=time.perf_counter() - began)
@@ -153,10 +142,31 @@ def plan(*, listener: Listener = ignore, **settings: Unpack[RecipeSettings]) -> 
         raise UsageError(f"expected one round to plan without training, got {count}")
     _announce(notes, listener)
     work = named_workload(recipe, str(choose_device(recipe.device)))
-    analysis = _analyse(recipe, work, None, listener)
-    planned = choose_plan(recipe, analysis, Start(work.model, work.model), listener)
-    report = _describe(recipe, analysis, slim_and_prove(analysis, work.model, planned.plan), planned)
+    start = Start(work.model, work.model)
+    if recipe.masks_weights:
+        masks = plan_masks(recipe, work, maskable_weights(recipe, work), work.model, listener)
+        report = describe_masked(recipe, work, masked_model(recipe, work, start, masks), masks)
+    else:
+        analysis = _analyse(recipe, work, None, listener)
+        planned = choose_plan(recipe, analysis, start, listener)
+        report = _describe(recipe, analysis, slim_and_prove(analysis, work.model, planned.plan), planned)
     return replace(report, notes=notes, seconds=time.perf_counter() - began)
+
+
+def _slim_channels(recipe: ResolvedRecipe, work: Workload, outputs: Outputs, listener: Listener) -> PrunedNetwork:
+    """Return the network without the channels that are removed, proven and checked for its export."""
+    stage, log = outputs.stage, log_folder(recipe)
+    analysis = _analyse(recipe, work, stored_pruning(stage), listener)
+    start, teacher = start_pruning(recipe, work, stage, listener)
+    check = export_check(recipe, work, outputs)
+    last = earlier_rounds(recipe, analysis, start, stage, listener, check=check, teacher=teacher, log=log)
+    planned = choose_plan(last.recipe, last.analysis, last.start, listener, folder=last.folder)
+    slimmed = slim_and_prove(last.analysis, last.start.inherited, planned.plan)
+    check(slimmed.module)
+    slimmed, accuracies = settle_last(last, initialise_slim(recipe, work.model, slimmed), listener)
+    slimmed = with_whole_plan(last, recipe, work.model, slimmed)
+    report = replace(_describe(recipe, analysis, slimmed, planned), accuracies=accuracies)
+    return PrunedNetwork(report, slimmed, start, last.recipe, teacher, last)
 
 
 def _workload(recipe: ResolvedRecipe, own: nn.Module | None, given: Given, device: str) -> Workload:
@@ -246,7 +256,7 @@ def _describe(recipe: ResolvedRecipe, analysis: Analysis, slimmed: SlimModel, pl
         layers=tuple(name for name, _ in work.model.named_modules()),
         dense=measure_network(work.model, work.example, plan.dense.channels),
         slim=measure_network(slimmed.module, work.example, plan.slim.channels),
-        proof=cast(Proof, slimmed.proof),
+        proof=slimmed.proof,
         fvcore=second_opinion(analysis, slimmed.module),
         saliency=planned.saliency,
         search=planned.search,

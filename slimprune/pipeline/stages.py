@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from slimprune.budget import Budget, Cost, CostModel, Costs, Plan, allocate, control_plan, find_rule, schedule_target
 from slimprune.errors import BudgetError, UnsupportedModelError, UsageError
 from slimprune.graph import ChannelGroup, find_groups, free_groups
+from slimprune.masks import find_mask_rule
 from slimprune.measure import PeakMemory, count_macs, count_macs_fvcore, count_params, weight_bytes
 from slimprune.models import load_weights, save_weights
 from slimprune.pipeline.workload import Workload, seeded
-from slimprune.recipe import DEFAULT_CRITERIA, ResolvedRecipe
+from slimprune.recipe import DEFAULT_CRITERIA, WEIGHT_CRITERIA, ResolvedRecipe
 from slimprune.results import Measured, Saliency, SecondOpinion, differ
-from slimprune.saliency import Scores, average_of, check_gate, make_criterion, score
+from slimprune.saliency import Scores, average_of, check_gate, check_unit, make_criterion, score
 from slimprune.surgery import SlimModel, initialise, prove, slim
 from slimprune.training import Penalty, TrainResult, TrainSettings, count_batches, train
 from slimprune.types import REMARK, Listener, ignore, under
@@ -86,15 +87,31 @@ def check_names(recipe: ResolvedRecipe) -> None:
         UsageError: If a name is unknown, an option is not the criterion's, or the weights of a trained network are
             missing.
     """
-    if recipe.rule not in FOUND_RULES:
-        find_rule(recipe.rule)
     name = recipe.criterion or default_criterion(recipe)
     criterion = make_criterion(name, **recipe.criterion_options())
-    check_gate(name, criterion, recipe.gate)
+    if recipe.masks_weights:
+        _check_masking(recipe)
+        check_unit(name, criterion, recipe.unit)
+    else:
+        if recipe.rule not in FOUND_RULES:
+            find_rule(recipe.rule)
+        check_gate(name, criterion, recipe.gate)
     average_of(name, criterion, recipe.average)
     budget_of(recipe)
     _check_weights(recipe)
     _check_teacher(recipe)
+
+
+def _check_masking(recipe: ResolvedRecipe) -> None:
+    """Check what a mask of single weights cannot be combined with."""
+    if recipe.of != "params" or recipe.also:
+        found = ", ".join([recipe.of, *recipe.also])
+        raise UsageError(f"expected a budget of params alone beside --unit weights, got {found}")
+    find_mask_rule(recipe.rule)
+    if recipe.init == "rescale":
+        raise UsageError("expected --init keep or reinit beside --unit weights, got rescale")
+    if (count := recipe.pruning_rounds) > 1:
+        raise UsageError(f"expected one round of pruning beside --unit weights, got --rounds {count}")
 
 
 def _check_teacher(recipe: ResolvedRecipe) -> None:
@@ -125,7 +142,8 @@ def with_criterion(recipe: ResolvedRecipe) -> ResolvedRecipe:
 
 def default_criterion(recipe: ResolvedRecipe) -> str:
     """Return the criterion for a recipe that names none."""
-    return DEFAULT_CRITERIA[recipe.when != "before-training"]
+    defaults = WEIGHT_CRITERIA if recipe.masks_weights else DEFAULT_CRITERIA
+    return defaults[recipe.when != "before-training"]
 
 
 def analyse(recipe: ResolvedRecipe, work: Workload, listener: Listener) -> Analysis:
@@ -221,7 +239,8 @@ def check_budget(recipe: ResolvedRecipe, analysis: Analysis, listener: Listener 
 def needs_scores(recipe: ResolvedRecipe) -> bool:
     """Return whether the plan depends on scores."""
     return (
-        _widths_need_scores(recipe.rule)
+        recipe.masks_weights
+        or _widths_need_scores(recipe.rule)
         or recipe.criterion is not None
         or recipe.twin == "invert"
         or recipe.when != "before-training"
@@ -343,6 +362,7 @@ def run_training(
     teacher: nn.Module | None = None,
     penalty: Penalty | None = None,
     log: Path | None = None,
+    masks: Mapping[str, Tensor] | None = None,
 ) -> TrainResult:
     """Train `module` in place, resumable in `store`.
 
@@ -356,6 +376,7 @@ def run_training(
         teacher: Network whose outputs are imitated if the settings distil.
         penalty: Penalty on the weights.
         log: Folder of TensorBoard event files, one folder in it for each store.
+        masks: Masks of the weights that are trained; the others are held at zero.
     """
     return train(
         module,
@@ -371,6 +392,7 @@ def run_training(
         penalty=penalty,
         log=None if log is None else log / store.name.replace(" ", "-"),
         validation_batches=work.validation_batches,
+        masks=masks,
     )
 
 

@@ -14,7 +14,7 @@ from slimprune.types import PRECISIONS, Precision
 
 ONNX, BUNDLE = ".onnx", ".slim"
 _LOCK, _MARKER = "lock", "fingerprint"
-_DONE = ("search.json", "plan.json", "checkpoint.json")
+_DONE = ("search.json", "plan.json", "masks.safetensors", "checkpoint.json")
 """Files from which an interrupted run can resume."""
 
 
@@ -101,9 +101,9 @@ class Outputs:
 def staged_outputs(out: Path | None, run: str | None, *, more: Sequence[str] = ()) -> Iterator[Outputs]:
     """Yield outputs with a stage next to `out`, which is kept if the run stops with work that can be resumed.
 
-    Such work is trials of a search, a plan or a checkpoint. After a `SlimpruneError`, which would occur again, nothing
-    is kept, unless reading data or writing to disk failed temporarily. If the run can be resumed, the exception gets a
-    note that names the folder.
+    Such work is trials of a search, a plan, masks or a checkpoint. After a `SlimpruneError`, which would occur again,
+    nothing is kept, unless reading data or writing to disk failed temporarily. If the run can be resumed, the exception
+    gets a note that names the folder.
 
     Args:
         out: Requested ONNX file or bundle; its parent folders are created.

@@ -6,6 +6,7 @@ from slimprune.recipe.defaults import (
     DEFAULT_CRITERIA,
     DEFAULT_RULES,
     SCORED_RULES,
+    WEIGHT_CRITERIA,
     names_segmentation,
 )
 from slimprune.recipe.effects import without_effect
@@ -21,6 +22,7 @@ __all__ = [
     "DEFAULT_RULES",
     "PANELS",
     "SCORED_RULES",
+    "WEIGHT_CRITERIA",
     "NamedRecipe",
     "Recipe",
     "RecipeSettings",

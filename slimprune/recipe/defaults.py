@@ -50,6 +50,10 @@ FINE_TUNING: Mapping[str, str] = {
 }  # fmt: skip
 DEFAULT_CRITERIA: Mapping[bool, str] = {False: "prospr", True: "taylor"}
 """Default criteria for untrained and for trained networks."""
+OF_WEIGHTS: RecipeSettings = {"draws": 1, "rule": "global", "round_to": 1}
+"""Defaults for masks of single weights: the papers on them score once, and take one threshold over all layers."""
+WEIGHT_CRITERIA: Mapping[bool, str] = {False: "prospr", True: "magnitude"}
+"""Default criteria for the weights of untrained and of trained networks."""
 CRITERION_OPTIONS: Mapping[str, str] = {
     "steps": "steps", "inner_lr": "lr", "inner_momentum": "momentum", "rounds": "rounds",
 }  # fmt: skip

@@ -29,6 +29,11 @@ def _longest_training(recipe: ResolvedRecipe) -> int:
 
 
 CONDITIONS: Sequence[Condition] = (
+    Condition(
+        ("floor", "gate", "round_to", "reconstruct", "sharing_epochs", "engine", "bench_batch", "bench_threads"),
+        lambda recipe: not recipe.masks_weights,
+        "single weights are masked, and no channel is removed",
+    ),
     Condition(("int8", "fp16"), lambda recipe: recipe.out is None or recipe.writes_onnx, "no ONNX file is written"),
     Condition(("max_loss",), lambda recipe: recipe.int8 or recipe.fp16, "no file of lower precision is written"),
     Condition(("rewind_step",), lambda recipe: recipe.when == "rewind", "nothing is rewound without --when rewind"),

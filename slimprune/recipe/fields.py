@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from slimprune.errors import UsageError
-from slimprune.recipe.defaults import CRITERION_OPTIONS, find_defaults, names_segmentation
+from slimprune.recipe.defaults import CRITERION_OPTIONS, OF_WEIGHTS, find_defaults, names_segmentation
 from slimprune.recipe.values import (
     LARGEST,
     MOST,
@@ -33,12 +33,12 @@ from slimprune.recipe.values import (
     as_weights,
     plain,
 )
-from slimprune.types import InputKind, Precision, Quantity
+from slimprune.types import InputKind, Precision, Quantity, Unit
 
 LATER_FIELDS = (
     "mean", "std", "class_names", "input", "pretrained", "reset_head", "reconstruct", "int8", "fp16", "max_loss",
     "optimizer", "warm_up", "label_smoothing", "class_weights", "ema", "mixup", "cutmix", "resized_crop", "patience",
-    "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs", "average",
+    "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs", "average", "unit",
 )  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
@@ -80,6 +80,11 @@ class Recipe(BaseModel):
     )
     class_names: Annotated[tuple[str, ...], BeforeValidator(as_names)] = Field(
         (), description="names of the classes, or a text file with a name per line (default: the data's)"
+    )
+    unit: Unit = Field(
+        "channels",
+        description="what is pruned: whole channels, which are removed, or single weights of convolutions and linear "
+        "layers, which are held at zero and make nothing faster",
     )
     ratio: Share = Field(0.9, description="share to remove, in (0, 1)")
     of: Quantity = Field("params", description="what the ratio counts")
@@ -307,6 +312,8 @@ class Recipe(BaseModel):
         gentle = when == "trained" or (when == "after-training" and self.has_weights)
         adamw = self.optimizer == "adamw"
         defaults = find_defaults(self.data, limited, segmentation=segmentation, fine_tuning=gentle, adamw=adamw)
+        if self.unit == "weights":
+            defaults = {**defaults, **OF_WEIGHTS}
         given = {name: value for name, value in self if value is not None}
         return ResolvedRecipe.model_validate({**defaults, **given, "when": when})
 
@@ -342,6 +349,11 @@ class ResolvedRecipe(Recipe):
     def trains_dense(self) -> bool:
         """Whether the dense network is trained, before it is pruned or to compare."""
         return self.when in ("after-training", "rewind") or (self.train_dense and self.when == "before-training")
+
+    @property
+    def masks_weights(self) -> bool:
+        """Whether single weights are masked, and no channel is removed."""
+        return self.unit == "weights"
 
     @property
     def inherits_training(self) -> bool:

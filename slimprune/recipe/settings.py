@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from slimprune.types import InputKind, Quantity
+from slimprune.types import InputKind, Quantity, Unit
 
 _UnderAlias = TypedDict("_UnderAlias", {"and": Mapping[Quantity, float] | str}, total=False)
 """The field `and` of recipe files; as the name of an argument, where `and` is reserved, it is `also`."""
@@ -24,6 +24,7 @@ class SettingsBesideLoss(_UnderAlias, total=False):
     mean: Sequence[float] | str
     std: Sequence[float] | str
     class_names: Sequence[str] | str
+    unit: Unit
     ratio: float
     of: Quantity
     also: Mapping[Quantity, float] | str

@@ -13,8 +13,10 @@ from slimprune.recipe.defaults import (
     DEFAULT_CRITERIA,
     DEFAULT_RULES,
     FINE_TUNING,
+    OF_WEIGHTS,
     PAPER,
     SEGMENTATION,
+    WEIGHT_CRITERIA,
 )
 from slimprune.recipe.fields import Recipe
 
@@ -22,8 +24,8 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "network": ("arch", "weights", "pretrained", "reset_head", "device", "seed"),
     "data": ("data", "image_size", "train_size", "validation", "mean", "std", "class_names"),
     "budget": (
-        "ratio", "of", "also", "rule", "sharing_epochs", "floor", "protect", "round_to", "engine", "bench_batch",
-        "bench_threads",
+        "unit", "ratio", "of", "also", "rule", "sharing_epochs", "floor", "protect", "round_to", "engine",
+        "bench_batch", "bench_threads",
     ),
     "scoring": (
         "when", "rewind_step", "criterion", "gate", "steps", "draws", "average", "inner_lr", "inner_momentum", "rounds",
@@ -42,12 +44,13 @@ PANELS: Mapping[str, tuple[str, ...]] = {
 def default_text(name: str) -> str:
     """Return the default of a field in words; empty if there is none to show."""
     if name == "rule":
-        return ", ".join(f"{rule} for {of}" for of, rule in DEFAULT_RULES.items())
+        return ", ".join(f"{rule} for {of}" for of, rule in (*DEFAULT_RULES.items(), ("--unit weights", "global")))
     if name == "when":
         return "before-training, with --weights or --pretrained trained"
     if name == "criterion":
         untrained, trained = DEFAULT_CRITERIA[False], DEFAULT_CRITERIA[True]
-        return f"{untrained} where the rule needs scores, {trained} for trained networks"
+        of_weights = f"{WEIGHT_CRITERIA[True]} for their weights"
+        return f"{untrained} where the rule needs scores, {trained} for trained networks, {of_weights}"
     if name in BY_MACHINE:
         return BY_MACHINE[name]
     if name == "rounds":
@@ -66,6 +69,8 @@ def default_text(name: str) -> str:
         exceptions = [f", {value} for {' and '.join(where)}" for value, where in others.items()]
         adamw = f", {ADAMW_LR} with adamw" if name == "lr" else ""
         gentler = f"; {FINE_TUNING[name]} for trained networks" if name in FINE_TUNING else ""
+        if name in OF_WEIGHTS:
+            gentler += f"; {dict(OF_WEIGHTS)[name]} for --unit weights"
         return f"{paper[name]}{''.join(exceptions)}{adamw}{gentler}"
     default = Recipe.model_fields[name].default
     return "" if default is None or default is False or default in ((), {}) else str(default)

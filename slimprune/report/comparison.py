@@ -26,10 +26,24 @@ NOTES = (
 )
 
 
+OF_MASKS = (
+    "Rows with `unit: weights` mask single weights and remove no channel. Their parameters and MACs are those of "
+    "weights that are not masked, which only an engine for sparse weights could make use of: nothing gets faster. "
+    "Twins have as many weights in every layer, but other ones or other initial values; the uniform rows are dense."
+)
+
+
+def notes_of(document: ComparisonDocument) -> list[str]:
+    """Return what has to be known about the tables."""
+    masks = any(cell["recipe"].get("unit") == "weights" for cell in document["cells"])
+    return [*NOTES, OF_MASKS] if masks else list(NOTES)
+
+
 def comparison_markdown(document: ComparisonDocument) -> str:
     """Return the comparison as a Markdown page: for every budget a table and its findings, then the circumstances."""
     document = for_markdown(document)
-    parts = [f"# {document['title'] or 'Comparison'}", *NOTES, "![Accuracy against MACs and parameters](compare.svg)"]
+    parts = [f"# {document['title'] or 'Comparison'}", *notes_of(document)]
+    parts.append("![Accuracy against MACs and parameters](compare.svg)")
     for table in document["tables"]:
         parts += [f"## Removed: {table['budget']}", _markdown_table(document, table)]
         parts.append("\n".join(f"- {finding}" for finding in table["findings"]))
@@ -130,7 +144,7 @@ def shared_fields(document: ComparisonDocument) -> dict[str, Any]:
     shared = {
         name: value
         for name, value in recipes[0].items()
-        if name != "seed" and value not in (None, False, [], {}) and all(other[name] == value for other in recipes)
+        if name != "seed" and value not in (None, False, [], {}) and all(other.get(name) == value for other in recipes)
     }
     return shared | {"seeds": ", ".join(map(str, document["grid"]["seeds"]))}
 

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from slimprune.files import ComparisonDocument, InspectedGroup, InspectionDocument, ReportDocument, TableRow
-from slimprune.report.comparison import NOTES, all_columns, shared_fields
+from slimprune.report.comparison import all_columns, notes_of, shared_fields
 from slimprune.report.curves import inline_svg, training_curves
 from slimprune.report.diagram import diagram, group_colours
 from slimprune.report.escaping import for_pages
@@ -18,13 +18,13 @@ from slimprune.report.latency import FULL_HEAD, LATENCY_NOTE, full_row, latency_
 from slimprune.report.plots import comparison_figure
 from slimprune.report.precision import alarms, other_warnings, precision_note, precision_table
 from slimprune.report.tables import (
-    SUMMARY_HEAD,
     facts,
     magnitude,
     page_title,
     plain_text,
     protected_rows,
     stability_sentence,
+    summary_head,
     summary_rows,
     tiles,
 )
@@ -46,7 +46,7 @@ def report_html(document: ReportDocument, folder: Path) -> str:
     """
     document = for_pages(document)
     protected = {entry["layer"] for entry in document["protected"]}
-    found = document.get("precisions")
+    found, layers = document.get("precisions"), _bars(document)
     return _rendered(
         "report.html",
         document=document,
@@ -57,11 +57,12 @@ def report_html(document: ReportDocument, folder: Path) -> str:
         precision=None if found is None else (precision_note(found), *precision_table(document, found)),
         tiles=tiles(document),
         pictures=[(entry["title"], _embedded(folder, entry["file"])) for entry in document.get("pictures") or ()],
-        summary_head=SUMMARY_HEAD,
+        summary_head=summary_head(document),
         summary=summary_rows(document),
         facts_rows=facts(document),
-        widths=[{**row, "whole": row["layer"] in protected} for row in document["widths"]],
-        widest=max((row["dense"] for row in document["widths"]), default=1),
+        masks=document.get("masks"),
+        widths=[{**row, "whole": row["layer"] in protected} for row in layers],
+        widest=max((row["dense"] for row in layers), default=1),
         curves=_markup(training_curves(document)),
         reading=LATENCY_NOTE.replace("`", ""),
         latency=[(where, list(map(full_row, rows))) for where, rows in latency_groups(document["latency"])],
@@ -70,6 +71,13 @@ def report_html(document: ReportDocument, folder: Path) -> str:
         stability=stability_sentence(document),
         recipe=[(name, plain_text(value)) for name, value in document["recipe"].items() if plain_text(value) != ""],
     )
+
+
+def _bars(document: ReportDocument) -> list[dict[str, Any]]:
+    """Return layer, dense and slim count of every bar: channels, or weights if single ones are masked."""
+    if (masks := document.get("masks")) is None:
+        return [{"layer": row["layer"], "dense": row["dense"], "slim": row["slim"]} for row in document["widths"]]
+    return [{"layer": row["layer"], "dense": row["weights"], "slim": row["kept"]} for row in masks["layers"]]
 
 
 def comparison_html(document: ComparisonDocument) -> str:
@@ -91,7 +99,7 @@ def comparison_html(document: ComparisonDocument) -> str:
             }
             for table in document["tables"]
         ],
-        notes=[note.replace("**", "").replace("`", "") for note in NOTES],
+        notes=[note.replace("**", "").replace("`", "") for note in notes_of(document)],
         shared=shared_fields(document),
     )
 

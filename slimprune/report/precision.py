@@ -2,13 +2,19 @@
 
 from slimprune.files import PrecisionOutcome, PrecisionsOutcome, PrecisionSpeed, ReportDocument
 from slimprune.report.figures import METRIC_NAMES, byte_size, percent
+from slimprune.report.masked import empty_alarms
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Head and rows."""
 
 
 def alarms(document: ReportDocument) -> list[str]:
-    """Return the warnings that a report begins with: those on what a lower precision loses."""
+    """Return the warnings that a report begins with: on layers without weights, and on what a lower precision loses."""
+    masks = document.get("masks")
+    return ([] if masks is None else empty_alarms(document, masks)) + _losses(document)
+
+
+def _losses(document: ReportDocument) -> list[str]:
     if (found := document.get("precisions")) is None:
         return []
     first, *lower = found["files"]

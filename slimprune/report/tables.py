@@ -9,6 +9,7 @@ from slimprune.report.escaping import for_markdown
 from slimprune.report.figures import METRIC_NAMES, byte_size, percent, points
 from slimprune.report.latency import LATENCY_NOTE, latency_sections
 from slimprune.report.markdown_table import markdown_table
+from slimprune.report.masked import LAYERS_HEAD, layer_rows, masked_facts
 from slimprune.report.precision import alarms, other_warnings, precision_note, precision_table
 from slimprune.types import Quantity
 
@@ -21,12 +22,18 @@ NOISE, SETTLED = 0.3, 0.7
 """Correlations between halves of the draws: below the first, a ranking is noise; above the second, it is settled."""
 
 
+def summary_head(document: ReportDocument) -> SummaryRow:
+    """Return the head of the summary: the slim network, or the masked one, beside the dense one."""
+    return SUMMARY_HEAD if document.get("masks") is None else ("", "dense", "masked", "change")
+
+
 def summary_rows(document: ReportDocument) -> list[SummaryRow]:
-    """Return rows (quantity, dense, slim, change) for `SUMMARY_HEAD`."""
+    """Return rows (quantity, dense, slim, change) for `summary_head`."""
+    beside = "" if document.get("masks") is None else ", not masked"
     rows = [
         _cost_row("channels", document["channels"]),
-        _cost_row("parameters", document["params"]),
-        _cost_row("MACs", document["macs"]),
+        _cost_row(f"parameters{beside}", document["params"]),
+        _cost_row(f"MACs{beside}", document["macs"]),
     ]
     sizes = document["weight_bytes"]
     rows.append(
@@ -69,16 +76,8 @@ def protected_rows(document: ReportDocument) -> list[tuple[str, str]]:
 
 def facts(document: ReportDocument) -> list[tuple[str, str]]:
     """Return one line (name, sentence) each for scoring, budget, proof, training, verification and others."""
-    budget, proof = document["budget"], document["proof"]
-    removed = ", ".join(
-        f"{percent(limit['achieved'])} of {limit['quantity']} removed ({100 * limit['requested']:.4g} % asked)"
-        for limit in (budget, *budget["also"])
-    )
-    lines = [
-        ("budget", f"{removed}, rule {_rule(document)}"),
-        ("proof", f"relative difference {proof['max_rel_diff']:.1e} (tolerance {proof['tolerance']:.0e})"),
-    ]
-    lines[1:1] = _timing_facts(document)
+    masks = document.get("masks")
+    lines = _removal(document) if masks is None else masked_facts(document, masks)
     lines += _second_count(document)
     if (saliency := document["saliency"]) is not None:
         stability = "" if saliency["stability"] is None else f", stability {saliency['stability']:.2f}"
@@ -104,6 +103,20 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
         lines.append((name, f"{_epochs(document, name, training)}, final {percent(training['final'])}, {best}"))
     if (onnx := document["onnx"]) is not None:
         lines.append(("ONNX", verification(onnx)))
+    return lines
+
+
+def _removal(document: ReportDocument) -> list[tuple[str, str]]:
+    """Return lines on the budget, what was measured for it, and the proof."""
+    budget, proof = document["budget"], document["proof"]
+    removed = ", ".join(
+        f"{percent(limit['achieved'])} of {limit['quantity']} removed ({100 * limit['requested']:.4g} % asked)"
+        for limit in (budget, *budget["also"])
+    )
+    lines = [("budget", f"{removed}, rule {_rule(document)}"), *_timing_facts(document)]
+    if proof is not None:
+        said = f"relative difference {proof['max_rel_diff']:.1e} (tolerance {proof['tolerance']:.0e})"
+        lines.append(("proof", said))
     return lines
 
 
@@ -216,7 +229,7 @@ def markdown(document: ReportDocument) -> str:
     parts = [
         *(f"> **{alarm}**" for alarm in alarms(document)),
         f"# {page_title(document)}\n",
-        markdown_table(SUMMARY_HEAD, summary_rows(document)),
+        markdown_table(summary_head(document), summary_rows(document)),
         "\n".join(f"- {what}: {sentence}" for what, sentence in facts(document)),
         *(f"> {warning}" for warning in other_warnings(document)),
         *_precision_sections(document),
@@ -226,10 +239,7 @@ def markdown(document: ReportDocument) -> str:
             f"{entry['title']}\n\n![{entry['title']}]({file})"
             for entry, file in zip(document.get("pictures", ()), files, strict=True)
         ),
-        "## Widths\n",
-        markdown_table(
-            ("layer", "dense", "slim"), [(f"`{layer}`", *widths) for layer, *widths in width_rows(document)]
-        ),
+        *_layer_sections(document),
         "## Protected layers (*)\n" if document["protected"] else "",
         "\n".join(f"- `{entry['layer']}`: {entry['reason']}" for entry in document["protected"]),
         "## Circumstances\n",
@@ -238,6 +248,16 @@ def markdown(document: ReportDocument) -> str:
         "\n".join(f"- {name}: {text}" for name, value in recipe.items() if (text := plain_text(value)) != ""),
     ]
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+
+
+def _layer_sections(document: ReportDocument) -> list[str]:
+    """Return the table of widths, or of sparsities if single weights are masked."""
+    masks = document.get("masks")
+    if masks is not None:
+        rows = [(f"`{layer}`", *counts) for layer, *counts in layer_rows(document, masks)]
+        return ["## Sparsity\n", markdown_table(LAYERS_HEAD, rows)]
+    rows = [(f"`{layer}`", *widths) for layer, *widths in width_rows(document)]
+    return ["## Widths\n", markdown_table(WIDTHS_HEAD, rows)]
 
 
 def _precision_sections(document: ReportDocument) -> list[str]:
@@ -250,7 +270,8 @@ def _precision_sections(document: ReportDocument) -> list[str]:
 def page_title(document: ReportDocument) -> str:
     """Return the title: the model and the requested removal."""
     recipe = document["recipe"]
-    return f"{recipe['arch'] or 'your model'}, {100 * recipe['ratio']:.4g} % of {recipe['of']} asked to go"
+    what = f"of {recipe['of']} asked to go" if document.get("masks") is None else "of the weights asked to be zero"
+    return f"{recipe['arch'] or 'your model'}, {100 * recipe['ratio']:.4g} % {what}"
 
 
 def tiles(document: ReportDocument) -> list[tuple[str, str, str]]:
@@ -259,13 +280,18 @@ def tiles(document: ReportDocument) -> list[tuple[str, str, str]]:
     if document["training"] is not None:
         name, dense, slim, change = _accuracy_row(document, document["training"])
         found.append((name, slim, ", ".join(filter(None, (f"dense {dense}", _just_pruned(document), change)))))
-    asked = {limit["quantity"]: limit["requested"] for limit in (document["budget"], *document["budget"]["also"])}
+    masks = document.get("masks")
+    limits = () if masks is not None else (document["budget"], *document["budget"]["also"])
+    asked = {limit["quantity"]: limit["requested"] for limit in limits}
     counts: tuple[tuple[str, Quantity, Compared], ...] = (
         ("parameters", "params", document["params"]),
         ("MACs", "macs", document["macs"]),
         ("channels", "channels", document["channels"]),
     )
-    for name, of, compared in counts:
+    if masks is not None:
+        remark = f"of {magnitude(masks['weights'])} are not zero; nothing gets faster"
+        found.append(("weights", magnitude(masks["kept"]), remark))
+    for name, of, compared in counts if masks is None else ():
         wanted = f", {100 * asked[of]:.4g} % asked" if of in asked else ""
         remark = f"of {magnitude(compared['dense'])}: {percent(compared['removed'])} less{wanted}"
         found.append((name, magnitude(compared["slim"]), remark))
@@ -276,7 +302,8 @@ def tiles(document: ReportDocument) -> list[tuple[str, str, str]]:
     if (onnx := document["onnx"]) is not None:
         difference = f"on {_count(onnx['samples'], 'sample')}, outputs within {onnx['max_abs_diff']:.1e}"
         found.append(("ONNX agrees with torch", f"{100 * onnx['top1_agreement']:.4g} %", difference))
-    proof = document["proof"]
+    if (proof := document["proof"]) is None:
+        return found
     within = f"relative difference {proof['max_rel_diff']:.1e}, tolerance {proof['tolerance']:.0e}"
     return [*found, ("removal", "proven" if proof["passed"] else "not proven", within)]
 

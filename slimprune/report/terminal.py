@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from slimprune.files import ReportDocument, WithLatency
 from slimprune.report.latency import FULL_HEAD, SHORT_HEAD, full_row, latency_groups, short_row
+from slimprune.report.masked import LAYERS_HEAD, layer_rows
 from slimprune.report.precision import other_warnings, precision_note, precision_table
-from slimprune.report.tables import SUMMARY_HEAD, facts, protected_rows, summary_rows, width_rows
+from slimprune.report.tables import facts, protected_rows, summary_head, summary_rows, width_rows
 from slimprune.report.text import named_lines, paragraph, side_by_side, text_table
 
 
@@ -14,8 +15,14 @@ def page(document: ReportDocument, columns: int = 80) -> str:
     rows = facts(document)
     rows += [("protected *", f"{layers}: {reason}") for reason, layers in protected_rows(document)]
     rows += [("note", warning) for warning in other_warnings(document)]
-    parts = [named_lines(rows, columns), width_grid(width_rows(document), columns)]
-    parts.append(text_table([(SUMMARY_HEAD, summary_rows(document))], columns))
+    masks = document.get("masks")
+    layers = (
+        width_grid(width_rows(document), columns)
+        if masks is None
+        else text_table([(LAYERS_HEAD, layer_rows(document, masks))], columns)
+    )
+    parts = [named_lines(rows, columns), layers]
+    parts.append(text_table([(summary_head(document), summary_rows(document))], columns))
     if (found := document.get("precisions")) is not None:
         tables = [precision_table(document, found, full=full) for full in (True, False)]
         parts.append(f"{paragraph(precision_note(found), columns)}\n{text_table(tables, columns)}")

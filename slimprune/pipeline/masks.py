@@ -1,0 +1,217 @@
+"""Masks of single weights in a run: the weights are scored, the masks chosen and kept for a run that is resumed."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from slimprune.budget import Cost, Plan
+from slimprune.errors import VerificationError
+from slimprune.files import read_value, write_atomically
+from slimprune.masks import (
+    PrunableWeight,
+    check_sparsity,
+    choose_masks,
+    find_weights,
+    masked,
+    sparsity_of,
+    weight_target,
+)
+from slimprune.measure import PeakMemory, count_macs, count_params, environment, weight_bytes
+from slimprune.pipeline.pruned import PrunedNetwork, export_check, start_pruning
+from slimprune.pipeline.stages import Start, budget_of, default_criterion
+from slimprune.pipeline.staging import Outputs
+from slimprune.pipeline.trained import settle
+from slimprune.pipeline.workload import Workload, seeded
+from slimprune.recipe import ResolvedRecipe
+from slimprune.results import Accuracies, Masks, Measured, Report, Saliency
+from slimprune.saliency import Scores, make_criterion, score_weights
+from slimprune.surgery import SlimModel, initialise
+from slimprune.types import REMARK, Listener
+
+MASKS_FILE = "masks.safetensors"
+_SALIENCY = "saliency.json"
+
+WeightScorer = Callable[
+    [ResolvedRecipe, Workload, Sequence[PrunableWeight], nn.Module, Listener], tuple[Scores, Saliency]
+]
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedMasks:
+    """The masks of a network and how they were found.
+
+    Attributes:
+        layers: The weights of all convolutions and linear layers.
+        masks: Name of a weight -> bool of its shape, True for an entry that stays; protected weights have none.
+        rule: How the weights that stay are divided among the layers.
+        saliency: How the weights were scored.
+    """
+
+    layers: tuple[PrunableWeight, ...]
+    masks: Mapping[str, Tensor]
+    rule: str
+    saliency: Saliency
+
+    @property
+    def result(self) -> Masks:
+        """What the masks leave of every layer."""
+        return Masks(self.rule, sparsity_of(self.layers, self.masks))
+
+
+def mask_weights(recipe: ResolvedRecipe, work: Workload, outputs: Outputs, listener: Listener) -> PrunedNetwork:
+    """Return the network with masked weights, which are zero, checked for its export.
+
+    Raises:
+        BudgetError: If so many weights cannot be masked.
+        UnsupportedModelError: If there are no weights to mask, or the network cannot be scored or exported.
+    """
+    layers = maskable_weights(recipe, work)
+    start, teacher = start_pruning(recipe, work, outputs.stage, listener)
+    planned = plan_masks(recipe, work, layers, start.scored, listener, folder=outputs.stage)
+    slimmed = masked_model(recipe, work, start, planned)
+    export_check(recipe, work, outputs)(slimmed.module)
+    slimmed, accuracies = settle_masked(recipe, work, start, slimmed, listener)
+    report = replace(describe_masked(recipe, work, slimmed, planned), accuracies=accuracies)
+    return PrunedNetwork(report, slimmed, start, recipe, teacher, masks=planned.masks)
+
+
+def maskable_weights(recipe: ResolvedRecipe, work: Workload) -> tuple[PrunableWeight, ...]:
+    """Return the weights that may be masked after checking that the recipe's share of them can be.
+
+    Raises:
+        BudgetError: If so many cannot be masked.
+        UnsupportedModelError: If there are none.
+    """
+    layers = find_weights(work.model, work.example, protect=recipe.protect)
+    check_sparsity(layers, recipe.ratio, recipe.rule)
+    return layers
+
+
+def score_layers(
+    recipe: ResolvedRecipe, work: Workload, layers: Sequence[PrunableWeight], network: nn.Module, listener: Listener
+) -> tuple[Scores, Saliency]:
+    """Score all weights of `network`; return the scores and how they were computed."""
+    began, criterion = time.perf_counter(), recipe.criterion or default_criterion(recipe)
+    with PeakMemory(work.example.device) as memory, seeded(recipe.seed):
+        scores = score_weights(
+            network,
+            [layer.group for layer in layers],
+            work.scoring_batches,
+            work.loss,
+            criterion=make_criterion(criterion, **recipe.criterion_options()),
+            draws=recipe.draws,
+            dtype=getattr(torch, recipe.dtype),
+            average=recipe.average,
+            seed=recipe.seed,
+            target=weight_target(layers, recipe.ratio, rule=recipe.rule),
+            progress=lambda stage, done, total, _: listener(stage, done, total, criterion),
+        )
+    seconds = time.perf_counter() - began
+    return scores, Saliency(criterion, scores.steps, scores.draws, scores.stability, seconds, memory.peak_bytes)
+
+
+def plan_masks(
+    recipe: ResolvedRecipe,
+    work: Workload,
+    layers: tuple[PrunableWeight, ...],
+    network: nn.Module,
+    listener: Listener,
+    *,
+    folder: Path | None = None,
+    scorer: WeightScorer = score_layers,
+) -> PlannedMasks:
+    """Return the masks for the recipe's sparsity.
+
+    Args:
+        recipe: Recipe with criterion, ratio and rule.
+        work: Workload with batches and loss.
+        layers: The weights that may be masked.
+        network: Network whose weights are scored.
+        listener: Called during scoring, and if a layer is left without weights.
+        folder: Folder of the masks, read if an interrupted run left them, and written otherwise.
+        scorer: Function that computes the scores.
+
+    Raises:
+        VerificationError: If the masks in the folder cannot be read.
+    """
+    file = None if folder is None else folder / MASKS_FILE
+    if file is not None and file.exists():
+        return _read(file, recipe, layers)
+    scores, saliency = scorer(recipe, work, layers, network, listener)
+    masks = choose_masks(scores, layers, recipe.ratio, rule=recipe.rule, twin=recipe.twin, seed=recipe.seed)
+    planned = PlannedMasks(layers, masks, recipe.rule, saliency)
+    if (sentence := planned.result.without_weights) is not None:
+        listener(REMARK, 1, 1, sentence)
+    if file is not None:
+        write_atomically(file.with_name(_SALIENCY), json.dumps(saliency.to_json()))
+        write_atomically(file, save(masks))
+    return planned
+
+
+def _read(file: Path, recipe: ResolvedRecipe, layers: tuple[PrunableWeight, ...]) -> PlannedMasks:
+    try:
+        masks = load_file(file)
+        saliency = read_value(Saliency, file.with_name(_SALIENCY).read_bytes(), f"{file.with_name(_SALIENCY)}")
+    except (SafetensorError, OSError) as error:
+        raise VerificationError(f"masks {file} cannot be read: {error}") from error
+    shapes = {layer.name: layer.shape for layer in layers if layer.protected_reason is None}
+    if {name: tuple(mask.shape) for name, mask in masks.items()} != shapes:
+        raise VerificationError(f"expected masks of this network in {file}, got others")
+    return PlannedMasks(layers, masks, recipe.rule, saliency)
+
+
+def masked_model(recipe: ResolvedRecipe, work: Workload, start: Start, planned: PlannedMasks) -> SlimModel:
+    """Return the network with masked weights and the initial weights of its training.
+
+    It has all channels of the dense network, so its plan has no groups, and there is no removal to prove.
+    """
+    inherited = start.inherited
+    if recipe.init == "reinit":
+        inherited = initialise(inherited, work.model, recipe.init, seed=recipe.seed)
+    found = planned.result
+    dense, sparse = _cost(work, found, sparse=False), _cost(work, found, sparse=True)
+    return SlimModel(masked(inherited, planned.masks), Plan((), {}, budget_of(recipe), recipe.rule, dense, sparse))
+
+
+def settle_masked(
+    recipe: ResolvedRecipe, work: Workload, start: Start, slimmed: SlimModel, listener: Listener
+) -> tuple[SlimModel, Accuracies | None]:
+    """Return a masked network with batch norm statistics of its own, and its accuracy if it was trained; see `settle`.
+
+    Layers behind removed channels are solved anew, but here no channel is removed.
+    """
+    return settle(recipe.model_copy(update={"reconstruct": False}), work, start, slimmed, listener)
+
+
+def _cost(work: Workload, found: Masks, *, sparse: bool) -> Cost:
+    """Return the parameters, MACs and channels of the network; if `sparse`, without masked weights."""
+    params, macs = count_params(work.model), count_macs(work.model, work.example)
+    channels = sum(layer.channels for layer in found.layers)
+    if not sparse:
+        return Cost(params, macs, channels)
+    return Cost(params - found.weights + found.kept, macs - found.macs + found.sparse_macs, channels)
+
+
+def describe_masked(recipe: ResolvedRecipe, work: Workload, slimmed: SlimModel, planned: PlannedMasks) -> Report:
+    """Return the report on the masked network before its training."""
+    size = weight_bytes(work.model)
+    return Report(
+        recipe=recipe,
+        environment=environment(work.example.device),
+        plan=slimmed.plan,
+        layers=tuple(name for name, _ in work.model.named_modules()),
+        dense=Measured(slimmed.plan.dense, size),
+        slim=Measured(slimmed.plan.slim, size),
+        proof=None,
+        saliency=planned.saliency,
+        masks=planned.result,
+        without_weights=work.without_weights,
+        frozen=tuple(name for name, tensor in slimmed.module.named_parameters() if not tensor.requires_grad),
+    )
