@@ -20,8 +20,9 @@ def random_state(
 ) -> dict[str, Tensor]:
     """Return float64 tensors for the model, with random vectors and norms.
 
-    Fresh vectors and norms are all zeros or ones, which would hide errors. Running statistics are those of `inputs`,
-    then perturbed: without them the output of a deep network fades to a constant.
+    Fresh vectors and norms are all zeros or ones, which would hide errors. What is positive everywhere (variances,
+    gains, exponents) stays positive. Running statistics are those of `inputs`, then perturbed: without them the output
+    of a deep network fades to a constant.
     """
     generator = torch.Generator().manual_seed(seed + 1)
 
@@ -34,8 +35,8 @@ def random_state(
     for name, tensor in named_tensors(model).items():
         if tensor.is_floating_point() and id(tensor) in gains:
             state[name] = draw(tensor, 0.5, 1.5)
-        elif tensor.is_floating_point() and (tensor.ndim <= 1 or not tensor.any()):
-            state[name] = draw(tensor, -0.3, 0.3)
+        elif tensor.is_floating_point() and _tells_little(tensor):
+            state[name] = draw(tensor, 0.5, 1.5) if bool((tensor > 0).all()) else draw(tensor, -0.3, 0.3)
     copied = eval_copy(model, state)
     for mean, variance in _calibrated_statistics(copied, inputs, cross_channel):
         mean += variance.sqrt() * draw(mean, -0.3, 0.3)
@@ -43,6 +44,16 @@ def random_state(
     # A buffer that `forward` recreates for the size of its input is left to `forward`.
     found = {name: tensor.detach() for name, tensor in named_tensors(copied).items()}
     return {name: found[name] if found[name].shape == drawn.shape else drawn for name, drawn in state.items()}
+
+
+def _tells_little(tensor: Tensor) -> bool:
+    """Return whether the values of a tensor may not tell its channels apart: a vector, or equal everywhere.
+
+    A single number that is not zero (an exponent, a temperature) has no channels to tell apart.
+    """
+    if tensor.numel() == 1:
+        return not tensor.any()
+    return sum(size > 1 for size in tensor.shape) <= 1 or bool((tensor == tensor.flatten()[:1]).all())
 
 
 def _calibrated_statistics(

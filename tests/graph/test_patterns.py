@@ -11,9 +11,12 @@ from slimprune.budget import CostModel
 from slimprune.export import export_onnx, verify_onnx
 from slimprune.graph import find_groups, inputs_of, keep_channels, prove_removal
 from slimprune.graph.example import random_inputs
+from tests.graph.brought import BROUGHT
 from tests.graph.patterns import PATTERNS, Named, TwoInputs, example_of
 from tests.graph.test_proof import tampered
 from tests.networks import halves, toy
+
+KINDS = PATTERNS | BROUGHT
 
 
 @cache
@@ -22,13 +25,13 @@ def found(kind):
     return model, example_of(kind), find_groups(model, example_of(kind))
 
 
-@pytest.mark.parametrize("kind", PATTERNS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_groups_are_these(kind):
     _, _, groups = found(kind)
-    assert {group.id: group.width for group in groups if group.protected_reason is None} == PATTERNS[kind]
+    assert {group.id: group.width for group in groups if group.protected_reason is None} == KINDS[kind]
 
 
-@pytest.mark.parametrize("kind", PATTERNS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_half_of_the_channels_go_and_that_is_proven(kind):
     model, example, groups = found(kind)
     kept = halves(groups)
@@ -39,7 +42,7 @@ def test_half_of_the_channels_go_and_that_is_proven(kind):
     assert size(slim) < 0.8 * size(model)
 
 
-@pytest.mark.parametrize("kind", PATTERNS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_slim_network_trains(kind):
     model, example, groups = found(kind)
     slim = keep_channels(model, groups, halves(groups)).train()
@@ -65,7 +68,7 @@ class OneTensor(nn.Module):
         return outputs if isinstance(outputs, torch.Tensor) else torch.cat(tree_leaves(outputs), 1)
 
 
-@pytest.mark.parametrize("kind", PATTERNS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_slim_network_is_exported_and_agrees(kind, tmp_path):
     model, _, groups = found(kind)
     slim = OneTensor(keep_channels(model, groups, halves(groups)), kind).eval()
@@ -74,7 +77,7 @@ def test_the_slim_network_is_exported_and_agrees(kind, tmp_path):
     assert verify_onnx(slim, tmp_path / "slim.onnx", samples).top1_agreement == 1
 
 
-@pytest.mark.parametrize("kind", PATTERNS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_one_wrong_index_in_any_slot_is_found(kind):
     model, example, groups = found(kind)
     for group in groups:
@@ -85,7 +88,7 @@ def test_one_wrong_index_in_any_slot_is_found(kind):
             assert not proof.passed, (group.id, slot.name, slot.dim)
 
 
-@pytest.mark.parametrize("kind", PATTERNS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_it_costs_what_is_predicted(kind):
     model, example, groups = found(kind)
     costs, kept = CostModel.of(model, groups, example), halves(groups)

@@ -42,13 +42,20 @@ def gated_halves(flow: Flow, call: OperatorCall) -> None:
 
 
 def overwrite(flow: Flow, call: OperatorCall) -> None:
-    """Unite what is copied in place with the channels that it overwrites."""
+    """Unite what is copied in place with the channels that it overwrites; what had no channel takes them on."""
     target, written = call["self"], call["src"]
     if not flow.carries(written):
         return
-    ids = combine(flow, target, flow.ids(target), written, call.where, annihilates=False)
-    if bool(((flow.ids(target) == 0) & (ids != 0)).any()):
-        flow.block(call, [written], f"{call.where} writes channels into a part of another tensor")
+    former = flow.ids(target)
+    ids = combine(flow, target, former, written, call.where, annihilates=False)
+    if not bool(((former == 0) & (ids != 0)).any()):
+        return
+    whole = target if target._base is None else target._base
+    carried = torch.empty_strided(whole.shape, whole.stride(), dtype=torch.int64).copy_(flow.ids(whole))
+    offset = target.storage_offset() - whole.storage_offset()
+    carried.as_strided(target.shape, target.stride(), offset).copy_(ids)
+    flow.set_ids(whole, carried)
+    flow.set_ids(target, ids)
 
 
 def combine(
@@ -79,7 +86,12 @@ def combine(
 
 
 def _combine_all(flow: Flow, call: OperatorCall, *, annihilates: bool) -> None:
-    values, *others = [tensor for tensor in call.tensors if tensor.is_floating_point()] or call.tensors
+    operands = [tensor for tensor in call.tensors if tensor.is_floating_point()] or call.tensors
+    # One number of the model for all channels is like a number in the code.
+    operands = [tensor for tensor in operands if flow.source(tensor) is None or tensor.numel() > 1]
+    if not operands:
+        return
+    values, *others = operands
     ids = flow.ids(values)
     for other in others:
         if flow.carries(other):

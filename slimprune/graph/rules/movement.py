@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from slimprune.graph.channel_ids import varying
+from slimprune.graph.channel_ids import core, varying
 from slimprune.graph.propagation import Flow, OperatorCall, TensorSource
 
 
@@ -85,9 +85,16 @@ def split(flow: Flow, call: OperatorCall) -> None:
 
 
 def pad(flow: Flow, call: OperatorCall) -> None:
-    """Follow padding with a constant, which holds no channel."""
-    widths = call["pad"]
-    _move(flow, call, lambda change: torch.constant_pad_nd(change(call["self"]), widths, 0))
+    """Follow padding with a constant: padded positions belong to their channel, padded channels to none."""
+    values, widths = call["self"], call["pad"]
+    if flow.source(values) is None:
+        # Along other dimensions than that of the channels every position holds the same channel, or a removed one's 0.
+        still = set(range(values.ndim)) - varying(flow.ids(values))
+        widths = [0 if values.ndim - 1 - number // 2 in still else width for number, width in enumerate(widths)]
+        ids = torch.constant_pad_nd(core(flow.ids(values)), widths, 0)
+        flow.set_ids(call.out, ids)
+        return
+    _move(flow, call, lambda change: torch.constant_pad_nd(change(values), widths, 0))
 
 
 def strided(flow: Flow, call: OperatorCall) -> None:

@@ -49,10 +49,20 @@ def test_a_sum_that_is_broadcast_over_channels_is_an_obstacle():
     assert reason(lambda net, x: mean(x + net.code), **layers()) == "add is broadcast over channels"
 
 
-def test_writing_into_a_part_of_another_tensor_is_an_obstacle():
+def test_what_is_written_into_a_part_of_another_tensor_is_known_there():
     def forward(net, x):
-        wide = torch.zeros(len(x), 8, 8, 8)
-        wide[:, :8] = x
+        wide = torch.zeros(len(x), 12, 8, 8)
+        wide[:, 4:] = x
         return mean(wide)
 
-    assert reason(forward) == "copy writes channels into a part of another tensor"
+    columns = next(slot for slot in groups_of(forward, 12)["conv"].slots if slot.name == "head.weight")
+    assert columns.index.tolist() == [[4], [5], [6], [7], [8], [9], [10], [11]]
+
+
+def test_what_is_written_into_a_tensor_with_channels_last_in_memory_is_known_there():
+    def forward(net, x):
+        wide = torch.zeros(len(x), 8, 8, 8).contiguous(memory_format=torch.channels_last)
+        wide[:, :, 1:] = x[:, :, 1:]
+        return mean(wide)
+
+    assert groups_of(forward)["conv"].width == 8

@@ -1,0 +1,96 @@
+"""Small networks with the structures that networks bring along; all must be slimmed and proven."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
+
+
+class PaddedStem(nn.Module):
+    """Convolutions behind zero padding of one side (TensorFlow's "same"), the first of them reads the padded input."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.gate, self.read = nn.Conv2d(3, 8, 3, stride=2), nn.Conv2d(8, 1, 1), nn.Conv2d(8, 6, 3)
+        self.pad, self.head = nn.ZeroPad2d((0, 1, 0, 1)), nn.Linear(6, 4)
+
+    def forward(self, x):
+        x = F.pad(F.relu(self.stem(F.pad(x, (0, 1, 0, 1)))), (1, 1, 1, 1))
+        return self.head(F.relu(self.read(self.pad(x * self.gate(x).sigmoid()))).mean((2, 3)))
+
+
+class CausalPadding(nn.Module):
+    """Convolutions over a sequence that is padded on the left, with a residual sum."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.later, self.head = nn.Conv1d(3, 8, 3), nn.Conv1d(8, 8, 3, dilation=2), nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = F.relu(self.stem(F.pad(x.flatten(2), (2, 0))))
+        return self.head((x + F.relu(self.later(F.pad(x, (4, 0))))).mean(2))
+
+
+class CircularPadding(nn.Module):
+    """Padding by the opposite side, in a layer and by the function."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1, padding_mode="circular")
+        self.read, self.head = nn.Conv2d(8, 6, 3), nn.Linear(6, 4)
+
+    def forward(self, x):
+        x = F.pad(F.relu(self.stem(x)), (1, 0, 1, 0), mode="circular")
+        return self.head(F.relu(self.read(x)).mean((2, 3)))
+
+
+class WrittenParts(nn.Module):
+    """Channels written into parts of an empty tensor: some moved by one position (TSM), between them zeros."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.read, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 6, 3), nn.Linear(6, 4)
+
+    def forward(self, x):
+        x = F.relu(self.conv(x))
+        moved, part = torch.zeros_like(x), x.shape[1] // 2
+        moved[:, :part, 1:] = x[:, :part, :-1]
+        moved[:, part:] = x[:, part:]
+        spread = x.new_zeros(x.shape[0], x.shape[1], 2 * x.shape[2], x.shape[3])
+        spread[:, :, ::2] = moved
+        return self.head(F.relu(self.read(spread)).mean((2, 3)))
+
+
+class BufferNorm(nn.Module):
+    """A batch norm written by hand, with statistics as buffers of an image's rank."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.gain, self.offset = nn.Parameter(torch.ones(1, width, 1, 1)), nn.Parameter(torch.zeros(1, width, 1, 1))
+        self.register_buffer("center", torch.zeros(1, width, 1, 1))
+        self.register_buffer("variance", torch.ones(1, width, 1, 1))
+
+    def forward(self, x):
+        return (x - self.center) * torch.rsqrt(self.variance + 1e-5) * self.gain + self.offset
+
+
+class FrozenNorms(nn.Module):
+    """Batch norms from buffers: torchvision's frozen one and one written by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.frozen = nn.Conv2d(3, 8, 3, bias=False), FrozenBatchNorm2d(8)
+        self.read, self.norm, self.head = nn.Conv2d(8, 6, 3), BufferNorm(6), nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.head(F.relu(self.norm(self.read(F.relu(self.frozen(self.stem(x)))))).mean((2, 3)))
+
+
+BROUGHT = {
+    PaddedStem: {"stem": 8, "read": 6},
+    CausalPadding: {"stem": 8},
+    CircularPadding: {"stem": 8, "read": 6},
+    WrittenParts: {"conv": 4, "read": 6},
+    FrozenNorms: {"stem": 8, "read": 6},
+}
+"""Widths of the groups that must be free, by group."""
