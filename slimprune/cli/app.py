@@ -1,5 +1,6 @@
 """The entry point of the command line: its commands, and how errors become messages and exit codes."""
 
+import re
 import signal
 import sys
 import traceback
@@ -11,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from slimprune.cli.commands import SUMMARIES, load
-from slimprune.errors import SlimpruneError, UsageError, visible
+from slimprune.errors import SlimpruneError, UsageError, kind_and_line, visible
 
 
 class InterruptedRunError(SlimpruneError):
@@ -81,6 +82,8 @@ def _explained(error: Exception) -> tuple[str, int]:
     of_typer = getattr(error, "format_message", None)
     if of_typer is not None:
         return of_typer(), UsageError.exit_code
+    if isinstance(error, MemoryError) or re.search("allocate memory|out of memory", str(error)):
+        return f"expected enough memory, got too little ({kind_and_line(error)})", SlimpruneError.exit_code
     kind = f"unexpected {type(error).__name__}: {error} (--debug shows where)"
     return "; ".join([kind, *_notes(error)]), SlimpruneError.exit_code
 

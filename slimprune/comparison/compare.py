@@ -26,6 +26,7 @@ from slimprune.report import best_row, comparison_document, comparison_html, com
 from slimprune.training import choose_device
 from slimprune.types import AUTO, Listener, ignore
 
+MOST_JOBS = 1024
 Job = Callable[[], None]
 
 
@@ -67,6 +68,8 @@ def compare(
                 raise UsageError(f"expected weights of a trained network beside distill, got when: {cell.recipe.when}")
     if jobs < 1:
         raise UsageError(f"expected jobs of at least 1, got {jobs}")
+    if jobs > MOST_JOBS:
+        raise UsageError(f"expected jobs of at most {MOST_JOBS}, got {jobs}")
     grid, choice = _with_precision(grid)
     with resumable_folder(out) as unfinished, torch.random.fork_rng(devices=[]):
         progress = CellProgress(listener, _count(grid))

@@ -5,6 +5,9 @@ from torch import Tensor
 
 from slimprune.errors import DataError, UsageError
 
+MOST_CLASSES = 100_000
+"""Most classes; a larger label would build a head of that many outputs."""
+
 
 def check_part(images: Tensor, targets: Tensor, where: str) -> None:
     """Check the images and targets of one part of a data set.
@@ -75,6 +78,8 @@ def _check_labels(labels: Tensor, where: str) -> None:
         raise DataError(f"expected int64 labels [N] in {where}, got {_kind(labels)}")
     if int(labels.min()) < 0:
         raise DataError(f"expected labels of at least 0 in {where}, got {int(labels.min())}")
+    if int(labels.max()) >= MOST_CLASSES:
+        raise DataError(f"expected labels below {MOST_CLASSES:,} in {where}, got {int(labels.max())}")
 
 
 def _check_masks(masks: Tensor, images: Tensor, where: str) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from slimprune.bounded import files_below
 from slimprune.data.folder import image_files
 
 
@@ -19,16 +20,12 @@ def data_files(name: str) -> list[Path]:
 
 
 def _tensors(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors"))
+    return sorted(file for file in folder.glob("*.safetensors") if file.is_file())
 
 
 def _visible(folder: Path) -> list[Path]:
     """List every file in the folder except hidden files and those in hidden folders."""
-    found: list[Path] = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [each for each in folders if not each.startswith(".")]
-        found += [Path(parent, file) for file in files if not file.startswith(".")]
-    return sorted(found)
+    return sorted(file for file in files_below(folder, hidden=False) if not file.name.startswith("."))
 
 
 FILES_OF: Mapping[str, Callable[[Path], list[Path]]] = {

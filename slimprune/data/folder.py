@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from slimprune.bounded import files_below
 from slimprune.data.decoding import choose_size, squared, to_tensor
 from slimprune.data.image_data import ImageData
 from slimprune.data.streamed_data import STREAM_ABOVE, hold_or_stream
-from slimprune.errors import DataError
+from slimprune.errors import DataError, visible
 from slimprune.preprocessing import image_size, read_rgb
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -108,6 +109,9 @@ def _class_names(part: Path) -> tuple[str, ...]:
     if not part.is_dir():
         raise DataError(f"expected a folder 'train' in '{part.parent}', found none")
     names = tuple(sorted(entry.name for entry in part.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
+    for name in names:
+        if name != visible(name):
+            raise DataError(f"expected names of classes in UTF-8 without control characters in '{part}', got {name!r}")
     if not names:
         raise DataError(f"expected one folder of images per class in '{part}', found none")
     return names
@@ -123,10 +127,7 @@ def _files(part: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
 
 def _images(folder: Path) -> list[Path]:
     return sorted(
-        Path(parent, file)
-        for parent, _, files in os.walk(folder, followlinks=True)
-        for file in files
-        if file.lower().endswith(SUFFIXES) and not file.startswith(".")
+        file for file in files_below(folder) if file.name.lower().endswith(SUFFIXES) and not file.name.startswith(".")
     )
 
 

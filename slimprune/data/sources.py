@@ -9,6 +9,9 @@ from slimprune.data.streamed_data import STREAM_ABOVE
 from slimprune.errors import DataError, UsageError
 from slimprune.registry import Registry, call_with, importable, kind_of
 
+LARGEST_SIDE = 2**13
+"""Most pixels a side of images."""
+
 Loader = Callable[..., ImageData]
 """Function that loads a data set from those of `name`, `source`, `image_size` and `stream_above` that it accepts."""
 
@@ -68,6 +71,8 @@ def load(name: str, *, image_size: int | None = None, stream_above: int = STREAM
     loader = SOURCES.find(key)
     if image_size is not None and image_size < 1:
         raise UsageError(f"expected an image size of at least 1, got {image_size}")
+    if image_size is not None and image_size > LARGEST_SIDE:
+        raise UsageError(f"expected an image size of at most {LARGEST_SIDE}, got {image_size}")
     offered: dict[str, object] = {"name": name, "image_size": image_size, "stream_above": stream_above}
     with importable(name):
         data = call_with(

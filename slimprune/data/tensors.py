@@ -7,6 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from slimprune.bounded import check_regular
 from slimprune.data.arrays import check_image_size, check_labels_named, check_part, check_parts_agree
 from slimprune.data.augmentation import default_augmentation
 from slimprune.data.tensor_data import TensorData
@@ -46,6 +47,7 @@ def load_tensors(name: str, source: str, image_size: int | None = None) -> Tenso
 
 def _read(file: Path) -> tuple[Tensor, Tensor]:
     try:
+        check_regular(file)
         arrays = load_file(file)
     except (OSError, SafetensorError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())

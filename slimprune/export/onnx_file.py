@@ -14,6 +14,7 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from slimprune.bounded import read_bounded
 from slimprune.errors import UsageError, VerificationError, kind_and_line
 from slimprune.files import write_atomically
 from slimprune.types import PRECISIONS, Precision
@@ -22,6 +23,9 @@ PREFIX = "slimprune."
 SEAL = PREFIX + "sha256"
 PRECISION = "precision"
 """Key of the metadata that states the numbers of a file."""
+
+LARGEST = 2**31
+"""Most bytes of a protobuf message, and so of a file."""
 
 _NOTES = ("doc_string", "metadata_props")
 
@@ -60,14 +64,25 @@ def read_onnx(path: Path) -> tuple[onnx.ModelProto, bytes]:
         VerificationError: If the file is unreadable, or has slimprune's metadata and the seal does not match its bytes.
     """
     try:
-        data = path.read_bytes()
+        data = read_bounded(path, LARGEST)
         model = onnx.load_from_string(data)
-    except (OSError, DecodeError) as error:
+        # Texts are decoded when they are asked for.
+        marked = any(entry.key.startswith(PREFIX) for entry in model.metadata_props if entry.value is not None)
+    except (OSError, DecodeError, ValueError) as error:
         raise VerificationError(f"expected a readable ONNX file {path}, got {kind_and_line(error)}") from error
-    marked = any(entry.key.startswith(PREFIX) for entry in model.metadata_props)
+    if uses_external_data(model):
+        raise VerificationError(f"expected {path} to hold its own weights, got one that reads them from other files")
     if marked and not _is_sealed(data):
         raise VerificationError(f"expected {path} to have the bytes that its SHA-256 was taken of, got others")
     return model, data
+
+
+def uses_external_data(model: onnx.ModelProto) -> bool:
+    """Return whether a tensor of the model, at whatever depth, is read from another file."""
+    return any(
+        tensor.data_location == onnx.TensorProto.EXTERNAL
+        for tensor in onnx.external_data_helper._get_all_tensors(model)
+    )
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -20,6 +20,8 @@ from slimprune.forward import ForwardFn, bind_forward
 from slimprune.preprocessing import Preprocessing, from_metadata
 from slimprune.types import Precision
 
+_INPUTS = ("tensor(float)", "tensor(uint8)")
+_OUTPUTS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 _RESIZED_SAMPLES = 4
 _RESIZED_BATCHES = (1, 3)
 
@@ -196,6 +198,9 @@ def _check_signature(session: onnxruntime.InferenceSession, samples: Tensor) -> 
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
         raise VerificationError(f"expected one input and one output, got {len(inputs)} and {len(outputs)}")
+    for what, found, allowed in (("input", inputs[0], _INPUTS), ("output", outputs[0], _OUTPUTS)):
+        if found.type not in allowed:
+            raise VerificationError(f"expected an {what} of kind {' or '.join(allowed)}, got {found.type}")
     batch, *rest = inputs[0].shape or [0]
     if isinstance(batch, int):
         raise VerificationError(f"expected an input with a free batch dimension, got {inputs[0].shape}")

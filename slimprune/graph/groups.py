@@ -19,6 +19,10 @@ Integers = NDArray[np.int64]
 Role = Literal["producer", "norm", "cross-channel-norm", "depthwise", "scale", "consumer"]
 
 
+MOST_POSITIONS = 2**22
+"""Most positions of a group's channels along a dimension of a tensor that are read from a file."""
+
+
 class EvenIndex(TypedDict):
     """Short form of an evenly spaced index: offset + step * channel + stride * entry."""
 
@@ -44,6 +48,8 @@ def _pack(index: Tensor) -> EvenIndex | list[list[int]]:
 def _unpack(packed: EvenIndex | list[list[int]]) -> Tensor:
     if isinstance(packed, list):
         return torch.tensor(packed, dtype=torch.int64)
+    if not 0 < packed["width"] * packed["entries"] <= MOST_POSITIONS or packed["width"] < 1:
+        raise ValueError(f"Input should be at most {MOST_POSITIONS:,} positions")
     channels, entries = torch.arange(packed["width"])[:, None], torch.arange(packed["entries"])[None, :]
     return packed["offset"] + packed["step"] * channels + packed["stride"] * entries
 

@@ -10,13 +10,14 @@ from slimprune.measure.machine import (
     versions,
 )
 from slimprune.measure.macs import MacCount, count_macs, macs_by_parameter, unfused_attention
-from slimprune.measure.memory import PeakMemory
+from slimprune.measure.memory import PeakMemory, check_memory
 from slimprune.measure.second_count import count_macs_fvcore
 from slimprune.measure.size import count_params, weight_bytes, zstd_bytes
 
 __all__ = [
     "MacCount",
     "PeakMemory",
+    "check_memory",
     "count_macs",
     "count_macs_fvcore",
     "count_params",

@@ -16,7 +16,7 @@ from slimprune.errors import UsageError
 
 SAMPLE_SECONDS = 0.002
 
-_STATM = Path("/proc/self/statm")
+_STATM, _MEMINFO = Path("/proc/self/statm"), Path("/proc/meminfo")
 
 
 class PeakMemory:
@@ -78,6 +78,22 @@ class PeakMemory:
     def _sample(self) -> None:
         while not self._done.wait(SAMPLE_SECONDS):
             self._highest = max(self._highest, _resident_bytes())
+
+
+def check_memory(needed: int, what: str) -> None:
+    """Check that the machine has `needed` bytes of memory left, where Linux tells; `what` would hold them.
+
+    Raises:
+        UsageError: If it has fewer.
+    """
+    if not _MEMINFO.exists():
+        return
+    rows = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
+    available = 1024 * int(rows.get("MemAvailable", "0 kB").split()[0])
+    if 0 < available < needed:
+        raise UsageError(
+            f"expected {what} to fit into {available / 2**30:.1f} GiB of free memory, got {needed / 2**30:.1f} GiB"
+        )
 
 
 def _give_back_freed_memory() -> None:

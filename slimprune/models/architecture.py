@@ -13,6 +13,9 @@ from slimprune.types import Task
 CLASSIFICATION: Task = "classification"
 SEGMENTATION: Task = "segmentation"
 
+MOST, MOST_NUMBERS = 2**20, 2**26
+"""Most of each number of an `InputSpec`, and most numbers of one image."""
+
 SMALL_INPUT = 64
 """Longest image side, in pixels, for which the CIFAR form of an architecture is built."""
 
@@ -28,7 +31,7 @@ class InputSpec:
         classes: Number of logits per image; output channels per pixel for segmentation.
 
     Raises:
-        UsageError: If one of the numbers is below 1.
+        UsageError: If one of the numbers is below 1 or beyond what any memory holds.
     """
 
     channels: int
@@ -39,6 +42,10 @@ class InputSpec:
     def __post_init__(self) -> None:
         if min(self.channels, self.height, self.width, self.classes) < 1:
             raise UsageError(f"expected channels, height, width and classes of at least 1, got {self}")
+        numbers = self.channels * self.height * self.width
+        if max(self.channels, self.height, self.width, self.classes) > MOST or numbers > MOST_NUMBERS:
+            limits = f"{MOST:,} channels, pixels a side and classes, and {MOST_NUMBERS:,} numbers per image"
+            raise UsageError(f"expected at most {limits}, got {self}")
 
     @property
     def small(self) -> bool:

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from slimprune.bounded import check_regular
 from slimprune.errors import DataError, first_line
 
 PICKLED = (".pth", ".pt", ".tar", ".ckpt", ".bin")
@@ -52,6 +53,10 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     """
     if file.is_dir():
         file = _in_folder(file)
+    try:
+        check_regular(file)
+    except OSError as error:
+        raise DataError(f"weights {file} cannot be read: {error.strerror}") from error
     if file.name.endswith(_INDEX):
         return _read_shards(file)
     if file.suffix == ".safetensors":

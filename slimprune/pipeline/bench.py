@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
-from slimprune.errors import UsageError, VerificationError, kind_and_line
+from slimprune.bounded import read_bounded
+from slimprune.errors import FORWARD_ERRORS, UsageError, VerificationError, kind_and_line
 from slimprune.files import BenchDocument, Facts, LatencyRow, ReportDocument, check_writable, read_document, write_files
 from slimprune.measure import environment, load_average, pinned_threads, usable_cores
 from slimprune.pipeline.opened import Model, with_one_tensor
@@ -17,6 +18,8 @@ from slimprune.timing import CONFIDENCE, PLACEMENT, SAMPLE_SECONDS, Place, Sampl
 from slimprune.timing.compare import BenchSettings, compare_speed, noise
 from slimprune.types import Listener, ignore
 
+LARGEST_REPORT = 2**28
+"""Most bytes of a report."""
 DENSE = "dense"
 """Value of `against` that means the network from which the bundle was made."""
 
@@ -136,12 +139,16 @@ def _read_report(path: Path, bundle: Bundle, against: str) -> ReportDocument:
     if not path.is_file() or not path.name.endswith(".json"):
         raise UsageError(f"expected a report NAME.report.json, got {path}")
     try:
-        text = path.read_bytes()
+        text = read_bounded(path, LARGEST_REPORT)
     except OSError as error:
         raise VerificationError(f"report {path} cannot be read: {kind_and_line(error)}") from error
     document = read_document(ReportDocument, text, f"report {path}")
     if document["recipe"].get("hash") != bundle.recipe.get("hash"):
         raise VerificationError(f"expected {path} to be the report of {bundle.folder}, got one of another run")
+    try:  # before the time for measurements is spent
+        markdown(document), report_html(document, path.parent)
+    except (*FORWARD_ERRORS, ArithmeticError, StopIteration) as error:
+        raise VerificationError(f"report {path} cannot be shown: {kind_and_line(error)}") from error
     return document
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from slimprune.data import ImageData, is_user_code, load
-from slimprune.errors import UnsupportedModelError, UsageError, first_line
+from slimprune.data.sources import LARGEST_SIDE
+from slimprune.errors import UnsupportedModelError, UsageError, VerificationError, first_line
 from slimprune.forward import ForwardAdapter
 from slimprune.models import InputSpec, main_output
 from slimprune.pipeline.workload import OWN_BATCHES, SAMPLES
@@ -90,6 +91,8 @@ def _data_set(bundle: Bundle, data: str | None, trust_code: bool) -> ImageData |
     if data is None and is_user_code(named) and not trust_code:
         raise UsageError(f"bundle {bundle.folder} loads its data by the code {named}: allow it with --trust-code")
     size = bundle.recipe.get("image_size")
+    if isinstance(size, bool) or (isinstance(size, int) and not 1 <= size <= LARGEST_SIDE):
+        raise VerificationError(f"bundle {bundle.folder}: expected image_size in 1 ... {LARGEST_SIDE}, got {size}")
     if bundle.origin.arch is None and shape is not None and len(shape) == 3 and shape[1] == shape[2]:
         size = shape[1]
     return load(named, image_size=size if isinstance(size, int) else None)

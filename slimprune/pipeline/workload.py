@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from slimprune.data import Batch, ImageData, load
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError, first_line
 from slimprune.forward import Loss, unwrap
-from slimprune.measure import versions
+from slimprune.measure import check_memory, versions
 from slimprune.models import (
     MAIN,
     InputSpec,
@@ -40,6 +40,9 @@ from slimprune.types import AUTO, Task
 
 OWN_BATCHES = "own batches"
 """Name of the data in the recipe of a run whose batches were passed as objects."""
+
+BYTES = 4
+"""Bytes of a 32-bit float."""
 
 SAMPLES = 64
 """Number of real images on which an exported model is compared with its source; 32 is the minimum."""
@@ -168,6 +171,8 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
         raise UsageError(f"expected an architecture for {data.task} (the task of {data.name}), got {recipe.arch}")
     loss = find_loss(recipe.loss, data.task)
     inputs = InputSpec(data.channels, data.height, data.width, data.classes)
+    at_once = min(max(recipe.batch_size, recipe.score_batch), data.train_size) + SAMPLES
+    check_memory(at_once * BYTES * data.channels * data.height * data.width, f"{at_once} images of {inputs}")
     with seeded(recipe.seed):
         built = build(recipe.arch, inputs).to(device)
         model, output = _with_one_output(built, data.samples(2).to(device))

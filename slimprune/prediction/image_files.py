@@ -1,10 +1,10 @@
 """Image files named one by one, by folders or by patterns."""
 
 import glob
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from slimprune.bounded import files_below
 from slimprune.errors import DataError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -27,8 +27,7 @@ def find_images(names: Iterable[str | Path]) -> list[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    paths = [Path(parent, file) for parent, _, files in os.walk(folder, followlinks=True) for file in files]
-    return sorted(path for path in paths if _is_image(path))
+    return sorted(path for path in files_below(folder) if _is_image(path)) if folder.is_dir() else []
 
 
 def _matching(pattern: str) -> list[Path]:

@@ -79,10 +79,11 @@ def open_network(path: Path) -> Network:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        # From bytes, weights in other files are not found, wherever the file says that they are.
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        entries = session.get_modelmeta().custom_metadata_map
     except Exception as error:  # onnxruntime's errors have no common base class
         raise VerificationError(f"expected a readable ONNX file {path}, got {first_line(error)}") from error
-    entries = session.get_modelmeta().custom_metadata_map
     stated = from_metadata({key.removeprefix(PREFIX): entries[key] for key in entries if key.startswith(PREFIX)})
     how = stated.preprocessing
     if how is None:

@@ -2,18 +2,21 @@
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from safetensors import SafetensorError
+from pydantic import AfterValidator
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
+from slimprune.bounded import read_bounded
 from slimprune.budget import Plan
 from slimprune.errors import UsageError, VerificationError, kind_and_line
 from slimprune.files import read_document, read_value
@@ -24,6 +27,8 @@ from slimprune.models import InputSpec, MainOutput, build, built_from, configura
 from slimprune.preprocessing import LabelConfig, Preprocessing, ProcessorConfig, as_configs, from_configs
 
 SCHEMA_VERSION = 1
+LARGEST_FILE, LARGEST_DESCRIPTION = 2**36, 2**28
+"""Most bytes of a file of a bundle and of its description."""
 _WEIGHTS, _DESCRIPTION = "weights.safetensors", "slim.json"
 _PROCESSOR, _LABELS = "preprocessor_config.json", "config.json"
 _ARCHITECTURE = "architecture.json"
@@ -50,6 +55,10 @@ class Origin:
     inputs: InputSpec | None = None
     main_output: bool = False
     shape: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.shape is not None and not (all(size > 0 for size in self.shape) and math.prod(self.shape) < 2**31):
+            raise UsageError(f"expected a shape of at least one and below 2 ** 31 numbers, got {list(self.shape)}")
 
     @classmethod
     def of_object(cls, inputs: object, output: object, *, main_output: bool = False) -> "Origin":
@@ -81,6 +90,12 @@ class Origin:
         return self.arch is not None and is_user_code(self.arch)
 
 
+def _plain_name(name: str) -> str:
+    if name in ("", ".", "..") or set(name) & {"/", "\\", "\0"}:
+        raise ValueError("Input should be the name of a file in the bundle")
+    return name
+
+
 @dataclass(frozen=True, eq=False)
 class _Description:
     """The parts of `slim.json` that are read; its widths and versions are for readers only."""
@@ -88,7 +103,7 @@ class _Description:
     architecture: Origin
     recipe: Mapping[str, Any]
     results: Mapping[str, Any]
-    sha256: Mapping[str, str]
+    sha256: Mapping[Annotated[str, AfterValidator(_plain_name)], str]
     plan: Plan
 
 
@@ -199,10 +214,10 @@ def read(folder: Path) -> Bundle:
     if not folder.is_dir():
         raise UsageError(f"expected the folder of a bundle, got {folder}")
     try:
-        text = (folder / _DESCRIPTION).read_bytes()
+        text = read_bounded(folder / _DESCRIPTION, LARGEST_DESCRIPTION)
         description = _read_description(folder, text)
         for name, expected in description.sha256.items():
-            if _digest((folder / name).read_bytes()) != expected:
+            if _digest(read_bounded(folder / name, LARGEST_FILE)) != expected:
                 raise VerificationError(f"bundle {folder}: {name} was altered")
         preprocessing = _read_preprocessing(folder, description.sha256)
     except OSError as error:
@@ -274,6 +289,8 @@ def _built(bundle: Bundle, arch: str | None, inputs: InputSpec | None, trust_cod
     if inputs is None:
         raise UsageError(f"expected a bundle that records the shape of one input tensor, got {bundle.folder}")
     if arch is None:
+        if not bundle.origin.is_user_code:
+            _check_sizes(bundle.folder, inputs)
         named = built_from(named, bundle.folder / _ARCHITECTURE)
     with torch.random.fork_rng(devices=[]):
         return build(named, inputs)
@@ -315,6 +332,21 @@ def _read_preprocessing(folder: Path, files: Collection[str]) -> Preprocessing |
         raise VerificationError(f"{what} cannot be used: {error}") from error
 
 
+def _check_sizes(folder: Path, inputs: InputSpec) -> None:
+    """Check that channels and classes are sizes of the weights, before a network of these sizes is built."""
+    try:
+        with safe_open(folder / _WEIGHTS, "pt") as file:
+            sizes = {size for name in file.keys() for size in file.get_slice(name).get_shape()}  # noqa: SIM118 no dict
+    except (SafetensorError, OSError) as error:
+        raise VerificationError(f"bundle {folder}: {_WEIGHTS} cannot be read: {error}") from error
+    for what in ("channels", "classes"):
+        if getattr(inputs, what) > max(sizes, default=1):
+            raise VerificationError(
+                f"bundle {folder}: expected {what} of a size of the weights, at most {max(sizes, default=1)}, "
+                f"got {getattr(inputs, what)}"
+            )
+
+
 def _check_fit(folder: Path, dense: Mapping[str, Tensor], slim: Mapping[str, Tensor]) -> None:
     unmatched = sorted(dense.keys() ^ slim.keys())
     if unmatched:
@@ -326,6 +358,15 @@ def _check_fit(folder: Path, dense: Mapping[str, Tensor], slim: Mapping[str, Ten
                 f"bundle {folder} does not belong to this model: {name} has shape {tuple(tensor.shape)}, "
                 f"the dense one {tuple(large.shape)}"
             )
+        if tensor.is_floating_point() != large.is_floating_point() or tensor.is_complex() != large.is_complex():
+            kinds = f"{_kind(large)}, got {_kind(tensor)}"
+            raise VerificationError(f"bundle {folder} does not belong to this model: expected {name} in {kinds}")
+        if not tensor.isfinite().all() and large.isfinite().all():
+            raise VerificationError(f"bundle {folder}: expected finite numbers in {name}, got nan or inf")
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _canonical(description: Mapping[str, Any]) -> bytes:

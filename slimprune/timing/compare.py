@@ -1,6 +1,7 @@
 """Paired timing of two networks with every requested engine and batch size."""
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.export import export_onnx
 from slimprune.files import LatencyRow
-from slimprune.measure import PeakMemory, count_macs, device_name, pinned_threads, usable_cores
+from slimprune.measure import PeakMemory, check_memory, count_macs, device_name, pinned_threads, usable_cores
 from slimprune.timing.engines import Engine, find_engines
 from slimprune.timing.kernels import count_kernels
 from slimprune.timing.pairs import Timing, timing_of
@@ -22,6 +23,9 @@ from slimprune.timing.sampling import Call, Sampling, paired_times
 from slimprune.timing.subject import Place, Subject
 from slimprune.training import choose_device
 from slimprune.types import Listener, ignore
+
+MOST_AT_ONCE, MOST_THREADS = 2**20, 1024
+"""Largest batch and most threads."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,12 @@ class BenchSettings:
     def __post_init__(self) -> None:
         if not self.batches or min(self.batches) < 1:
             raise UsageError(f"expected batches of at least 1, got {list(self.batches)}")
+        if max(self.batches) > MOST_AT_ONCE:
+            raise UsageError(f"expected batches of at most {MOST_AT_ONCE}, got {list(self.batches)}")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"expected threads of at least 1, got {self.threads}")
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise UsageError(f"expected threads of at most {MOST_THREADS}, got {self.threads}")
 
     @classmethod
     def parsed(
@@ -248,5 +256,10 @@ def exported(network: nn.Module, example: Tensor, path: Path) -> Subject:
 
 
 def noise(batch: int, shape: Sequence[int]) -> Tensor:
-    """Return synthetic inputs [N, *shape], drawn from a standard normal distribution."""
+    """Return synthetic inputs [N, *shape], drawn from a standard normal distribution.
+
+    Raises:
+        UsageError: If they do not fit into memory.
+    """
+    check_memory(4 * batch * math.prod(shape), f"inputs of shape {[batch, *shape]}")
     return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))

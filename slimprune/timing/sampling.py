@@ -33,6 +33,9 @@ _WINDOW, _SETTLED = 5, 0.98
 _ALIKE, _SHORT = 1.5, 4
 
 
+MOST_PAIRS = 1_000_000
+
+
 @dataclass(frozen=True)
 class Sampling:
     """Number and order of samples.
@@ -54,6 +57,8 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.pairs < MIN_PAIRS:
             raise UsageError(f"expected samples of at least {MIN_PAIRS} pairs, got {self.pairs}")
+        if self.pairs > MOST_PAIRS:
+            raise UsageError(f"expected samples of at most {MOST_PAIRS} pairs, got {self.pairs}")
         if not 0 < self.seconds < math.inf:
             raise UsageError(f"expected a finite number of seconds above 0, got {self.seconds}")
 
