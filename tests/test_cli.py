@@ -341,6 +341,6 @@ def test_a_run_that_is_terminated_before_it_trains_leaves_nothing(folder: Path, 
     wait_for(running, lambda: any(Path("new").glob(".a.*/fingerprint")))
     running.send_signal(signal.SIGTERM)
     out, err = running.communicate(timeout=60)
-    assert running.returncode == 130, err
-    assert error_line((130, out, err)) == "error: interrupted"
+    assert running.returncode == 143, err
+    assert error_line((143, out, err)) == "error: interrupted"
     assert listing(folder) == []

@@ -1,5 +1,21 @@
 """The command line interface, the only package that prints."""
 
-from slimprune.cli.app import main, run
+import sys
+from collections.abc import Sequence
+
+from slimprune.cli.signals import watch
 
 __all__ = ["main", "run"]
+
+
+def main() -> None:
+    """Run the command line of this process and exit; an error becomes one line and an exit code."""
+    watch()  # before the heavy imports
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return the exit code."""
+    from slimprune.cli import app
+
+    return app.run(arguments)

@@ -1,22 +1,21 @@
 """The entry point of the command line: its commands, and how errors become messages and exit codes."""
 
 import re
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from slimprune.cli.commands import SUMMARIES, load
+from slimprune.cli.signals import begin, end
 from slimprune.errors import SlimpruneError, UsageError, kind_and_line, visible
 
 
 class InterruptedRunError(SlimpruneError):
-    """A run that was stopped by SIGINT or SIGTERM."""
+    """A run that was stopped by SIGINT, SIGTERM or SIGHUP."""
 
     exit_code = 130
 
@@ -30,14 +29,20 @@ class _Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Load the command named by the first argument."""
         name, _, rest = super().resolve_command(ctx, args)
-        return name, load(str(name)), rest
+        command = load(str(name))
+        begin()
+        return name, command, rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; raise `InterruptedRunError` if it is interrupted."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            raise InterruptedRunError("; ".join(["interrupted", *_notes(stop)])) from stop
+            error = InterruptedRunError("; ".join(["interrupted", *_notes(stop)]))
+            error.exit_code = getattr(stop, "exit_code", InterruptedRunError.exit_code)
+            raise error from stop
+        finally:
+            end()
 
 
 app = typer.Typer(
@@ -54,12 +59,6 @@ def _outline() -> None:
 
 for _name, _summary in SUMMARIES.items():
     app.command(_name, help=_summary)(_outline)
-
-
-def main() -> None:
-    """Run the command line of this process and exit; an error becomes one line and an exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -90,10 +89,6 @@ def _explained(error: Exception) -> tuple[str, int]:
 
 def _notes(error: BaseException) -> list[str]:
     return getattr(error, "__notes__", [])
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _print_version(wanted: bool) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Hashable
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pydantic import GetCoreSchemaHandler, GetPydanticSchema, TypeAdapter, ValidationError
@@ -70,7 +70,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 def report_schema() -> dict[str, Any]:
     """Return the JSON schema of `report.json`, stored in the package as `files/report.schema.json`."""
-    schema: dict[str, Any] = json.loads(files("slimprune.files").joinpath("report.schema.json").read_text())
+    schema: dict[str, Any] = json.loads(Path(__file__).with_name("report.schema.json").read_text(encoding="utf-8"))
     return schema
 
 
