@@ -592,6 +592,7 @@ def _proof(proof: Proof) -> ProofOutcome:
         "tolerance": proof.tolerance,
         "passed": proof.passed,
         "structural_groups": list(proof.structural),
+        "constants": list(proof.constants),
     }
 
 

@@ -138,6 +138,7 @@ class ProofOutcome(TypedDict):
     tolerance: float
     passed: bool
     structural_groups: list[str]
+    constants: NotRequired[list[str]]
 
 
 class ScoringOutcome(TypedDict):

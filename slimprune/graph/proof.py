@@ -13,6 +13,7 @@ from slimprune.graph.example import BATCH, Example, first_samples, on_device_of_
 from slimprune.graph.groups import ChannelGroup, named_tensors
 from slimprune.graph.random_weights import eval_copy, outputs, random_state, training_copy, visible_groups
 from slimprune.graph.removal import Kept, select
+from slimprune.graph.zero_at_zero import ZeroAtZero
 
 TOLERANCE = 1e-5
 _CALIBRATION_BATCH = 8
@@ -31,12 +32,16 @@ class Proof:
         structural: Ids of removed groups whose norms mix channels. During the comparison such norms work without their
             statistics (gain and offset only) in both models; the slim model with its real norms is checked for its
             shapes and finite gradients.
+        constants: Operators that make a constant of a silent channel (`sigmoid`, an added number) and were taken minus
+            their value at zero in both models: there channels count as silent behind their activation. Empty if the
+            models are equal without that.
     """
 
     max_rel_diff: float
     tolerance: float = TOLERANCE
     problem: str | None = None
     structural: tuple[str, ...] = ()
+    constants: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -152,30 +157,50 @@ class ProofTrial:
             problem = _training_problem(training_copy(slim, values), self.inputs, gradients=bool(structural))
         if problem is not None:
             return Proof(float("inf"), problem=problem, structural=structural)
-        expected = self._run(eval_copy(self.dense, silent))
-        proof = replace(_compare(expected, self._run(eval_copy(slim, values))), structural=structural)
-        hidden = [group for group in shrunk if group.id not in self.visible]
+        removal = _Removal(slim, values, silent, shrunk)
+        proof = self._compared(removal)
+        if proof.problem is None and not proof.passed:
+            zero_at_zero = ZeroAtZero((self.inputs, self.batch))
+            second = self._compared(removal, zero_at_zero)
+            if second.passed or second.inconclusive:
+                proof = replace(second, constants=tuple(zero_at_zero.changed))
+        return replace(proof, structural=structural)
+
+    def _compared(self, removal: "_Removal", mode: ZeroAtZero | None = None) -> Proof:
+        expected = self._run(eval_copy(self.dense, removal.silent), mode)
+        proof = _compare(expected, self._run(eval_copy(removal.slim, removal.values), mode))
+        hidden = [group for group in removal.shrunk if group.id not in self.visible]
         if any(group.id not in self.visible_in_training for group in hidden):
             return replace(proof, problem=proof.problem or _UNSEEN)
         if hidden and proof.passed:
-            return self._prove_in_training(slim, values, silent, structural)
-        if proof.passed and shrunk and _compare(self.untouched, expected).passed:
-            return replace(proof, problem=_UNSEEN)
+            return self._compared_in_training(removal, mode)
+        if proof.passed and removal.shrunk:
+            untouched = self.untouched if mode is None else self._run(eval_copy(self.dense, self.state), mode)
+            if _compare(untouched, expected).passed:
+                return replace(proof, problem=_UNSEEN)
         return proof
 
-    def _prove_in_training(
-        self, slim: nn.Module, values: Mapping[str, Tensor], silent: Mapping[str, Tensor], structural: tuple[str, ...]
-    ) -> Proof:
+    def _compared_in_training(self, removal: "_Removal", mode: ZeroAtZero | None) -> Proof:
         """Compare in training mode, for channels of auxiliary heads that run only there.
 
         The larger batch is used, because norms over two samples amplify rounding errors.
         """
-        expected = outputs(training_copy(self.dense, silent), self.batch, self.cross_channel)
-        found = outputs(training_copy(slim, values), self.batch, self.cross_channel)
-        return replace(_compare(expected, found), structural=structural)
+        expected = outputs(training_copy(self.dense, removal.silent), self.batch, self.cross_channel, mode)
+        found = outputs(training_copy(removal.slim, removal.values), self.batch, self.cross_channel, mode)
+        return _compare(expected, found)
 
-    def _run(self, model: nn.Module) -> list[Tensor] | str:
-        return outputs(model, self.inputs, self.cross_channel)
+    def _run(self, model: nn.Module, mode: ZeroAtZero | None) -> list[Tensor] | str:
+        return outputs(model, self.inputs, self.cross_channel, mode)
+
+
+@dataclass(frozen=True, eq=False)
+class _Removal:
+    """A slim model with its tensors, and those of the dense one whose removed channels are silenced."""
+
+    slim: nn.Module
+    values: Mapping[str, Tensor]
+    silent: Mapping[str, Tensor]
+    shrunk: list[ChannelGroup]
 
 
 _INERT = "the output does not depend on the input: nothing can be proven"

@@ -1,6 +1,7 @@
 """Running a model under random float64 tensors that make every channel count."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -131,10 +132,23 @@ def _gain_and_offset_of_images(
     return scaled if bias is None else scaled + bias.view(shape)
 
 
-def outputs(model: nn.Module, inputs: tuple[Any, ...], cross_channel: frozenset[str]) -> list[Tensor] | str:
-    """Return all tensors that the model returns, or what went wrong in one line."""
+def outputs(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    cross_channel: frozenset[str],
+    mode: AbstractContextManager[object] | None = None,
+) -> list[Tensor] | str:
+    """Return all tensors that the model returns, or what went wrong in one line.
+
+    Args:
+        model: The model.
+        inputs: Its positional arguments.
+        cross_channel: Names of the gains and offsets of norms that work without their statistics.
+        mode: Another mode in which the model runs.
+    """
+    statistics, other = _WithoutStatistics(model, cross_channel), mode or nullcontext()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), _WithoutStatistics(model, cross_channel):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), statistics, other:
             return [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor)]
     except FORWARD_ERRORS as error:
         return first_line(error)

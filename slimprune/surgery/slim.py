@@ -38,6 +38,8 @@ class SlimModel:
         """Return what was removed and how it was proven, in a few lines."""
         dense, slim, budget = self.plan.dense, self.plan.slim, self.plan.budget
         proof = "none yet" if self.proof is None else f"relative difference {self.proof.max_rel_diff:.1e}"
+        if self.proof is not None and self.proof.constants:
+            proof += f", apart from the values at zero of {', '.join(self.proof.constants)}"
         rows = {
             "removed": f"{self.plan.achieved:.2%} of {budget.of} ({budget.ratio:.4g} asked), rule {self.plan.rule}",
             "channels": f"{dense.channels:,} -> {slim.channels:,}",

@@ -86,11 +86,42 @@ class FrozenNorms(nn.Module):
         return self.head(F.relu(self.norm(self.read(F.relu(self.frozen(self.stem(x)))))).mean((2, 3)))
 
 
+class Constants(nn.Module):
+    """Activations that make a constant of a silent channel, one of them behind padding, and numbers that are added."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 6, 3)
+        self.gain, self.offset = nn.Parameter(torch.tensor([1.5])), nn.Parameter(torch.tensor([0.5]))
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x):
+        x = F.softplus(self.second(self.first(x).sigmoid()))
+        x = self.gain * self.third(x).clamp(min=0.1) + self.offset
+        return self.head((x + 1).mean((2, 3)))
+
+
+class SelfGated(nn.Module):
+    """A gate of ones plus an activation in place, a residual sum, and a mean of powers (GeM)."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.gate, self.exponent = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Parameter(torch.tensor([3.0]))
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.stem(x).sigmoid_()
+        x = x + x * (1 + self.gate(x).tanh_())
+        return self.head(x.clamp(min=1e-6).pow(self.exponent).mean((2, 3)).pow(1 / self.exponent))
+
+
 BROUGHT = {
     PaddedStem: {"stem": 8, "read": 6},
     CausalPadding: {"stem": 8},
     CircularPadding: {"stem": 8, "read": 6},
     WrittenParts: {"conv": 4, "read": 6},
     FrozenNorms: {"stem": 8, "read": 6},
+    Constants: {"first": 8, "second": 8, "third": 6},
+    SelfGated: {"stem": 8},
 }
 """Widths of the groups that must be free, by group."""

@@ -138,7 +138,7 @@ def apply_rule(flow: Flow, func: Any, call: OperatorCall) -> None:
     if not any(flow.carries(tensor) for tensor in call.tensors):
         return
     entry = OPERATORS.entry(call.name)
-    pointwise = elementwise.elementwise if _is_pointwise(func, call.name) else None
+    pointwise = elementwise.elementwise if is_pointwise(func) else None
     rule = pointwise if entry is None else entry.load()
     if rule is None:
         flow.block(call, call.tensors, f"there is no rule for {call.where}")
@@ -149,7 +149,8 @@ def apply_rule(flow: Flow, func: Any, call: OperatorCall) -> None:
         flow.block(call, call.tensors, f"channels cannot be followed through {call.where}: {first_line(error)}")
 
 
-def _is_pointwise(func: Any, name: str) -> bool:
+def is_pointwise(func: Any) -> bool:
     """Return whether an operator is tagged as pointwise; torch 2.10 tags only the functional form of `hardtanh_`."""
+    name = func._schema.name.removeprefix("aten::").rstrip("_")
     functional = getattr(getattr(torch.ops.aten, name, None), func._overloadname, func)
     return torch.Tag.pointwise in func.tags or torch.Tag.pointwise in functional.tags

@@ -1,0 +1,78 @@
+"""Running a model so that silent channels stay silent: elementwise functions are taken minus their value at zero."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from slimprune.graph.propagation import replaced
+from slimprune.graph.rules.table import is_pointwise
+
+_DATA = "_slimprune_data"
+_PRODUCTS = ("aten::mul", "aten::mul_", "aten::div", "aten::div_")
+
+
+class ZeroAtZero(TorchDispatchMode):
+    """Mode in which f(x) becomes f(x) - f(0) where f acts on each element of the data by itself.
+
+    A sigmoid, a softplus or an added number makes a constant of a silent channel. Without its value at zero the channel
+    stays 0 down to its readers, in the dense model and in the slim one alike. A product or quotient with 0 is 0.
+
+    Args:
+        inputs: What the model reads. Only what depends on it is data; a variance or a gain is not.
+
+    Attributes:
+        changed: Names of the operators whose value at zero is not 0, in the order of their first calls.
+    """
+
+    def __init__(self, inputs: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.changed: dict[str, None] = {}
+        _mark(inputs)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        data = [tensor for tensor in read if hasattr(tensor, _DATA)]
+        silent = [tensor == 0 for tensor in read] if data and func._schema.name in _PRODUCTS else []
+        out = func(*args, **kwargs)
+        if data:
+            _mark(out)
+            if silent:
+                _silence(out, silent)
+            elif _is_function_of(data[0], read) and is_pointwise(func):
+                self._shift(out, func, data[0], args, kwargs)
+        return out
+
+    def _shift(self, out: Any, func: Any, data: Tensor, args: Any, kwargs: Any) -> None:
+        if not isinstance(out, Tensor) or not out.is_floating_point():
+            return
+
+        def at_zero(tensor: Tensor) -> Tensor:
+            return torch.zeros((), dtype=tensor.dtype) if tensor is data else tensor.detach().cpu().reshape(()).clone()
+
+        value = float(func(*replaced(args, at_zero), **replaced(kwargs, at_zero)))
+        if value != 0 and abs(value) != float("inf") and value == value:
+            out.sub_(value)
+            self.changed[func._schema.name.removeprefix("aten::").rstrip("_")] = None
+
+
+def _mark(values: Any) -> None:
+    for leaf in tree_leaves(values):
+        if isinstance(leaf, Tensor):
+            setattr(leaf, _DATA, True)
+
+
+def _is_function_of(data: Tensor, read: list[Tensor]) -> bool:
+    """Return whether all other operands are single numbers of the model."""
+    return all(one is data or (one.numel() == 1 and not hasattr(one, _DATA)) for one in read)
+
+
+def _silence(out: Tensor, silent: list[Tensor]) -> None:
+    """Replace 0 / 0 and 0 * inf by 0."""
+    undefined = out.isnan()
+    if bool(undefined.any()):
+        for zeros in silent:
+            out.masked_fill_(undefined & zeros, 0.0)
