@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 from slimprune.errors import FORWARD_ERRORS, first_line
 from slimprune.graph.example import BATCH, Example, first_samples, on_device_of_proofs, random_inputs
 from slimprune.graph.groups import ChannelGroup, named_tensors
+from slimprune.graph.plain_weights import PlainWeights
 from slimprune.graph.random_weights import eval_copy, outputs, random_state, training_copy, visible_groups
 from slimprune.graph.removal import Kept, select
 from slimprune.graph.zero_at_zero import ZeroAtZero
@@ -35,6 +36,8 @@ class Proof:
         constants: Operators that make a constant of a silent channel (`sigmoid`, an added number) and were taken minus
             their value at zero in both models: there channels count as silent behind their activation. Empty if the
             models are equal without that.
+        statistics: Operators that compute statistics of weights (weight standardisation, spectral norm) and were left
+            out in both models, because the loss of a column changes them by nature.
     """
 
     max_rel_diff: float
@@ -42,6 +45,7 @@ class Proof:
     problem: str | None = None
     structural: tuple[str, ...] = ()
     constants: tuple[str, ...] = ()
+    statistics: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -159,38 +163,46 @@ class ProofTrial:
             return Proof(float("inf"), problem=problem, structural=structural)
         removal = _Removal(slim, values, silent, shrunk)
         proof = self._compared(removal)
-        if proof.problem is None and not proof.passed:
-            zero_at_zero = ZeroAtZero((self.inputs, self.batch))
-            second = self._compared(removal, zero_at_zero)
-            if second.passed or second.inconclusive:
-                proof = replace(second, constants=tuple(zero_at_zero.changed))
+        if proof.problem in (None, _INFINITE) and not proof.passed:
+            proof = self._simplified(removal) or proof
         return replace(proof, structural=structural)
 
-    def _compared(self, removal: "_Removal", mode: ZeroAtZero | None = None) -> Proof:
-        expected = self._run(eval_copy(self.dense, removal.silent), mode)
-        proof = _compare(expected, self._run(eval_copy(removal.slim, removal.values), mode))
+    def _simplified(self, removal: "_Removal") -> Proof | None:
+        """Compare without what differs by nature, values at zero and statistics of weights; None if that fails too."""
+        data = (self.inputs, self.batch)
+        zero, plain = ZeroAtZero(data), PlainWeights(data)
+        both = self._compared(removal, (zero, plain))
+        if not (both.passed or both.inconclusive):
+            return None
+        if zero.changed and plain.changed and (alone := self._compared(removal, (PlainWeights(data),))).passed:
+            return replace(alone, statistics=tuple(plain.changed))
+        return replace(both, constants=tuple(zero.changed), statistics=tuple(plain.changed))
+
+    def _compared(self, removal: "_Removal", modes: "_Modes" = ()) -> Proof:
+        expected = self._run(eval_copy(self.dense, removal.silent), modes)
+        proof = _compare(expected, self._run(eval_copy(removal.slim, removal.values), modes))
         hidden = [group for group in removal.shrunk if group.id not in self.visible]
         if any(group.id not in self.visible_in_training for group in hidden):
             return replace(proof, problem=proof.problem or _UNSEEN)
         if hidden and proof.passed:
-            return self._compared_in_training(removal, mode)
+            return self._compared_in_training(removal, modes)
         if proof.passed and removal.shrunk:
-            untouched = self.untouched if mode is None else self._run(eval_copy(self.dense, self.state), mode)
+            untouched = self.untouched if not modes else self._run(eval_copy(self.dense, self.state), modes)
             if _compare(untouched, expected).passed:
                 return replace(proof, problem=_UNSEEN)
         return proof
 
-    def _compared_in_training(self, removal: "_Removal", mode: ZeroAtZero | None) -> Proof:
+    def _compared_in_training(self, removal: "_Removal", modes: "_Modes") -> Proof:
         """Compare in training mode, for channels of auxiliary heads that run only there.
 
         The larger batch is used, because norms over two samples amplify rounding errors.
         """
-        expected = outputs(training_copy(self.dense, removal.silent), self.batch, self.cross_channel, mode)
-        found = outputs(training_copy(removal.slim, removal.values), self.batch, self.cross_channel, mode)
+        expected = outputs(training_copy(self.dense, removal.silent), self.batch, self.cross_channel, modes)
+        found = outputs(training_copy(removal.slim, removal.values), self.batch, self.cross_channel, modes)
         return _compare(expected, found)
 
-    def _run(self, model: nn.Module, mode: ZeroAtZero | None) -> list[Tensor] | str:
-        return outputs(model, self.inputs, self.cross_channel, mode)
+    def _run(self, model: nn.Module, modes: "_Modes") -> list[Tensor] | str:
+        return outputs(model, self.inputs, self.cross_channel, modes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,6 +215,9 @@ class _Removal:
     shrunk: list[ChannelGroup]
 
 
+_Modes = tuple[ZeroAtZero | PlainWeights, ...]
+
+_INFINITE = "the output is not finite"
 _INERT = "the output does not depend on the input: nothing can be proven"
 _UNSEEN = "its removal does not show in the output: nothing can be proven"
 
@@ -242,7 +257,7 @@ def _compare(expected: list[Tensor] | str, found: list[Tensor] | str) -> Proof:
         return Proof(float("inf"), problem=f"output shapes {shapes[1]}, expected {shapes[0]}")
     pairs = [(a, b) for a, b in zip(expected, found, strict=True) if a.is_floating_point() and a.numel() > 0]
     if not all(bool(a.isfinite().all() and b.isfinite().all()) for a, b in pairs):
-        return Proof(float("inf"), problem="the output is not finite")
+        return Proof(float("inf"), problem=_INFINITE)
     if not any(_spread(a) > 0 for a, _ in pairs):
         return Proof(float("inf"), problem=_INERT)
     return Proof(max(_relative(a, b) for a, b in pairs))

@@ -1,7 +1,7 @@
 """Running a model under random float64 tensors that make every channel count."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
@@ -136,7 +136,7 @@ def outputs(
     model: nn.Module,
     inputs: tuple[Any, ...],
     cross_channel: frozenset[str],
-    mode: AbstractContextManager[object] | None = None,
+    modes: Iterable[AbstractContextManager[object]] = (),
 ) -> list[Tensor] | str:
     """Return all tensors that the model returns, or what went wrong in one line.
 
@@ -144,11 +144,12 @@ def outputs(
         model: The model.
         inputs: Its positional arguments.
         cross_channel: Names of the gains and offsets of norms that work without their statistics.
-        mode: Another mode in which the model runs.
+        modes: Other modes in which the model runs.
     """
-    statistics, other = _WithoutStatistics(model, cross_channel), mode or nullcontext()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), statistics, other:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), ExitStack() as entered:
+            for mode in (_WithoutStatistics(model, cross_channel), *modes):
+                entered.enter_context(mode)
             return [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor)]
     except FORWARD_ERRORS as error:
         return first_line(error)

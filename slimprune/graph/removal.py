@@ -68,9 +68,30 @@ def with_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     result, former = with_values(model, tensors), named_tensors(model)
     resized = {id(tensor) for name, tensor in named_tensors(result).items() if tensor.shape != former[name].shape}
     for module in result.modules():
-        if any(id(tensor) in resized for tensor in (*module._parameters.values(), *module._buffers.values())):
+        if any(id(tensor) in resized for tensor in _tensors_of(module)):
             fit_attributes(module)
     return result
+
+
+def _tensors_of(module: nn.Module) -> list[Tensor | None]:
+    """Return the tensors of a module, those from which its parametrized weight is computed included."""
+    return [*module._parameters.values(), *module._buffers.values(), *_originals(module)]
+
+
+def _originals(module: nn.Module) -> list[Tensor]:
+    """Return the tensors from which the weight of a module is computed by torch's parametrizations, old or new."""
+    before = module._parameters.get("weight_orig")
+    if before is not None:
+        return [before]
+    parametrizations = module._modules.get("parametrizations")
+    weight = parametrizations._modules.get("weight") if parametrizations is not None else None
+    return [] if weight is None else list(weight.parameters())
+
+
+def _weight_shape(layer: nn.Linear | _ConvNd) -> torch.Size:
+    """Return the shape of a layer's weight without computing it, which would change the buffers of a spectral norm."""
+    originals = _originals(layer)
+    return max(originals, key=Tensor.numel).shape if originals else layer.weight.shape
 
 
 def with_values(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
@@ -92,10 +113,10 @@ def narrowed(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
         tensors: Smaller parameters and buffers by name (see `named_tensors`); gradients flow through them.
     """
     given = {id(old): tensors[name] for name, old in named_tensors(model).items() if name in tensors}
+    resized = [module for module in model.modules() if any(id(tensor) in given for tensor in _tensors_of(module))]
     restored: list[Callable[[], None]] = []
     try:
         for module in model.modules():
-            found = False
             # Plain tensors take the place of parameters, so that gradients reach the larger ones.
             registries: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
             for registry in registries:
@@ -103,11 +124,9 @@ def narrowed(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
                     if old is not None and id(old) in given:
                         registry[name] = given[id(old)]
                         restored.append(partial(registry.__setitem__, name, old))
-                        found = True
-            if found:
-                attributes = dict(vars(module))
-                restored.append(partial(vars(module).update, attributes))
-                fit_attributes(module)
+        for module in resized:
+            restored.append(partial(vars(module).update, dict(vars(module))))
+            fit_attributes(module)
         yield
     finally:
         for restore in restored:
@@ -123,7 +142,7 @@ def fit_attributes(module: nn.Module) -> None:
 
 
 def _fit_conv(conv: _ConvNd) -> None:
-    rows, columns = conv.weight.shape[:2]
+    rows, columns = _weight_shape(conv)[:2]
     if loses_whole_groups(conv.groups, max(conv.in_channels, conv.out_channels) // conv.groups):
         conv.groups = rows * conv.groups // (conv.in_channels if conv.transposed else conv.out_channels)
     if conv.transposed:
@@ -133,7 +152,7 @@ def _fit_conv(conv: _ConvNd) -> None:
 
 
 def _fit_linear(linear: nn.Linear) -> None:
-    linear.out_features, linear.in_features = linear.weight.shape
+    linear.out_features, linear.in_features = _weight_shape(linear)
 
 
 def _fit_norm(norm: _NormBase) -> None:

@@ -30,16 +30,16 @@ class ZeroAtZero(TorchDispatchMode):
     def __init__(self, inputs: Any) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.changed: dict[str, None] = {}
-        _mark(inputs)
+        mark_data(inputs)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        data = [tensor for tensor in read if hasattr(tensor, _DATA)]
+        data = [tensor for tensor in read if is_data(tensor)]
         silent = [tensor == 0 for tensor in read] if data and func._schema.name in _PRODUCTS else []
         out = func(*args, **kwargs)
         if data:
-            _mark(out)
+            mark_data(out)
             if silent:
                 _silence(out, silent)
             elif _is_function_of(data[0], read) and is_pointwise(func):
@@ -59,7 +59,13 @@ class ZeroAtZero(TorchDispatchMode):
             self.changed[func._schema.name.removeprefix("aten::").rstrip("_")] = None
 
 
-def _mark(values: Any) -> None:
+def is_data(tensor: Tensor) -> bool:
+    """Return whether the tensor depends on what the model reads."""
+    return hasattr(tensor, _DATA)
+
+
+def mark_data(values: Any) -> None:
+    """Record that all tensors among the values depend on what the model reads."""
     for leaf in tree_leaves(values):
         if isinstance(leaf, Tensor):
             setattr(leaf, _DATA, True)
@@ -67,7 +73,7 @@ def _mark(values: Any) -> None:
 
 def _is_function_of(data: Tensor, read: list[Tensor]) -> bool:
     """Return whether all other operands are single numbers of the model."""
-    return all(one is data or (one.numel() == 1 and not hasattr(one, _DATA)) for one in read)
+    return all(one is data or (one.numel() == 1 and not is_data(one)) for one in read)
 
 
 def _silence(out: Tensor, silent: list[Tensor]) -> None:

@@ -17,9 +17,12 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from slimprune.errors import FORWARD_ERRORS, UnsupportedModelError, first_line
 from slimprune.measure.products import formula_of, may_sum_products
+
+_COMPUTED = "_slimprune_computed"
 
 _ONE_AT_A_TIME = threading.RLock()
 """How torch computes attention is a setting of the whole process: two threads would restore each other's settings."""
@@ -111,6 +114,7 @@ class _Counter(TorchDispatchMode):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._names = {p.untyped_storage().data_ptr(): name for name, p in model.named_parameters()}
+        self._buffers = {buffer.untyped_storage().data_ptr() for buffer in model.buffers()}
         self.by_parameter: dict[str, int] = {}
         self.others = 0
         self.uncounted: list[str] = []
@@ -128,6 +132,7 @@ class _Counter(TorchDispatchMode):
             if out is not NotImplemented:
                 return out
         out = func(*args, **kwargs)
+        self._follow_computed([leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)], out)
         if formula is not None:
             self._add(formula(args, kwargs, out), args)
         elif may_sum_products(func):
@@ -138,13 +143,25 @@ class _Counter(TorchDispatchMode):
     def _add(self, macs: int, args: Sequence[Any]) -> None:
         weights = [tensor for tensor in args if isinstance(tensor, Tensor) and self._name(tensor)]
         if weights:
-            name = self._names[max(weights, key=_extent).untyped_storage().data_ptr()]
+            name = self._name(max(weights, key=_extent)) or ""
             self.by_parameter[name] = self.by_parameter.get(name, 0) + macs
         else:
             self.others += macs
 
     def _name(self, tensor: Tensor) -> str | None:
-        return self._names.get(tensor.untyped_storage().data_ptr())
+        return getattr(tensor, _COMPUTED, None) or self._names.get(tensor.untyped_storage().data_ptr())
+
+    def _follow_computed(self, read: list[Tensor], out: Any) -> None:
+        """Let what is computed from parameters alone, such as a standardised weight, count as the largest of them."""
+        named = [tensor for tensor in read if self._name(tensor) is not None]
+        others = (
+            tensor.untyped_storage().data_ptr() for tensor in read if tensor.numel() > 1 and not self._name(tensor)
+        )
+        if named and self._buffers.issuperset(others):
+            name = self._name(max(named, key=Tensor.numel))
+            for leaf in tree_leaves(out):
+                if isinstance(leaf, Tensor) and self._name(leaf) is None:
+                    setattr(leaf, _COMPUTED, name)
 
 
 def _extent(tensor: Tensor) -> tuple[int, int]:

@@ -40,6 +40,8 @@ class SlimModel:
         proof = "none yet" if self.proof is None else f"relative difference {self.proof.max_rel_diff:.1e}"
         if self.proof is not None and self.proof.constants:
             proof += f", apart from the values at zero of {', '.join(self.proof.constants)}"
+        if self.proof is not None and self.proof.statistics:
+            proof += f", apart from statistics of weights ({', '.join(self.proof.statistics)})"
         rows = {
             "removed": f"{self.plan.achieved:.2%} of {budget.of} ({budget.ratio:.4g} asked), rule {self.plan.rule}",
             "channels": f"{dense.channels:,} -> {slim.channels:,}",

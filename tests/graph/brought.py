@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrizations
 from torchvision.ops import FrozenBatchNorm2d
 
 
@@ -115,6 +116,59 @@ class SelfGated(nn.Module):
         return self.head(x.clamp(min=1e-6).pow(self.exponent).mean((2, 3)).pow(1 / self.exponent))
 
 
+class Standardised(nn.Conv2d):
+    """A convolution whose filters have mean 0 and deviation 1 (BiT), and a learned gain."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.gain = nn.Parameter(torch.ones(self.out_channels, 1, 1, 1))
+
+    def forward(self, x):
+        deviation, mean = torch.std_mean(self.weight, dim=(1, 2, 3), keepdim=True)
+        weight = self.gain * (self.weight - mean) / (deviation + 1e-5)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class StandardisedByNorm(nn.Conv2d):
+    """The same by a batch norm over the filters (timm), and scaled by a number (equalised learning rate)."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.gain = nn.Parameter(torch.ones(self.out_channels))
+
+    def forward(self, x):
+        filters = self.weight.reshape(1, self.out_channels, -1)
+        weight = F.batch_norm(filters, None, None, weight=self.gain, training=True, momentum=0.0)
+        return F.conv2d(x, 0.5 * weight.reshape_as(self.weight), self.bias, self.stride, self.padding)
+
+
+class ComputedWeights(nn.Module):
+    """Weights that are standardised or scaled before they are used."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.inner = Standardised(3, 8, 3), StandardisedByNorm(8, 6, 3, padding=1)
+        self.norm, self.last, self.head = nn.BatchNorm2d(6), Standardised(6, 8, 1, bias=False), nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = F.relu(self.norm(self.inner(F.relu(self.stem(x)))))
+        return self.head(F.relu(self.last(x)).mean((2, 3)))
+
+
+class NormedWeights(nn.Module):
+    """Weights by parametrizations of torch: a direction and its length, also of a depthwise and a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.read = nn.Conv2d(3, 8, 3), parametrizations.weight_norm(nn.Conv2d(8, 6, 3))
+        self.filter = parametrizations.weight_norm(nn.Conv2d(8, 8, 3, groups=8, padding=1, bias=False))
+        self.wide, self.head = parametrizations.weight_norm(nn.Linear(6, 10)), nn.Linear(10, 4)
+
+    def forward(self, x):
+        x = F.relu(self.read(F.relu(self.filter(F.relu(self.stem(x))))))
+        return self.head(F.relu(self.wide(x.mean((2, 3)))))
+
+
 BROUGHT = {
     PaddedStem: {"stem": 8, "read": 6},
     CausalPadding: {"stem": 8},
@@ -123,5 +177,7 @@ BROUGHT = {
     FrozenNorms: {"stem": 8, "read": 6},
     Constants: {"first": 8, "second": 8, "third": 6},
     SelfGated: {"stem": 8},
+    ComputedWeights: {"stem": 8, "inner": 6, "last": 8},
+    NormedWeights: {"stem": 8, "read": 6, "wide": 10},
 }
 """Widths of the groups that must be free, by group."""

@@ -147,13 +147,26 @@ def test_the_model_and_the_callers_random_numbers_are_left_alone():
     assert model.training
 
 
-@pytest.mark.parametrize("norm", [parametrizations.weight_norm, parametrizations.spectral_norm])
-def test_computed_weights_are_protected_with_the_reason(norm):
+@pytest.mark.parametrize("norm", [parametrizations.spectral_norm, nn.utils.spectral_norm])
+def test_the_vectors_of_a_spectral_norm_go_with_the_weight(norm):
     model = Wrapped()
     norm(model.read)
-    found = reasons(model)
-    assert found["conv"] == "a weight of read is computed from others"
-    assert any(name.startswith("read") and reason is not None for name, reason in found.items())
+    groups = find_groups(model, EXAMPLE)
+    assert [group.width for group in groups if group.protected_reason is None] == [8, 6]
+    kept = {group.id: torch.arange(2) for group in groups[:2]}
+    slim = keep_channels(model, groups, kept)
+    proof = prove_removal(model, slim, groups, kept, EXAMPLE)
+    assert (proof.passed, proof.statistics) == (True, ("vdot",) if norm is parametrizations.spectral_norm else ("dot",))
+    slim.train()(torch.rand(2, 3, 8, 8)).sum().backward()
+    assert slim.read.weight.shape == (2, 2, 3, 3)
+    assert (slim.read.in_channels, slim.read.out_channels) == (2, 2)
+
+
+def test_a_weight_that_is_computed_from_activations_is_protected_with_the_reason():
+    def filtered(net, x):
+        return F.conv2d(x, net.read.weight[:1] * x.mean((0, 2, 3), keepdim=True), padding=1) * x
+
+    assert reasons(Wrapped(filtered))["conv"] == "a weight of the model is computed from others"
 
 
 def test_a_branch_that_only_runs_in_training_is_proven_too():

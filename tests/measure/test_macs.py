@@ -256,3 +256,14 @@ def test_counting_says_nothing(caplog, capfd):
         count_macs(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus()), torch.rand(1, *IMAGE))
     assert not caplog.records
     assert capfd.readouterr() == ("", "")
+
+
+def test_products_with_a_computed_weight_belong_to_its_parameter():
+    class Standardised(nn.Conv2d):
+        def forward(self, x):
+            weight = (self.weight - self.weight.mean((1, 2, 3), keepdim=True)) * self.gain
+            return nn.functional.conv2d(x, weight, self.bias)
+
+    model = Standardised(3, 8, 3)
+    model.register_buffer("gain", torch.ones(8, 1, 1, 1))
+    assert macs_by_parameter(model, torch.zeros(1, 3, 8, 8)).by_parameter == {"weight": 8 * 27 * 36}

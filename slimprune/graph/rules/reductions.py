@@ -14,7 +14,7 @@ def reduce(flow: Flow, call: OperatorCall) -> None:
     values = call["self"]
     if flow.source(values) is not None:
         return  # a value computed from a parameter alone is not a channel
-    dims = _dims(call["dim"], values.ndim)
+    dims = dims_of(call["dim"], values.ndim)
     _unite_branches(flow, values, dims)
     ids = joined(flow, flow.ids(values), dims, call.where)
     for out in call.outputs:
@@ -24,7 +24,7 @@ def reduce(flow: Flow, call: OperatorCall) -> None:
 def along(flow: Flow, call: OperatorCall) -> None:
     """Follow softmax, sorting and cumulative sums along one dimension, which keep the shape."""
     values = call["self"]
-    dims = _dims(call["dim"], values.ndim)
+    dims = dims_of(call["dim"], values.ndim)
     _unite_branches(flow, values, dims)
     ids = joined(flow, flow.ids(values), dims, call.where)
     for out in call.outputs:
@@ -79,7 +79,8 @@ def joined(flow: Flow, ids: Tensor, dims: Sequence[int], where: str) -> Tensor:
     return compressed(strongest.expand(shape))
 
 
-def _dims(dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+def dims_of(dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Return the dimensions that an operator's argument `dim` names, all of them for None."""
     if dim is None or dim == []:
         return tuple(range(ndim))
     several = [dim] if isinstance(dim, int) else list(dim)

@@ -8,6 +8,7 @@ import torch
 from slimprune.errors import FORWARD_ERRORS, UsageError, first_line
 from slimprune.graph.propagation import Flow, OperatorCall
 from slimprune.graph.rules import elementwise, movement, norms, products, reductions
+from slimprune.graph.rules.weights import follow_computed
 from slimprune.registry import Registry, description_of, kind_of
 
 OperatorRule = Callable[[Flow, OperatorCall], None]
@@ -136,6 +137,8 @@ def apply_rule(flow: Flow, func: Any, call: OperatorCall) -> None:
         UsageError: If the rule belongs to an installed package and cannot be loaded.
     """
     if not any(flow.carries(tensor) for tensor in call.tensors):
+        return
+    if follow_computed(flow, call, is_pointwise(func)):
         return
     entry = OPERATORS.entry(call.name)
     pointwise = elementwise.elementwise if is_pointwise(func) else None

@@ -13,8 +13,8 @@ BARRIERS = {
         lambda net, x: net.line(mean(x)[:, None])[:, 0],
         "convolution in line reads positions, not channels",
     ),
-    "a computed weight": (
-        lambda net, x: mean(F.conv2d(x, net.rows.weight.exp()[:, :, None, None])),
+    "a weight that is computed from activations": (
+        lambda net, x: mean(F.conv2d(x, net.rows.weight[:, :, None, None] * x.mean((0, 2, 3))[:, None, None])),
         "computed from others",
     ),
 }
@@ -64,8 +64,26 @@ def test_entries_of_a_table_make_channels():
     assert index_of(found["conv"] if "conv" in found else found["table"], "table.weight", 1)[3] == [3]
 
 
-def test_a_layer_whose_weight_is_computed_is_listed():
-    model = nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 1))
-    found = groups_of(lambda net, x: mean(net.read(x)), read=model)
+def test_a_weight_computed_from_parameters_is_followed():
+    def scaled(net, x):
+        weight = net.gain * (net.weight - net.weight.mean((1, 2, 3), keepdim=True))
+        return mean(F.conv2d(x, weight.permute(1, 0, 2, 3).transpose(0, 1)))
+
+    found = groups_of(scaled, 6, gain=nn.Parameter(torch.rand(6, 1, 1, 1)), weight=nn.Parameter(torch.rand(6, 8, 1, 1)))
+    assert (found["conv"].protected_reason, found["weight"].protected_reason) == (None, None)
+    assert index_of(found["conv"], "weight", 1) == index_of(found["conv"], "conv.weight", 0)
+    assert index_of(found["weight"], "gain", 0) == index_of(found["weight"], "weight", 0)
+
+
+def test_a_layer_whose_weight_is_computed_from_activations_is_listed():
+    class Held(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.rand(8, 8, 1, 1))
+
+        def forward(self, x):
+            return F.conv2d(x, self.weight * x.mean((0, 2, 3))[:, None, None])
+
+    found = groups_of(lambda net, x: mean(net.read(x)), read=Held())
     assert found["conv"].protected_reason == "a weight of read is computed from others"
     assert any(name.startswith("read") and group.protected_reason for name, group in found.items())
