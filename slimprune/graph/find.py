@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from slimprune.errors import UnsupportedModelError, UsageError, first_line
 from slimprune.forward import ForwardFn, bind_forward
+from slimprune.graph.equal_widths import equal_widths, merged
 from slimprune.graph.example import Example, inputs_of, on_device_of_proofs, shapes_of
 from slimprune.graph.grouping import build_groups
 from slimprune.graph.groups import ChannelGroup, free_groups, named_tensors
@@ -66,7 +67,12 @@ def find_groups(
         slim = with_tensors(model, {**tensors, **select(tensors, groups, kept)})
         return prove_in(draw, slim, groups, kept)
 
-    refused = _refused(prove, groups, progress)
+    refused, proven = _refused(prove, groups, progress)
+    alone = [group for group in groups if group.id in refused]
+    sets = equal_widths(prove, alone, proven, (_random_half, _first_half))
+    for group in (member for members in sets for member in members):
+        del refused[group.id]
+    groups = merged(groups, sets)
     return [group.protect(f"not proven: {refused[group.id]}") if group.id in refused else group for group in groups]
 
 
@@ -97,27 +103,34 @@ def _protect_named(groups: Iterable[ChannelGroup], patterns: Sequence[str]) -> l
     return groups
 
 
-def _refused(prove: Prove, groups: Sequence[ChannelGroup], progress: Listener) -> dict[str, str]:
-    """Return, by group id, why half of the channels of a free group cannot be removed; groups that pass are left out.
+def _refused(
+    prove: Prove, groups: Sequence[ChannelGroup], progress: Listener
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return, by group id, why a part of the channels of a free group cannot be removed, and what the others kept.
 
-    A random half is removed first, then the second half of the channels: code that slices channels at a fixed position
-    may happen to work with one of the two.
+    Random channels are removed first, then the last ones: code that slices channels at a fixed position may happen to
+    work with one of the two. Each group loses another share, because code may take the widths of two to be equal.
     """
     refused: dict[str, str] = {}
+    proven: dict[str, Tensor] = {}
     total = len(groups)
-    for number, half in enumerate((_random_half, _first_half)):
+    for turn in range(2):
         free = [group for group in free_groups(groups) if group.id not in refused]
-        waiting = partial(_tell, progress, total * (number + 1), 2 * total)
-        refused |= _refused_halves(prove, {group.id: half(group) for group in free}, waiting)
-    return refused
+        waiting = partial(_tell, progress, total * (turn + 1), 2 * total)
+        kept = {group.id: _part(group, number, turn) for number, group in enumerate(free)}
+        newly, proven = _refused_parts(prove, kept, waiting)
+        refused |= newly
+    return refused, proven
 
 
 def _tell(progress: Listener, upto: int, total: int, waiting: int) -> None:
     progress("prove", upto - waiting, total, "")
 
 
-def _refused_halves(prove: Prove, halves: Kept, still_waiting: Callable[[int], None]) -> dict[str, str]:
-    """Return, with a reason each, the groups that cannot be reduced to the channels in `halves`.
+def _refused_parts(
+    prove: Prove, parts: Kept, still_waiting: Callable[[int], None]
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return, with a reason each, the groups that cannot be reduced to the channels in `parts`, and those of the rest.
 
     All groups are reduced at once. If that cannot be proven, the two halves of the list are tried one after the other,
     and so on: k bad groups among n take about 2 k log n proofs. Each part is proven together with all that was proven
@@ -126,27 +139,39 @@ def _refused_halves(prove: Prove, halves: Kept, still_waiting: Callable[[int], N
     """
     refused: dict[str, str] = {}
     proven: dict[str, Tensor] = {}
-    waiting = [list(halves)]
+    waiting = [list(parts)]
     while waiting:
         part = waiting.pop()
-        tried = proven | {name: halves[name] for name in part}
+        tried = proven | {name: parts[name] for name in part}
         proof = prove(tried) if part else None
         if proof is None or proof.passed:
             proven = tried
         elif len(part) == 1:
-            alone = prove({part[0]: halves[part[0]]}) if proof.inconclusive else proof
+            alone = prove({part[0]: parts[part[0]]}) if proof.inconclusive else proof
             if not alone.passed:
                 refused[part[0]] = alone.reason
         else:
             waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
         still_waiting(sum(map(len, waiting)))
-    return refused
+    return refused, proven
+
+
+def _part(group: ChannelGroup, number: int, turn: int) -> Tensor:
+    """Return between a half and three quarters of the channels; two groups rarely keep equally many in both turns."""
+    least, most = max(group.width // 2, 1), min(max(3 * group.width // 4, 1), group.width - 1)
+    span = most - least + 1
+    return _kept(group, least + (number, number // span)[turn] % span, shuffled=turn == 0)
 
 
 def _random_half(group: ChannelGroup) -> Tensor:
-    generator = torch.Generator().manual_seed(group.width)
-    return torch.randperm(group.width, generator=generator)[: group.width // 2].sort().values
+    return _kept(group, group.width // 2, shuffled=True)
 
 
 def _first_half(group: ChannelGroup) -> Tensor:
-    return torch.arange(group.width // 2)
+    return _kept(group, group.width // 2, shuffled=False)
+
+
+def _kept(group: ChannelGroup, count: int, *, shuffled: bool) -> Tensor:
+    generator = torch.Generator().manual_seed(group.width)
+    order = torch.randperm(group.width, generator=generator) if shuffled else torch.arange(group.width)
+    return order[:count].sort().values

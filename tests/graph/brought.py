@@ -169,6 +169,24 @@ class NormedWeights(nn.Module):
         return self.head(F.relu(self.wide(x.mean((2, 3)))))
 
 
+class WidthsReadElsewhere(nn.Module):
+    """A view and a split that take the width of another layer, and layers between that have a width of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.between, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+        self.left, self.right = nn.Conv2d(8, 6, 1), nn.Conv2d(8, 6, 1)
+        self.head = nn.Linear(14, 4)
+
+    def forward(self, x):
+        x = F.relu(self.first(x))
+        n, c, h, w = x.shape
+        viewed = F.relu(self.second(F.relu(self.between(x)))).view(n, c, h * w)
+        left, right = F.relu(self.left(x)), F.relu(self.right(x))
+        both = torch.cat([left, right], 1).split(left.shape[1], 1)
+        return self.head(torch.cat([viewed.mean(2), (both[0] * both[1]).mean((2, 3))], 1))
+
+
 BROUGHT = {
     PaddedStem: {"stem": 8, "read": 6},
     CausalPadding: {"stem": 8},
@@ -178,6 +196,7 @@ BROUGHT = {
     Constants: {"first": 8, "second": 8, "third": 6},
     SelfGated: {"stem": 8},
     ComputedWeights: {"stem": 8, "inner": 6, "last": 8},
+    WidthsReadElsewhere: {"first": 8, "between": 8, "left": 6},
     NormedWeights: {"stem": 8, "read": 6, "wide": 10},
 }
 """Widths of the groups that must be free, by group."""

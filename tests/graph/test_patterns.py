@@ -43,6 +43,16 @@ def test_half_of_the_channels_go_and_that_is_proven(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_groups_lose_different_shares_and_that_is_proven(kind):
+    model, example, groups = found(kind)
+    free = [group for group in groups if group.protected_reason is None]
+    kept = {group.id: torch.arange(number % 2, group.width - number % 3) for number, group in enumerate(free, 1)}
+    proof = prove_removal(model, keep_channels(model, groups, kept), groups, kept, example)
+    assert proof.problem is None
+    assert proof.max_rel_diff <= 1e-9
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_slim_network_trains(kind):
     model, example, groups = found(kind)
     slim = keep_channels(model, groups, halves(groups)).train()
