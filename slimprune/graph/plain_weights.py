@@ -19,7 +19,7 @@ class PlainWeights(TorchDispatchMode):
     included, in the dense model and in the slim one alike.
 
     Args:
-        inputs: What the model reads; statistics of what depends on it stay.
+        inputs: What the model reads; statistics of what depends on it, or on the output of a layer, stay.
 
     Attributes:
         changed: Names of the operators that were replaced, in the order of their first calls.
@@ -34,10 +34,11 @@ class PlainWeights(TorchDispatchMode):
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        if any(map(is_data, read)):
+        name = func._schema.name.removeprefix("aten::")
+        # What a layer makes of learned queries or tables is data too.
+        if name in _LAYERS or any(map(is_data, read)):
             mark_data(out)
             return out
-        name = func._schema.name.removeprefix("aten::")
         plain = _PLAIN.get(name)
         if plain is None or not read or read[0].numel() <= 1 or not read[0].is_floating_point():
             return out
@@ -68,6 +69,8 @@ def _gain_and_offset(out: tuple[Tensor, ...], arguments: dict[str, Any]) -> tupl
 def _gained(out: tuple[Tensor, Tensor], arguments: dict[str, Any]) -> tuple[Tensor, Tensor]:
     return arguments["v"] * arguments["g"], torch.ones_like(out[1])
 
+
+_LAYERS = ("convolution", "addmm", "mm", "bmm", "baddbmm", "linear", "embedding")
 
 _PLAIN: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "mean": _zeros,

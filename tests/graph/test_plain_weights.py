@@ -34,6 +34,11 @@ def test_statistics_of_data_stay():
     assert (found.tolist(), mode.changed) == ([[-0.5, 0.5], [-1.0, 1.0]], {})
 
 
+def test_statistics_of_what_a_layer_makes_of_a_table_stay():
+    with PlainWeights(torch.zeros(2)):
+        assert F.linear(WEIGHT, WEIGHT).mean(0).tolist() == [9.0, 23.5]
+
+
 @pytest.mark.parametrize(
     ("kind", "statistics"),
     [
