@@ -118,7 +118,7 @@ def test_defaults_are_what_the_help_says() -> None:
     trained = "taylor for trained networks, magnitude for their weights"
     assert default_text("criterion") == f"prospr where the rule needs scores, {trained}"
     assert default_text("draws") == "16, 8 for digits; 16 for trained networks; 1 for --unit weights"
-    assert default_text("rounds") == "1 for trained networks, the criterion's own for others"
+    assert default_text("rounds") == "1 for trained networks and for rewinding, the criterion's own for others"
     assert default_text("steps") == "the criterion's own"
 
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
@@ -23,8 +24,8 @@ from slimprune.files import CellRecord, digest_of
 from slimprune.masks import PrunableWeight
 from slimprune.pipeline.masks import (
     PlannedMasks,
+    find_masks,
     maskable_weights,
-    plan_masks,
     score_layers,
 )
 from slimprune.pipeline.plan import PlannedPruning, choose_plan
@@ -156,9 +157,10 @@ class RunCache:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             if recipe.masks_weights:
-                work, network = _with_own_batches(self._work(recipe)), self._starts[key].scored
+                work, start = _with_own_batches(self._work(recipe)), self._starts[key]
                 layers, of_weights = maskable_weights(recipe, work), self._scored_weights
-                masks = plan_masks(recipe, work, layers, network, listener, folder=folder, scorer=of_weights)
+                tune = partial(run_training, teacher=_teacher(recipe, start))
+                masks = find_masks(recipe, work, layers, start, folder, listener, train_it=tune, scorer=of_weights)
                 return PlannedCell(masks=masks)
             analysis, start = self._analysis(recipe), self._starts[key]
             own = replace(analysis, work=_with_own_batches(analysis.work))
@@ -244,6 +246,8 @@ class RunCache:
         network: nn.Module,
         listener: Listener,
     ) -> tuple[Scores, Saliency]:
+        if recipe.rewinding_rounds > 1:
+            return score_layers(recipe, work, layers, network, listener)
         key = score_key(recipe)
         if key not in self._scores:
             self._scores[key] = score_layers(recipe, work, layers, network, listener)

@@ -64,6 +64,7 @@ class MaskedTraining:
         except SlimpruneError as error:
             return {"refused": failure_of_one(error)}
         before = 0 if self.start.dense_training is None else self.start.dense_training.epochs
+        before += sum(one.epochs for one in self.planned.rounds)
         return {
             **outcome_of(result, slimmed.plan.slim, work),
             "pruned": None if accuracies is None else accuracies.pruned,

@@ -109,6 +109,7 @@ def choose_masks(
     rule: str = "global",
     twin: str | None = None,
     seed: int = 0,
+    within: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Return the masks of the weights that stay.
 
@@ -123,6 +124,7 @@ def choose_masks(
         twin: `shuffle` for random weights of each layer, `invert` for those with its lowest scores, as many as the rule
             leaves; None for those with the highest scores.
         seed: Seed of `shuffle`.
+        within: Masks of an earlier round, by name; weights that are masked there stay masked, except with `shuffle`.
 
     Returns:
         Name of every weight that is not protected -> bool of its shape on the CPU, True for an entry that stays.
@@ -141,12 +143,19 @@ def choose_masks(
             raise UsageError(f"expected scores of the {layer.count} weights of {layer.name}, got none")
     if twin is not None and twin not in TWINS:
         raise UsageError(f"expected a twin ({', '.join(TWINS)}), got {twin!r}")
-    counts = _counts(layers, scores.by_group, 1 - ratio, rule)
-    choose, generator = best if twin is None else TWINS[twin], torch.Generator().manual_seed(seed)
-    return {
-        layer.name: choose(scores.by_group[layer.name], counts[layer.name], generator).view(layer.shape)
-        for layer in free
-    }
+    by_name = scores.by_group if within is None else _restricted(scores.by_group, within)
+    counts = _counts(layers, by_name, 1 - ratio, rule)
+    if twin == "invert":
+        inverted = {name: -values for name, values in scores.by_group.items()}
+        by_name = inverted if within is None else _restricted(inverted, within)
+    generator = torch.Generator().manual_seed(seed)
+    choose = _shuffled if twin == "shuffle" else best
+    return {layer.name: choose(by_name[layer.name], counts[layer.name], generator).view(layer.shape) for layer in free}
+
+
+def _restricted(scores: ByName, within: Mapping[str, Tensor]) -> ByName:
+    """Return the scores, below all others where a weight is masked already."""
+    return {name: values.masked_fill(~within[name].flatten(), -torch.inf) for name, values in scores.items()}
 
 
 def weight_target(layers: Sequence[PrunableWeight], ratio: float, *, rule: str = "global") -> Target:
@@ -187,9 +196,5 @@ def _shuffled(scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return torch.randperm(len(scores), generator=generator) < count
 
 
-def _worst(scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    return best(-scores, count)
-
-
-TWINS: Mapping[str, Callable[[Tensor, int, torch.Generator], Tensor]] = {"shuffle": _shuffled, "invert": _worst}
+TWINS = ("shuffle", "invert")
 """The third twin, `reinit`, keeps the masks and draws the network's weights anew; see `surgery.initialise`."""

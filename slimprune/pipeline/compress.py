@@ -52,7 +52,7 @@ from slimprune.pipeline.training_checks import check_training, log_folder
 from slimprune.pipeline.workload import OWN_BATCHES, Given, Workload, named_workload, own_workload
 from slimprune.recipe import RecipeSettings, ResolvedRecipe, SettingsBesideLoss, make_recipe, without_effect
 from slimprune.report import markdown, report_html
-from slimprune.results import Report
+from slimprune.results import Report, Round
 from slimprune.surgery import SlimModel
 from slimprune.training import TrainResult, choose_device
 from slimprune.types import AUTO, REMARK, Listener, Task, ignore
@@ -113,7 +113,10 @@ def compress(
         )
         pictures = draw_pictures(work, slimmed.module, dense, outputs.staged(outputs.pictures))
         report = replace(report, training=training, dense_training=dense_training)
-        rounds = () if pruned.last is None else all_rounds(pruned.last, slimmed.plan, report.accuracies, training)
+        rounds = all_rounds(pruned.last, slimmed.plan, report.accuracies, training) if pruned.last is not None else ()
+        if report.rounds and report.masks is not None:
+            last = Round(report.masks.sparsity, None, None, training.epochs, training.final)
+            rounds = (*report.rounds, last)
         report = replace(report, rounds=rounds, pictures=pictures, notes=notes)
         report = export_trained(report, work, slimmed, outputs, listener)
         report = replace(report, seconds=time.perf_counter() - began)

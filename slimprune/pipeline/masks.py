@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,14 +26,16 @@ from slimprune.masks import (
 )
 from slimprune.measure import PeakMemory, count_macs, count_params, environment, weight_bytes
 from slimprune.pipeline.pruned import PrunedNetwork, export_check, start_pruning
-from slimprune.pipeline.stages import Start, budget_of, default_criterion
+from slimprune.pipeline.stages import Start, budget_of, default_criterion, run_training, training_settings
 from slimprune.pipeline.staging import Outputs
 from slimprune.pipeline.trained import settle
+from slimprune.pipeline.training_checks import log_folder
 from slimprune.pipeline.workload import Workload, seeded
 from slimprune.recipe import ResolvedRecipe
-from slimprune.results import Accuracies, Masks, Measured, Report, Saliency
+from slimprune.results import Accuracies, Masks, Measured, Report, Round, Saliency
 from slimprune.saliency import Scores, make_criterion, score_weights
 from slimprune.surgery import SlimModel, initialise
+from slimprune.training import TrainResult
 from slimprune.types import REMARK, Listener
 
 MASKS_FILE = "masks.safetensors"
@@ -52,12 +55,14 @@ class PlannedMasks:
         masks: Name of a weight -> bool of its shape, True for an entry that stays; protected weights have none.
         rule: How the weights that stay are divided among the layers.
         saliency: How the weights were scored.
+        rounds: Rounds of training, masking and rewinding that came before.
     """
 
     layers: tuple[PrunableWeight, ...]
     masks: Mapping[str, Tensor]
     rule: str
     saliency: Saliency
+    rounds: tuple[Round, ...] = ()
 
     @property
     def result(self) -> Masks:
@@ -74,7 +79,8 @@ def mask_weights(recipe: ResolvedRecipe, work: Workload, outputs: Outputs, liste
     """
     layers = maskable_weights(recipe, work)
     start, teacher = start_pruning(recipe, work, outputs.stage, listener)
-    planned = plan_masks(recipe, work, layers, start.scored, listener, folder=outputs.stage)
+    tune = partial(run_training, teacher=teacher, log=log_folder(recipe))
+    planned = find_masks(recipe, work, layers, start, outputs.stage, listener, train_it=tune)
     slimmed = masked_model(recipe, work, start, planned)
     export_check(recipe, work, outputs)(slimmed.module)
     slimmed, accuracies = settle_masked(recipe, work, start, slimmed, listener)
@@ -117,6 +123,50 @@ def score_layers(
     return scores, Saliency(criterion, scores.steps, scores.draws, scores.stability, seconds, memory.peak_bytes)
 
 
+def find_masks(
+    recipe: ResolvedRecipe,
+    work: Workload,
+    layers: tuple[PrunableWeight, ...],
+    start: Start,
+    folder: Path,
+    listener: Listener,
+    *,
+    train_it: Callable[..., TrainResult],
+    scorer: WeightScorer = score_layers,
+) -> PlannedMasks:
+    """Return the masks for the recipe's sparsity, found in its rounds of training, masking and rewinding.
+
+    The scored network of the first round is the dense one. After round k of N, (1 - ratio)^(k / N) of the weights stay,
+    so that each masks the same share of those that are left. They are then rewound and trained for the next round.
+
+    Args:
+        recipe: Recipe of the run.
+        work: Workload with batches and loss.
+        layers: The weights that may be masked.
+        start: The trained dense network, and the weights to which every round goes back.
+        folder: Folder of masks and checkpoints.
+        listener: Called during scoring and training.
+        train_it: Function that trains a network like `run_training`.
+        scorer: Function that computes the scores.
+
+    Source: Frankle and Carbin, The Lottery Ticket Hypothesis (ICLR 2019), iterative magnitude pruning; Frankle et al.,
+    Stabilizing the Lottery Ticket Hypothesis (2019), rewinding to a later step than the first.
+    """
+    count, network, planned = recipe.rewinding_rounds, start.scored, None
+    for number in range(1, count):
+        share = 1 - (1 - recipe.ratio) ** (number / count)
+        of_round = recipe.model_copy(update={"ratio": share, "twin": None})
+        planned = plan_masks(
+            of_round, work, layers, network, listener, folder=folder / f"round {number}", scorer=scorer, after=planned
+        )
+        network = masked(start.inherited, planned.masks)
+        store = folder / f"train round {number}"
+        result = train_it(training_settings(recipe, work), work, network, store, listener, masks=planned.masks)
+        done = Round(planned.result.sparsity, None, None, result.epochs, result.final)
+        planned = replace(planned, rounds=(*planned.rounds, done))
+    return plan_masks(recipe, work, layers, network, listener, folder=folder, scorer=scorer, after=planned)
+
+
 def plan_masks(
     recipe: ResolvedRecipe,
     work: Workload,
@@ -126,6 +176,7 @@ def plan_masks(
     *,
     folder: Path | None = None,
     scorer: WeightScorer = score_layers,
+    after: PlannedMasks | None = None,
 ) -> PlannedMasks:
     """Return the masks for the recipe's sparsity.
 
@@ -137,19 +188,23 @@ def plan_masks(
         listener: Called during scoring, and if a layer is left without weights.
         folder: Folder of the masks, read if an interrupted run left them, and written otherwise.
         scorer: Function that computes the scores.
+        after: Masks of the round before, whose masked weights stay masked; None for the first.
 
     Raises:
         VerificationError: If the masks in the folder cannot be read.
     """
     file = None if folder is None else folder / MASKS_FILE
+    within, rounds = (None, ()) if after is None else (after.masks, after.rounds)
     if file is not None and file.exists():
-        return _read(file, recipe, layers)
+        return replace(_read(file, recipe, layers), rounds=rounds)
     scores, saliency = scorer(recipe, work, layers, network, listener)
-    masks = choose_masks(scores, layers, recipe.ratio, rule=recipe.rule, twin=recipe.twin, seed=recipe.seed)
-    planned = PlannedMasks(layers, masks, recipe.rule, saliency)
+    twin, seed = recipe.twin, recipe.seed
+    masks = choose_masks(scores, layers, recipe.ratio, rule=recipe.rule, twin=twin, seed=seed, within=within)
+    planned = PlannedMasks(layers, masks, recipe.rule, saliency, rounds)
     if (sentence := planned.result.without_weights) is not None:
         listener(REMARK, 1, 1, sentence)
     if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file.with_name(_SALIENCY), json.dumps(saliency.to_json()))
         write_atomically(file, save(masks))
     return planned
@@ -212,6 +267,7 @@ def describe_masked(recipe: ResolvedRecipe, work: Workload, slimmed: SlimModel, 
         proof=None,
         saliency=planned.saliency,
         masks=planned.result,
+        rounds=planned.rounds,
         without_weights=work.without_weights,
         frozen=tuple(name for name, tensor in slimmed.module.named_parameters() if not tensor.requires_grad),
     )

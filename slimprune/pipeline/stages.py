@@ -19,7 +19,15 @@ from slimprune.models import load_weights, save_weights
 from slimprune.pipeline.workload import Workload, seeded
 from slimprune.recipe import DEFAULT_CRITERIA, WEIGHT_CRITERIA, ResolvedRecipe
 from slimprune.results import Measured, Saliency, SecondOpinion, differ
-from slimprune.saliency import Scores, average_of, check_gate, check_unit, make_criterion, score
+from slimprune.saliency import (
+    IterativePruning,
+    Scores,
+    average_of,
+    check_gate,
+    check_unit,
+    make_criterion,
+    score,
+)
 from slimprune.surgery import SlimModel, initialise, prove, slim
 from slimprune.training import Penalty, TrainResult, TrainSettings, count_batches, train
 from slimprune.types import REMARK, Listener, ignore, under
@@ -92,6 +100,9 @@ def check_names(recipe: ResolvedRecipe) -> None:
     if recipe.masks_weights:
         _check_masking(recipe)
         check_unit(name, criterion, recipe.unit)
+        if recipe.rewinding_rounds > 1 and isinstance(criterion, IterativePruning):
+            rounds = f"--rounds {recipe.rounds} of rewinding"
+            raise UsageError(f"expected a criterion without rounds of its own beside {rounds}, got {name}")
     else:
         if recipe.rule not in FOUND_RULES:
             find_rule(recipe.rule)
@@ -111,7 +122,9 @@ def _check_masking(recipe: ResolvedRecipe) -> None:
     if recipe.init == "rescale":
         raise UsageError("expected --init keep or reinit beside --unit weights, got rescale")
     if (count := recipe.pruning_rounds) > 1:
-        raise UsageError(f"expected one round of pruning beside --unit weights, got --rounds {count}")
+        raise UsageError(
+            f"expected --when rewind, or one round of pruning, beside --unit weights, got --rounds {count}"
+        )
 
 
 def _check_teacher(recipe: ResolvedRecipe) -> None:

@@ -149,7 +149,8 @@ class Recipe(BaseModel):
         None,
         ge=1,
         le=1000,
-        description="rounds of pruning and fine-tuning of a trained network, or of criteria that have rounds",
+        description="rounds of pruning and fine-tuning of a trained network, of training, masking and rewinding "
+        "(--unit weights --when rewind), or of criteria that have rounds",
     )
     score_batch: int | None = Field(None, ge=1, le=MOST_AT_ONCE, description="batch size of the scoring")
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of the scoring")
@@ -288,6 +289,11 @@ class Recipe(BaseModel):
         return self.out is not None and self.out.suffix == ".onnx"
 
     @property
+    def rewinds_masks(self) -> bool:
+        """Whether masks of single weights are found by trainings, after each of which the weights are rewound."""
+        return self.unit == "weights" and self.when == "rewind"
+
+    @property
     def scores_final_weights(self) -> bool:
         """Whether the scored network is a trained one whose weights the slim network may keep."""
         return self.when in ("trained", "after-training")
@@ -295,7 +301,7 @@ class Recipe(BaseModel):
     def criterion_options(self) -> dict[str, Any]:
         """Return the options that are set for the criterion, under the criterion's names."""
         options = {option: getattr(self, field) for field, option in CRITERION_OPTIONS.items()}
-        if self.scores_final_weights:
+        if self.scores_final_weights or self.rewinds_masks:
             del options["rounds"]
         return {name: value for name, value in options.items() if value is not None}
 
@@ -359,6 +365,11 @@ class ResolvedRecipe(Recipe):
     def inherits_training(self) -> bool:
         """Whether the slim network starts from the weights of a trained one."""
         return self.scores_final_weights and self.init == "keep"
+
+    @property
+    def rewinding_rounds(self) -> int:
+        """Number of rounds of training, masking and rewinding; 1 for other recipes."""
+        return (self.rounds or 1) if self.rewinds_masks else 1
 
     @property
     def pruning_rounds(self) -> int:

@@ -54,7 +54,7 @@ def default_text(name: str) -> str:
     if name in BY_MACHINE:
         return BY_MACHINE[name]
     if name == "rounds":
-        return "1 for trained networks, the criterion's own for others"
+        return "1 for trained networks and for rewinding, the criterion's own for others"
     if name == "warm_up":
         return "a tenth of the steps before cosine, none before step"
     if name in (*CRITERION_OPTIONS, "average"):

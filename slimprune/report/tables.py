@@ -166,12 +166,16 @@ def _reconstruction(known: AccuraciesOutcome) -> list[tuple[str, str]]:
 
 def _rounds(document: ReportDocument) -> list[tuple[str, str]]:
     """Return a line on every round of pruning and fine-tuning, if there were several."""
-    of, lines = document["budget"]["quantity"], []
+    lines: list[tuple[str, str]] = []
+    of = "the weights masked"
+    if document.get("masks") is None:
+        of = f"{document['budget']['quantity']} gone"
     for number, found in enumerate(document.get("rounds", []), start=1):
         steps = (("just pruned", found["pruned"]), ("reconstructed", found["reconstructed"]))
         told = [f"{step} {percent(value)}" for step, value in steps if value is not None]
         trained = f"{percent(found['fine_tuned'])} after {_count(found['epochs'], 'epoch')}"
-        lines.append((f"round {number}", ", ".join([f"{percent(found['removed'])} of {of} gone", *told, trained])))
+        gone = f"{percent(found['removed'])} of {of}"
+        lines.append((f"round {number}", ", ".join([gone, *told, trained])))
     return lines
 
 

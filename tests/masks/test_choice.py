@@ -133,3 +133,14 @@ def test_real_scores_of_a_network():
     by_group = {layer.name: torch.rand(layer.count, dtype=torch.float64) for layer in layers}
     masks = choose_masks(Scores(by_group, "random", 1, None), layers, 0.5)
     assert sum(int(mask.sum()) for mask in masks.values()) == (4 * 3 * 9 + 288) / 2
+
+
+@pytest.mark.parametrize("rule", MASK_RULES)
+@pytest.mark.parametrize("twin", [None, "invert"])
+def test_a_weight_that_is_masked_stays_masked(rule, twin):
+    before = choose_masks(FALLING, LAYERS, 0.5, rule=rule)
+    rising = Scores({name: -values + 100 for name, values in FALLING.by_group.items()}, "test", 1, None)
+    masks = choose_masks(rising, LAYERS, 0.8, rule=rule, twin=twin, within=before)
+    assert kept(masks) == kept(choose_masks(rising, LAYERS, 0.8, rule=rule, within=before))
+    assert 19 <= sum(kept(masks).values()) <= 21  # by rules with a threshold in each layer up to rounding
+    assert not any((masks[name] & ~before[name]).any() for name in masks)

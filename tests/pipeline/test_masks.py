@@ -227,7 +227,7 @@ def test_options_without_effect_are_said(settings: dict[str, Any]) -> None:
 
 def test_rounds_of_a_trained_network_are_refused(settings: dict[str, Any], tmp_path: Path) -> None:
     given = {**settings, "unit": "weights", "when": "after-training", "rounds": 2, "epochs": 2}
-    with pytest.raises(UsageError, match="expected one round of pruning beside --unit weights, got --rounds 2"):
+    with pytest.raises(UsageError, match="or one round of pruning, beside --unit weights, got --rounds 2"):
         compress(**given, out=tmp_path / "m.slim")
 
 
