@@ -304,3 +304,14 @@ GIVEN = "the given network is trained already"
 )
 def test_options_without_effect_are_named(settings: dict[str, object], found: list[str]) -> None:
     assert without_effect(settings.keys(), make_recipe(settings).with_defaults()) == found
+
+
+def test_options_of_criteria() -> None:
+    recipe = make_recipe(
+        {"criterion": "grasp", "score_temperature": 1, "by_magnitude": True, "on_host": False}
+    ).with_defaults()
+    assert recipe.criterion_options() == {"temperature": 1, "by_magnitude": True, "on_host": False}
+    assert make_recipe({"inner_weight_decay": 0}).with_defaults().criterion_options() == {"weight_decay": 0}
+    for field, value in {"score_temperature": 0, "inner_weight_decay": -1}.items():
+        with pytest.raises(UsageError, match=field):
+            make_recipe({field: value})

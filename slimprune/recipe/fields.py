@@ -39,6 +39,7 @@ LATER_FIELDS = (
     "mean", "std", "class_names", "input", "pretrained", "reset_head", "reconstruct", "int8", "fp16", "max_loss",
     "optimizer", "warm_up", "label_smoothing", "class_weights", "ema", "mixup", "cutmix", "resized_crop", "patience",
     "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs", "average", "unit",
+    "inner_weight_decay", "on_host", "score_temperature", "by_magnitude",
 )  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
@@ -145,12 +146,24 @@ class Recipe(BaseModel):
     inner_momentum: float | None = Field(
         None, ge=0, lt=1, description="momentum of the inner training; the ProsPr code takes 0"
     )
+    inner_weight_decay: float | None = Field(
+        None, ge=0, le=LARGEST, description="weight decay of the inner training; the ProsPr code takes 0"
+    )
+    on_host: bool | None = Field(
+        None, description="keep the weights of all inner training steps in host memory, not on the device"
+    )
     rounds: int | None = Field(
         None,
         ge=1,
         le=1000,
         description="rounds of pruning and fine-tuning of a trained network, of training, masking and rewinding "
         "(--unit weights --when rewind), or of criteria that have rounds",
+    )
+    score_temperature: float | None = Field(
+        None, gt=0, le=1e6, description="what GraSP divides the network's output by"
+    )
+    by_magnitude: bool | None = Field(
+        None, description="rank by the size of GraSP's scores, whatever their sign (Frankle et al., 2021)"
     )
     score_batch: int | None = Field(None, ge=1, le=MOST_AT_ONCE, description="batch size of the scoring")
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of the scoring")

@@ -47,7 +47,11 @@ class SettingsBesideLoss(_UnderAlias, total=False):
     average: Literal["signed", "absolute"] | None
     inner_lr: float | None
     inner_momentum: float | None
+    inner_weight_decay: float | None
+    on_host: bool | None
     rounds: int | None
+    score_temperature: float | None
+    by_magnitude: bool | None
     score_batch: int | None
     dtype: Literal["float32", "float64"]
     round_to: int | Literal["auto"] | None

@@ -28,8 +28,8 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "bench_batch", "bench_threads",
     ),
     "scoring": (
-        "when", "rewind_step", "criterion", "gate", "steps", "draws", "average", "inner_lr", "inner_momentum", "rounds",
-        "score_batch", "dtype", "twin",
+        "when", "rewind_step", "criterion", "gate", "steps", "draws", "average", "inner_lr", "inner_momentum",
+        "inner_weight_decay", "on_host", "rounds", "score_temperature", "by_magnitude", "score_batch", "dtype", "twin",
     ),
     "training": (
         "epochs", "batch_size", "lr", "weight_decay", "schedule", "loss", "init", "reconstruct", "amp", "fast",

@@ -229,7 +229,8 @@ def test_one_draw_has_no_stability():
 def test_criteria_of_channels_alone_are_refused():
     able = {known.name for known in criteria() if "weights" in getattr(known.make(), "units", ())}
     assert able == {
-        "3sp", "force", "grasp", "iter-snip", "magnitude", "prospr", "prospr-first-order", "random", "snip", "synflow",
+        "3sp", "force", "grasp", "iter-snip", "magnitude", "prospr", "prospr-first-order",
+        "prospr-released", "random", "snip", "synflow",
     }  # fmt: skip
     with pytest.raises(UsageError, match=r"expected a criterion that scores weights \(3sp, force, .*\), got bn-scale"):
         score_weights(network(), [layer.group for layer in layers()], [], F.cross_entropy, criterion="bn-scale")

@@ -1,7 +1,7 @@
 """ProsPr: saliency by meta-gradients through the first training steps."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -21,13 +21,14 @@ class ProsPr(InnerTraining, Signed):
     that a gate multiplies is summed with its sign; the absolute value is taken last.
 
     The defaults, one step at a rate of 0.01, were chosen by measurement (benchmarks/stability.py): with three at 0.1,
-    one draw in float32 ranks the channels of VGG-11 almost otherwise than in float64. The released code of the paper
-    defaults to one batch for all steps, no momentum and no weight decay, and to gates where channels are produced: rows
-    named "paper's placement" in our comparisons share the place of the gates with it, not those settings.
+    one draw in float32 ranks the channels of VGG-11 almost otherwise than in float64. `prospr-released` has those of
+    the paper's code. Rows named "paper's placement" in our comparisons share the place of the gates with that code, not
+    its settings.
 
     Attributes:
         first_order: Whether to use grad L_M(w_M) in place of the meta-gradient, which skips all second derivatives.
         on_host: Whether to keep the weights of the steps in host memory.
+        one_batch: Whether to take one batch for all steps and the final loss, as the released code does by default.
 
     Source: Alizadeh et al., Prospect Pruning: Finding Trainable Weights at Initialization Using Meta-Gradients
     (ICLR 2022), equations 3 and 17, with one gate per channel.
@@ -37,16 +38,19 @@ class ProsPr(InnerTraining, Signed):
     lr: float = 0.01
     first_order: bool = False
     on_host: bool = False
+    one_batch: bool = False
     deterministic = False
     units = UNITS
 
     @property
     def batches_per_draw(self) -> int:
-        """One batch for each inner step and one for the final loss."""
-        return self.steps + 1
+        """One batch for each inner step and one for the final loss; a single one if they share it."""
+        return 1 if self.one_batch else self.steps + 1
 
     def signed(self, problem: Problem) -> Mapping[str, Tensor]:
         """Return the derivative [width] for the gates of every group."""
+        if self.one_batch:
+            problem = replace(problem, batches=[problem.batches[0]] * (self.steps + 1))
         if self.first_order:
             adjoint = problem.gradient(final_weights(problem, self), self.steps)
         else:

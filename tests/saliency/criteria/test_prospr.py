@@ -36,3 +36,11 @@ def test_first_order_takes_the_gradient_at_the_end_of_the_inner_training():
     final = final_weights(prob, criterion)
     expected = prob.gate_gradient(prob.gradient(final, 3))["inner"].abs()
     assert torch.equal(criterion.score(prob)["inner"], expected)
+
+
+def test_one_batch_for_all_steps_and_the_final_loss():
+    prob, criterion = problem(), ProsPr(steps=2, one_batch=True)
+    same = replace(prob, batches=[prob.batches[0]] * 3)
+    assert criterion.batches_per_draw == 1
+    assert torch.equal(criterion.score(prob)["stem"], ProsPr(steps=2).score(same)["stem"])
+    assert not torch.equal(criterion.score(prob)["stem"], ProsPr(steps=2).score(prob)["stem"])
