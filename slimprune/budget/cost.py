@@ -6,11 +6,12 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from slimprune.errors import UsageError
 from slimprune.forward import ForwardFn, bind_forward
-from slimprune.graph import ChannelGroup, Example, first_samples
+from slimprune.graph import ChannelGroup, Example, Kept, first_samples, free_groups, keep_channels
 from slimprune.graph.groups import Integers
 from slimprune.measure import macs_by_parameter
 
@@ -80,7 +81,9 @@ class CostModel:
         sizes: Dense size of the two touched dimensions and of the rest, [T, 3].
         entries: Positions per channel of each group along the two dimensions, [2, T, G].
         uses: Applications of each parameter for one sample, [T].
-        fixed_macs: MACs of products in which no parameter is a factor, taken as constant for all widths.
+        product_macs: MACs of one channel of each group in products in which no parameter is a factor, as in attention,
+            [G].
+        fixed_macs: MACs of such products that no group changes.
         shapes: Dense shape of every parameter, by name, in the order of the other attributes.
     """
 
@@ -88,6 +91,7 @@ class CostModel:
     sizes: Integers
     entries: Integers
     uses: Integers
+    product_macs: Integers
     fixed_macs: int
     shapes: Mapping[str, tuple[int, ...]]
 
@@ -121,13 +125,16 @@ class CostModel:
                         dims.append(slot.dim)
                     entries[dims.index(slot.dim), row_of[slot.name], column] += slot.entries
         sizes = [_sizes(tensor, dims) for tensor, dims in zip(parameters.values(), touched, strict=True)]
-        uses, fixed = _count_uses(model, example)
+        uses, others = _count_uses(model, example)
+        products = _product_macs(model, groups, example) if others else np.zeros(len(groups), np.int64)
+        widths = np.array([group.width for group in groups], np.int64)
         return cls(
-            widths=np.array([group.width for group in groups], np.int64),
+            widths=widths,
             sizes=np.array(sizes, np.int64).reshape(-1, 3),
             entries=entries,
             uses=np.array([uses.get(name, 0) for name in parameters], np.int64),
-            fixed_macs=fixed,
+            product_macs=products,
+            fixed_macs=others - int(products @ widths),
             shapes={name: tuple(tensor.shape) for name, tensor in parameters.items()},
         )
 
@@ -135,7 +142,8 @@ class CostModel:
         """Return the cost at the given group widths, [G]."""
         kept = self.sizes[:, :2].T - self.entries @ (self.widths - widths)
         sizes = kept[0] * kept[1] * self.sizes[:, 2]
-        return Cost(int(sizes.sum()), int(sizes @ self.uses) + self.fixed_macs, int(widths.sum()))
+        macs = int(sizes @ self.uses) + int(widths @ self.product_macs) + self.fixed_macs
+        return Cost(int(sizes.sum()), macs, int(widths.sum()))
 
     @property
     def dense(self) -> Cost:
@@ -164,3 +172,21 @@ def _count_uses(model: nn.Module, example: Example) -> tuple[dict[str, int], int
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     uses = {name: macs // sizes[name] for name, macs in count.by_parameter.items()}
     return uses, count.total - sum(uses[name] * sizes[name] for name in uses)
+
+
+def _product_macs(model: nn.Module, groups: Sequence[ChannelGroup], example: Example) -> Integers:
+    """Return the MACs without a parameter that one channel of each group costs: they are linear in each width."""
+    without_one = {group.id: torch.arange(1, group.width) for group in free_groups(groups) if group.width > 1}
+    whole = _others(model, groups, {}, example)
+    if _others(model, groups, without_one, example) == whole:
+        return np.zeros(len(groups), np.int64)
+    left = [
+        _others(model, groups, {group.id: without_one[group.id]}, example) if group.id in without_one else whole
+        for group in groups
+    ]
+    return whole - np.array(left, np.int64)
+
+
+def _others(model: nn.Module, groups: Sequence[ChannelGroup], kept: Kept, example: Example) -> int:
+    """Return the MACs of products in which no parameter is a factor, at other widths."""
+    return macs_by_parameter(keep_channels(model, groups, kept), *first_samples(example)).others

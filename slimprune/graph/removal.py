@@ -68,6 +68,7 @@ def with_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     result, former = with_values(model, tensors), named_tensors(model)
     resized = {id(tensor) for name, tensor in named_tensors(result).items() if tensor.shape != former[name].shape}
     for module in result.modules():
+        fit_heads(module)
         if any(id(tensor) in resized for tensor in _tensors_of(module)):
             fit_attributes(module)
     return result
@@ -124,6 +125,10 @@ def narrowed(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
                     if old is not None and id(old) in given:
                         registry[name] = given[id(old)]
                         restored.append(partial(registry.__setitem__, name, old))
+        for module in model.modules():
+            if set(_HEADS) & vars(module).keys():
+                restored.append(partial(vars(module).update, dict(vars(module))))
+                fit_heads(module)
         for module in resized:
             restored.append(partial(vars(module).update, dict(vars(module))))
             fit_attributes(module)
@@ -139,6 +144,28 @@ def fit_attributes(module: nn.Module) -> None:
         if isinstance(module, kinds):
             fit(module)
             return
+
+
+def fit_heads(module: nn.Module) -> None:
+    """Set the number of heads of an attention module to what is left of the rows of its queries.
+
+    Must run before the attributes of the layer of queries are fitted, which say how many rows there were.
+    """
+    queries = next((module._modules[name] for name in _QUERIES if name in module._modules), None)
+    if not isinstance(queries, nn.Linear | _ConvNd):
+        return
+    before = queries.out_features if isinstance(queries, nn.Linear) else queries.out_channels
+    rows = _weight_shape(queries)[0]
+    for name in (*_HEADS, *_WIDTHS_OF_HEADS):
+        value = vars(module).get(name)
+        if rows != before and isinstance(value, int) and value * rows % before == 0:
+            setattr(module, name, value * rows // before)
+
+
+_QUERIES = ("qkv", "to_qkv", "q", "query", "q_proj", "to_q", "wq", "query_proj", "q_linear")
+_HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads")
+_WIDTHS_OF_HEADS = ("attn_dim", "all_head_size", "inner_dim")
+"""Names that attention modules use for the layer of their queries, the number of heads and the width of all heads."""
 
 
 def _fit_conv(conv: _ConvNd) -> None:

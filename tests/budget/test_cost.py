@@ -8,6 +8,7 @@ from slimprune.budget import CostModel
 from slimprune.graph import find_groups, keep_channels
 from slimprune.measure import count_macs, count_params
 from slimprune.models import InputSpec, build
+from tests.graph.brought import Heads
 from tests.networks import EXAMPLE, NAMED, TOYS, halves, named, toy
 
 
@@ -81,6 +82,15 @@ def test_attention_is_a_fixed_cost():
     costs = CostModel.of(Attention(), [], EXAMPLE)
     assert costs.fixed_macs == 2 * 8 * 8 * 8
     assert costs.dense.macs == 3 * 8 * 8 * 8
+
+
+def test_attention_costs_less_with_fewer_heads():
+    model = toy(Heads)
+    groups = find_groups(model, EXAMPLE)
+    costs = CostModel.of(model, groups, EXAMPLE)
+    # In each of four heads of width 3, four patches look at four: twice, for weights and for values.
+    assert costs.product_macs.tolist() == [0, 2 * 4 * 4 * 3, 2 * 4 * 4 * 3, 0]
+    assert costs.fixed_macs == 0
 
 
 def test_an_evaluation_is_vectorised():

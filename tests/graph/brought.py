@@ -187,6 +187,75 @@ class WidthsReadElsewhere(nn.Module):
         return self.head(torch.cat([viewed.mean(2), (both[0] * both[1]).mean((2, 3))], 1))
 
 
+class HeadsByNumber(nn.Module):
+    """Fused attention whose code knows the number and the width of its heads (timm): whole heads go."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_heads, self.head_dim, self.attn_dim = 4, 3, 12
+        self.qkv, self.proj = nn.Linear(8, 36), nn.Linear(12, 8)
+
+    def forward(self, x):
+        n, length, _ = x.shape
+        parts = self.qkv(x).reshape(n, length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        x = F.scaled_dot_product_attention(*parts.unbind(0))
+        return self.proj(x.transpose(1, 2).reshape(n, length, self.attn_dim))
+
+
+class HeadsByWidth(nn.Module):
+    """Attention in steps whose code knows the width of its heads (transformers), with a bias per head and distance."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.key, self.value, self.out = (
+            nn.Linear(8, 12),
+            nn.Linear(8, 12, bias=False),
+            nn.Linear(8, 12),
+            nn.Linear(12, 8),
+        )
+        self.table = nn.Parameter(torch.rand(7, 4))
+
+    def forward(self, x):
+        query, key, value = (
+            layer(x).view(*x.shape[:2], -1, 3).transpose(1, 2) for layer in (self.query, self.key, self.value)
+        )
+        steps = torch.arange(x.shape[1])
+        bias = self.table[steps[:, None] - steps + x.shape[1] - 1].permute(2, 0, 1)
+        weights = torch.softmax(query @ key.transpose(2, 3) * 3**-0.5 + bias, -1)
+        return self.out((weights @ value).transpose(1, 2).flatten(2))
+
+
+class Heads(nn.Module):
+    """Two blocks of attention over four patches."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.first, self.second = nn.Conv2d(3, 8, 4, stride=4), HeadsByNumber(), HeadsByWidth()
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = x + self.first(x)
+        return self.head((x + self.second(x)).mean(1))
+
+
+class NonLocal(nn.Module):
+    """Attention of all positions of an image to each other in one head: its width goes, that of the values apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.asks = nn.Conv2d(3, 8, 3, stride=2), nn.Conv2d(8, 6, 1)
+        # A bias of the keys would shift all weights of a softmax alike.
+        self.answers = nn.Conv2d(8, 6, 1, bias=False)
+        self.values, self.out, self.head = nn.Conv2d(8, 5, 1), nn.Conv2d(5, 8, 1), nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = F.relu(self.stem(x))
+        weights = torch.softmax(self.asks(x).flatten(2).transpose(1, 2) @ self.answers(x).flatten(2), -1)
+        read = self.values(x).flatten(2) @ weights.transpose(1, 2)
+        return self.head((x + self.out(read.view(x.shape[0], -1, *x.shape[2:]))).mean((2, 3)))
+
+
 BROUGHT = {
     PaddedStem: {"stem": 8, "read": 6},
     CausalPadding: {"stem": 8},
@@ -197,6 +266,8 @@ BROUGHT = {
     SelfGated: {"stem": 8},
     ComputedWeights: {"stem": 8, "inner": 6, "last": 8},
     WidthsReadElsewhere: {"first": 8, "between": 8, "left": 6},
+    Heads: {"patches": 8, "first.qkv": 4, "second.query": 4},
+    NonLocal: {"stem": 8, "asks": 6, "values": 5},
     NormedWeights: {"stem": 8, "read": 6, "wide": 10},
 }
 """Widths of the groups that must be free, by group."""

@@ -241,7 +241,7 @@ class NormsInOrder(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Patches, a class token and positions; blocks with an MLP. The residual width goes too: attention has its own."""
+    """Patches, a class token and positions; attention in one head and an MLP, each with a width of its own."""
 
     def __init__(self):
         super().__init__()
@@ -404,7 +404,7 @@ PATTERNS = {
     CoarseGroupNorm: {"conv": 6},
     UnbiasedGroupNorm: {"conv": 6},
     NormsInOrder: {"stem": 6, "wide": 12},
-    Transformer: {"patches": 8, "wide": 16},
+    Transformer: {"patches": 8, "queries": 5, "values": 6, "wide": 16},
     EncoderLayer: {"block.linear1": 16},
     RootMeanSquare: {"conv": 6, "wide": 10},
     SelectiveKernel: {"left": 6, "down": 5},

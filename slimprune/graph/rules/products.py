@@ -1,8 +1,9 @@
 """Convolutions and matrix products: columns of a weight read channels, its rows produce new ones."""
 
+import torch
 from torch import Tensor
 
-from slimprune.graph.channel_ids import tied, varying
+from slimprune.graph.channel_ids import core, tied, varying
 from slimprune.graph.groups import Role, loses_whole_groups
 from slimprune.graph.propagation import Flow, OperatorCall
 
@@ -53,6 +54,8 @@ class _MatrixProduct:
             self._by_weight(flow, call, left, right, axes=(-1, -2, -1))
         elif flow.source(left) is not None and right.ndim > 1:
             self._by_weight(flow, call, right, left, axes=(-2, -1, -2))
+        elif self._bias is None and min(left.ndim, right.ndim) > 1:
+            multiply(flow, call, left, right)
         else:
             flow.block(call, [left, right], f"{call.where} multiplies activations with each other")
 
@@ -96,8 +99,83 @@ def embedding(flow: Flow, call: OperatorCall) -> None:
 
 
 def attention(flow: Flow, call: OperatorCall) -> None:
-    """Block fused attention: queries, keys and values keep their channels."""
-    flow.block(call, call.tensors, f"attention in {call.layer}")
+    """Follow fused attention softmax(q @ k^T / sqrt(width)) @ v, whose scale changes with the width of a head.
+
+    Whole heads can go. Queries, keys and values of a single head keep their channels.
+    """
+    queries, keys, values = (call[name] for name in ("query", "key", "value"))
+    ids = [flow.ids(tensor) for tensor in (queries, keys, values)]
+    others = [tensor for tensor in call.tensors if not any(tensor is one for one in (queries, keys, values))]
+    if any(map(flow.carries, others)) or not all(_in_heads(one) for one in ids):
+        flow.block(call, call.tensors, f"attention in {call.layer}")
+        return
+    shape = torch.broadcast_shapes(*(one.shape[:-2] for one in ids))
+    heads = [_head(flow, one, (-2, -1)).expand(*shape, 1, 1) for one in ids]
+    flow.channel_ids.unite(heads[0], heads[1])
+    flow.channel_ids.unite(heads[0], heads[2])
+    flow.set_ids(call.outputs[0], heads[0].expand(call.outputs[0].shape))
+
+
+def multiply(flow: Flow, call: OperatorCall, left: Tensor, right: Tensor) -> None:
+    """Follow a product of activations left [..., n, k] @ right [..., k, m].
+
+    Channels along k are read from both sides: a silent one adds 0 to every sum. If the products are taken in heads, the
+    channels of a head go together, and the result belongs to the head. Along n or m the channels of one side pass on;
+    the other side then holds positions, such as weights of attention.
+    """
+    first, second = flow.ids(left), flow.ids(right)
+    read = _varies(first, -1) or _varies(second, -2)
+    made = _varies(first, -2), _varies(second, -1)
+    if all(made) or (read and any(made)):
+        flow.block(call, [left, right], f"{call.where} multiplies channels with each other")
+    elif read and not (_varies(first, -1) and _varies(second, -2)):
+        flow.block(call, [left, right], f"{call.where} reads positions, not channels")
+    elif read:
+        _contract(flow, call, first, second)
+    else:
+        _pass_on(flow, call, (first, second), made)
+
+
+def _contract(flow: Flow, call: OperatorCall, first: Tensor, second: Tensor) -> None:
+    """Unite the channels that are read from both sides."""
+    if not (_in_heads(first) or _in_heads(second)):
+        flow.channel_ids.unite(core(first).amax(-2), core(second).amax(-1))
+        flow.set_ids(call.out, torch.zeros((), dtype=torch.int64))
+        return
+    heads = _head(flow, first, (-1, -2)), _head(flow, second, (-1, -2))
+    flow.channel_ids.unite(*heads)
+    flow.set_ids(call.out, heads[0].expand(call.out.shape))
+
+
+def _pass_on(flow: Flow, call: OperatorCall, factors: tuple[Tensor, Tensor], made: tuple[bool, bool]) -> None:
+    """Hand the channels of one factor on to the output; those of the other hold for all positions."""
+    kept, other = factors if made[0] else factors[::-1]
+    if _in_heads(other):
+        heads = _head(flow, kept, (-1, -2)), _head(flow, other, (-1, -2))
+        flow.channel_ids.unite(*heads)
+        flow.set_ids(call.out, heads[0].expand(call.out.shape))
+        return
+    flow.channel_ids.protect(other, f"{call.where} is broadcast over channels")
+    rows = kept.amax(-1 if made[0] else -2, keepdim=True)
+    flow.channel_ids.unite(kept, rows)
+    flow.set_ids(call.out, rows.expand(call.out.shape))
+
+
+def _varies(ids: Tensor, axis: int) -> bool:
+    """Return whether the ids change along the axis."""
+    return axis % ids.ndim in varying(ids)
+
+
+def _in_heads(ids: Tensor) -> bool:
+    """Return whether the ids change from one matrix to the next."""
+    return any(dim < ids.ndim - 2 for dim in varying(ids))
+
+
+def _head(flow: Flow, ids: Tensor, dims: tuple[int, int]) -> Tensor:
+    """Unite all that belongs to one matrix, and return its id [..., 1, 1]."""
+    head = ids.amax(dims, keepdim=True)
+    flow.channel_ids.unite(ids, head)
+    return head
 
 
 def _computed(flow: Flow, call: OperatorCall) -> None:

@@ -107,7 +107,7 @@ _TORCHS: dict[str, OperatorRule] = {
         "mean sum prod amax amin max min var std var_mean std_mean norm linalg_vector_norm logsumexp argmax argmin "
         "any all",
     ),
-    **_each(reductions.along, "_softmax _log_softmax cumsum cumprod sort topk logcumsumexp"),
+    **_each(reductions.along, "_softmax _safe_softmax _log_softmax cumsum cumprod sort topk logcumsumexp"),
     **_each(
         reductions.window(1),
         "max_pool1d avg_pool1d adaptive_avg_pool1d upsample_linear1d reflection_pad1d replication_pad1d",

@@ -6,8 +6,20 @@ from torch import nn
 from tests.graph.following import groups_of, mean, reason
 
 BARRIERS = {
-    "products of activations": (lambda net, x: mean(x @ x), "bmm multiplies activations with each other"),
-    "attention": (lambda net, x: mean(F.scaled_dot_product_attention(x, x, x)), "attention in "),
+    "products of channels with each other": (
+        lambda net, x: (x.flatten(2) @ x.flatten(2).transpose(1, 2)).mean(2),
+        "bmm multiplies channels with each other",
+    ),
+    "a product over channels on one side": (
+        lambda net, x: mean(x).unsqueeze(1) @ torch.softmax(x[:, :1].flatten(1)[:, :64].view(-1, 8, 8), -1),
+        "bmm reads positions, not channels",
+    ),
+    "attention in one head": (
+        lambda net, x: F.scaled_dot_product_attention(*[x.flatten(2).transpose(1, 2)[:, None].contiguous()] * 3).mean(
+            (1, 2)
+        ),
+        "attention in ",
+    ),
     "a linear layer over positions": (lambda net, x: mean(net.rows(x)), "addmm in rows reads positions, not channels"),
     "a convolution along the channels": (
         lambda net, x: net.line(mean(x)[:, None])[:, 0],
@@ -87,3 +99,27 @@ def test_a_layer_whose_weight_is_computed_from_activations_is_listed():
     found = groups_of(lambda net, x: mean(net.read(x)), read=Held())
     assert found["conv"].protected_reason == "a weight of read is computed from others"
     assert any(name.startswith("read") and group.protected_reason for name, group in found.items())
+
+
+def test_heads_go_as_a_whole():
+    def in_heads(net, x):
+        parts = net.qkv(mean(x)).view(len(x), 1, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        return F.scaled_dot_product_attention(*parts).flatten(1)
+
+    found = groups_of(in_heads, qkv=nn.Linear(8, 24))
+    assert index_of(found["qkv"], "qkv.weight", 0) == [
+        [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19],
+        [4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23],
+    ]
+    assert index_of(found["qkv"], "head.weight", 1) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_a_single_head_loses_width():
+    def attend(net, x):
+        x = x.flatten(2).transpose(1, 2)
+        return (torch.softmax(net.asks(x) @ net.answers(x).transpose(1, 2), -1) @ net.values(x)).mean(1)
+
+    layers = {name: nn.Linear(8, 6) for name in ("asks", "answers", "values")}
+    found = groups_of(attend, 6, **layers)
+    assert found["asks"].layers == ("asks", "answers")
+    assert {name: group.width for name, group in found.items()} == {"conv": 8, "head": 2, "asks": 6, "values": 6}
