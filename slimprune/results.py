@@ -593,7 +593,7 @@ def _proof(proof: Proof) -> ProofOutcome:
         "passed": proof.passed,
         "structural_groups": list(proof.structural),
         "constants": list(proof.constants),
-        "weight_statistics": list(proof.statistics),
+        "statistics": list(proof.statistics),
     }
 
 

@@ -139,7 +139,7 @@ class ProofOutcome(TypedDict):
     passed: bool
     structural_groups: list[str]
     constants: NotRequired[list[str]]
-    weight_statistics: NotRequired[list[str]]
+    statistics: NotRequired[list[str]]
 
 
 class ScoringOutcome(TypedDict):

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 from slimprune.errors import FORWARD_ERRORS, first_line
 from slimprune.graph.example import BATCH, Example, first_samples, on_device_of_proofs, random_inputs
 from slimprune.graph.groups import ChannelGroup, named_tensors
-from slimprune.graph.plain_weights import PlainWeights
+from slimprune.graph.no_statistics import NoStatistics
 from slimprune.graph.random_weights import eval_copy, outputs, random_state, training_copy, visible_groups
 from slimprune.graph.removal import Kept, select
 from slimprune.graph.zero_at_zero import ZeroAtZero
@@ -36,8 +36,9 @@ class Proof:
         constants: Operators that make a constant of a silent channel (`sigmoid`, an added number) and were taken minus
             their value at zero in both models: there channels count as silent behind their activation. Empty if the
             models are equal without that.
-        statistics: Operators that compute statistics of weights (weight standardisation, spectral norm) and were left
-            out in both models, because the loss of a column changes them by nature.
+        statistics: Operators that compute statistics of weights (weight standardisation, spectral norm) or means and
+            deviations over channels (norms written by hand) and were left out in both models, because they change by
+            nature when channels go.
     """
 
     max_rel_diff: float
@@ -170,11 +171,11 @@ class ProofTrial:
     def _simplified(self, removal: "_Removal") -> Proof | None:
         """Compare without what differs by nature, values at zero and statistics of weights; None if that fails too."""
         data = (self.inputs, self.batch)
-        zero, plain = ZeroAtZero(data), PlainWeights(data)
+        zero, plain = ZeroAtZero(data), NoStatistics(data)
         both = self._compared(removal, (zero, plain))
         if not (both.passed or both.inconclusive):
             return None
-        if zero.changed and plain.changed and (alone := self._compared(removal, (PlainWeights(data),))).passed:
+        if zero.changed and plain.changed and (alone := self._compared(removal, (NoStatistics(data),))).passed:
             return replace(alone, statistics=tuple(plain.changed))
         return replace(both, constants=tuple(zero.changed), statistics=tuple(plain.changed))
 
@@ -215,7 +216,7 @@ class _Removal:
     shrunk: list[ChannelGroup]
 
 
-_Modes = tuple[ZeroAtZero | PlainWeights, ...]
+_Modes = tuple[ZeroAtZero | NoStatistics, ...]
 
 _INFINITE = "the output is not finite"
 _INERT = "the output does not depend on the input: nothing can be proven"

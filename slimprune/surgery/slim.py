@@ -41,7 +41,7 @@ class SlimModel:
         if self.proof is not None and self.proof.constants:
             proof += f", apart from the values at zero of {', '.join(self.proof.constants)}"
         if self.proof is not None and self.proof.statistics:
-            proof += f", apart from statistics of weights ({', '.join(self.proof.statistics)})"
+            proof += f", apart from statistics of weights or channels ({', '.join(self.proof.statistics)})"
         rows = {
             "removed": f"{self.plan.achieved:.2%} of {budget.of} ({budget.ratio:.4g} asked), rule {self.plan.rule}",
             "channels": f"{dense.channels:,} -> {slim.channels:,}",

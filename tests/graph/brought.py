@@ -256,6 +256,61 @@ class NonLocal(nn.Module):
         return self.head((x + self.out(read.view(x.shape[0], -1, *x.shape[2:]))).mean((2, 3)))
 
 
+class HandNorm(nn.Module):
+    """A layer norm over the channels of an image, written by hand (ConvNeXt, NAFNet)."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+
+    def forward(self, x):
+        centred = x - x.mean(1, keepdim=True)
+        x = centred / torch.sqrt(centred.pow(2).mean(1, keepdim=True) + 1e-6)
+        return self.weight[:, None, None] * x + self.bias[:, None, None]
+
+
+class ResponseNorm(nn.Module):
+    """A global response norm over channels that lie last (ConvNeXt V2)."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.gain, self.offset = nn.Parameter(torch.zeros(1, 1, 1, width)), nn.Parameter(torch.zeros(1, 1, 1, width))
+
+    def forward(self, x):
+        lengths = torch.norm(x, p=2, dim=(1, 2), keepdim=True)
+        return self.gain * (x * (lengths / (lengths.mean(-1, keepdim=True) + 1e-6))) + self.offset + x
+
+
+class NormsByHand(nn.Module):
+    """Norms over channels written by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm, self.filter = nn.Conv2d(3, 8, 2, stride=2), HandNorm(8), nn.Conv2d(8, 8, 3, groups=8)
+        self.wide, self.response, self.narrow = nn.Linear(8, 12), ResponseNorm(12), nn.Linear(12, 6)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x):
+        x = self.filter(self.norm(self.stem(x))).permute(0, 2, 3, 1)
+        x = self.narrow(self.response(F.gelu(self.wide(x))))
+        return self.head(F.relu(x).mean((1, 2)))
+
+
+class Lengths(nn.Module):
+    """Features of length 1 with a gain per channel (SSD, ArcFace), a gate by mean and maximum of channels (CBAM)."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.gate, self.read = nn.Conv2d(3, 8, 3), nn.Conv2d(2, 1, 3, padding=1), nn.Conv2d(8, 6, 3)
+        self.gain, self.head = nn.Parameter(torch.rand(8)), nn.Linear(6, 4)
+
+    def forward(self, x):
+        x = F.relu(self.stem(x))
+        x = x * self.gate(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)).sigmoid()
+        x = F.normalize(x, dim=1) * self.gain.view(1, -1, 1, 1)
+        return self.head(F.normalize(F.relu(self.read(x)).mean((2, 3)), dim=1))
+
+
 BROUGHT = {
     PaddedStem: {"stem": 8, "read": 6},
     CausalPadding: {"stem": 8},
@@ -268,6 +323,8 @@ BROUGHT = {
     WidthsReadElsewhere: {"first": 8, "between": 8, "left": 6},
     Heads: {"patches": 8, "first.qkv": 4, "second.query": 4},
     NonLocal: {"stem": 8, "asks": 6, "values": 5},
+    NormsByHand: {"stem": 8, "wide": 12, "narrow": 6},
+    Lengths: {"stem": 8, "read": 6},
     NormedWeights: {"stem": 8, "read": 6, "wide": 10},
 }
 """Widths of the groups that must be free, by group."""

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from slimprune.graph import find_groups, keep_channels, with_tensors
+from slimprune.graph import find_groups, keep_channels, narrowed, with_tensors
+from tests.graph.brought import Heads
 from tests.networks import EXAMPLE, TOYS, Depthwise, Residual, Transposed, halves, toy
 
 
@@ -48,3 +49,17 @@ def test_tied_weights_stay_tied_and_frozen_ones_frozen():
     assert slim[2].weight is slim[1].weight
     assert not slim[1].weight.requires_grad
     assert slim[1].out_channels == slim[2].out_channels == 2
+
+
+def test_the_number_of_heads_follows_the_rows_of_the_queries():
+    model = toy(Heads)
+    groups = find_groups(model, EXAMPLE)
+    kept = {"first.qkv": torch.tensor([1, 3]), "patches": torch.arange(6)}
+    slim = keep_channels(model, groups, kept)
+    assert (slim.first.num_heads, slim.first.head_dim, slim.first.attn_dim) == (2, 3, 6)
+    assert (slim.first.qkv.weight.shape, slim.first.proj.weight.shape) == ((18, 6), (6, 6))
+    assert model.first.num_heads == 4
+    with narrowed(model, {name: tensor.detach() for name, tensor in slim.named_parameters()}):
+        torch.testing.assert_close(model(torch.ones(1, 3, 8, 8)), slim(torch.ones(1, 3, 8, 8)))
+        assert model.first.num_heads == 2
+    assert (model.first.num_heads, model.first.qkv.out_features) == (4, 36)

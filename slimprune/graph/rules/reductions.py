@@ -16,9 +16,20 @@ def reduce(flow: Flow, call: OperatorCall) -> None:
         return  # a value computed from a parameter alone is not a channel
     dims = dims_of(call["dim"], values.ndim)
     _unite_branches(flow, values, dims)
-    ids = joined(flow, flow.ids(values), dims, call.where)
+    passes = call.name in _SUMS or len(dims) == values.ndim or _is_statistic(call, dims)
+    ids = _summed(flow.ids(values), dims) if passes else joined(flow, flow.ids(values), dims, call.where)
     for out in call.outputs:
         flow.set_ids(out, ids if call["keepdim"] else _without(ids, dims))
+
+
+def _is_statistic(call: OperatorCall, dims: Sequence[int]) -> bool:
+    """Return whether the operator may be part of a norm or gate over channels that lie in dimension 1 or last."""
+    values = call["self"]
+    known = call.name in ("mean", "std", "var", "std_mean", "var_mean", "max", "amax")
+    return known and bool(call["keepdim"]) and len(dims) == 1 and dims[0] in (1, values.ndim - 1)
+
+
+_SUMS = ("sum", "norm", "linalg_vector_norm", "any", "all")
 
 
 def along(flow: Flow, call: OperatorCall) -> None:
@@ -64,12 +75,22 @@ def sample(flow: Flow, call: OperatorCall) -> None:
         flow.block(call, [call["grid"]], f"{call.where} takes coordinates")
 
 
+def _summed(ids: Tensor, dims: Sequence[int]) -> Tensor:
+    """Return the identity after a sum along `dims`, which holds no channel where several are joined.
+
+    Silent channels add nothing to a sum. What they change in a statistic of a norm, or in a number for all of a tensor
+    as in an assertion, the proof shows.
+    """
+    strongest, mixed = _mixed(ids, dims)
+    shape = [1 if dim in dims else size for dim, size in enumerate(ids.shape)]
+    return compressed(torch.where(mixed & (strongest >= FIRST_PLACE), 0, strongest).expand(shape))
+
+
 def joined(flow: Flow, ids: Tensor, dims: Sequence[int], where: str) -> Tensor:
     """Return the identity after joining along `dims`, which keep size 1; protect different channels that are joined."""
     reason = f"{where} joins several channels"
     small = core(ids)
-    strongest = small.amax(tuple(dims), keepdim=True) if dims else small
-    mixed = ((small != strongest) & (small != 0)).any(dim=tuple(dims), keepdim=True) if dims else small < 0
+    strongest, mixed = _mixed(ids, dims)
     if bool(mixed.any()):
         flow.channel_ids.protect(torch.where(mixed, small, 0), reason)
         # Where only barriers are joined, the strongest one keeps its own reason.
@@ -77,6 +98,13 @@ def joined(flow: Flow, ids: Tensor, dims: Sequence[int], where: str) -> Tensor:
         strongest = torch.where(mixed & (strongest >= FIRST_PLACE), barrier, strongest)
     shape = [1 if dim in dims else size for dim, size in enumerate(ids.shape)]
     return compressed(strongest.expand(shape))
+
+
+def _mixed(ids: Tensor, dims: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return the largest id along `dims`, and where others are joined with it; both keep size 1 along `dims`."""
+    small = core(ids)
+    strongest = small.amax(tuple(dims), keepdim=True) if dims else small
+    return strongest, ((small != strongest) & (small != 0)).any(dim=tuple(dims), keepdim=True) if dims else small < 0
 
 
 def dims_of(dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:

@@ -84,7 +84,7 @@ _TORCHS: dict[str, OperatorRule] = {
     **_each(
         elementwise.constant,
         "zeros_like ones_like empty_like full_like rand_like randn_like new_zeros new_ones new_empty new_full "
-        "new_empty_strided",
+        "new_empty_strided _local_scalar_dense is_nonzero",
     ),
     **_each(
         movement.move,

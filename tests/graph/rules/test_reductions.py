@@ -7,8 +7,8 @@ from tests.graph.following import free_width, groups_of, mean, reason
 
 JOINED = {
     "softmax": (lambda net, x: mean(x.softmax(1)), "_softmax joins several channels"),
-    "mean": (lambda net, x: mean(x - x.mean(1, True)), "mean joins several channels"),
-    "length": (lambda net, x: F.normalize(mean(x), dim=1), "linalg_vector_norm joins several channels"),
+    "mean": (lambda net, x: mean(x.mean(1)[:, None] * x), "mean joins several channels"),
+    "mean over channels and positions": (lambda net, x: mean(x - x.mean((1, 2), True)), "mean joins several channels"),
     "order": (lambda net, x: mean(x.sort(1)[0]), "sort joins several channels"),
     "running sum": (lambda net, x: mean(x.cumsum(1)), "cumsum joins several channels"),
     "pooling": (lambda net, x: F.avg_pool1d(mean(x)[:, None], 3, 1, 1)[:, 0], "avg_pool2d joins several channels"),
@@ -29,6 +29,21 @@ KEPT = {
     "softmax over positions": lambda net, x: mean(x.softmax(3)),
     "sampling": lambda net, x: mean(F.grid_sample(x, torch.zeros(len(x), 4, 4, 2), align_corners=False)),
 }
+
+
+SUMMED = {
+    "length": lambda net, x: F.normalize(mean(x), dim=1),
+    "sum": lambda net, x: mean(x / (1 + x.abs().sum(1, keepdim=True))),
+    "a norm by hand": lambda net, x: mean((x - x.mean(1, True)) / x.std(1, keepdim=True)),
+    "the largest of all channels": lambda net, x: mean(x * x.amax(1, keepdim=True)),
+    "an assertion": lambda net, x: mean(x) if not x.isnan().any() else None,
+    "a number for the log": lambda net, x: mean(x) if x.mean().item() < 1e9 else None,
+}
+
+
+@pytest.mark.parametrize("name", SUMMED)
+def test_sums_and_statistics_over_channels_leave_them_to_the_proof(name):
+    assert free_width(SUMMED[name]) == 8
 
 
 @pytest.mark.parametrize("name", KEPT)

@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from slimprune.graph import find_groups, keep_channels, prove_removal
-from slimprune.graph.plain_weights import PlainWeights
-from tests.graph.brought import ComputedWeights, NormedWeights
+from slimprune.graph.no_statistics import NoStatistics
+from tests.graph.brought import ComputedWeights, NormedWeights, NormsByHand
 from tests.networks import EXAMPLE, halves, toy
 
 WEIGHT = torch.tensor([[1.0, 2.0], [3.0, 5.0]], dtype=torch.float64)
@@ -23,19 +23,30 @@ COMPUTED = {
 @pytest.mark.parametrize("name", COMPUTED)
 def test_weights_are_computed_without_statistics(name):
     function, expected = COMPUTED[name]
-    with PlainWeights(torch.zeros(2)):
+    with NoStatistics(torch.zeros(2)):
         torch.testing.assert_close(function(WEIGHT), expected)
 
 
 def test_statistics_of_data_stay():
     x = WEIGHT.clone()
-    with PlainWeights(x) as mode:
-        found = x - x.mean(1, keepdim=True)
+    with NoStatistics(x) as mode:
+        found = x - x.mean(1)[:, None]
+        lengths = x.norm(dim=1, keepdim=True)
     assert (found.tolist(), mode.changed) == ([[-0.5, 0.5], [-1.0, 1.0]], {})
+    assert lengths.tolist() == WEIGHT.norm(dim=1, keepdim=True).tolist()
+
+
+def test_statistics_over_channels_are_those_of_normal_numbers():
+    x = WEIGHT - 3
+    with NoStatistics(x) as mode:
+        mean, square = x.mean(1, keepdim=True), x.pow(2).mean(-1, keepdim=True)
+        deviation = x.std(1, keepdim=True)
+    assert [found.flatten().tolist() for found in (mean, square, deviation)] == [[0, 0], [1, 1], [1, 1]]
+    assert list(mode.changed) == ["mean", "std"]
 
 
 def test_statistics_of_what_a_layer_makes_of_a_table_stay():
-    with PlainWeights(torch.zeros(2)):
+    with NoStatistics(torch.zeros(2)):
         assert F.linear(WEIGHT, WEIGHT).mean(0).tolist() == [9.0, 23.5]
 
 
@@ -44,9 +55,10 @@ def test_statistics_of_what_a_layer_makes_of_a_table_stay():
     [
         (ComputedWeights, ("std_mean", "native_batch_norm")),
         (NormedWeights, ("weight_norm_interface",)),
+        (NormsByHand, ("mean",)),
     ],
 )
-def test_a_proof_says_which_statistics_of_weights_it_left_out(kind, statistics):
+def test_a_proof_says_which_statistics_it_left_out(kind, statistics):
     model = toy(kind)
     groups = find_groups(model, EXAMPLE)
     kept = halves(groups)

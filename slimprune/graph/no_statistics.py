@@ -1,0 +1,105 @@
+"""Running a model without the statistics that change by nature when channels go: those of weights and over channels."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from slimprune.graph.zero_at_zero import is_data, mark_data
+
+
+class NoStatistics(TorchDispatchMode):
+    """Mode in which means over weights or channels are 0, and deviations, norms, sums and mean squares are 1.
+
+    Weight standardisation, weight normalisation and spectral normalisation mix the columns of a weight, and norms
+    written by hand mix channels: the loss of one changes all others by nature. Without the statistics each entry is
+    computed by itself, gains included, in the dense model and in the slim one alike. Statistics of data are left out if
+    they are taken over dimension 1 or the last one alone and keep it.
+
+    Args:
+        inputs: What the model reads. It and the outputs of layers are data, all else are weights.
+
+    Attributes:
+        changed: Names of the operators that were replaced, in the order of their first calls.
+    """
+
+    def __init__(self, inputs: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.changed: dict[str, None] = {}
+        mark_data(inputs)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        name = func._schema.name.removeprefix("aten::")
+        names = [argument.name for argument in func._schema.arguments]
+        arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+        # What a layer makes of learned queries or tables is data too.
+        data = name in _LAYERS or any(map(is_data, read))
+        plain = _zeros_or_ones if data and name == "mean" else _PLAIN.get(name)
+        if plain is not None and (name not in _EXACT and _is_over_channels(arguments) if data else _is_of_many(read)):
+            self.changed[name.strip("_")] = None
+            out = plain(out, arguments)
+        if data:
+            mark_data(out)
+        return out
+
+
+def _is_of_many(read: list[Tensor]) -> bool:
+    return bool(read) and read[0].numel() > 1 and read[0].is_floating_point()
+
+
+def _is_over_channels(arguments: dict[str, Any]) -> bool:
+    """Return whether a statistic of data is taken over dimension 1 or the last one, which stays with size 1."""
+    values, dims = arguments.get("self"), arguments.get("dim")
+    if values is None or not dims or len(dims) != 1 or not arguments.get("keepdim"):
+        return False
+    return dims[0] % values.ndim in (1, values.ndim - 1) and values.ndim > 1
+
+
+def _zeros(out: Tensor, arguments: dict[str, Any]) -> Tensor:
+    return torch.zeros_like(out)
+
+
+def _zeros_or_ones(out: Tensor, arguments: dict[str, Any]) -> Tensor:
+    """Return 1 for a mean of squares or lengths, by which others are divided, and 0 for any other mean."""
+    return torch.ones_like(out) if bool((arguments["self"] >= 0).all()) else torch.zeros_like(out)
+
+
+def _ones(out: Tensor, arguments: dict[str, Any]) -> Tensor:
+    return torch.ones_like(out)
+
+
+def _one_and_zero(out: tuple[Tensor, Tensor], arguments: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    return torch.ones_like(out[0]), torch.zeros_like(out[1])
+
+
+def _gain_and_offset(out: tuple[Tensor, ...], arguments: dict[str, Any]) -> tuple[Tensor, ...]:
+    values, gain, offset = arguments["input"], arguments.get("weight"), arguments.get("bias")
+    shape = (-1, *[1] * (values.ndim - 2))
+    scaled = values.clone() if gain is None else values * gain.view(shape)
+    return (scaled if offset is None else scaled + offset.view(shape), *out[1:])
+
+
+def _gained(out: tuple[Tensor, Tensor], arguments: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    return arguments["v"] * arguments["g"], torch.ones_like(out[1])
+
+
+_LAYERS = ("convolution", "addmm", "mm", "bmm", "baddbmm", "linear", "embedding")
+
+_PLAIN: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
+    "mean": _zeros,
+    **dict.fromkeys(("std", "var", "norm", "linalg_vector_norm", "sum", "dot", "vdot"), _ones),
+    **dict.fromkeys(("std_mean", "var_mean"), _one_and_zero),
+    **dict.fromkeys(
+        ("native_batch_norm", "_native_batch_norm_legit", "_batch_norm_with_update", "cudnn_batch_norm"),
+        _gain_and_offset,
+    ),
+    "_weight_norm_interface": _gained,
+}
+_EXACT = ("sum", "norm", "linalg_vector_norm")
+"""Over channels these stay, because silent channels add nothing to them."""
