@@ -71,6 +71,11 @@ def kind_and_line(error: BaseException) -> str:
     return kind if said == kind else f"{kind}: {said}"
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that the memory of the machine or of its accelerator did not suffice."""
+    return isinstance(error, MemoryError) or re.search("allocate memory|out of memory", str(error)) is not None
+
+
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 

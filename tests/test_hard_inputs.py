@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -243,3 +245,46 @@ def test_names_of_classes_that_are_no_utf_8(folder: Path, slimprune: Callable[..
         os.makedirs(os.path.join(part, b"a\xff"))
     result = slimprune("plan", "--arch", "resnet8", "--data", "folder:.")
     assert (result[0], "expected names of classes in UTF-8" in error_line(result)) == (6, True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_disk_that_is_full_while_pictures_are_drawn(
+    folder: Path, slimprune: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules["slimprune.pipeline.compress"]
+    monkeypatch.setattr(module, "draw_pictures", lambda *_: Path("/dev/full").write_bytes(b"x"))
+    options = "--data digits --ratio 0.5 --rule uniform --epochs 1 --train-size 16 --batch-size 8 --out a.onnx"
+    result = slimprune("compress", "--arch", "resnet8", *options.split())
+    assert (result[0], "No space left on device" in error_line(result)) == (2, True)
+    assert "the same command goes on from what was done" in error_line(result)
+
+
+@pytest.mark.parametrize("name", ["..", "a.b", '"', "line\nbreak", "\ud800"])
+def test_names_of_layers_that_cannot_be_addressed(folder: Path, slimprune: Callable[..., Run], name: str) -> None:
+    lines = f"""
+        from torch import nn
+        class Odd(nn.Sequential):
+            def __init__(self, classes=10):
+                super().__init__(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(classes))
+                self._modules[{name!a}] = nn.Identity()
+    """
+    Path("odd.py").write_text(textwrap.dedent(lines))
+    result = slimprune("plan", "--arch", "odd.py:Odd", "--data", "digits", "--ratio", "0.5")
+    assert (result[0], "expected printable names of layers without dots" in error_line(result)) == (4, True)
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "it's", "[bold red]x[/]", "a/b", "<b>&amp;", "{x}", "%s", "`|$x_2$", "a\\b", "\u00f6"]
+)
+def test_odd_names_of_layers(folder: Path, slimprune: Callable[..., Run], name: str) -> None:
+    lines = f"""
+        from collections import OrderedDict
+        from torch import nn
+        def odd(classes=10):
+            body = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes)]
+            return nn.Sequential(OrderedDict((str(place) + {name!a}, layer) for place, layer in enumerate(body)))
+    """
+    Path("odd.py").write_text(textwrap.dedent(lines))
+    options = "--data digits --ratio 0.5 --rule uniform --epochs 1 --train-size 16 --batch-size 8 --out a.onnx"
+    assert slimprune("compress", "--arch", "odd.py:odd", *options.split())[0] == 0
+    assert slimprune("verify", "a.slim", "a.onnx", "--trust-code")[0] == 0

@@ -1,6 +1,6 @@
 """The entry point of the command line: its commands, and how errors become messages and exit codes."""
 
-import re
+import errno
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,7 +11,10 @@ from typer.core import TyperGroup
 
 from slimprune.cli.commands import SUMMARIES, load
 from slimprune.cli.signals import begin, end
-from slimprune.errors import SlimpruneError, UsageError, kind_and_line, visible
+from slimprune.errors import SlimpruneError, UsageError, kind_and_line, out_of_memory, visible
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
+"""Errors of the system on a disk that is full or may not be written to."""
 
 
 class InterruptedRunError(SlimpruneError):
@@ -81,10 +84,12 @@ def _explained(error: Exception) -> tuple[str, int]:
     of_typer = getattr(error, "format_message", None)
     if of_typer is not None:
         return of_typer(), UsageError.exit_code
-    if isinstance(error, MemoryError) or re.search("allocate memory|out of memory", str(error)):
-        return f"expected enough memory, got too little ({kind_and_line(error)})", SlimpruneError.exit_code
-    kind = f"unexpected {type(error).__name__}: {error} (--debug shows where)"
-    return "; ".join([kind, *_notes(error)]), SlimpruneError.exit_code
+    kind, code = f"unexpected {type(error).__name__}: {error} (--debug shows where)", SlimpruneError.exit_code
+    if out_of_memory(error):
+        kind = f"expected enough memory, got too little ({kind_and_line(error)})"
+    elif isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        kind, code = f"cannot write {error.filename or 'a file'}: {error.strerror}", UsageError.exit_code
+    return "; ".join([kind, *_notes(error)]), code
 
 
 def _notes(error: BaseException) -> list[str]:

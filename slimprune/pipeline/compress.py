@@ -246,7 +246,7 @@ def _publish(document: ReportDocument, outputs: Outputs) -> None:
     outputs.staged(outputs.report).write_text(json.dumps(document, indent=1) + "\n")
     outputs.staged(outputs.markdown).write_text(markdown(document))
     outputs.staged(outputs.page).write_text(report_html(document, outputs.stage))
-    outputs.publish()
+    outputs.publish_instead()
 
 
 def _describe(recipe: ResolvedRecipe, analysis: Analysis, slimmed: SlimModel, planned: PlannedPruning) -> Report:

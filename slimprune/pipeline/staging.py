@@ -9,11 +9,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from slimprune.errors import DataError, SlimpruneError, UsageError, VerificationError
+from slimprune.errors import FORWARD_ERRORS, DataError, SlimpruneError, UsageError, VerificationError, out_of_memory
 from slimprune.types import PRECISIONS, Precision
 
 ONNX, BUNDLE = ".onnx", ".slim"
-_LOCK, _MARKER = "lock", "fingerprint"
+_LOCK, _MARKER, _FORMER = "lock", "fingerprint", "former"
 _DONE = ("search.json", "plan.json", "masks.safetensors", "checkpoint.json")
 """Files from which an interrupted run can resume."""
 
@@ -88,13 +88,31 @@ class Outputs:
                 entry.unlink()
 
     def publish(self) -> None:
-        """Move everything that was staged into place, replacing the outputs of an earlier run."""
-        lower = (self.lower(precision) for precision in PRECISIONS)
-        for target in (self.bundle, self.pictures, self.report, self.markdown, self.page, *lower, self.out):
+        """Move everything that was staged into place, where it replaces what an earlier run left."""
+        for target in self._targets():
             if self.staged(target).is_dir():
                 _replace_folder(self.staged(target), target)
             elif self.staged(target).exists():
                 os.replace(self.staged(target), target)
+
+    def publish_instead(self) -> None:
+        """Take all outputs of an earlier run away, then publish, the requested output last.
+
+        A kill in between leaves no mixture of two runs, and never the requested output without the others.
+        """
+        former = self.stage / _FORMER
+        former.mkdir(exist_ok=True)
+        for target in reversed(self._targets()):
+            if target.exists():
+                shutil.rmtree(former / target.name, ignore_errors=True)
+                os.replace(target, former / target.name)
+        self.publish()
+
+    def _targets(self) -> list[Path]:
+        """Return the paths of all outputs, the requested one last."""
+        lower = (self.lower(precision) for precision in PRECISIONS)
+        beside = [self.bundle, self.pictures, self.report, self.markdown, self.page, *lower]
+        return [*(target for target in beside if target != self.out), self.out]
 
 
 @contextmanager
@@ -132,7 +150,7 @@ def staged_outputs(out: Path | None, run: str | None, *, more: Sequence[str] = (
             done = run is not None and any(any(outputs.stage.rglob(name)) for name in _DONE)
             keep = done and (not isinstance(error, SlimpruneError) or _may_pass(error))
             if keep:
-                error.add_note(f"the same command goes on from what was done, kept in {outputs.stage}")
+                error.add_note(_kept(error, f"the same command goes on from what was done, kept in {outputs.stage}"))
             raise
         finally:
             if not keep:
@@ -157,7 +175,7 @@ def resumable_folder(folder: Path) -> Iterator[Path]:
         except BaseException as error:
             keep = any(stage.rglob("*.json"))
             if not isinstance(error, SlimpruneError) and any(folder.rglob("*.json")):
-                error.add_note(f"the same command goes on from what is finished in {folder}")
+                error.add_note(_kept(error, f"the same command goes on from what is finished in {folder}"))
             raise
         finally:
             if not keep:
@@ -168,6 +186,13 @@ def _may_pass(error: SlimpruneError) -> bool:
     """Return whether the same run may succeed later, when the disk has free space or the data can be read again."""
     damaged = isinstance(error, VerificationError)  # such as an unreadable checkpoint: the run must start over
     return isinstance(error, DataError) or (isinstance(error.__cause__, OSError) and not damaged)
+
+
+def _kept(error: BaseException, passing: str) -> str:
+    """Return what a user is told about work that is kept: `passing` if the same command may get further next time."""
+    if isinstance(error, FORWARD_ERRORS) and not out_of_memory(error):
+        return "what was done is kept, but the same command is likely to end here again"
+    return passing
 
 
 def _check_targets(outputs: Outputs, more: Sequence[str]) -> None:

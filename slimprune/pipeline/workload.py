@@ -355,6 +355,7 @@ def check_loss(output: Tensor, targets: Tensor, loss: Loss) -> None:
 
 def _with_one_output(model: nn.Module, inputs: Tensor) -> tuple[nn.Module, Tensor]:
     """Return a model that outputs one tensor and its output in eval mode; check that it works in training mode too."""
+    _check_layer_names(model)
     training = model.training
     output = _forward(model.eval(), inputs)
     if has_main_output(output):
@@ -365,6 +366,14 @@ def _with_one_output(model: nn.Module, inputs: Tensor) -> tuple[nn.Module, Tenso
     copied = _copied(model).train()
     _check_tensor(copied, _forward(copied, torch.cat([inputs[:1], inputs[:1]])))
     return model, cast(Tensor, output)
+
+
+def _check_layer_names(model: nn.Module) -> None:
+    """Check that every layer can be addressed by its name, and be exported, which writes the names into code."""
+    for name, _ in (entry for layer in model.modules() for entry in layer.named_children()):
+        if not name or "." in name or '"' in name or not name.isprintable():
+            rule = "printable names of layers without dots and double quotes"
+            raise UnsupportedModelError(f"expected {rule}, got {name!r} in {type(model).__name__}")
 
 
 def _check_tensor(model: nn.Module, output: object) -> None:

@@ -54,6 +54,41 @@ def test_a_second_run_replaces_the_first(tmp_path: Path) -> None:
     assert {(tmp_path / name).read_text() for name in PUBLISHED if name != "a.slim"} == {"second"}
 
 
+@pytest.mark.parametrize("moves", range(10))
+def test_a_kill_while_publishing_never_leaves_a_mixture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int
+) -> None:
+    def replace_file(source: Path, target: Path) -> None:
+        if len(done) == moves:
+            raise KeyboardInterrupt
+        done.append(target)
+        replace(source, target)
+
+    replace, done = os.replace, list[Path]()
+    with staged_outputs(tmp_path / "a.onnx", "first") as outputs:
+        make_all(outputs, "first")
+        outputs.publish()
+    monkeypatch.setattr(os, "replace", replace_file)
+    with pytest.raises(KeyboardInterrupt):
+        stop(
+            tmp_path / "a.onnx",
+            KeyboardInterrupt,
+            lambda outputs: make_all(outputs, "second"),
+            Outputs.publish_instead,
+        )
+    found = [name for name in PUBLISHED if (tmp_path / name).exists()]
+    assert len({(tmp_path / name).read_text() for name in found if name != "a.slim"}) <= 1
+    assert "a.onnx" not in found or found == PUBLISHED
+
+
+def test_a_run_takes_the_further_files_of_an_earlier_one_away(tmp_path: Path) -> None:
+    (tmp_path / "a.int8.onnx").touch()
+    with staged_outputs(tmp_path / "a.onnx", "run") as outputs:
+        make_all(outputs, "new")
+        outputs.publish_instead()
+    assert listing(tmp_path) == PUBLISHED
+
+
 def test_pictures_are_replaced_as_a_whole_and_stay_where_a_run_has_none(tmp_path: Path) -> None:
     for text in ("first", "second", None):
         with staged_outputs(tmp_path / "a.onnx", text or "third") as outputs:
@@ -84,7 +119,11 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(tmp_path: Path, erro
     with pytest.raises(error) as caught:
         stop(tmp_path / "new" / "a.onnx", error, lambda outputs: outputs.resume_from("same"), checkpoint)
     stage = tmp_path / "new" / ".a.slimprune-run"
-    assert caught.value.__notes__ == [f"the same command goes on from what was done, kept in {stage}"]
+    again = {
+        KeyboardInterrupt: f"the same command goes on from what was done, kept in {stage}",
+        RuntimeError: "what was done is kept, but the same command is likely to end here again",
+    }
+    assert caught.value.__notes__ == [again[error]]
     assert [path.name for path in (tmp_path / "new").iterdir()] == [".a.slimprune-run"]
     with staged_outputs(tmp_path / "new" / "a.onnx", "run") as outputs:
         outputs.resume_from("same")
