@@ -121,8 +121,9 @@ def expected_and_found(problem: Mapping[str, Any]) -> str:
     # Pydantic's own remark on the value would repeat it.
     for remark in (", unable to ", ", got "):
         rule = rule.partition(remark)[0]
-    return f"{prefix}{rule}, got {_shortened(repr(found))}"
+    return f"{prefix}{rule}, got {shortened(repr(found))}"
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """Return text cut to the length that a message may quote."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

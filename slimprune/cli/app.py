@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from slimprune.cli.commands import SUMMARIES, load
 from slimprune.cli.signals import begin, end
-from slimprune.errors import SlimpruneError, UsageError, kind_and_line, out_of_memory, visible
+from slimprune.errors import SlimpruneError, UsageError, kind_and_line, out_of_memory, shortened, visible
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
 """Errors of the system on a disk that is full or may not be written to."""
@@ -87,8 +87,10 @@ def _explained(error: Exception) -> tuple[str, int]:
     kind, code = f"unexpected {type(error).__name__}: {error} (--debug shows where)", SlimpruneError.exit_code
     if out_of_memory(error):
         kind = f"expected enough memory, got too little ({kind_and_line(error)})"
-    elif isinstance(error, OSError) and error.errno in _UNWRITABLE:
-        kind, code = f"cannot write {error.filename or 'a file'}: {error.strerror}", UsageError.exit_code
+    elif isinstance(error, OSError) and error.strerror:
+        what = "a file" if error.filename is None else shortened(str(error.filename))
+        verb = "write" if error.errno in _UNWRITABLE else "use"
+        kind, code = f"cannot {verb} {what}: {error.strerror}", UsageError.exit_code
     return "; ".join([kind, *_notes(error)]), code
 
 
