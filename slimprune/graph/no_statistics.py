@@ -17,7 +17,7 @@ class NoStatistics(TorchDispatchMode):
     Weight standardisation, weight normalisation and spectral normalisation mix the columns of a weight, and norms
     written by hand mix channels: the loss of one changes all others by nature. Without the statistics each entry is
     computed by itself, gains included, in the dense model and in the slim one alike. Statistics of data are left out if
-    they are taken over dimension 1 or the last one alone and keep it.
+    they are taken over dimension 1 or the last one alone and keep it, and so are those of group norms without a gain.
 
     Args:
         inputs: What the model reads. It and the outputs of layers are data, all else are weights.
@@ -41,7 +41,10 @@ class NoStatistics(TorchDispatchMode):
         # What a layer makes of learned queries or tables is data too.
         data = name in _LAYERS or any(map(is_data, read))
         plain = _zeros_or_ones if data and name == "mean" else _PLAIN.get(name)
-        if plain is not None and (name not in _EXACT and _is_over_channels(arguments) if data else _is_of_many(read)):
+        if name == "native_group_norm" and arguments.get("weight") is None:
+            self.changed[name] = None
+            out = (arguments["input"].clone(), *out[1:])
+        elif plain is not None and (name not in _EXACT and _is_over_channels(arguments) if data else _is_of_many(read)):
             self.changed[name.strip("_")] = None
             out = plain(out, arguments)
         if data:

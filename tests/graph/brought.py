@@ -311,6 +311,19 @@ class Lengths(nn.Module):
         return self.head(F.normalize(F.relu(self.read(x)).mean((2, 3)), dim=1))
 
 
+class BareGroupNorms(nn.Module):
+    """Group norms without gain and offset: one channel of every group goes."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.read, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 6, 3), nn.Linear(6, 4)
+        self.pairs, self.image = nn.GroupNorm(2, 8, affine=False), nn.GroupNorm(1, 6, affine=False)
+
+    def forward(self, x):
+        x = F.relu(self.pairs(self.stem(x)))
+        return self.head(F.relu(self.image(self.read(x))).mean((2, 3)))
+
+
 BROUGHT = {
     PaddedStem: {"stem": 8, "read": 6},
     CausalPadding: {"stem": 8},
@@ -325,6 +338,7 @@ BROUGHT = {
     NonLocal: {"stem": 8, "asks": 6, "values": 5},
     NormsByHand: {"stem": 8, "wide": 12, "narrow": 6},
     Lengths: {"stem": 8, "read": 6},
+    BareGroupNorms: {"stem": 4, "read": 6},
     NormedWeights: {"stem": 8, "read": 6, "wide": 10},
 }
 """Widths of the groups that must be free, by group."""

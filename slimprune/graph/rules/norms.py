@@ -30,15 +30,17 @@ def layer_norm(flow: Flow, call: OperatorCall) -> None:
 def group_norm(flow: Flow, call: OperatorCall) -> None:
     """Follow a group norm, which loses whole groups or one channel of each, whichever is finer.
 
-    A group norm without a gain blocks its channels, because its groups cannot be refitted.
+    A group norm without a gain that would lose whole groups blocks its channels, because no tensor tells how many are
+    left.
     """
     values, groups = call["input"], call["group"]
-    if call["weight"] is None:
+    whole = loses_whole_groups(groups, values.shape[1] // groups)
+    if whole and call["weight"] is None:
         flow.block(call, [values], f"group norm {call.layer} has no gain and offset")
         return
     ids = flow.ids(values)
     channels = tied(flow.channel_ids, ids, 1)
-    units, whole = channels.view(groups, -1), loses_whole_groups(groups, len(channels) // groups)
+    units = channels.view(groups, -1)
     flow.channel_ids.unite(units, units[:, :1] if whole else units[:1])
     for name in ("weight", "bias"):
         _follow(flow, call, call[name], channels, "norm" if whole else "cross-channel-norm")

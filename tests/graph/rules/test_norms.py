@@ -18,6 +18,7 @@ ROLES = {
     "many groups": (nn.GroupNorm(4, 8), 4, {"norm"}),
     "few groups": (nn.GroupNorm(2, 8), 4, {"cross-channel-norm"}),
     "one group": (nn.GroupNorm(1, 8), 8, {"cross-channel-norm"}),
+    "few groups without a gain": (nn.GroupNorm(2, 8, affine=False), 4, set()),
     "layer norm over an image": (nn.LayerNorm([8, 8, 8]), 8, {"cross-channel-norm"}),
 }
 
