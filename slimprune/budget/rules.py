@@ -69,12 +69,16 @@ class GroupCost:
 
 @dataclass(frozen=True)
 class Rule:
-    """An allocation rule; `priorities` returns decreasing values [width] for a group's channels."""
+    """An allocation rule; `priorities` returns decreasing values [width] for a group's channels.
+
+    `free_groups` is the number of free groups of the networks that it is for; None for any number.
+    """
 
     name: str
     description: str
     needs_scores: bool
     priorities: Callable[[GroupCost], Priorities]
+    free_groups: int | None = None
 
 
 GivesPriorities = TypeVar("GivesPriorities", bound=Callable[[GroupCost], Priorities])
@@ -222,7 +226,8 @@ def factors(values: Sequence[float]) -> Rule:
         if not 0 < value < math.inf:
             raise UsageError(f"expected finite factors above 0, got {value:g}")
     name = f"factors:{','.join(f'{value:.4g}' for value in values)}"
-    return Rule(name, "widths in proportion to dense width * a given factor", False, partial(_scaled, values))
+    description = "widths in proportion to dense width * a given factor"
+    return Rule(name, description, False, partial(_scaled, values), len(values))
 
 
 def _find_factors(name: str) -> Rule:
@@ -236,8 +241,6 @@ def _find_factors(name: str) -> Rule:
 def _scaled(values: Sequence[float], cost: GroupCost) -> Priorities:
     if cost.number is None:
         return np.ones(cost.width)
-    if cost.number >= len(values):
-        raise UsageError(f"expected a factor for each free group, got {len(values)}")
     return _proportional(cost.width, values[cost.number])
 
 
@@ -247,8 +250,11 @@ def channel_priorities(
     """Return the priorities of the channels of every group, empty for protected groups.
 
     Raises:
-        UsageError: If the rule does not give a group decreasing numbers [width].
+        UsageError: If the rule does not give a group decreasing numbers [width], or is for another number of groups.
     """
+    free = sum(group.protected_reason is None for group in groups)
+    if rule.free_groups not in (None, free):
+        raise UsageError(f"expected a factor for each of {free} free groups, got {rule.free_groups}")
     return [
         _checked(rule, group, rule.priorities(cost)) if group.protected_reason is None else np.empty(0)
         for group, cost in zip(groups, group_costs(groups, costs, scores), strict=True)

@@ -110,7 +110,9 @@ def test_factors_that_are_no_positive_numbers_are_refused(name):
         find_rule(name)
 
 
-def test_too_few_factors_are_refused():
+@pytest.mark.parametrize("number", [-1, 1])
+def test_too_few_and_too_many_factors_are_refused(number):
     space = space_of()
-    with pytest.raises(UsageError, match="a factor for each free group, got 2"):
-        allocate(None, space.groups, space.budget, space.costs, rule="factors:1,2")
+    given = len(space.free) + number
+    with pytest.raises(UsageError, match=f"a factor for each of {len(space.free)} free groups, got {given}"):
+        allocate(None, space.groups, space.budget, space.costs, rule="factors:" + ",".join("1" * given))
