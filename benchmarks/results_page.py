@@ -260,6 +260,19 @@ def saliency_cost() -> str:
     )
 
 
+def data_memory() -> str:
+    """Return the peak memory of whole runs beside the size of their data."""
+    document = _read("data-memory-cpu.json")
+    cells, found = document["cells"], document["circumstances"]
+    lines = [
+        [f"`{cell['command'].split('--data ')[1].split()[0]}`", *(f"{size / 2**30:.2f} GiB" for size in sizes)]
+        for cell in cells
+        for sizes in [(cell["decoded"], cell["peak"], cell["peak"] - cell["decoded"])]
+    ]
+    table = _markdown(["data", "images, decoded", "peak of the process", "above the images"], lines)
+    return f"{table}\n\nCircumstances: `{found['command']}`; {_machine(found, found)}. {_file('data-memory-cpu.json')}"
+
+
 SECTIONS: Mapping[str, Callable[..., str]] = {
     "overview": overview,
     "comparison": comparison,
@@ -269,6 +282,7 @@ SECTIONS: Mapping[str, Callable[..., str]] = {
     "latency-budgets": latency_budgets,
     "zoo": zoo,
     "saliency-cost": saliency_cost,
+    "data-memory": data_memory,
 }
 
 
