@@ -99,6 +99,7 @@ class RunCache:
     _failures: dict[str, str] = field(default_factory=dict)
     _named_files: dict[str, str] = field(default_factory=dict)
     _scores: dict[str, tuple[Scores, Saliency]] = field(default_factory=dict)
+    _tickets: dict[str, PlannedMasks] = field(default_factory=dict)
     _surgery: Lock = field(default_factory=Lock)
 
     def named_files(self, recipe: ResolvedRecipe) -> str:
@@ -157,11 +158,7 @@ class RunCache:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             if recipe.masks_weights:
-                work, start = _with_own_batches(self._work(recipe)), self._starts[key]
-                layers, of_weights = maskable_weights(recipe, work), self._scored_weights
-                tune = partial(run_training, teacher=_teacher(recipe, start))
-                masks = find_masks(recipe, work, layers, start, folder, listener, train_it=tune, scorer=of_weights)
-                return PlannedCell(masks=masks)
+                return PlannedCell(masks=self._masks(recipe, self._starts[key], folder, listener))
             analysis, start = self._analysis(recipe), self._starts[key]
             own = replace(analysis, work=_with_own_batches(analysis.work))
             last = earlier_rounds(recipe, own, start, folder, listener, teacher=_teacher(recipe, start))
@@ -170,6 +167,18 @@ class RunCache:
             return PlannedCell(planned, last=last)
         except SlimpruneError as error:
             return PlannedCell(refused=failure_of_one(error))
+
+    def _masks(self, recipe: ResolvedRecipe, start: Start, folder: Path, listener: Listener) -> PlannedMasks:
+        """Return the masks of a cell; those that rounds of training found serve for other initial weights too."""
+        key = recipe.hash_without("init")
+        if key not in self._tickets:
+            work, scorer = _with_own_batches(self._work(recipe)), self._scored_weights
+            layers, tune = maskable_weights(recipe, work), partial(run_training, teacher=_teacher(recipe, start))
+            found = find_masks(recipe, work, layers, start, folder, listener, train_it=tune, scorer=scorer)
+            if recipe.rewinding_rounds == 1:
+                return found
+            self._tickets[key] = found
+        return self._tickets[key]
 
     def train(self, cell: Cell, planned: PlannedCell, listener: Listener) -> CellRecord:
         """Build, prove, train and test the network of a cell, and return its record."""

@@ -185,7 +185,10 @@ def best(scores: Tensor, count: int, generator: torch.Generator | None = None) -
     """Return a bool [N] that is True for the `count` highest scores; among equal ones for the first."""
     if count <= 0 or count >= len(scores):
         return torch.full((len(scores),), count > 0)
-    threshold = scores.kthvalue(len(scores) - count + 1).values
+    # In late rounds almost all weights are masked and have the lowest score: few are left to search.
+    rivals = scores[scores > scores.min()]
+    rivals = rivals if len(rivals) >= count else scores
+    threshold = rivals.kthvalue(len(rivals) - count + 1).values
     stays = scores > threshold
     ties = (scores == threshold).nonzero().flatten()
     stays[ties[: count - int(stays.sum())]] = True

@@ -115,6 +115,8 @@ def test_bad_input():
 
 def test_best_of_equal_scores():
     assert best(torch.tensor([1.0, 2, 2, 2, 3]), 3).tolist() == [False, True, True, False, True]
+    assert best(torch.tensor([0.0, 2, 0, 1, 0]), 3).tolist() == [True, True, False, True, False]
+    assert best(torch.tensor([0.0, 2, 0, 1, 0]), 1).tolist() == [False, True, False, False, False]
     assert not best(torch.ones(3), 0).any()
     assert best(torch.ones(3), 3).all()
 

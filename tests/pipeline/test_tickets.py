@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from slimprune import Report, compare, compress, train
 from slimprune.errors import UsageError
+from slimprune.pipeline import stages
 from slimprune.pipeline.stages import training_settings
 from slimprune.pipeline.workload import named_workload
 from slimprune.recipe import make_recipe
@@ -89,17 +90,28 @@ def test_the_report_shows_the_rounds(ticket: dict[str, Any], slimprune: Callable
     ]  # fmt: skip
 
 
-def test_tickets_and_their_twins_in_a_grid(ticket: dict[str, Any], tmp_path: Path) -> None:
+def test_tickets_and_their_twins_in_a_grid(
+    ticket: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, original = [], stages.train
+    monkeypatch.setattr(stages, "train", lambda *given, **more: trained.append(1) or original(*given, **more))
     own = ("ratio", "unit", "when", "rounds", "rewind_step")
     base = {name: value for name, value in ticket.items() if name not in own}
     row = {name: ticket[name] for name in own if name != "ratio"}
     grid = {
         "base": base, "budgets": ["params=0.75"], "seeds": [0], "dense": False, "uniform": False,
-        "rows": {"ticket": row, "at initialisation": {"unit": "weights", "criterion": "magnitude"}}, "twins": False,
+        "rows": {
+            "ticket": row, "redrawn": {**row, "init": "reinit"},
+            "at initialisation": {"unit": "weights", "criterion": "magnitude"},
+        },
+        "twins": False,
     }  # fmt: skip
     document = compare(grid, out=tmp_path / "out")
     cells = {cell["row"]: cell for cell in document["cells"]}
     assert sum(cells["ticket"]["weights_kept"].values()) == 350
+    assert cells["redrawn"]["weights_kept"] == cells["ticket"]["weights_kept"]
+    # The dense network and the first round, which the second row takes over, and one training of each row.
+    assert len(trained) == 1 + 1 + 3
     assert (cells["ticket"]["epochs"], cells["at initialisation"]["epochs"]) == (2 + 2 + 2, 2)
     assert (cells["ticket"]["may_win"], cells["at initialisation"]["may_win"]) == (False, True)
 
