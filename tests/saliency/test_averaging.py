@@ -10,7 +10,7 @@ SIGNED = [entry.name for entry in criteria() if isinstance(entry.make(), Signed)
 
 def test_which_criteria_have_a_sign():
     own = {name: average_of(name, make_criterion(name), None) for name in SIGNED}
-    expected = dict.fromkeys(("3sp", "grasp", "prospr", "prospr-first-order", "snip"), "signed")
+    expected = dict.fromkeys(("3sp", "grasp", "prospr", "prospr-first-order", "prospr-released", "snip"), "signed")
     assert own == {**expected, "obd": "absolute", "taylor": "absolute"}
 
 
