@@ -5,13 +5,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from slimprune.graph.zero_at_zero import is_data, mark_data
+from slimprune.graph.data_mode import DataMode, is_data, mark_data
 
 
-class NoStatistics(TorchDispatchMode):
+class NoStatistics(DataMode):
     """Mode in which means over weights or channels are 0, and deviations, norms, sums and mean squares are 1.
 
     Weight standardisation, weight normalisation and spectral normalisation mix the columns of a weight, and norms
@@ -25,11 +24,6 @@ class NoStatistics(TorchDispatchMode):
     Attributes:
         changed: Names of the operators that were replaced, in the order of their first calls.
     """
-
-    def __init__(self, inputs: Any) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.changed: dict[str, None] = {}
-        mark_data(inputs)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

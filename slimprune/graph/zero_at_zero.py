@@ -4,17 +4,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from slimprune.graph.data_mode import DataMode, is_data, mark_data
 from slimprune.graph.propagation import replaced
 from slimprune.graph.rules.table import is_pointwise
 
-_DATA = "_slimprune_data"
 _PRODUCTS = ("aten::mul", "aten::mul_", "aten::div", "aten::div_")
 
 
-class ZeroAtZero(TorchDispatchMode):
+class ZeroAtZero(DataMode):
     """Mode in which f(x) becomes f(x) - f(0) where f acts on each element of the data by itself.
 
     A sigmoid, a softplus or an added number makes a constant of a silent channel. Without its value at zero the channel
@@ -26,11 +25,6 @@ class ZeroAtZero(TorchDispatchMode):
     Attributes:
         changed: Names of the operators whose value at zero is not 0, in the order of their first calls.
     """
-
-    def __init__(self, inputs: Any) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.changed: dict[str, None] = {}
-        mark_data(inputs)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -57,18 +51,6 @@ class ZeroAtZero(TorchDispatchMode):
         if value != 0 and abs(value) != float("inf") and value == value:
             out.sub_(value)
             self.changed[func._schema.name.removeprefix("aten::").rstrip("_")] = None
-
-
-def is_data(tensor: Tensor) -> bool:
-    """Return whether the tensor depends on what the model reads."""
-    return hasattr(tensor, _DATA)
-
-
-def mark_data(values: Any) -> None:
-    """Record that all tensors among the values depend on what the model reads."""
-    for leaf in tree_leaves(values):
-        if isinstance(leaf, Tensor):
-            setattr(leaf, _DATA, True)
 
 
 def _is_function_of(data: Tensor, read: list[Tensor]) -> bool:

@@ -231,7 +231,10 @@ def masked_model(recipe: ResolvedRecipe, work: Workload, start: Start, planned: 
     if recipe.init == "reinit":
         inherited = initialise(inherited, work.model, recipe.init, seed=recipe.seed)
     found = planned.result
-    dense, sparse = _cost(work, found, sparse=False), _cost(work, found, sparse=True)
+    channels = sum(layer.channels for layer in found.layers)
+    dense = Cost(count_params(work.model), count_macs(work.model, work.example), channels)
+    params, macs = dense.params - found.weights + found.kept, dense.macs - found.macs + found.sparse_macs
+    sparse = replace(dense, params=params, macs=macs)
     return SlimModel(masked(inherited, planned.masks), Plan((), {}, budget_of(recipe), recipe.rule, dense, sparse))
 
 
@@ -243,15 +246,6 @@ def settle_masked(
     Layers behind removed channels are solved anew, but here no channel is removed.
     """
     return settle(recipe.model_copy(update={"reconstruct": False}), work, start, slimmed, listener)
-
-
-def _cost(work: Workload, found: Masks, *, sparse: bool) -> Cost:
-    """Return the parameters, MACs and channels of the network; if `sparse`, without masked weights."""
-    params, macs = count_params(work.model), count_macs(work.model, work.example)
-    channels = sum(layer.channels for layer in found.layers)
-    if not sparse:
-        return Cost(params, macs, channels)
-    return Cost(params - found.weights + found.kept, macs - found.macs + found.sparse_macs, channels)
 
 
 def describe_masked(recipe: ResolvedRecipe, work: Workload, slimmed: SlimModel, planned: PlannedMasks) -> Report:
