@@ -1,10 +1,13 @@
-"""Reading files that somebody else wrote: regular ones only, and only up to a size."""
+"""What limits files that somebody else wrote: regular ones only, up to a size, with images up to a side."""
 
 import errno
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+
+LARGEST_SIDE = 2**13
+"""Most pixels a side of images."""
 
 
 def read_bounded(file: Path, most: int) -> bytes:

@@ -3,14 +3,12 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+from slimprune.bounded import LARGEST_SIDE
 from slimprune.data.arrays import check_image_size
 from slimprune.data.image_data import ImageData
 from slimprune.data.streamed_data import STREAM_ABOVE
 from slimprune.errors import DataError, UsageError
 from slimprune.registry import Registry, call_with, importable, kind_of
-
-LARGEST_SIDE = 2**13
-"""Most pixels a side of images."""
 
 Loader = Callable[..., ImageData]
 """Function that loads a data set from those of `name`, `source`, `image_size` and `stream_above` that it accepts."""

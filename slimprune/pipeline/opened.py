@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from slimprune.bounded import LARGEST_SIDE
 from slimprune.data import ImageData, is_user_code, load
-from slimprune.data.sources import LARGEST_SIDE
 from slimprune.errors import UnsupportedModelError, UsageError, VerificationError, first_line
 from slimprune.forward import ForwardAdapter
 from slimprune.models import InputSpec, main_output

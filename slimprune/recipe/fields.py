@@ -15,6 +15,7 @@ from pydantic import (
     field_validator,
 )
 
+from slimprune.bounded import LARGEST_SIDE
 from slimprune.errors import UsageError
 from slimprune.recipe.defaults import CRITERION_OPTIONS, OF_WEIGHTS, find_defaults, names_segmentation
 from slimprune.recipe.values import (
@@ -22,7 +23,6 @@ from slimprune.recipe.values import (
     MOST,
     MOST_AT_ONCE,
     MOST_EPOCHS,
-    MOST_PIXELS,
     MOST_THREADS,
     Share,
     as_amp,
@@ -61,7 +61,7 @@ class Recipe(BaseModel):
     arch: str | None = Field(None, description="architecture name, package.module:factory or path/to/file.py:factory")
     data: str = Field("digits", description="a data set (`slimprune list data`) or path/to/file.py:function")
     image_size: int | None = Field(
-        None, ge=1, le=MOST_PIXELS, description="side in pixels to which large images are resized"
+        None, ge=1, le=LARGEST_SIDE, description="side in pixels to which large images are resized"
     )
     train_size: int | None = Field(
         None, ge=1, le=MOST, description="train and score on this many images only, drawn once"

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, TypeAdapter, ValidationError
 from slimprune.bounded import read_bounded
 from slimprune.types import AUTO, BALANCED
 
-MOST, MOST_EPOCHS, MOST_AT_ONCE, MOST_THREADS, MOST_PIXELS, WIDEST = 2**31, 100_000, 2**20, 1024, 8192, 2**16
+MOST, MOST_EPOCHS, MOST_AT_ONCE, MOST_THREADS, WIDEST = 2**31, 100_000, 2**20, 1024, 2**16
 LARGEST = 1e30
 """Upper ends of the ranges: beyond any use, and far below what overflows in 32-bit floats and 64-bit integers."""
 _SWITCH: TypeAdapter[bool] = TypeAdapter(bool)
