@@ -255,10 +255,14 @@ class Masks:
         return 1 - self.kept / self.weights
 
     @property
+    def empty(self) -> list[str]:
+        """Names of the layers whose weights are all masked."""
+        return [layer.layer for layer in self.layers if layer.kept == 0]
+
+    @property
     def without_weights(self) -> str | None:
         """A sentence that names the layers whose weights are all masked; None if there are none."""
-        empty = [layer.layer for layer in self.layers if layer.kept == 0]
-        if not empty:
+        if not (empty := self.empty):
             return None
         count = f"{len(empty)} of {len(self.layers)} layers"
         return f"no weight is left in {count}, whose outputs depend on no input any more: {', '.join(empty)}"
@@ -283,7 +287,7 @@ class Masks:
                 }
                 for layer in self.layers
             ],
-            "empty": [layer.layer for layer in self.layers if layer.kept == 0],
+            "empty": self.empty,
         }
 
 
