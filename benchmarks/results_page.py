@@ -16,12 +16,16 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from slimprune.report.instability import moment
 from slimprune.report.paired_differences import paired_gap
 from slimprune.report.tables import magnitude
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path("benchmarks/results")
-PAGES = ("README.md", *(f"docs/{name}.md" for name in ("results", "segmentation", "speed", "latency", "proof")))
+PAGES = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("results", "segmentation", "speed", "latency", "proof", "instability")),
+)
 UNIFORM = {"params": "uniform at equal params", "macs": "uniform at equal MACs"}
 METRICS = {"top1": "top-1", "miou": "mean IoU"}
 NO_VERSIONS = ("command", "device", "threads", "inputs", "rounds")
@@ -273,6 +277,23 @@ def data_memory() -> str:
     return f"{table}\n\nCircumstances: `{found['command']}`; {_machine(found, found)}. {_file('data-memory-cpu.json')}"
 
 
+def instability(name: str) -> str:
+    """Return the test errors between two trainings from one state, by network and by the step at which they part."""
+    document = _read(f"{name}.json")
+    head = ["", "data differ after", "error at the ends, %", "highest error, %", "instability, points"]
+    lines = []
+    for network in document["networks"]:
+        for curve in network["curves"]:
+            first, *_, last = errors = [100 * error for error in curve["errors"]]
+            figures = [f"{first:.2f}, {last:.2f}", f"{max(errors):.2f}", f"{100 * curve['instability']:.2f}"]
+            lines.append([network["network"], moment(curve), *figures])
+    recipe, epochs = document["recipe"], document["networks"][0]["epochs"]
+    places = f"{_network(recipe)}, {epochs} epochs, seed {recipe['seed']}, {len(document['places'])} places"
+    found = document["environment"]
+    facts = f"Circumstances: {places}; {_machine(found, found)}. {_file(f'{name}.json')}, `.png`, `.svg`"
+    return f"{_markdown(head, lines, left=2)}\n\n{facts}"
+
+
 SECTIONS: Mapping[str, Callable[..., str]] = {
     "overview": overview,
     "comparison": comparison,
@@ -283,6 +304,7 @@ SECTIONS: Mapping[str, Callable[..., str]] = {
     "zoo": zoo,
     "saliency-cost": saliency_cost,
     "data-memory": data_memory,
+    "instability": instability,
 }
 
 

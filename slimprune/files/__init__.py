@@ -12,6 +12,7 @@ from slimprune.files.comparison import (
     TableRow,
 )
 from slimprune.files.inspection import InspectedGroup, InspectionDocument
+from slimprune.files.instability import InstabilityCurve, InstabilityDocument, UnstableNetwork
 from slimprune.files.latency import BenchDocument, Facts, LatencyRow, WithLatency
 from slimprune.files.reading import adapter, as_json, make_report_schema, read_document, read_value, report_schema
 from slimprune.files.report import (
@@ -61,6 +62,8 @@ __all__ = [
     "Facts",
     "InspectedGroup",
     "InspectionDocument",
+    "InstabilityCurve",
+    "InstabilityDocument",
     "KeptShares",
     "Kind",
     "LatencyRow",
@@ -86,6 +89,7 @@ __all__ = [
     "TableRow",
     "TrainingHistory",
     "TrainingOutcome",
+    "UnstableNetwork",
     "WithLatency",
     "adapter",
     "as_json",

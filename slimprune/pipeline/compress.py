@@ -88,8 +88,8 @@ def compress(
     """
     began = time.perf_counter()
     given = Given(train_batches, test_batches, task, loss)
-    recipe, own, notes = _recipe(model, given, {**settings, "loss": loss} if isinstance(loss, str) else settings)
-    _announce(notes, listener)
+    recipe, own, notes = checked_recipe(model, given, {**settings, "loss": loss} if isinstance(loss, str) else settings)
+    announce(notes, listener)
     device = str(choose_device(recipe.device))
     with staged_outputs(recipe.out, recipe.hash if own is None else None) as outputs:
         stage = outputs.stage
@@ -97,8 +97,7 @@ def compress(
         if own is None:
             outputs.resume_from(work.fingerprint)
         check_training(recipe, work)
-        prune_it = mask_weights if recipe.masks_weights else _slim_channels
-        pruned = prune_it(recipe, work, outputs, listener)
+        pruned = pruned_network(recipe, work, outputs, listener)
         report, slimmed, log = pruned.report, pruned.slimmed, log_folder(recipe)
         dense, dense_training = _train_dense(recipe, work, pruned.start, stage / "train dense", listener, log)
         training = run_training(
@@ -135,7 +134,7 @@ def plan(*, listener: Listener = ignore, **settings: Unpack[RecipeSettings]) -> 
         UsageError: If the recipe trains the dense network before scoring it.
     """
     began = time.perf_counter()
-    recipe, _, notes = _recipe(None, Given(), settings)
+    recipe, _, notes = checked_recipe(None, Given(), settings)
     if recipe.when not in ("before-training", "trained"):
         asked = "" if settings.get("when") else ", the default with --reset-head"
         raise UsageError(
@@ -143,7 +142,7 @@ def plan(*, listener: Listener = ignore, **settings: Unpack[RecipeSettings]) -> 
         )
     if (count := recipe.pruning_rounds) > 1:
         raise UsageError(f"expected one round to plan without training, got {count}")
-    _announce(notes, listener)
+    announce(notes, listener)
     work = named_workload(recipe, str(choose_device(recipe.device)))
     start = Start(work.model, work.model)
     if recipe.masks_weights:
@@ -154,6 +153,12 @@ def plan(*, listener: Listener = ignore, **settings: Unpack[RecipeSettings]) -> 
         planned = choose_plan(recipe, analysis, start, listener)
         report = _describe(recipe, analysis, slim_and_prove(analysis, work.model, planned.plan), planned)
     return replace(report, notes=notes, seconds=time.perf_counter() - began)
+
+
+def pruned_network(recipe: ResolvedRecipe, work: Workload, outputs: Outputs, listener: Listener) -> PrunedNetwork:
+    """Return the network with masked weights or without the removed channels, as its training starts from it."""
+    prune_it = mask_weights if recipe.masks_weights else _slim_channels
+    return prune_it(recipe, work, outputs, listener)
 
 
 def _slim_channels(recipe: ResolvedRecipe, work: Workload, outputs: Outputs, listener: Listener) -> PrunedNetwork:
@@ -181,12 +186,13 @@ def _workload(recipe: ResolvedRecipe, own: nn.Module | None, given: Given, devic
     return with_own_preprocessing(recipe, replace(work, class_weights=weights))
 
 
-def _announce(notes: Sequence[str], listener: Listener) -> None:
+def announce(notes: Sequence[str], listener: Listener) -> None:
+    """Pass notes on options to a listener."""
     for note in notes:
         listener(REMARK, 1, 1, note)
 
 
-def _recipe(
+def checked_recipe(
     model: object, given: Given, settings: Mapping[str, object]
 ) -> tuple[ResolvedRecipe, nn.Module | None, tuple[str, ...]]:
     """Return the checked recipe with its defaults, the model if it is an object, and notes on options and choices."""

@@ -2,6 +2,7 @@
 
 from slimprune.report.comparison import comparison_markdown, comparison_page
 from slimprune.report.inspection import Inspection
+from slimprune.report.instability import draw_instability, instability_page
 from slimprune.report.latency import latency_markdown, latency_table
 from slimprune.report.markdown_table import markdown_table
 from slimprune.report.pages import comparison_html, report_html
@@ -23,9 +24,11 @@ __all__ = [
     "comparison_markdown",
     "comparison_page",
     "draw_comparison",
+    "draw_instability",
     "draw_masks",
     "facts",
     "inspection_page",
+    "instability_page",
     "latency_markdown",
     "latency_page",
     "latency_table",

@@ -1,6 +1,7 @@
 """Training loop with learning-rate schedules, metrics and resumable checkpoints."""
 
-from slimprune.training.batches import count_batches
+from slimprune.training.batches import count_batches, set_epoch
+from slimprune.training.branching import BranchedBatches, between, distance
 from slimprune.training.cuda_graphs import capture
 from slimprune.training.evaluation import evaluate
 from slimprune.training.event_log import check_event_log
@@ -18,6 +19,7 @@ from slimprune.training.strategy import make_execution
 
 __all__ = [
     "LOSSES",
+    "BranchedBatches",
     "EpochRecord",
     "Metric",
     "Penalty",
@@ -25,11 +27,13 @@ __all__ = [
     "TrainSettings",
     "balanced_weights",
     "batch_norm_l1",
+    "between",
     "capture",
     "channels_last",
     "check_event_log",
     "choose_device",
     "count_batches",
+    "distance",
     "evaluate",
     "find_loss",
     "foreground_logits",
@@ -38,6 +42,7 @@ __all__ = [
     "mixing_of",
     "plain_mask",
     "polarization",
+    "set_epoch",
     "to_channels_last",
     "top1",
     "train",

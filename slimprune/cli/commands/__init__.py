@@ -15,6 +15,7 @@ SUMMARIES: Mapping[str, str] = {
     "plan": "Score and allocate only: the table of widths; nothing is trained or written.",
     "inspect": "Show which channels go together, what is at stake and what has to stay; nothing is scored or trained.",
     "compare": "Compare methods under equal budgets, equal training and equal seeds; resumes where it was stopped.",
+    "instability": "Train twice from one state under different orders of the data, and test on the line between both.",
     "export": "Write the model of a bundle as ONNX and verify it.",
     "verify": "Compare a bundle with an ONNX file on real samples, in onnxruntime.",
     "predict": "Name the classes of images, or mask them, by an ONNX file; needs no torch.",
