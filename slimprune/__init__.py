@@ -51,7 +51,17 @@ if TYPE_CHECKING:
     from slimprune.surgery.slim import slim
     from slimprune.timing import Sampling
     from slimprune.timing.compare import BenchSettings, compare_speed
-    from slimprune.training import Metric, Penalty, TrainResult, TrainSettings, evaluate, mean_iou, top1, train
+    from slimprune.training import (
+        EpochRecord,
+        Metric,
+        Penalty,
+        TrainResult,
+        TrainSettings,
+        evaluate,
+        mean_iou,
+        top1,
+        train,
+    )
     from slimprune.types import Listener
 
 __all__ = [
@@ -68,6 +78,7 @@ __all__ = [
     "Costs",
     "Criterion",
     "DataError",
+    "EpochRecord",
     "ForwardFn",
     "ImageData",
     "InputSpec",
@@ -179,7 +190,17 @@ _PLACES = {
     "surgery.slim": ("slim",),
     "timing": ("Sampling",),
     "timing.compare": ("BenchSettings", "compare_speed"),
-    "training": ("Metric", "Penalty", "TrainResult", "TrainSettings", "evaluate", "mean_iou", "top1", "train"),
+    "training": (
+        "EpochRecord",
+        "Metric",
+        "Penalty",
+        "TrainResult",
+        "TrainSettings",
+        "evaluate",
+        "mean_iou",
+        "top1",
+        "train",
+    ),
 }
 """Public names by the module from which they are imported on first use."""
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}

@@ -47,7 +47,10 @@ from slimprune.recipe import DEFAULT_RULES, PANELS, Recipe, default_text, make_r
         ({"and": None}, "and: expected a valid dictionary, got None"),
         ({"and": ["macs"]}, "and: expected a valid dictionary, got ['macs']"),
         ({"and": {"macs": 0.5}, "also": {"macs": 0.5}}, "expected and once, got also as well"),
-        ({"when": "later"}, "when: expected 'before-training', 'trained', 'after-training' or 'rewind', got 'later'"),
+        (
+            {"when": "later"},
+            "when: expected 'before-training', 'trained', 'after-training', 'rewind' or 'gradual', got 'later'",
+        ),
         ({"rewind_step": -1}, "rewind_step: expected greater than or equal to 0, got -1"),
         ({"dense_epochs": -1}, "dense_epochs: expected greater than or equal to 0, got -1"),
         ({"init": "random"}, "init: expected 'keep', 'reinit' or 'rescale', got 'random'"),
@@ -118,7 +121,10 @@ def test_defaults_are_what_the_help_says() -> None:
     trained = "taylor for trained networks, magnitude for their weights"
     assert default_text("criterion") == f"prospr where the rule needs scores, {trained}"
     assert default_text("draws") == "16, 8 for digits; 16 for trained networks; 1 for --unit weights"
-    assert default_text("rounds") == "1 for trained networks and for rewinding, the criterion's own for others"
+    assert (
+        default_text("rounds")
+        == "1 for trained networks and for rewinding, 20 for gradual, the criterion's own for others"
+    )
     assert default_text("steps") == "the criterion's own"
 
 

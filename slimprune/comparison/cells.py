@@ -296,7 +296,7 @@ class RunCache:
 def start_key(cell: Cell) -> str:
     """Return a key of all settings that the networks from which a cell starts depend on."""
     recipe = _start_recipe(cell)
-    if recipe.when in ("before-training", "trained"):
+    if recipe.when in ("before-training", "trained", "gradual"):
         return _key(recipe, (*_MODEL, "when"))
     trained = recipe.model_copy(update={"epochs": recipe.dense_epochs or recipe.epochs})
     return _key(trained, (*_MODEL, *TRAINING, "when", "rewind_step", "regularizer", "regularizer_strength"))

@@ -60,7 +60,10 @@ class MaskedTraining:
         slimmed, accuracies = settle_masked(recipe, work, self.start, slimmed, ignore)
         settings, imitated, masks = training_settings(recipe, work), copy.deepcopy(teacher), self.planned.masks
         try:
-            result = run_training(settings, work, slimmed.module, self.store, listener, teacher=imitated, masks=masks)
+            result = run_training(
+                settings, work, slimmed.module, self.store, listener,
+                teacher=imitated, masks=masks, earlier=self.planned.earlier,
+            )  # fmt: skip
         except SlimpruneError as error:
             return {"refused": failure_of_one(error)}
         before = 0 if self.start.dense_training is None else self.start.dense_training.epochs

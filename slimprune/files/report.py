@@ -342,6 +342,10 @@ class RecordedRecipe(TypedDict):
     when: NotRequired[str]
     twin: NotRequired[str | None]
     unit: NotRequired[str]
+    epochs: NotRequired[int | None]
+    rounds: NotRequired[int | None]
+    prune_from: NotRequired[int | None]
+    prune_until: NotRequired[int | None]
     hash: NotRequired[str]
 
 

@@ -153,6 +153,19 @@ def choose_masks(
     return {layer.name: choose(by_name[layer.name], counts[layer.name], generator).view(layer.shape) for layer in free}
 
 
+def shuffled(masks: Mapping[str, Tensor], *, seed: int) -> dict[str, Tensor]:
+    """Return masks that leave as many weights of every layer, but random ones.
+
+    Args:
+        masks: Name of a weight -> bool of its shape, True for an entry that stays.
+        seed: Seed of the choice.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: _shuffled(mask.flatten(), int(mask.sum()), generator).view(mask.shape) for name, mask in masks.items()
+    }
+
+
 def _restricted(scores: ByName, within: Mapping[str, Tensor]) -> ByName:
     """Return the scores, below all others where a weight is masked already."""
     return {name: values.masked_fill(~within[name].flatten(), -torch.inf) for name, values in scores.items()}

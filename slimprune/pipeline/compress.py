@@ -19,6 +19,7 @@ from slimprune.measure import environment
 from slimprune.pipeline.autocast import with_precision
 from slimprune.pipeline.class_weights import class_weights_of, count_targets
 from slimprune.pipeline.export import export_trained
+from slimprune.pipeline.gradual import check_gradual
 from slimprune.pipeline.latency import check_timing, with_latency_model
 from slimprune.pipeline.masks import describe_masked, mask_weights, maskable_weights, masked_model, plan_masks
 from slimprune.pipeline.pictures import draw_pictures
@@ -109,6 +110,7 @@ def compress(
             teacher=pruned.teacher,
             log=log,
             masks=pruned.masks,
+            earlier=pruned.earlier,
         )
         pictures = draw_pictures(work, slimmed.module, dense, outputs.staged(outputs.pictures))
         report = replace(report, training=training, dense_training=dense_training)
@@ -205,6 +207,7 @@ def checked_recipe(
         recipe = make_recipe(settings if model is None else {**settings, "arch": model}).with_defaults()
     check_names(recipe)
     check_timing(recipe)
+    check_gradual(recipe)
     recipe = with_criterion(recipe)
     check_rounds(recipe)
     notes = without_effect(settings.keys(), recipe)

@@ -1,5 +1,6 @@
 """Masks of single weights in a run: the weights are scored, the masks chosen and kept for a run that is resumed."""
 
+import copy
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +22,12 @@ from slimprune.masks import (
     choose_masks,
     find_weights,
     masked,
+    shuffled,
     sparsity_of,
     weight_target,
 )
 from slimprune.measure import PeakMemory, count_macs, count_params, environment, weight_bytes
+from slimprune.pipeline.gradual import PartlyTrained, check_gradual, prune_gradually
 from slimprune.pipeline.pruned import PrunedNetwork, export_check, start_pruning
 from slimprune.pipeline.stages import Start, budget_of, default_criterion, run_training, training_settings
 from slimprune.pipeline.staging import Outputs
@@ -35,7 +38,7 @@ from slimprune.recipe import ResolvedRecipe
 from slimprune.results import Accuracies, Masks, Measured, Report, Round, Saliency
 from slimprune.saliency import Scores, make_criterion, score_weights
 from slimprune.surgery import SlimModel, initialise
-from slimprune.training import TrainResult
+from slimprune.training import EpochRecord, TrainResult
 from slimprune.types import REMARK, Listener
 
 MASKS_FILE = "masks.safetensors"
@@ -56,6 +59,7 @@ class PlannedMasks:
         rule: How the weights that stay are divided among the layers.
         saliency: How the weights were scored.
         rounds: Rounds of training, masking and rewinding that came before.
+        partly: The network in whose training they were found, which goes on with it; None if it starts anew.
     """
 
     layers: tuple[PrunableWeight, ...]
@@ -63,6 +67,12 @@ class PlannedMasks:
     rule: str
     saliency: Saliency
     rounds: tuple[Round, ...] = ()
+    partly: PartlyTrained | None = None
+
+    @property
+    def earlier(self) -> tuple[EpochRecord, ...]:
+        """The epochs that the masked network was trained for already."""
+        return () if self.partly is None else self.partly.training.history
 
     @property
     def result(self) -> Masks:
@@ -85,7 +95,7 @@ def mask_weights(recipe: ResolvedRecipe, work: Workload, outputs: Outputs, liste
     export_check(recipe, work, outputs)(slimmed.module)
     slimmed, accuracies = settle_masked(recipe, work, start, slimmed, listener)
     report = replace(describe_masked(recipe, work, slimmed, planned), accuracies=accuracies)
-    return PrunedNetwork(report, slimmed, start, recipe, teacher, masks=planned.masks)
+    return PrunedNetwork(report, slimmed, start, recipe, teacher, masks=planned.masks, earlier=planned.earlier)
 
 
 def maskable_weights(recipe: ResolvedRecipe, work: Workload) -> tuple[PrunableWeight, ...]:
@@ -152,6 +162,8 @@ def find_masks(
     Source: Frankle and Carbin, The Lottery Ticket Hypothesis (ICLR 2019), iterative magnitude pruning; Frankle et al.,
     Stabilizing the Lottery Ticket Hypothesis (2019), rewinding to a later step than the first.
     """
+    if recipe.when == "gradual":
+        return _found_gradually(recipe, work, layers, start, folder, listener, train_it)
     count, network, planned = recipe.rewinding_rounds, start.scored, None
     for number in range(1, count):
         share = 1 - (1 - recipe.ratio) ** (number / count)
@@ -165,6 +177,38 @@ def find_masks(
         done = Round(planned.result.sparsity, None, None, result.epochs, result.final)
         planned = replace(planned, rounds=(*planned.rounds, done))
     return plan_masks(recipe, work, layers, network, listener, folder=folder, scorer=scorer, after=planned)
+
+
+def _found_gradually(
+    recipe: ResolvedRecipe,
+    work: Workload,
+    layers: tuple[PrunableWeight, ...],
+    start: Start,
+    folder: Path,
+    listener: Listener,
+    train_it: Callable[..., TrainResult],
+) -> PlannedMasks:
+    """Return the masks that gradual pruning ends with.
+
+    A twin has as many weights in every layer, but it is trained from the start, as one with other initial weights is.
+    """
+    check_gradual(recipe)
+    module = copy.deepcopy(start.inherited)
+    partly = prune_gradually(recipe, work, layers, module, folder / "gradual", listener, train_it=train_it)
+    masks = dict(partly.masks)
+    if recipe.twin is not None:
+        masks = shuffled(masks, seed=recipe.seed)
+    # Reading the sizes of the weights is a part of the training, and of its time.
+    saliency = Saliency("magnitude", 0, 1, None, 0.0, 0)
+    anew = recipe.twin is not None or recipe.init != "keep"
+    planned = PlannedMasks(layers, masks, recipe.rule, saliency, partly=None if anew else partly)
+    _tell_empty(planned, listener)
+    return planned
+
+
+def _tell_empty(planned: PlannedMasks, listener: Listener) -> None:
+    if (sentence := planned.result.without_weights) is not None:
+        listener(REMARK, 1, 1, sentence)
 
 
 def plan_masks(
@@ -201,8 +245,7 @@ def plan_masks(
     twin, seed = recipe.twin, recipe.seed
     masks = choose_masks(scores, layers, recipe.ratio, rule=recipe.rule, twin=twin, seed=seed, within=within)
     planned = PlannedMasks(layers, masks, recipe.rule, saliency, rounds)
-    if (sentence := planned.result.without_weights) is not None:
-        listener(REMARK, 1, 1, sentence)
+    _tell_empty(planned, listener)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file.with_name(_SALIENCY), json.dumps(saliency.to_json()))
@@ -227,7 +270,7 @@ def masked_model(recipe: ResolvedRecipe, work: Workload, start: Start, planned: 
 
     It has all channels of the dense network, so its plan has no groups, and there is no removal to prove.
     """
-    inherited = start.inherited
+    inherited = start.inherited if planned.partly is None else planned.partly.module
     if recipe.init == "reinit":
         inherited = initialise(inherited, work.model, recipe.init, seed=recipe.seed)
     found = planned.result

@@ -18,6 +18,7 @@ from slimprune.pipeline.workload import Workload
 from slimprune.recipe import ResolvedRecipe
 from slimprune.results import Report
 from slimprune.surgery import SlimModel
+from slimprune.training import EpochRecord
 from slimprune.types import Listener
 
 
@@ -33,6 +34,7 @@ class PrunedNetwork:
         teacher: Network that it imitates, if the recipe distils.
         last: The last round of pruning; None if weights are masked.
         masks: Masks of the weights that are trained; None if channels were removed.
+        earlier: Epochs that it was trained for already.
     """
 
     report: Report
@@ -42,6 +44,7 @@ class PrunedNetwork:
     teacher: nn.Module | None
     last: LastRound | None = None
     masks: Mapping[str, Tensor] | None = None
+    earlier: tuple[EpochRecord, ...] = ()
 
 
 def start_pruning(

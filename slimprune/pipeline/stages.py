@@ -29,7 +29,7 @@ from slimprune.saliency import (
     score,
 )
 from slimprune.surgery import SlimModel, initialise, prove, slim
-from slimprune.training import Penalty, TrainResult, TrainSettings, count_batches, train
+from slimprune.training import EpochRecord, Penalty, TrainResult, TrainSettings, count_batches, train
 from slimprune.types import REMARK, Listener, ignore, under
 
 SEARCH = "search"
@@ -202,7 +202,7 @@ def starting_networks(
     Raises:
         UsageError: If the dense training has fewer steps than `rewind_step`.
     """
-    if recipe.when in ("before-training", "trained"):
+    if recipe.when in ("before-training", "trained", "gradual"):
         return Start(work.model, work.model)
     settings = dense_settings(recipe, work)
     train_it = partial(run_training, settings, work, penalty=penalty, log=log)
@@ -376,6 +376,8 @@ def run_training(
     penalty: Penalty | None = None,
     log: Path | None = None,
     masks: Mapping[str, Tensor] | None = None,
+    earlier: Sequence[EpochRecord] = (),
+    enough: Callable[[int], bool] = lambda epochs: False,
 ) -> TrainResult:
     """Train `module` in place, resumable in `store`.
 
@@ -390,6 +392,8 @@ def run_training(
         penalty: Penalty on the weights.
         log: Folder of TensorBoard event files, one folder in it for each store.
         masks: Masks of the weights that are trained; the others are held at zero.
+        earlier: Records of epochs for which the module was trained before.
+        enough: Function of the number of epochs done: whether the training ends there.
     """
     return train(
         module,
@@ -406,6 +410,8 @@ def run_training(
         log=None if log is None else log / store.name.replace(" ", "-"),
         validation_batches=work.validation_batches,
         masks=masks,
+        earlier=earlier,
+        enough=enough,
     )
 
 

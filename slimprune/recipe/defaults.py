@@ -52,6 +52,8 @@ DEFAULT_CRITERIA: Mapping[bool, str] = {False: "prospr", True: "taylor"}
 """Default criteria for untrained and for trained networks."""
 OF_WEIGHTS: RecipeSettings = {"draws": 1, "rule": "global", "round_to": 1}
 """Defaults for masks of single weights: the papers on them score once, and take one threshold over all layers."""
+GRADUAL_ROUNDS = 20
+"""How often weights are masked on the way of gradual pruning."""
 WEIGHT_CRITERIA: Mapping[bool, str] = {False: "prospr", True: "magnitude"}
 """Default criteria for the weights of untrained and of trained networks."""
 CRITERION_OPTIONS: Mapping[str, str] = {
@@ -98,6 +100,11 @@ def find_defaults(
     if adamw:
         found["lr"] = ADAMW_LR
     return _gentle(found) if fine_tuning else found
+
+
+def gradual_defaults(epochs: int | None) -> RecipeSettings:
+    """Return the defaults of gradual pruning: over the first half of the epochs, where the learning rate is high."""
+    return {"prune_from": 0, "prune_until": max(1, (epochs or 1) // 2), "rounds": GRADUAL_ROUNDS}
 
 
 def _gentle(training: RecipeSettings) -> RecipeSettings:

@@ -38,13 +38,23 @@ CONDITIONS: Sequence[Condition] = (
     Condition(("max_loss",), lambda recipe: recipe.int8 or recipe.fp16, "no file of lower precision is written"),
     Condition(("rewind_step",), lambda recipe: recipe.when == "rewind", "nothing is rewound without --when rewind"),
     Condition(
+        ("prune_from", "prune_until"),
+        lambda recipe: recipe.when == "gradual",
+        "weights are not masked in the course of the training without --when gradual",
+    ),
+    Condition(
+        ("draws", "average", "score_batch", "dtype", *(name for name in CRITERION_OPTIONS if name != "rounds")),
+        lambda recipe: recipe.when != "gradual",
+        "the sizes of the weights decide, without batches",
+    ),
+    Condition(
         ("dense_epochs", "train_dense"),
         lambda recipe: recipe.when != "trained",
         "the given network is trained already",
     ),
     Condition(
         ("dense_epochs",),
-        lambda recipe: recipe.when != "before-training" or recipe.train_dense,
+        lambda recipe: recipe.when not in ("before-training", "gradual") or recipe.train_dense,
         "the dense network is not trained without --train-dense",
     ),
     Condition(

@@ -17,7 +17,13 @@ from pydantic import (
 
 from slimprune.bounded import LARGEST_SIDE
 from slimprune.errors import UsageError
-from slimprune.recipe.defaults import CRITERION_OPTIONS, OF_WEIGHTS, find_defaults, names_segmentation
+from slimprune.recipe.defaults import (
+    CRITERION_OPTIONS,
+    OF_WEIGHTS,
+    find_defaults,
+    gradual_defaults,
+    names_segmentation,
+)
 from slimprune.recipe.values import (
     LARGEST,
     MOST,
@@ -39,12 +45,12 @@ LATER_FIELDS = (
     "mean", "std", "class_names", "input", "pretrained", "reset_head", "reconstruct", "int8", "fp16", "max_loss",
     "optimizer", "warm_up", "label_smoothing", "class_weights", "ema", "mixup", "cutmix", "resized_crop", "patience",
     "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs", "average", "unit",
-    "inner_weight_decay", "on_host", "score_temperature", "by_magnitude",
+    "inner_weight_decay", "on_host", "score_temperature", "by_magnitude", "prune_from", "prune_until",
 )  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
 
-When = Literal["before-training", "trained", "after-training", "rewind"]
+When = Literal["before-training", "trained", "after-training", "rewind", "gradual"]
 
 
 class Recipe(BaseModel):
@@ -95,10 +101,20 @@ class Recipe(BaseModel):
     when: When | None = Field(
         None,
         description="which network is scored: the untrained one, the given weights as they are, the dense network "
-        "after its training, or that one with the kept weights of an early step",
+        "after its training, or that one with the kept weights of an early step; gradual: weights are masked in the "
+        "course of the training",
     )
     rewind_step: int | None = Field(
         None, ge=0, le=MOST, description="training step to which `--when rewind` goes back (default: after 2 % of them)"
+    )
+    prune_from: int | None = Field(
+        None, ge=0, le=MOST_EPOCHS, description="epoch after which `--when gradual` begins to mask weights (default: 0)"
+    )
+    prune_until: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_EPOCHS,
+        description="epoch after which `--when gradual` has masked them all (default: half of the epochs)",
     )
     dense_epochs: int | None = Field(
         None,
@@ -157,7 +173,8 @@ class Recipe(BaseModel):
         ge=1,
         le=1000,
         description="rounds of pruning and fine-tuning of a trained network, of training, masking and rewinding "
-        "(--unit weights --when rewind), or of criteria that have rounds",
+        "(--unit weights --when rewind), of masking in the course of the training (--when gradual), or of criteria "
+        "that have rounds",
     )
     score_temperature: float | None = Field(
         None, gt=0, le=1e6, description="what GraSP divides the network's output by"
@@ -314,7 +331,7 @@ class Recipe(BaseModel):
     def criterion_options(self) -> dict[str, Any]:
         """Return the options that are set for the criterion, under the criterion's names."""
         options = {option: getattr(self, field) for field, option in CRITERION_OPTIONS.items()}
-        if self.scores_final_weights or self.rewinds_masks:
+        if self.scores_final_weights or self.rewinds_masks or self.when == "gradual":
             del options["rounds"]
         return {name: value for name, value in options.items() if value is not None}
 
@@ -333,6 +350,8 @@ class Recipe(BaseModel):
         defaults = find_defaults(self.data, limited, segmentation=segmentation, fine_tuning=gentle, adamw=adamw)
         if self.unit == "weights":
             defaults = {**defaults, **OF_WEIGHTS}
+        if when == "gradual":
+            defaults = {**defaults, **gradual_defaults(self.epochs or defaults["epochs"])}
         given = {name: value for name, value in self if value is not None}
         return ResolvedRecipe.model_validate({**defaults, **given, "when": when})
 
@@ -367,7 +386,9 @@ class ResolvedRecipe(Recipe):
     @property
     def trains_dense(self) -> bool:
         """Whether the dense network is trained, before it is pruned or to compare."""
-        return self.when in ("after-training", "rewind") or (self.train_dense and self.when == "before-training")
+        if self.train_dense and self.when in ("before-training", "gradual"):
+            return True
+        return self.when in ("after-training", "rewind")
 
     @property
     def masks_weights(self) -> bool:
@@ -378,6 +399,11 @@ class ResolvedRecipe(Recipe):
     def inherits_training(self) -> bool:
         """Whether the slim network starts from the weights of a trained one."""
         return self.scores_final_weights and self.init == "keep"
+
+    @property
+    def pruning_epochs(self) -> tuple[int, int]:
+        """Epochs after which gradual pruning begins and ends."""
+        return self.prune_from or 0, self.prune_until or 0
 
     @property
     def rewinding_rounds(self) -> int:

@@ -28,8 +28,10 @@ class SettingsBesideLoss(_UnderAlias, total=False):
     ratio: float
     of: Quantity
     also: Mapping[Quantity, float] | str
-    when: Literal["before-training", "trained", "after-training", "rewind"] | None
+    when: Literal["before-training", "trained", "after-training", "rewind", "gradual"] | None
     rewind_step: int | None
+    prune_from: int | None
+    prune_until: int | None
     dense_epochs: int | None
     weights: Path | str | None
     pretrained: bool

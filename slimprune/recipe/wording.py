@@ -13,6 +13,7 @@ from slimprune.recipe.defaults import (
     DEFAULT_CRITERIA,
     DEFAULT_RULES,
     FINE_TUNING,
+    GRADUAL_ROUNDS,
     OF_WEIGHTS,
     PAPER,
     SEGMENTATION,
@@ -28,8 +29,9 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "bench_batch", "bench_threads",
     ),
     "scoring": (
-        "when", "rewind_step", "criterion", "gate", "steps", "draws", "average", "inner_lr", "inner_momentum",
-        "inner_weight_decay", "on_host", "rounds", "score_temperature", "by_magnitude", "score_batch", "dtype", "twin",
+        "when", "rewind_step", "prune_from", "prune_until", "criterion", "gate", "steps", "draws", "average",
+        "inner_lr", "inner_momentum", "inner_weight_decay", "on_host", "rounds", "score_temperature", "by_magnitude",
+        "score_batch", "dtype", "twin",
     ),
     "training": (
         "epochs", "batch_size", "lr", "weight_decay", "schedule", "loss", "init", "reconstruct", "amp", "fast",
@@ -54,7 +56,7 @@ def default_text(name: str) -> str:
     if name in BY_MACHINE:
         return BY_MACHINE[name]
     if name == "rounds":
-        return "1 for trained networks and for rewinding, the criterion's own for others"
+        return f"1 for trained networks and for rewinding, {GRADUAL_ROUNDS} for gradual, the criterion's own for others"
     if name == "warm_up":
         return "a tenth of the steps before cosine, none before step"
     if name in (*CRITERION_OPTIONS, "average"):

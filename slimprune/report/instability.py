@@ -42,7 +42,9 @@ def instability_figure(document: InstabilityDocument) -> "Figure":
     for axes, network in zip(panels, networks, strict=True):
         _draw_network(axes, network, document["places"])
     metric = METRIC_NAMES.get(document["metric"], document["metric"])
-    panels[0].set_ylim(bottom=0)  # only once all curves are drawn: it ends the choice of limits by the data
+    panels[0].set_ylim(
+        0, 1.05 * panels[0].get_ylim()[1]
+    )  # only once all curves are drawn: it ends the choice of limits by the data
     panels[0].set_ylabel(f"test error (100 - {metric}), %", parse_math=False)
     figure.supxlabel("place on the line between the weights of two trainings", fontsize=9)
     recipe = document["recipe"]

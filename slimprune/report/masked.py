@@ -18,10 +18,20 @@ def masked_facts(document: ReportDocument, masks: MasksOutcome) -> list[tuple[st
     densest, sparsest = (pick(layers, key=lambda layer: layer["sparsity"]) for pick in (min, max))
     extremes = f"from {percent(densest['sparsity'])} in {densest['layer']} to {percent(sparsest['sparsity'])} in"
     return [
+        *_course(document),
         ("masked", f"{of} and stay zero ({asked:.4g} % asked), rule {masks['rule']}"),
         ("by layer", f"{extremes} {sparsest['layer']}"),
         ("speed", NOTHING_FASTER.format(percent(document["macs"]["removed"]))),
     ]
+
+
+def _course(document: ReportDocument) -> list[tuple[str, str]]:
+    """Return the line on gradual pruning, if the weights were masked in the course of the training."""
+    recipe = document["recipe"]
+    if recipe.get("when") != "gradual":
+        return []
+    first, last, epochs, times = (recipe.get(name) for name in ("prune_from", "prune_until", "epochs", "rounds"))
+    return [("gradual", f"masked {times} times after epoch {first} to {last} of {epochs}, by the sizes of the weights")]
 
 
 def layer_rows(document: ReportDocument, masks: MasksOutcome) -> list[tuple[str, str, str, str]]:

@@ -15,12 +15,14 @@ from slimprune.training.objective import balanced_weights, training_loss
 from slimprune.training.penalties import Penalty, batch_norm_l1, polarization
 from slimprune.training.result import EpochRecord, TrainResult
 from slimprune.training.settings import TrainSettings, choose_device
+from slimprune.training.sparsity import HeldWeights
 from slimprune.training.strategy import make_execution
 
 __all__ = [
     "LOSSES",
     "BranchedBatches",
     "EpochRecord",
+    "HeldWeights",
     "Metric",
     "Penalty",
     "TrainResult",

@@ -52,6 +52,8 @@ def train(
     log: Path | None = None,
     validation_batches: Batches | None = None,
     masks: Mapping[str, Tensor] | None = None,
+    earlier: Sequence[EpochRecord] = (),
+    enough: Callable[[int], bool] = lambda epochs: False,
 ) -> TrainResult:
     """Train the model in place, testing it after every epoch.
 
@@ -78,6 +80,9 @@ def train(
             batches are then used once, after the last epoch.
         masks: Name of a parameter -> bool of its shape; weights where it is False are set to zero and stay exactly
             zero, in the optimizer's state too.
+        earlier: Records of epochs that the model was trained for before, by the same settings. The training goes on
+            behind them, with the learning rates of the later epochs and a new state of the optimizer.
+        enough: Function of the number of epochs done: whether the training ends there, short of all its epochs.
 
     Raises:
         UsageError: If the device is absent, the batches cannot be repeated, a folder cannot be written to,
@@ -107,13 +112,14 @@ def train(
         run = replace(run, averaging=Averaging(model, settings.ema) if settings.ema is not None else None)
         store = _open_store(run, metric, additions, checkpoint)
         history = store.restore(model, execution.optimizer, run.averaging) if store else []
+        history = history or list(earlier)
         if store and rank() == 0:
             store.start_metrics(history)
         watched = test_batches if validation_batches is None else validation_batches
         write = stack.enter_context(event_log(log if rank() == 0 else None, metric.name))
         for record in history:
             write(record)
-        while len(history) < settings.epochs and not _stalled(history, settings.patience):
+        while not (ended := enough(len(history))) and _goes_on(history, settings):
             started, epoch = time.perf_counter(), len(history) + 1
             with _epoch_randomness(settings.seed, epoch, device):
                 lr, train_loss = _train_epoch(run, execution.step, train_batches, epoch, device)
@@ -124,7 +130,9 @@ def train(
                 store.save(model, execution.optimizer, history, run.averaging)
             write(history[-1])
             told.epoch(history[-1])
-        if len(history) < settings.epochs:
+        if ended:
+            told.ended(history[-1])
+        elif len(history) < settings.epochs:
             told.stopped(history[-1])
         if run.averaging is not None:
             run.averaging.hand_over()
@@ -155,6 +163,10 @@ class _Run:
 
 def _kind(teacher: nn.Module | None) -> str:
     return "none" if teacher is None else type(teacher).__name__
+
+
+def _goes_on(history: Sequence[EpochRecord], settings: TrainSettings) -> bool:
+    return len(history) < settings.epochs and not _stalled(history, settings.patience)
 
 
 def _stalled(history: Sequence[EpochRecord], patience: int | None) -> bool:

@@ -36,6 +36,10 @@ class TrainProgress:
     def stopped(self, record: EpochRecord) -> None:
         """Report that this epoch was the last one, before all epochs were done."""
         self.remark("stopped: the training loss falls no further")
+        self.ended(record)
+
+    def ended(self, record: EpochRecord) -> None:
+        """Report that the training goes no further here."""
         self._listener(STAGE, self._total, self._total, f"epoch {record.epoch}{self._measured}{self._remarks}")
 
     def remark(self, line: str) -> None:

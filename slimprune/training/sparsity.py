@@ -51,6 +51,11 @@ class HeldWeights:
         return cls(parameters, tuple(factors))
 
     @torch.no_grad()
+    def mask_weights(self) -> None:
+        """Set the masked weights to zero again."""
+        torch._foreach_mul_(list(self.parameters), list(self.masks))
+
+    @torch.no_grad()
     def mask_gradients(self) -> None:
         """Zero the gradients of masked weights."""
         pairs = [(p.grad, m) for p, m in zip(self.parameters, self.masks, strict=True) if p.grad is not None]

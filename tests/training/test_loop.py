@@ -211,3 +211,16 @@ def test_averaged_weights_are_those_that_are_tested_at_the_end():
     model = network()
     result = train(model, Shuffled(), tests, settings, loss=cross_entropy, metric=top1, validation_batches=tests)
     assert result.final == result.validation == evaluate(model, tests, top1, device="cpu")
+
+
+def test_a_training_in_two_parts_has_the_learning_rates_of_one(tmp_path):
+    settings = TrainSettings(4, lr=0.1, schedule="cosine", fast=False)
+    whole = fit(network(), settings)
+    model = network()
+    first = fit(model, settings, enough=lambda epochs: epochs == 2)
+    assert first.history[1].train_loss == whole.history[1].train_loss
+    asked = {"earlier": first.history, "checkpoint": tmp_path}
+    second = fit(model, settings, **asked)
+    assert [(one.epoch, one.lr) for one in second.history] == [(one.epoch, one.lr) for one in whole.history]
+    assert second.history[:2] == first.history
+    assert fit(network(), settings, **asked).history == second.history
