@@ -49,12 +49,15 @@ if TYPE_CHECKING:
     )
     from slimprune.surgery.reconstruction.reconstruct import reconstruct
     from slimprune.surgery.slim import slim
+    from slimprune.tasks import Task
     from slimprune.timing import Sampling
     from slimprune.timing.compare import BenchSettings, compare_speed
     from slimprune.training import (
+        AnyMetric,
         EpochRecord,
         Metric,
         Penalty,
+        TorchMetric,
         TrainResult,
         TrainSettings,
         evaluate,
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
     from slimprune.types import Listener
 
 __all__ = [
+    "AnyMetric",
     "BenchDocument",
     "BenchSettings",
     "Budget",
@@ -108,7 +112,9 @@ __all__ = [
     "SlimModel",
     "SlimpruneError",
     "Target",
+    "Task",
     "TensorData",
+    "TorchMetric",
     "TrainResult",
     "TrainSettings",
     "UnsupportedModelError",
@@ -188,12 +194,15 @@ _PLACES = {
     ),
     "surgery.reconstruction.reconstruct": ("reconstruct",),
     "surgery.slim": ("slim",),
+    "tasks": ("Task",),
     "timing": ("Sampling",),
     "timing.compare": ("BenchSettings", "compare_speed"),
     "training": (
+        "AnyMetric",
         "EpochRecord",
         "Metric",
         "Penalty",
+        "TorchMetric",
         "TrainResult",
         "TrainSettings",
         "evaluate",

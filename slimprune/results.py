@@ -14,6 +14,8 @@ from slimprune.files import (
     LayerWidth,
     Limit,
     MasksOutcome,
+    MetricOutcome,
+    MetricPart,
     OnnxOutcome,
     OnnxVerification,
     PrecisionOutcome,
@@ -33,6 +35,7 @@ from slimprune.files import (
 from slimprune.graph import Proof
 from slimprune.masks import LayerSparsity
 from slimprune.recipe import ResolvedRecipe
+from slimprune.scale import SHARES, Scale
 from slimprune.training import TrainResult
 from slimprune.types import Precision, Quantity
 
@@ -292,6 +295,30 @@ class Masks:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What networks are trained for and judged by.
+
+    Attributes:
+        task: Name of the task.
+        metric: Name of the metric.
+        scale: How values of the metric are read.
+    """
+
+    task: str
+    metric: str
+    scale: Scale
+
+    def to_json(self) -> MetricOutcome:
+        """Return the plain form for JSON."""
+        return {
+            "task": self.task,
+            "name": self.metric,
+            "unit": self.scale.unit,
+            "higher_is_better": self.scale.higher_is_better,
+        }
+
+
+@dataclass(frozen=True)
 class DeployedFile:
     """One ONNX file of a run: its size, accuracy and speed.
 
@@ -300,7 +327,7 @@ class DeployedFile:
         name: Name of the file.
         bytes: Size of the file.
         zstd_bytes: Size of the file after compression by Zstandard.
-        accuracy: Metric on all test samples in onnxruntime, in [0, 1].
+        accuracy: Metric on all test samples in onnxruntime.
         check: Comparison of the file with the torch model.
         calibration: How the ranges of int8 were chosen; None for others.
         speed: Paired times beside the file of 32-bit floats, one entry per batch size.
@@ -338,22 +365,26 @@ class Precisions:
 
     Attributes:
         metric: Name of the metric.
-        max_loss: Loss of the metric in points up to which it is not worth a warning.
+        max_loss: Loss of the metric, see `Scale.loss`, up to which it is not worth a warning.
         files: The files, the one of 32-bit floats first.
+        scale: How values of the metric are read.
     """
 
     metric: str
     max_loss: float
     files: tuple[DeployedFile, ...]
+    scale: Scale = SHARES
 
     @property
     def losses(self) -> list[str]:
         """One sentence for every file that loses too much."""
+        first, scale = self.files[0].accuracy, self.scale
+        points = scale.points or " %"
         return [
-            f"{file.precision} loses {lost:.2f} points of {self.metric} on the whole test set: {file.name} has "
-            f"{100 * file.accuracy:.2f} %, fp32 {100 * self.files[0].accuracy:.2f} %; --max-loss is {self.max_loss:g}"
+            f"{file.precision} loses {lost:.2f}{points} of {self.metric} on the whole test set: {file.name} has "
+            f"{scale.shown(file.accuracy)}, fp32 {scale.shown(first)}; --max-loss is {self.max_loss:g}"
             for file in self.files[1:]
-            if (lost := 100 * (self.files[0].accuracy - file.accuracy)) > self.max_loss
+            if (lost := scale.loss(file.accuracy, first)) > self.max_loss
         ]
 
     def to_json(self) -> PrecisionsOutcome:
@@ -421,6 +452,7 @@ class Report:
         without_weights: Parameters that were not taken from the given weights.
         frozen: Parameters of the slim network that are not trained.
         pictures: Pictures of the networks' outputs for test images.
+        judged: Task and metric.
         seconds: Wall-clock time of the run.
     """
 
@@ -447,6 +479,7 @@ class Report:
     without_weights: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    judged: Judged | None = None
     seconds: float = 0.0
 
     @property
@@ -477,7 +510,9 @@ class Report:
         """Return the document `report.json`, whose JSON schema is `slimprune.files.report_schema()`."""
         budget = self.plan.budget
         recipe: Any = {**self.recipe.model_dump(mode="json"), "hash": self.recipe.hash}
+        judged: MetricPart = {} if self.judged is None else {"metric": self.judged.to_json()}
         return {
+            **judged,
             "schema_version": 1,
             "recipe": recipe,
             "environment": dict(self.environment),
@@ -638,4 +673,6 @@ def _training(result: TrainResult) -> TrainingOutcome:
     }
     if result.validation is not None:
         training["validation"] = result.validation
-    return {**training, "top1": result.final} if result.metric == "top1" else {**training, "miou": result.final}
+    if result.metric == "top1":
+        return {**training, "top1": result.final}
+    return {**training, "miou": result.final} if result.metric == "miou" else training

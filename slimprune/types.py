@@ -9,7 +9,8 @@ BALANCED = "balanced"
 REMARK = "check"
 """Stage that a listener receives with something that users have to know before time is spent."""
 
-Task = Literal["classification", "segmentation"]
+TaskName = str
+"""Name of a task; see `slimprune.tasks`."""
 Quantity = Literal["params", "macs", "channels", "latency"]
 Unit = Literal["channels", "weights"]
 """What is pruned: whole channels, which are removed, or single weights, which are held at zero."""

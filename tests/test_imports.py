@@ -14,10 +14,10 @@ PACKAGE = Path(slimprune.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = [
-    {"bounded", "errors", "types"},
+    {"bounded", "errors", "scale", "types"},
     {"files", "forward", "measure", "preprocessing", "recipe", "registry", "statistics"},
     {"data", "export", "graph", "models", "prediction", "regression", "training"},
-    {"saliency"},
+    {"saliency", "tasks"},
     {"budget", "masks"},
     {"surgery", "timing", "weight_sharing"},
     {"results"},
@@ -35,6 +35,7 @@ BARRED = {
     "regression": {"recipe"},
     "training": {"recipe"},
     "saliency": {"data", "models", "training", "export", "recipe"},
+    "tasks": {"data", "models", "export", "recipe"},
     "masks": {"data", "models", "training", "export", "recipe"},
     "budget": {"data", "models", "training", "export", "recipe"},
     "surgery": {"data", "training", "export", "recipe"},

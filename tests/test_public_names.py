@@ -8,7 +8,7 @@ import pytest
 
 import slimprune
 from slimprune import errors
-from slimprune.recipe import SettingsBesideLoss
+from slimprune.recipe import SettingsBesideTask
 
 FUNCTIONS = {name: value for name in slimprune.__all__ if inspect.isfunction(value := getattr(slimprune, name))}
 
@@ -26,7 +26,7 @@ def test_the_types_of_a_public_function_are_public(name: str) -> None:
     public = {getattr(slimprune, name) for name in slimprune.__all__ if inspect.isclass(getattr(slimprune, name))}
     needed = {kind for hint in get_type_hints(FUNCTIONS[name]).values() for kind in own_types(hint)}
     # Written out by whoever calls `compress`; as a type there is `RecipeSettings`.
-    assert needed - {SettingsBesideLoss} <= public
+    assert needed - {SettingsBesideTask} <= public
 
 
 def test_every_error_is_public() -> None:

@@ -54,7 +54,6 @@ from slimprune.recipe import DEFAULT_RULES, PANELS, Recipe, default_text, make_r
         ({"rewind_step": -1}, "rewind_step: expected greater than or equal to 0, got -1"),
         ({"dense_epochs": -1}, "dense_epochs: expected greater than or equal to 0, got -1"),
         ({"init": "random"}, "init: expected 'keep', 'reinit' or 'rescale', got 'random'"),
-        ({"loss": "iou"}, "loss: expected 'auto', 'cross-entropy', 'bce', 'dice' or 'bce+dice', got 'iou'"),
         ({"twin": "reinit"}, "twin: expected 'shuffle' or 'invert', got 'reinit'"),
         ({"rounds": 0}, "rounds: expected greater than or equal to 1, got 0"),
         ({"weights": 3}, "weights: expected a path, got 3"),

@@ -54,9 +54,15 @@ def _engines() -> Rows:
     return [(engine.name, engine.description) for engine in ENGINES.values()]
 
 
+def _tasks() -> Rows:
+    from slimprune.tasks import TASKS
+
+    return TASKS.rows()
+
+
 LISTS: Mapping[str, Callable[[], Rows]] = {
     "archs": _archs, "data": _data, "criteria": _criteria, "rules": _rules, "operators": _operators,
-    "engines": _engines,
+    "engines": _engines, "tasks": _tasks,
 }  # fmt: skip
 _OTHER_RULES = [
     (

@@ -287,6 +287,8 @@ class RunCache:
             "recipe": cell.recipe.model_dump(mode="json"),
             "named_files": self.named_files(cell.recipe),
             "metric": work.metric.name,
+            "unit": work.metric.scale.unit,
+            "higher_is_better": work.metric.scale.higher_is_better,
         }
 
     def _folder(self, cell: Cell) -> Path:

@@ -22,7 +22,14 @@ from slimprune.pipeline.stages import check_names, needs_scores
 from slimprune.pipeline.staging import resumable_folder
 from slimprune.pipeline.trust import check_trusted
 from slimprune.recipe import read_recipe
-from slimprune.report import best_row, comparison_document, comparison_html, comparison_markdown, draw_comparison
+from slimprune.report import (
+    best_row,
+    comparison_document,
+    comparison_html,
+    comparison_markdown,
+    draw_comparison,
+    scale_of_metric,
+)
 from slimprune.training import choose_device
 from slimprune.types import AUTO, Listener, ignore
 
@@ -170,7 +177,7 @@ class _Run:
         self.folder.mkdir(exist_ok=True)
         write_atomically(self._file(cell), json.dumps(record, indent=1) + "\n")
         self.cache.clear(cell)
-        result = record.get("refused") or f"{record['metric']} {100 * record['final']:.2f} %"
+        result = record.get("refused") or _result(record)
         self.progress.add(places, f"{cell.title}: {result}")
 
     def _side_by_side(self, jobs: Sequence[Job]) -> None:
@@ -284,3 +291,7 @@ def _publish(document: ComparisonDocument, out: Path, *, draw: bool) -> None:
     if draw and not (same and all((out / f"compare.{suffix}").exists() for suffix in ("svg", "png", "html"))):
         draw_comparison(document, out / "compare")
         write_atomically(out / "compare.html", comparison_html(document))
+
+
+def _result(record: CellRecord) -> str:
+    return f"{record['metric']} {scale_of_metric(record).shown(record['final'])}"

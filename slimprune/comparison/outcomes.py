@@ -25,7 +25,7 @@ def failure_of_one(error: SlimpruneError) -> str:
 def as_given(recipe: ResolvedRecipe, work: Workload, start: Start) -> TrainResult:
     """Return the accuracy of a dense network with given weights as the result of a training without epochs."""
     accuracy = dense_accuracy(recipe, work, start) or 0.0
-    return TrainResult(work.metric.name, accuracy, accuracy, 0, 0.0, ())
+    return TrainResult(work.metric.name, accuracy, accuracy, 0, 0.0, (), scale=work.metric.scale)
 
 
 def outcome_of(result: TrainResult, cost: Cost, work: Workload) -> CellOutcome:

@@ -12,7 +12,7 @@ from slimprune.data.batches import FULL_SCALE, Preparation, ScoringBatches, Stor
 from slimprune.data.resized_crops import ResizedCrops
 from slimprune.errors import UsageError
 from slimprune.preprocessing import Preprocessing, check_normalisation
-from slimprune.types import Task
+from slimprune.types import TaskName
 
 Part = Literal["train", "test"]
 
@@ -45,7 +45,7 @@ class ImageData(ABC):
     """
 
     name: str
-    task: Task
+    task: TaskName
     class_names: tuple[str, ...]
     channels: int
     height: int

@@ -20,7 +20,7 @@ class KeptShares(TypedDict):
 
 
 class CellOutcome(TypedDict, total=False):
-    """Results of a training and costs of its network; the metric as a share, wall-clock seconds.
+    """Results of a training and costs of its network; the metric as it is, wall-clock seconds.
 
     `validation` is the metric on training images that were held out, None if there were none. `width_epochs` are the
     epochs that were trained to choose the widths, at about the cost of the slim network's. If single weights are
@@ -58,7 +58,15 @@ class CellPlace(TypedDict):
     may_win: NotRequired[bool]
 
 
-class CellRecord(CellPlace, CellOutcome):
+class MetricRead(TypedDict):
+    """The name of a metric and how it is read; without `unit` its values are shares, of which more is better."""
+
+    metric: str
+    unit: NotRequired[Literal["%", "dB", ""]]
+    higher_is_better: NotRequired[bool]
+
+
+class CellRecord(CellPlace, CellOutcome, MetricRead):
     """A finished cell: its result, or in `refused` the reason why it has no result.
 
     `named_files` is a digest of the files that its recipe names.
@@ -68,7 +76,6 @@ class CellRecord(CellPlace, CellOutcome):
     hash: str
     recipe: Mapping[str, Any]
     named_files: NotRequired[str]
-    metric: str
 
 
 class PublishedFigure(TypedDict):
@@ -82,7 +89,7 @@ class PublishedFigure(TypedDict):
 
 
 class TableRow(TypedDict):
-    """Means over the seeds that have a result; accuracies in percent, differences in percentage points."""
+    """Means over the seeds that have a result; shares in percent and their differences in percentage points."""
 
     row: str
     kind: Kind
@@ -120,12 +127,11 @@ class ComparisonTable(TypedDict):
     findings: list[str]
 
 
-class ComparisonDocument(TypedDict):
+class ComparisonDocument(MetricRead):
     """The document that `compare` writes."""
 
     schema_version: Literal[1]
     title: str
-    metric: str
     tables: list[ComparisonTable]
     environments: list[Facts]
     grid: Mapping[str, Any]

@@ -187,6 +187,21 @@ class SharingOutcome(TypedDict):
     epochs: NotRequired[float]
 
 
+class MetricOutcome(TypedDict):
+    """Task and metric: `unit` is "%" for a share in [0, 1], which is shown in percent, "dB", or "" for a number."""
+
+    task: str
+    name: str
+    unit: Literal["%", "dB", ""]
+    higher_is_better: bool
+
+
+class MetricPart(TypedDict):
+    """The part of a report that says what its metric is; files of earlier versions, which lack it, state shares."""
+
+    metric: NotRequired[MetricOutcome]
+
+
 class TrainingHistory(TypedDict):
     """Lists with one value per epoch."""
 
@@ -197,7 +212,9 @@ class TrainingHistory(TypedDict):
 
 
 class TrainingOutcome(TypedDict):
-    """A training; `final` also appears under the name of the metric, all metrics are shares in [0, 1].
+    """A training; `final` also appears under the name of the metric if that is top1 or miou.
+
+    How metrics are read is stated by `metric` of the whole report; without it they are shares in [0, 1].
 
     With `validation`, the metric after the last epoch on training images that were held out, `best` and the history are
     of these images too, otherwise of the test images.
@@ -349,7 +366,7 @@ class RecordedRecipe(TypedDict):
     hash: NotRequired[str]
 
 
-class ReportDocument(TypedDict):
+class ReportDocument(MetricPart):
     """All results of a run; parts that did not run are None.
 
     With `masks` no channel is removed: `widths` is empty, there is no `proof`, and the slim counts of parameters and

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from slimprune.errors import UsageError
 from slimprune.models.preprocessing import Preprocessing
-from slimprune.types import Task
+from slimprune.types import TaskName
 
-CLASSIFICATION: Task = "classification"
-SEGMENTATION: Task = "segmentation"
+CLASSIFICATION: TaskName = "classification"
+SEGMENTATION: TaskName = "segmentation"
 
 MOST, MOST_NUMBERS = 2**20, 2**26
 """Most of each number of an `InputSpec`, and most numbers of one image."""
@@ -64,7 +64,7 @@ class Architecture:
     """
 
     name: str
-    task: Task | None
+    task: TaskName | None
     description: str
 
 

@@ -24,7 +24,7 @@ from slimprune.models import (
 from slimprune.models.architecture import Architecture, InputSpec, refuse_options
 from slimprune.models.preprocessing import Preprocessing
 from slimprune.registry import Registry, call_with, importable, kind_of
-from slimprune.types import Task
+from slimprune.types import TaskName
 
 FAMILIES = (
     vgg.FAMILY,
@@ -55,7 +55,7 @@ class Builder:
         configuration: Function of the name and the text of its options; returns the file that `build` reads, if any.
     """
 
-    task: Task | None
+    task: TaskName | None
     build: Callable[[str, str, InputSpec], nn.Module]
     preprocessing: Callable[[str, str], Preprocessing | None] = lambda name, options: None
     pretrained: Callable[[str, str, InputSpec], Mapping[str, Tensor]] | None = None
@@ -65,7 +65,7 @@ class Builder:
 Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
 
 
-def register(name: str, description: str, *, task: Task | None = None) -> Callable[[Factory], Factory]:
+def register(name: str, description: str, *, task: TaskName | None = None) -> Callable[[Factory], Factory]:
     """Return a decorator that registers a function returning a fresh model as the architecture `name`.
 
     The function receives those of `num_classes` and `in_channels` that its signature names or its `**settings` accept.
@@ -119,7 +119,7 @@ def build(arch: str, inputs: InputSpec) -> nn.Module:
     return ARCHITECTURES.find(name).build(name, options, inputs)
 
 
-def task_of(arch: str) -> Task | None:
+def task_of(arch: str) -> TaskName | None:
     """Return the task of a named architecture; None if it is unknown, for instance for the user's own code.
 
     Raises:
@@ -193,7 +193,7 @@ def is_user_code(arch: str) -> bool:
     return ARCHITECTURES.is_user_code(arch)
 
 
-def _as_builder(name: str, factory: object, task: Task | None = None) -> Builder:
+def _as_builder(name: str, factory: object, task: TaskName | None = None) -> Builder:
     """Wrap a factory of the user or of an installed package in a `Builder`."""
     if isinstance(factory, nn.Module) or not callable(factory):
         raise UnsupportedModelError(f"expected {name!r} to be a factory, got {kind_of(factory)}")

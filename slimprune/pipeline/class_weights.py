@@ -8,8 +8,8 @@ from torch import Tensor
 from slimprune.data import Batch
 from slimprune.errors import UsageError
 from slimprune.recipe import ResolvedRecipe
+from slimprune.tasks import Task
 from slimprune.training import balanced_weights, plain_mask
-from slimprune.types import Task
 
 
 def class_weights_of(recipe: ResolvedRecipe, task: Task, count: Callable[[], Tensor]) -> tuple[float, ...]:
@@ -26,23 +26,32 @@ def class_weights_of(recipe: ResolvedRecipe, task: Task, count: Callable[[], Ten
     if isinstance(recipe.class_weights, tuple):
         return recipe.class_weights
     weights = balanced_weights(count())
-    return (weights[1] / weights[0],) if task == "segmentation" else weights
+    return (weights[1] / weights[0],) if task.reads == "mask" else weights
 
 
 def count_targets(batches: Iterable[Batch], task: Task, classes: int) -> Tensor:
     """Return the number of samples of each class in one pass over batches, int64 [classes].
 
-    For segmentation it is the number of pixels of background and foreground, int64 [2].
+    For one mask it is the number of pixels of background and foreground, int64 [2]; for masks of several classes that
+    of each class, without those to be ignored.
 
     Raises:
         UsageError: If the targets are not labels [N] below `classes`.
     """
-    counts = torch.zeros(2 if task == "segmentation" else classes, dtype=torch.int64)
+    counts = torch.zeros(2 if task.reads == "mask" else classes, dtype=torch.int64)
     with torch.random.fork_rng(devices=[]):  # loaders that shuffle draw from torch's generator
         for _, targets in batches:
-            labels = (plain_mask(targets) > 0.5).long() if task == "segmentation" else _checked(targets, classes)
-            counts += torch.bincount(labels.flatten().cpu(), minlength=len(counts))
+            labels = _labels(targets, task, classes).flatten().cpu()
+            counts += torch.bincount(labels, minlength=len(counts))
     return counts
+
+
+def _labels(targets: Tensor, task: Task, classes: int) -> Tensor:
+    if task.reads == "mask":
+        return (plain_mask(targets) > 0.5).long()
+    if task.reads == "class map":
+        return targets[(targets >= 0) & (targets < classes)].long()
+    return _checked(targets, classes)
 
 
 def _checked(targets: Tensor, classes: int) -> Tensor:

@@ -51,12 +51,13 @@ from slimprune.pipeline.stages import (
 from slimprune.pipeline.staging import Outputs, staged_outputs
 from slimprune.pipeline.training_checks import check_training, log_folder
 from slimprune.pipeline.workload import OWN_BATCHES, Given, Workload, named_workload, own_workload
-from slimprune.recipe import RecipeSettings, ResolvedRecipe, SettingsBesideLoss, make_recipe, without_effect
+from slimprune.recipe import RecipeSettings, ResolvedRecipe, SettingsBesideTask, make_recipe, without_effect
 from slimprune.report import markdown, report_html
 from slimprune.results import Report, Round
 from slimprune.surgery import SlimModel
-from slimprune.training import TrainResult, choose_device
-from slimprune.types import AUTO, REMARK, Listener, Task, ignore
+from slimprune.tasks import Task
+from slimprune.training import AnyMetric, TrainResult, choose_device
+from slimprune.types import AUTO, REMARK, Listener, ignore
 
 
 def compress(
@@ -64,10 +65,11 @@ def compress(
     *,
     train_batches: Iterable[Batch] | None = None,
     test_batches: Iterable[Batch] | None = None,
-    task: Task = "classification",
+    task: Task | str | None = None,
     loss: Loss | str = AUTO,
+    metric: AnyMetric | object = AUTO,
     listener: Listener = ignore,
-    **settings: Unpack[SettingsBesideLoss],
+    **settings: Unpack[SettingsBesideTask],
 ) -> Report:
     """Score, slim, prove, train, export and verify a model; write the ONNX file, a bundle and a report.
 
@@ -75,9 +77,10 @@ def compress(
         model: Architecture name, or a module, which is not modified and requires both kinds of batches.
         train_batches: Re-iterable of `(inputs [N, ...], targets)`, such as a `DataLoader`.
         test_batches: The same for testing and for verifying the export; at least 32 samples are advisable.
-        task: Task of a module: `classification` (cross-entropy, top-1) or `segmentation` (binary cross-entropy,
-            mean IoU).
-        loss: Name of the loss as in `Recipe`, or for a module a function (output, targets) -> scalar.
+        task: What the network is for, by name (`slimprune list tasks`) or as a `Task`; by default, what the targets say
+            if they are integers.
+        loss: Name of one of the task's losses, or for a module a function (output, targets) -> scalar.
+        metric: Name of one of the task's metrics, or for a module a `Metric` or a metric object of torchmetrics.
         listener: Called during the run.
         **settings: Fields of `Recipe`; `out` is required.
 
@@ -88,8 +91,9 @@ def compress(
         SlimpruneError: If a step fails; see `slimprune.errors` for the subclasses.
     """
     began = time.perf_counter()
-    given = Given(train_batches, test_batches, task, loss)
-    recipe, own, notes = checked_recipe(model, given, {**settings, "loss": loss} if isinstance(loss, str) else settings)
+    given = Given(train_batches, test_batches, task, loss, metric)
+    named = {name: part for name, part in (("task", task), ("loss", loss), ("metric", metric)) if isinstance(part, str)}
+    recipe, own, notes = checked_recipe(model, given, {**settings, **named})
     announce(notes, listener)
     device = str(choose_device(recipe.device))
     with staged_outputs(recipe.out, recipe.hash if own is None else None) as outputs:
@@ -200,8 +204,8 @@ def checked_recipe(
     """Return the checked recipe with its defaults, the model if it is an object, and notes on options and choices."""
     own = None if model is None or isinstance(model, str) else cast(nn.Module, model)
     if own is not None:
-        recipe = _own_recipe(settings, given.task == "segmentation")
-    elif any(part is not None for part in (given.train_batches, given.test_batches)) or callable(given.loss):
+        recipe = _own_recipe(settings)
+    elif given.has_objects:
         raise UsageError(f"expected a model object beside batches or a loss, got {model!r}")
     else:
         recipe = make_recipe(settings if model is None else {**settings, "arch": model}).with_defaults()
@@ -215,7 +219,7 @@ def checked_recipe(
     return recipe, own, (*notes, *([choice] if choice else []))
 
 
-def _own_recipe(settings: Mapping[str, object], segmentation: bool) -> ResolvedRecipe:
+def _own_recipe(settings: Mapping[str, object]) -> ResolvedRecipe:
     of_names = {
         "arch": None, "data": OWN_BATCHES, "image_size": None, "batch_size": None, "score_batch": None,
         "weights": None, "pretrained": False, "reset_head": False, "train_size": None, "validation": None,
@@ -224,7 +228,7 @@ def _own_recipe(settings: Mapping[str, object], segmentation: bool) -> ResolvedR
     for name in of_names:
         if name in settings:
             raise UsageError(f"expected no {name} beside a model object and its batches, got {settings[name]!r}")
-    recipe = make_recipe({**settings, **of_names}).with_defaults(segmentation=segmentation)
+    recipe = make_recipe({**settings, **of_names}).with_defaults()
     return recipe.model_copy(update=of_names)
 
 
@@ -275,4 +279,5 @@ def _describe(recipe: ResolvedRecipe, analysis: Analysis, slimmed: SlimModel, pl
         sharing=planned.sharing,
         without_weights=work.without_weights,
         frozen=tuple(name for name, tensor in slimmed.module.named_parameters() if not tensor.requires_grad),
+        judged=work.judged,
     )

@@ -149,6 +149,7 @@ def export_trained(report: Report, work: Workload, slimmed: SlimModel, outputs: 
         "channels": document["channels"],
         "budget": document["budget"],
         "training": document["training"],
+        "metric": document.get("metric"),
     }
     module = slimmed.module.cpu()
     bundle = save(
@@ -183,6 +184,14 @@ def _all_metadata(bundle: Bundle, form: InputForm) -> dict[str, str]:
     return {"input": str(form.kind), **_metadata(bundle)}
 
 
+def _judged(bundle: Bundle, trained: Mapping[str, object]) -> dict[str, object]:
+    """Return the task and the metric of a bundle, which those of earlier versions do not state."""
+    stated = bundle.results.get("metric")
+    if not isinstance(stated, Mapping):
+        return {}
+    return {"task": stated.get("task"), str(stated.get("name")): trained.get("final")}
+
+
 def _metadata(bundle: Bundle) -> dict[str, str]:
     """Return what an ONNX file records about its origin, as far as the bundle knows it."""
     recipe, training = bundle.recipe, bundle.results.get("training")
@@ -198,5 +207,6 @@ def _metadata(bundle: Bundle) -> dict[str, str]:
         "weights_sha256": bundle.weights_sha256,
         "version": versions()["slimprune"],
         **{key: trained.get(key) for key in ("top1", "miou")},
+        **_judged(bundle, trained),
     }
     return {key: str(value) for key, value in stated.items() if value is not None}

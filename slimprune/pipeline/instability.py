@@ -22,6 +22,7 @@ from slimprune.pipeline.training_checks import check_training
 from slimprune.pipeline.workload import Given, Workload, named_workload
 from slimprune.recipe import NamedRecipe, RecipeSettings
 from slimprune.report import draw_instability
+from slimprune.scale import SHARES
 from slimprune.training import choose_device, count_batches
 from slimprune.types import Listener, ignore
 
@@ -102,6 +103,8 @@ def instability(
     with staged_outputs(out, hashlib.sha256(asked.encode()).hexdigest(), more=(JSON,)) as outputs:
         work = named_workload(recipe, str(choose_device(recipe.device)))
         outputs.resume_from(work.fingerprint)
+        if work.metric.scale != SHARES:
+            raise UsageError(f"expected a metric that is a share for test errors, got {work.metric.name}")
         check_training(recipe, work)
         steps = _steps_of(moments, recipe, work, networks)
         subjects = _subjects(recipe, work, networks, outputs, listener)

@@ -307,4 +307,5 @@ def describe_masked(recipe: ResolvedRecipe, work: Workload, slimmed: SlimModel, 
         rounds=planned.rounds,
         without_weights=work.without_weights,
         frozen=tuple(name for name, tensor in slimmed.module.named_parameters() if not tensor.requires_grad),
+        judged=work.judged,
     )

@@ -34,7 +34,7 @@ class Seen:
 
 
 def draw_pictures(work: Workload, slim: nn.Module, dense: nn.Module | None, folder: Path) -> tuple[Picture, ...]:
-    """Draw the first, worst and median test images into `folder`; do nothing unless the task is segmentation.
+    """Draw the first, worst and median test images into `folder`; do nothing unless the task is one mask.
 
     Args:
         work: Workload with the test images and masks.
@@ -42,7 +42,7 @@ def draw_pictures(work: Workload, slim: nn.Module, dense: nn.Module | None, fold
         dense: Trained dense network, or None if it was not trained.
         folder: Folder to create if there is something to draw; its parent is the report's folder.
     """
-    if work.task != "segmentation":
+    if work.task.reads != "mask":
         return ()
     networks = {"slim": slim} if dense is None else {"dense": dense, "slim": slim}
     with seeded(0):  # loaders that shuffle draw from torch's generator

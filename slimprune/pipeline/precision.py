@@ -17,7 +17,7 @@ from slimprune.pipeline.workload import Workload, first_inputs, seeded
 from slimprune.recipe import BENCH_BATCH, ResolvedRecipe
 from slimprune.results import DeployedFile, Precisions, Report
 from slimprune.timing.precision import compare_precisions
-from slimprune.training import Metric, evaluate
+from slimprune.training import AnyMetric, evaluate
 from slimprune.types import Listener, Precision
 
 CALIBRATION_IMAGES = 512
@@ -70,7 +70,7 @@ def add_lower_precisions(
         listener(STAGE, 3 * number + 3, total, f"{precision}, speed")
         files.append(replace(found, speed=_speed(source, target, form.pixels(work.samples), recipe)))
     listener(STAGE, total, total, ", ".join(wanted))
-    return replace(report, precisions=Precisions(work.metric.name, recipe.max_loss, tuple(files)))
+    return replace(report, precisions=Precisions(work.metric.name, recipe.max_loss, tuple(files), work.metric.scale))
 
 
 def described(
@@ -83,7 +83,7 @@ def described(
     )
 
 
-def accuracy_of(file: Path, batches: Iterable[Batch], metric: Metric) -> float:
+def accuracy_of(file: Path, batches: Iterable[Batch], metric: AnyMetric) -> float:
     """Return the metric of an ONNX file on all batches of normalised inputs, run by onnxruntime on the CPU."""
     return evaluate(OnnxRunner(file), batches, metric, device="cpu")
 

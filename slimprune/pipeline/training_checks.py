@@ -1,17 +1,23 @@
 """What is checked of a recipe's training options before the first step of any training."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
+from torch import Tensor, nn
 
-from slimprune.errors import UsageError
+from slimprune.errors import UnsupportedModelError, UsageError, first_line
 from slimprune.files import check_writable
+from slimprune.forward import Loss
 from slimprune.pipeline.stages import training_settings
-from slimprune.pipeline.workload import Workload, check_loss, seeded
+from slimprune.pipeline.workload import Workload, check_loss, first_pair, seeded
 from slimprune.recipe import ResolvedRecipe
 from slimprune.training import TrainSettings, check_event_log, mixing_of, training_loss
+from slimprune.training.batches import set_epoch
 from slimprune.training.evaluation import eval_mode
+from slimprune.training.step import check_fit
 
 TENSORBOARD = "tensorboard"
 """Value of `log` that means a folder next to the output."""
@@ -30,7 +36,10 @@ def check_training(recipe: ResolvedRecipe, work: Workload) -> None:
     settings = training_settings(recipe, work)
     _check_lengths(recipe, settings)
     device = work.example.device
+    if recipe.distill is not None and not work.task.has_logits:
+        raise UsageError(f"expected a task whose outputs are logits beside --distill, got {work.task.name}")
     loss = training_loss(work.loss, settings, device)
+    _check_first_step(recipe, work, loss)
     mixing = mixing_of(settings, work.model, work.train_batches, device, None)
     if mixing is not None or settings.class_weights:
         with seeded(recipe.seed), eval_mode(work.model), torch.no_grad():
@@ -41,6 +50,32 @@ def check_training(recipe: ResolvedRecipe, work: Workload) -> None:
     if (folder := log_folder(recipe)) is not None:
         check_event_log()
         check_writable([folder / "train" / "events"])
+
+
+def _check_first_step(recipe: ResolvedRecipe, work: Workload, loss: Loss) -> None:
+    """Check a forward pass of the training and one of the test on a copy, as far as no weight changes."""
+    device = work.example.device
+    with seeded(recipe.seed):
+        set_epoch(work.train_batches, 0)
+        tried = copy.deepcopy(work.model)
+        for batches, training in ((work.train_batches, True), (work.test_batches, False)):
+            inputs, targets = (part.to(device) for part in first_pair(batches))
+            output = _output(tried.train(training), inputs, training)
+            check_fit(output, targets)
+            work.check(output.detach(), targets)
+            if output.requires_grad and not loss(output, targets).requires_grad:
+                rule = "expected a loss that depends on trainable weights"
+                raise UnsupportedModelError(f"{rule}, got one without a gradient")
+
+
+def _output(model: nn.Module, inputs: Tensor, training: bool) -> Tensor:
+    try:
+        with torch.set_grad_enabled(training):
+            return cast(Tensor, model(inputs))
+    except Exception as error:
+        mode = " in training mode" if training else ""
+        shape = f"inputs {tuple(inputs.shape)}"
+        raise UnsupportedModelError(f"{type(model).__name__}{mode} fails on {shape}: {first_line(error)}") from error
 
 
 def log_folder(recipe: ResolvedRecipe) -> Path | None:

@@ -28,15 +28,17 @@ from slimprune.models import (
     pretrained_preprocessing,
     pretrained_weights,
     read_weights,
-    task_of,
 )
+from slimprune.pipeline.chosen_task import outputs_of, task_of_objects, task_of_recipe
 from slimprune.pipeline.class_weights import class_weights_of
 from slimprune.pipeline.trust import code_files
 from slimprune.preprocessing import Preprocessing
 from slimprune.recipe import NamedRecipe, ResolvedRecipe
+from slimprune.results import Judged
 from slimprune.surgery import Origin
-from slimprune.training import LOSSES, Metric, find_loss, mean_iou, top1
-from slimprune.types import AUTO, Task
+from slimprune.tasks import Task
+from slimprune.training import AnyMetric
+from slimprune.types import AUTO
 
 OWN_BATCHES = "own batches"
 """Name of the data in the recipe of a run whose batches were passed as objects."""
@@ -62,10 +64,12 @@ class Workload:
         scoring_batches: As many batches as scoring requests.
         samples: Test inputs on the CPU, [N, ...], at most `SAMPLES`.
         loss: Function (output, targets) -> scalar.
-        task: Classification, or segmentation with one mask.
+        task: What the network is trained for.
+        metric: Metric by which tested networks are judged.
         pixels: Function that maps inputs [N, C, H, W] to visible pixels, uint8 [N, C, H, W].
         preprocessing: How images become the inputs; None if it is unknown.
         calibration_batches: Training batches as they are, not augmented; empty if they are `train_batches`.
+        checked: Whether outputs and targets have to fit the task; not if loss or metric are the user's.
         class_weights: Weight of each class in the loss; for segmentation that of the foreground; empty for equal ones.
         without_weights: Parameters that were not taken from the given weights.
         code: Files of the user's code that the recipe names.
@@ -80,9 +84,11 @@ class Workload:
     samples: Tensor
     loss: Loss
     task: Task
+    metric: AnyMetric
     pixels: Callable[[Tensor], Tensor]
     preprocessing: Preprocessing | None = None
     calibration_batches: Iterable[Batch] = ()
+    checked: bool = True
     class_weights: tuple[float, ...] = ()
     without_weights: tuple[str, ...] = ()
     code: tuple[Path, ...] = ()
@@ -90,9 +96,20 @@ class Workload:
     data: ImageData | None = None
 
     @property
-    def metric(self) -> Metric:
-        """Metric by which tested networks are judged."""
-        return METRICS[self.task]
+    def judged(self) -> Judged:
+        """Task and metric, as reports state them."""
+        return Judged(self.task.name, self.metric.name, self.metric.scale)
+
+    def check(self, output: Tensor, targets: Tensor) -> None:
+        """Check an output and targets against task, loss and metric.
+
+        Raises:
+            SlimpruneError: If they do not fit.
+        """
+        if self.checked:
+            self.task.check(output, targets)
+        check_loss(output, targets, self.loss)
+        check_metric(output, targets, self.metric)
 
     @property
     def example(self) -> Tensor:
@@ -125,14 +142,22 @@ class Given:
     Attributes:
         train_batches: Re-iterable of `(inputs [N, ...], targets)`.
         test_batches: The same for testing.
-        task: Task that decides the metric and the default loss.
+        task: Task, or its name, that decides loss and metric; None to go by the targets.
         loss: Function (output, targets) -> scalar, or the name of one of the task's losses.
+        metric: Metric of slimprune or torchmetrics, or the name of one of the task's metrics.
     """
 
     train_batches: Iterable[Batch] | None = None
     test_batches: Iterable[Batch] | None = None
-    task: Task = "classification"
+    task: Task | str | None = None
     loss: Loss | str = AUTO
+    metric: AnyMetric | object = AUTO
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether something was passed that only fits a model object."""
+        named = all(part is None or isinstance(part, str) for part in (self.task, self.loss, self.metric))
+        return self.train_batches is not None or self.test_batches is not None or not named
 
 
 def _code(kind: type) -> bytes:
@@ -141,9 +166,6 @@ def _code(kind: type) -> bytes:
         return Path(inspect.getfile(kind)).read_bytes()
     except (TypeError, OSError):
         return b""
-
-
-METRICS: dict[Task, Metric] = {"classification": top1, "segmentation": mean_iou}
 
 
 @contextmanager
@@ -163,20 +185,17 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
         DataError: If the data or the weights are missing, empty or unreadable, or the weights do not fit the model.
     """
     recipe = recipe.named()
-    task = task_of(recipe.arch)
     data, held_out = load_data(recipe), None
     if recipe.validation is not None:
         data, held_out = data.split(recipe.validation)
-    if task not in (None, data.task):
-        raise UsageError(f"expected an architecture for {data.task} (the task of {data.name}), got {recipe.arch}")
-    loss = find_loss(recipe.loss, data.task)
-    inputs = InputSpec(data.channels, data.height, data.width, data.classes)
+    chosen = task_of_recipe(recipe, data)
+    inputs = InputSpec(data.channels, data.height, data.width, outputs_of(chosen.task, data))
     at_once = min(max(recipe.batch_size, recipe.score_batch), data.train_size) + SAMPLES
     check_memory(at_once * BYTES * data.channels * data.height * data.width, f"{at_once} images of {inputs}")
     with seeded(recipe.seed):
         built = build(recipe.arch, inputs).to(device)
         model, output = _with_one_output(built, data.samples(2).to(device))
-        _check_shape(model, output, data)
+        _check_shape(model, output, data, chosen.task)
     missing = _fill_from(recipe, built, inputs, outputs=output.shape[1])
     return Workload(
         model=model,
@@ -187,12 +206,14 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
         test_batches=data.test_batches(recipe.batch_size, device=device),
         scoring_batches=data.scoring_batches(recipe.score_batch, seed=recipe.seed, device=device),
         samples=data.samples(SAMPLES),
-        loss=loss,
-        task=data.task,
+        loss=chosen.loss,
+        task=chosen.task,
+        metric=chosen.metric,
+        checked=chosen.checked,
         pixels=data.pixels,
         preprocessing=data.preprocessing,
         calibration_batches=data.train_batches(recipe.batch_size, seed=recipe.seed, device=device, augment=False),
-        class_weights=class_weights_of(recipe, data.task, data.class_counts),
+        class_weights=class_weights_of(recipe, chosen.task, data.class_counts),
         without_weights=missing,
         code=code_files(recipe),
         validation_batches=None
@@ -244,16 +265,18 @@ def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Work
     """
     if not isinstance(model, nn.Module):
         raise UnsupportedModelError(f"expected an architecture name or a torch.nn.Module, got {type(model).__name__}")
-    if given.task not in LOSSES:
-        raise UsageError(f"expected a task ({', '.join(LOSSES)}), got {given.task!r}")
     train_batches = _repeatable(given.train_batches, "train_batches")
     test_batches = _repeatable(given.test_batches, "test_batches")
-    loss = find_loss(given.loss, given.task) if isinstance(given.loss, str) else given.loss
+    with seeded(seed):  # loaders that shuffle draw from torch's generator
+        chosen = task_of_objects(given.task, given.loss, given.metric, test_batches)
     copied = _copied(unwrap(model)).to(device)
     with seeded(seed):
-        inputs, targets = (part.to(device) for part in _first(test_batches))
+        inputs, targets = (part.to(device) for part in first_pair(test_batches))
         whole, output = _with_one_output(copied, inputs)
-        check_loss(output, targets, loss)
+        if chosen.checked:
+            chosen.task.check(output, targets)
+        check_loss(output, targets, chosen.loss)
+        check_metric(output, targets, chosen.metric)
         samples = first_inputs(test_batches, SAMPLES)
     return Workload(
         model=whole,
@@ -262,8 +285,10 @@ def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Work
         test_batches=test_batches,
         scoring_batches=_Cycle(train_batches),
         samples=samples,
-        loss=loss,
-        task=given.task,
+        loss=chosen.loss,
+        task=chosen.task,
+        metric=chosen.metric,
+        checked=chosen.checked,
         pixels=_stretched,
     )
 
@@ -298,10 +323,15 @@ def _repeatable(batches: Iterable[Batch] | None, name: str) -> Iterable[Batch]:
     return batches
 
 
-def _first(batches: Iterable[Batch]) -> Batch:
+def first_pair(batches: Iterable[Batch]) -> Batch:
+    """Return the first inputs and targets.
+
+    Raises:
+        DataError: If there are none, or they are no tensors.
+    """
     batch: object = next(iter(batches), None)
     if batch is None:
-        raise DataError("expected test batches, got none")
+        raise DataError("expected batches, got none")
     if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)):
         raise DataError(f"expected batches (inputs, targets) of two tensors, got {type(batch).__name__}")
     return batch[0], batch[1]
@@ -323,15 +353,28 @@ def _stretched(inputs: Tensor) -> Tensor:
     return (255 * (inputs - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny)).round().to(torch.uint8)
 
 
-def _check_shape(model: nn.Module, output: Tensor, data: ImageData) -> None:
-    segmentation = data.task == "segmentation"
-    size = (data.height, data.width) if segmentation else ()
-    expected = (len(output), data.classes, *size)
-    # One logit for the foreground, or two logits for background and foreground.
-    allowed = [expected, (len(output), 2, *size)] if segmentation else [expected]
-    if tuple(output.shape) not in allowed:
+def _check_shape(model: nn.Module, output: Tensor, data: ImageData, task: Task) -> None:
+    allowed = task.shapes(outputs_of(task, data), data.height, data.width)
+    if allowed and tuple(output.shape[1:]) not in allowed:
+        expected = (len(output), *allowed[0])
         found = f"expected {type(model).__name__} to give an output of shape {expected}, got {tuple(output.shape)}"
         raise UnsupportedModelError(found)
+
+
+def check_metric(output: Tensor, targets: Tensor, metric: AnyMetric) -> None:
+    """Check that a metric can judge an output and targets.
+
+    Raises:
+        UnsupportedModelError: If it fails.
+        SlimpruneError: If it refuses them itself.
+    """
+    try:
+        metric.start().add(output, targets)
+    except SlimpruneError:
+        raise
+    except Exception as error:
+        shapes = f"outputs {tuple(output.shape)} and targets {tuple(targets.shape)}"
+        raise UnsupportedModelError(f"the metric {metric.name} fails on {shapes}: {first_line(error)}") from error
 
 
 def check_loss(output: Tensor, targets: Tensor, loss: Loss) -> None:

@@ -5,6 +5,7 @@ from slimprune.recipe.defaults import (
     CRITERION_OPTIONS,
     DEFAULT_CRITERIA,
     DEFAULT_RULES,
+    DENSE_TASKS,
     SCORED_RULES,
     WEIGHT_CRITERIA,
     names_segmentation,
@@ -12,7 +13,7 @@ from slimprune.recipe.defaults import (
 from slimprune.recipe.effects import without_effect
 from slimprune.recipe.fields import NamedRecipe, Recipe, ResolvedRecipe
 from slimprune.recipe.reading import make_recipe, read_recipe, validated
-from slimprune.recipe.settings import RecipeSettings, SettingsBesideLoss
+from slimprune.recipe.settings import RecipeSettings, SettingsBesideTask
 from slimprune.recipe.wording import PANELS, default_text
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "CRITERION_OPTIONS",
     "DEFAULT_CRITERIA",
     "DEFAULT_RULES",
+    "DENSE_TASKS",
     "PANELS",
     "SCORED_RULES",
     "WEIGHT_CRITERIA",
@@ -27,7 +29,7 @@ __all__ = [
     "Recipe",
     "RecipeSettings",
     "ResolvedRecipe",
-    "SettingsBesideLoss",
+    "SettingsBesideTask",
     "default_text",
     "make_recipe",
     "names_segmentation",

@@ -13,6 +13,8 @@ PAPER: RecipeSettings = {
 SEGMENTATION: RecipeSettings = {
     "epochs": 100, "batch_size": 16, "lr": 0.1, "schedule": "cosine", "draws": 16, "score_batch": 16,
 }  # fmt: skip
+DENSE_TASKS = ("segmentation", "semantic-segmentation", "image-to-image")
+"""Tasks with an output for every pixel, whose training has the defaults of segmentation."""
 _SEGMENTATION_FAMILIES = ("deeplabv3_", "fcn_", "lraspp_")
 
 

@@ -19,6 +19,7 @@ from slimprune.bounded import LARGEST_SIDE
 from slimprune.errors import UsageError
 from slimprune.recipe.defaults import (
     CRITERION_OPTIONS,
+    DENSE_TASKS,
     OF_WEIGHTS,
     find_defaults,
     gradual_defaults,
@@ -39,13 +40,14 @@ from slimprune.recipe.values import (
     as_weights,
     plain,
 )
-from slimprune.types import InputKind, Precision, Quantity, Unit
+from slimprune.types import AUTO, InputKind, Precision, Quantity, Unit
 
 LATER_FIELDS = (
     "mean", "std", "class_names", "input", "pretrained", "reset_head", "reconstruct", "int8", "fp16", "max_loss",
     "optimizer", "warm_up", "label_smoothing", "class_weights", "ema", "mixup", "cutmix", "resized_crop", "patience",
     "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs", "average", "unit",
     "inner_weight_decay", "on_host", "score_temperature", "by_magnitude", "prune_from", "prune_until",
+    "task", "metric",
 )  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
@@ -66,6 +68,11 @@ class Recipe(BaseModel):
 
     arch: str | None = Field(None, description="architecture name, package.module:factory or path/to/file.py:factory")
     data: str = Field("digits", description="a data set (`slimprune list data`) or path/to/file.py:function")
+    task: str | None = Field(
+        None,
+        description="what the network is for (`slimprune list tasks`), or path/to/file.py:TASK (default: by the "
+        "data's targets)",
+    )
     image_size: int | None = Field(
         None, ge=1, le=LARGEST_SIDE, description="side in pixels to which large images are resized"
     )
@@ -197,9 +204,11 @@ class Recipe(BaseModel):
     protect: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
         (), description="layers, by name or pattern, whose channels all stay"
     )
-    loss: Literal["auto", "cross-entropy", "bce", "dice", "bce+dice"] = Field(
-        "auto", description="what scoring and training minimise; auto is cross-entropy, for masks binary"
+    loss: str = Field(
+        AUTO,
+        description="what scoring and training minimise, by its name in the task; auto is the first one",
     )
+    metric: str = Field(AUTO, description="what networks are judged by, by its name in the task; auto is the first one")
     epochs: int | None = Field(None, ge=1, le=MOST_EPOCHS, description="training epochs")
     batch_size: int | None = Field(None, ge=1, le=MOST_AT_ONCE, description="training batch size")
     lr: float | None = Field(None, gt=0, le=LARGEST, description="training learning rate")
@@ -266,7 +275,8 @@ class Recipe(BaseModel):
         1.0,
         ge=0,
         le=100,
-        description="loss of accuracy by --int8 or --fp16, in points, above which the report begins with it",
+        description="loss of accuracy by --int8 or --fp16, in points (a metric without a unit: in percent of it), "
+        "above which the report begins with it",
     )
     out: Path | None = Field(
         None, description="the ONNX file to write, next to bundle and report; NAME.slim for no ONNX"
@@ -342,7 +352,7 @@ class Recipe(BaseModel):
             segmentation: Whether the task is segmentation; None to decide by the name of the architecture.
         """
         if segmentation is None:
-            segmentation = names_segmentation(self.arch or "")
+            segmentation = names_segmentation(self.arch or "") or self.task in DENSE_TASKS
         when = self._resolved_when()
         limited = (self.of, *self.also)
         gentle = when == "trained" or (when == "after-training" and self.has_weights)

@@ -13,8 +13,8 @@ _UnderAlias = TypedDict("_UnderAlias", {"and": Mapping[Quantity, float] | str}, 
 """The field `and` of recipe files; as the name of an argument, where `and` is reserved, it is `also`."""
 
 
-class SettingsBesideLoss(_UnderAlias, total=False):
-    """The fields of `Recipe` except `loss`, for functions that have a separate argument of that name."""
+class SettingsBesideTask(_UnderAlias, total=False):
+    """The fields of `Recipe` except `task`, `loss` and `metric`, for functions that have arguments of these names."""
 
     arch: str | None
     data: str
@@ -92,7 +92,9 @@ class SettingsBesideLoss(_UnderAlias, total=False):
     out: Path | str | None
 
 
-class RecipeSettings(SettingsBesideLoss, total=False):
+class RecipeSettings(SettingsBesideTask, total=False):
     """The fields of `Recipe`."""
 
-    loss: Literal["auto", "cross-entropy", "bce", "dice", "bce+dice"]
+    task: str | None
+    loss: str
+    metric: str

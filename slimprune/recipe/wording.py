@@ -23,7 +23,7 @@ from slimprune.recipe.fields import Recipe
 
 PANELS: Mapping[str, tuple[str, ...]] = {
     "network": ("arch", "weights", "pretrained", "reset_head", "device", "seed"),
-    "data": ("data", "image_size", "train_size", "validation", "mean", "std", "class_names"),
+    "data": ("data", "task", "image_size", "train_size", "validation", "mean", "std", "class_names"),
     "budget": (
         "unit", "ratio", "of", "also", "rule", "sharing_epochs", "floor", "protect", "round_to", "engine",
         "bench_batch", "bench_threads",
@@ -34,9 +34,9 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "score_batch", "dtype", "twin",
     ),
     "training": (
-        "epochs", "batch_size", "lr", "weight_decay", "schedule", "loss", "init", "reconstruct", "amp", "fast",
-        "train_dense", "dense_epochs", "optimizer", "warm_up", "label_smoothing", "class_weights", "ema", "mixup",
-        "cutmix", "resized_crop", "patience", "distill", "temperature", "regularizer", "regularizer_strength",
+        "epochs", "batch_size", "lr", "weight_decay", "schedule", "loss", "metric", "init", "reconstruct", "amp",
+        "fast", "train_dense", "dense_epochs", "optimizer", "warm_up", "label_smoothing", "class_weights", "ema",
+        "mixup", "cutmix", "resized_crop", "patience", "distill", "temperature", "regularizer", "regularizer_strength",
     ),
     "output": ("out", "input", "int8", "fp16", "max_loss", "log"),
 }  # fmt: skip

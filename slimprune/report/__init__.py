@@ -1,6 +1,7 @@
 """Results as JSON, Markdown, HTML, plots and text for the terminal."""
 
 from slimprune.report.comparison import comparison_markdown, comparison_page
+from slimprune.report.figures import scale_of_metric
 from slimprune.report.inspection import Inspection
 from slimprune.report.instability import draw_instability, instability_page
 from slimprune.report.latency import latency_markdown, latency_table
@@ -39,6 +40,7 @@ __all__ = [
     "paragraph",
     "protected_rows",
     "report_html",
+    "scale_of_metric",
     "summary_rows",
     "verification",
     "width_rows",

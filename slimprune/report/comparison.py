@@ -5,7 +5,7 @@ from typing import Any
 
 from slimprune.files import ComparisonDocument, ComparisonTable, TableRow
 from slimprune.report.escaping import for_markdown
-from slimprune.report.figures import METRIC_NAMES
+from slimprune.report.figures import axis_title, scale_of_metric, titled
 from slimprune.report.markdown_table import markdown_table
 from slimprune.report.tables import magnitude
 from slimprune.report.text import paragraph, text_table
@@ -64,17 +64,19 @@ def comparison_page(document: ComparisonDocument, columns: int = 80) -> str:
 
 def _columns(document: ComparisonDocument) -> list[Column]:
     """Return all columns except the first, the most informative ones first."""
-    metric = METRIC_NAMES.get(document["metric"], document["metric"])
+    scale = scale_of_metric(document)
+    metric, digits = titled(document["metric"], scale), ".2f" if scale.unit else ".4g"
     rows = [row for table in document["tables"] for row in table["rows"]]
     pruned, reconstructed = (any(row.get(key) is not None for row in rows) for key in ("pruned", "reconstructed"))
+    just, solved = (axis_title(step, scale.unit) for step in ("just pruned", "reconstructed"))
     return [
-        (f"{metric}, %", _accuracy),
-        *([("just pruned, %", lambda row: _percent(row.get("pruned")))] if pruned else []),
-        *([("reconstructed, %", lambda row: _percent(row.get("reconstructed")))] if reconstructed else []),
+        (axis_title(metric, scale.unit), lambda row: _accuracy(row, digits)),
+        *([(just, lambda row: _number(row.get("pruned"), digits))] if pruned else []),
+        *([(solved, lambda row: _number(row.get("reconstructed"), digits))] if reconstructed else []),
         ("params", lambda row: magnitude(row["params"])),
         ("MACs", lambda row: magnitude(row["macs"])),
-        ("vs uniform, equal params", lambda row: _signed(row["over_uniform_params"])),
-        ("vs uniform, equal MACs", lambda row: _signed(row["over_uniform_macs"])),
+        ("vs uniform, equal params", lambda row: _signed(row["over_uniform_params"], digits)),
+        ("vs uniform, equal MACs", lambda row: _signed(row["over_uniform_macs"], digits)),
         ("epochs", lambda row: _plain(row["epochs"])),
         ("n", lambda row: str(row["n"])),
         ("channels", lambda row: _plain(row["channels"])),
@@ -106,14 +108,14 @@ def _fitting(document: ComparisonDocument, rows: Sequence[TableRow], width: int)
     return text_table([(head[:count], [row[:count] for row in body]) for count in range(len(head), 1, -1)], width)
 
 
-def _accuracy(row: TableRow) -> str:
+def _accuracy(row: TableRow, digits: str) -> str:
     if row["mean"] is None:
         return "no result"
-    return f"{row['mean']:.2f}" + ("" if row["sd"] is None else f" ± {row['sd']:.2f}")
+    return f"{row['mean']:{digits}}" + ("" if row["sd"] is None else f" ± {row['sd']:{digits}}")
 
 
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+def _number(value: float | None, digits: str) -> str:
+    return "" if value is None else f"{value:{digits}}"
 
 
 def _published(row: TableRow) -> str:
@@ -122,8 +124,8 @@ def _published(row: TableRow) -> str:
     return "; ".join(found)
 
 
-def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.2f}"
+def _signed(value: float | None, digits: str) -> str:
+    return "" if value is None else f"{value:+{digits}}"
 
 
 def _plain(value: float | None) -> str:

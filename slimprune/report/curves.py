@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from slimprune.files import ReportDocument, TrainingHistory
-from slimprune.report.figures import METRIC_NAMES
+from slimprune.report.figures import METRIC_NAMES, axis_title, scale_of, titled
 from slimprune.report.tables import trainings
+from slimprune.scale import Scale
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,9 +32,11 @@ def training_curves(document: ReportDocument) -> str | None:
     courses = [(name, training["history"]) for name, training in found if training.get("history")]
     if not courses:
         return None
-    metric = next((label for name, label in METRIC_NAMES.items() if name in found[0][1]), "metric")
+    stated, scale = document.get("metric"), scale_of(document)
+    name = stated["name"] if stated is not None else next((key for key in METRIC_NAMES if key in found[0][1]), "metric")
     held_out = any(training.get("validation") is not None for _, training in found)
-    return inline_svg(_figure(courses, f"{metric} on the {'held-out images' if held_out else 'test set'}, %"))
+    title = f"{titled(name, scale)} on the {'held-out images' if held_out else 'test set'}"
+    return inline_svg(_figure(courses, axis_title(title, scale.unit), scale))
 
 
 def inline_svg(figure: "Figure") -> str:
@@ -49,7 +52,7 @@ def inline_svg(figure: "Figure") -> str:
     return re.sub("#[0-9a-f]{6}", lambda found: OF_PAGE.get(found[0], found[0]), text)
 
 
-def _figure(courses: Sequence[tuple[str, TrainingHistory]], label: str) -> "Figure":
+def _figure(courses: Sequence[tuple[str, TrainingHistory]], label: str, scale: Scale) -> "Figure":
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -60,7 +63,7 @@ def _figure(courses: Sequence[tuple[str, TrainingHistory]], label: str) -> "Figu
         for (name, history), colour in zip(courses, COLOURS, strict=False):
             marker = "o" if len(history["epoch"]) < 25 else ""
             style = {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.6, "label": name}
-            left.plot(history["epoch"], [100 * value for value in history["test_metric"]], **style)
+            left.plot(history["epoch"], [scale.factor * value for value in history["test_metric"]], **style)
             right.plot(history["epoch"], history["train_loss"], **style)
         left.set_ylabel(label)
         right.set_ylabel("training loss")
@@ -71,7 +74,7 @@ def _figure(courses: Sequence[tuple[str, TrainingHistory]], label: str) -> "Figu
             axes.set_axisbelow(True)
             for side in ("top", "right"):
                 axes.spines[side].set_visible(False)
-        if left.get_ylim()[1] > 102:
+        if scale.unit == "%" and left.get_ylim()[1] > 102:
             left.set_ylim(top=102)
         left.legend(frameon=False)
     return figure

@@ -13,7 +13,7 @@ from slimprune.report.comparison import all_columns, notes_of, shared_fields
 from slimprune.report.curves import inline_svg, training_curves
 from slimprune.report.diagram import diagram, group_colours
 from slimprune.report.escaping import for_pages
-from slimprune.report.figures import METRIC_NAMES
+from slimprune.report.figures import scale_of_metric, titled
 from slimprune.report.latency import FULL_HEAD, LATENCY_NOTE, full_row, latency_groups
 from slimprune.report.plots import comparison_figure
 from slimprune.report.precision import alarms, other_warnings, precision_note, precision_table
@@ -29,6 +29,7 @@ from slimprune.report.tables import (
     tiles,
 )
 from slimprune.report.tree import STAKES, headline, members
+from slimprune.scale import Scale
 
 PNG = b"\x89PNG\r\n\x1a\n"
 """First bytes of a PNG image."""
@@ -83,7 +84,8 @@ def _bars(document: ReportDocument) -> list[dict[str, Any]]:
 def comparison_html(document: ComparisonDocument) -> str:
     """Return the document of `compare` as an HTML page: the plot, then each budget's findings and rows, best first."""
     document = for_pages(document)
-    metric = METRIC_NAMES.get(document["metric"], document["metric"])
+    scale = scale_of_metric(document)
+    metric = titled(document["metric"], scale)
     columns = all_columns(document)
     return _rendered(
         "comparison.html",
@@ -95,7 +97,7 @@ def comparison_html(document: ComparisonDocument) -> str:
                 "budget": table["budget"],
                 "findings": table["findings"],
                 "head": [name for name, _ in columns],
-                "rows": [(row, [cell(row) for _, cell in columns]) for row in _best_first(table["rows"])],
+                "rows": [(row, [cell(row) for _, cell in columns]) for row in _best_first(table["rows"], scale)],
             }
             for table in document["tables"]
         ],
@@ -164,8 +166,8 @@ def _report_subtitle(document: ReportDocument) -> str:
     return f"{data}on {environment['device']}, in {document['seconds']:,.0f} s"
 
 
-def _best_first(rows: Sequence[TableRow]) -> list[TableRow]:
-    return sorted(rows, key=lambda row: -row["mean"] if row["mean"] is not None else float("inf"))
+def _best_first(rows: Sequence[TableRow], scale: Scale) -> list[TableRow]:
+    return sorted(rows, key=lambda row: -scale.sign * row["mean"] if row["mean"] is not None else float("inf"))
 
 
 def _stakes(group: InspectedGroup) -> list[str]:

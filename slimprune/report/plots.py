@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from slimprune.files import ComparisonDocument, TableRow, atomic_write
 from slimprune.report.escaping import for_pages
-from slimprune.report.figures import METRIC_NAMES
+from slimprune.report.figures import axis_title, scale_of_metric, titled
 from slimprune.report.tables import magnitude
 
 if TYPE_CHECKING:
@@ -63,8 +63,9 @@ def comparison_figure(document: ComparisonDocument) -> "Figure":
         for (name, rows), style, xs in zip(series.items(), _styles(series), places, strict=True):
             _draw_row(axes, xs, name, rows, style)
         _label(axes, label, [x for xs in places for x in xs])
-    metric = METRIC_NAMES.get(document["metric"], document["metric"])
-    left.set_ylabel(f"{metric} on the test set, % (mean ± one sd)", parse_math=False)
+    scale = scale_of_metric(document)
+    label = axis_title(f"{titled(document['metric'], scale)} on the test set", scale.unit)
+    left.set_ylabel(f"{label} (mean ± one sd)", parse_math=False)
     figure.supxlabel("networks of nearly equal cost are drawn side by side", fontsize=7.5, color=GREY)
     if document["title"]:
         figure.suptitle(document["title"], fontsize=11, parse_math=False)

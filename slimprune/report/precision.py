@@ -1,8 +1,9 @@
 """The ONNX files of a run in their precisions: sizes, accuracy and speed."""
 
 from slimprune.files import PrecisionOutcome, PrecisionsOutcome, PrecisionSpeed, ReportDocument
-from slimprune.report.figures import METRIC_NAMES, byte_size, percent
+from slimprune.report.figures import byte_size, percent, scale_of, titled
 from slimprune.report.masked import empty_alarms
+from slimprune.scale import Scale
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Head and rows."""
@@ -18,7 +19,8 @@ def _losses(document: ReportDocument) -> list[str]:
     if (found := document.get("precisions")) is None:
         return []
     first, *lower = found["files"]
-    lossy = [file["precision"] for file in lower if 100 * (first["accuracy"] - file["accuracy"]) > found["max_loss"]]
+    losses = {file["precision"]: scale_of(document).loss(file["accuracy"], first["accuracy"]) for file in lower}
+    lossy = [precision for precision, lost in losses.items() if lost > found["max_loss"]]
     return [
         warning for warning in document["warnings"] if warning.startswith(tuple(f"{name} loses " for name in lossy))
     ]
@@ -38,11 +40,13 @@ def precision_table(document: ReportDocument, found: PrecisionsOutcome, *, full:
         found: Its files.
         full: Whether to include the intervals of the speed-ups.
     """
-    first, metric = found["files"][0], METRIC_NAMES.get(found["metric"], found["metric"])
+    first, scale = found["files"][0], scale_of(document)
+    metric = titled(found["metric"], scale)
     batches = [speed["batch"] for speed in found["files"][-1]["speed"]]
-    head = ("", "bytes", "zstd", "dense / zstd", metric, "points", *(f"batch {batch}" for batch in batches))
+    change = scale.points.strip() or "change"
+    head = ("", "bytes", "zstd", "dense / zstd", metric, change, *(f"batch {batch}" for batch in batches))
     dense = document["weight_bytes"]["dense"]
-    return head, [_row(file, first, dense, len(batches), full=full) for file in found["files"]]
+    return head, [_row(file, first, dense, len(batches), scale, full=full) for file in found["files"]]
 
 
 def precision_note(found: PrecisionsOutcome) -> str:
@@ -68,11 +72,13 @@ def precision_note(found: PrecisionsOutcome) -> str:
     return "; ".join(parts)
 
 
-def _row(file: PrecisionOutcome, first: PrecisionOutcome, dense: int, batches: int, *, full: bool) -> tuple[str, ...]:
-    change = "" if file is first else f"{100 * (file['accuracy'] - first['accuracy']):+.2f}"
+def _row(
+    file: PrecisionOutcome, first: PrecisionOutcome, dense: int, batches: int, scale: Scale, *, full: bool
+) -> tuple[str, ...]:
+    change = "" if file is first else scale.change(file["accuracy"], first["accuracy"]).removesuffix(scale.points)
     speeds = [_speed(speed, full=full) for speed in file["speed"]] or [""] * batches
     sizes = byte_size(file["bytes"]), byte_size(file["zstd_bytes"]), f"{dense / file['zstd_bytes']:.1f}"
-    return (file["precision"], *sizes, percent(file["accuracy"]), change, *speeds)
+    return (file["precision"], *sizes, scale.shown(file["accuracy"]), change, *speeds)
 
 
 def _speed(speed: PrecisionSpeed, *, full: bool) -> str:

@@ -5,7 +5,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from slimprune.files import CellRecord, ComparisonDocument, ComparisonTable, Facts, PublishedFigure, TableRow
+from slimprune.report.figures import scale_of_metric
 from slimprune.report.paired_differences import Gap, corrected, paired_gap
+from slimprune.scale import Scale
 
 _UNIFORM = {"params": ("uniform at equal params", "equal parameters"), "macs": ("uniform at equal MACs", "equal MACs")}
 
@@ -24,12 +26,15 @@ def comparison_document(grid: Mapping[str, Any], cells: Sequence[CellRecord]) ->
     for cell in cells:
         if "environment" in cell and cell["environment"] not in environments:
             environments.append(cell["environment"])
+    scale = scale_of_metric(cells[0])
     budgets = [budget for budget in grid["budgets"] if any(cell["budget"] == budget for cell in cells)]
     return {
         "schema_version": 1,
         "title": grid["title"],
         "metric": cells[0]["metric"],
-        "tables": [_table(budget, cells, grid["paper"]) for budget in budgets],
+        "unit": scale.unit,
+        "higher_is_better": scale.higher_is_better,
+        "tables": [_table(budget, cells, grid["paper"], scale) for budget in budgets],
         "environments": environments,
         "grid": dict(grid),
         "cells": list(cells),
@@ -48,7 +53,7 @@ def best_row(cells: Sequence[CellRecord]) -> str | None:
     eligible = [cell for cell in complete if cell["may_win"]] or complete
     names = list(dict.fromkeys(cell["row"] for cell in eligible))
     means = [fmean(_chosen_by(cell) for cell in eligible if cell["row"] == name) for name in names]
-    return names[means.index(max(means))] if names else None
+    return names[means.index(scale_of_metric(cells[0]).best(means))] if names else None
 
 
 def _chosen_by(cell: CellRecord) -> float:
@@ -56,23 +61,24 @@ def _chosen_by(cell: CellRecord) -> float:
     return cell["final"] if held_out is None else held_out
 
 
-def _table(budget: str, cells: Sequence[CellRecord], paper: Sequence[PublishedFigure]) -> ComparisonTable:
+def _table(budget: str, cells: Sequence[CellRecord], paper: Sequence[PublishedFigure], scale: Scale) -> ComparisonTable:
     here = [cell for cell in cells if cell["budget"] in (budget, None)]
     winner = best_row(here)
-    rows = [_row(name, here) for name in dict.fromkeys(cell["row"] for cell in here)]
+    rows = [_row(name, here, scale) for name in dict.fromkeys(cell["row"] for cell in here)]
     for row in rows:
         row["winner"] = row["row"] == winner
         row["paper"] = [entry for entry in paper if _concerns(entry, row, budget)]
         row["over_uniform_params"] = _difference(row, _find(rows, _UNIFORM["params"][0]))
         row["over_uniform_macs"] = _difference(row, _find(rows, _UNIFORM["macs"][0]))
-    return {"budget": budget, "winner": winner, "rows": rows, "findings": _findings(rows)}
+    return {"budget": budget, "winner": winner, "rows": rows, "findings": _findings(rows, scale)}
 
 
-def _row(name: str, cells: Sequence[CellRecord]) -> TableRow:
-    """Return the means over the seeds that have a result; accuracies in percent, sd with n - 1."""
+def _row(name: str, cells: Sequence[CellRecord], scale: Scale) -> TableRow:
+    """Return the means over the seeds that have a result; shares in percent, sd with n - 1."""
     own = [cell for cell in cells if cell["row"] == name]
     done = [cell for cell in own if "refused" not in cell]
-    finals = [100 * cell["final"] for cell in done]
+    factor = scale.factor
+    finals = [factor * cell["final"] for cell in done]
     scorings = [cell["scoring"] for cell in done if cell["scoring"] is not None]
     stable = [scoring["stability"] for scoring in scorings if scoring["stability"] is not None]
     return {
@@ -85,10 +91,10 @@ def _row(name: str, cells: Sequence[CellRecord]) -> TableRow:
         "by_seed": {str(cell["seed"]): final for cell, final in zip(done, finals, strict=True)},
         "mean": _mean(finals),
         "sd": stdev(finals) if len(finals) > 1 else None,
-        "best": _mean([100 * cell["best"] for cell in done]),
-        "validation": _mean([100 * found for cell in done if (found := cell.get("validation")) is not None]),
-        "pruned": _mean([100 * pruned for cell in done if (pruned := cell.get("pruned")) is not None]),
-        "reconstructed": _mean([100 * found for cell in done if (found := cell.get("reconstructed")) is not None]),
+        "best": _mean([factor * cell["best"] for cell in done]),
+        "validation": _mean([factor * found for cell in done if (found := cell.get("validation")) is not None]),
+        "pruned": _mean([factor * pruned for cell in done if (pruned := cell.get("pruned")) is not None]),
+        "reconstructed": _mean([factor * found for cell in done if (found := cell.get("reconstructed")) is not None]),
         "channels": _mean([cell["channels"] for cell in done]),
         "params": _mean([cell["params"] for cell in done]),
         "macs": _mean([cell["macs"] for cell in done]),
@@ -104,7 +110,7 @@ def _row(name: str, cells: Sequence[CellRecord]) -> TableRow:
     }
 
 
-def _findings(rows: Sequence[TableRow]) -> list[str]:
+def _findings(rows: Sequence[TableRow], scale: Scale) -> list[str]:
     """Return sentences about the winner that follow from the figures."""
     winner = next((row for row in rows if row["winner"]), None)
     refused = [_without_result(row) for row in rows if row["refused"]]
@@ -115,11 +121,11 @@ def _findings(rows: Sequence[TableRow]) -> list[str]:
     gaps = [_gap(winner, uniform) for uniform, _ in uniforms] + [_gap(twin, winner) for twin in twins]
     judged = corrected(gaps)
     found = [
-        _against_uniform(winner, uniform, where, gap, selected=_selected_by_results(winner, rows))
+        _against_uniform(winner, uniform, where, gap, scale, selected=_selected_by_results(winner, rows))
         for (uniform, where), gap in zip(uniforms, judged[: len(uniforms)], strict=True)
     ]
-    found += [_against_twin(twin, gap) for twin, gap in zip(twins, judged[len(uniforms) :], strict=True)]
-    return found + _cautions(winner, rows) + refused
+    found += [_against_twin(twin, gap, scale) for twin, gap in zip(twins, judged[len(uniforms) :], strict=True)]
+    return found + _cautions(winner, rows, scale) + refused
 
 
 def _without_result(row: TableRow) -> str:
@@ -137,7 +143,7 @@ def _selected_by_results(winner: TableRow, rows: Sequence[TableRow]) -> bool:
     return _rivals(winner, rows) > 1 and winner.get("validation") is None
 
 
-def _cautions(winner: TableRow, rows: Sequence[TableRow]) -> list[str]:
+def _cautions(winner: TableRow, rows: Sequence[TableRow], scale: Scale) -> list[str]:
     """Return caveats about the winner: how it was chosen, which rows are better, and which costs were not equal."""
     cautions = []
     rivals = _rivals(winner, rows)
@@ -146,41 +152,45 @@ def _cautions(winner: TableRow, rows: Sequence[TableRow]) -> list[str]:
     elif rivals > 1:
         cautions.append(f"{winner['row']} is the best of {rivals} rows on training images that were held out.")
     done = [row for row in rows if row["kind"] != "dense" and not row["refused"] and row is not winner]
-    above = [row for row in done if row["kind"] == "row" and (_difference(row, winner) or 0) > 0]
+    better = [row for row in done if row["kind"] == "row" and scale.sign * (_difference(row, winner) or 0) > 0]
     for free, what in ((True, "on the test images"), (False, "but no method that scores the untrained network")):
-        named = [f"{row['row']} ({_score(row)})" for row in above if (row["may_win"] == winner["may_win"]) is free]
+        alike = [row for row in better if (row["may_win"] == winner["may_win"]) is free]
+        named = [f"{row['row']} ({_score(row, scale)})" for row in alike]
         if named:
-            cautions.append(f"Above the winner, {what}: {', '.join(named)}.")
+            cautions.append(f"{_above(scale).capitalize()} the winner, {what}: {', '.join(named)}.")
     unequal = [f"{row['row']} ({row['epochs']:.4g} epochs)" for row in done if row["epochs"] != winner["epochs"]]
     if unequal:
         cautions.append(f"Not of equal cost: {', '.join(unequal)}, where the winner took {winner['epochs']:.4g}.")
     return cautions
 
 
-def _against_uniform(winner: TableRow, uniform: TableRow, where: str, gap: Gap | None, *, selected: bool) -> str:
+def _against_uniform(
+    winner: TableRow, uniform: TableRow, where: str, gap: Gap | None, scale: Scale, *, selected: bool
+) -> str:
     name = winner["row"]
     if gap is None:
         return f"There is no uniform network at {where}: {uniform['refused']}."
-    figures = _figures(gap)
+    figures = _figures(gap, scale)
     if gap.low is None:
         return f"Too few seeds to tell whether {name} beats uniform at {where}: {figures}."
     if gap.sign == 0:
         return f"{name} and uniform at {where} cannot be told apart: {figures}."
-    if gap.sign > 0 and selected:
-        return f"{name} is above uniform at {where}, but was chosen by these same results: {figures}."
-    return f"{name} {'beats' if gap.sign > 0 else 'loses to'} uniform at {where}: {figures}."
+    better = (gap.sign > 0) is scale.higher_is_better
+    if better and selected:
+        return f"{name} is {_above(scale)} uniform at {where}, but was chosen by these same results: {figures}."
+    return f"{name} {'beats' if better else 'loses to'} uniform at {where}: {figures}."
 
 
-def _against_twin(twin: TableRow, gap: Gap | None) -> str:
+def _against_twin(twin: TableRow, gap: Gap | None, scale: Scale) -> str:
     kind = {"shuffle": "other channels of the same widths", "invert": "the channels with the lowest scores"}
     name = twin["row"].rpartition(": ")[2]
     what = f"With {kind.get(name, 'other initial weights')} ({name})"
     if gap is None:
         return f"{what} no seed has a result."
-    figures = _figures(gap)
+    figures = _figures(gap, scale)
     if gap.low is None:
         return f"{what}: {figures}, too few to tell."
-    verdict = {0: "cannot be told from the winner's", 1: "is better", -1: "is worse"}[gap.sign]
+    verdict = {0: "cannot be told from the winner's", 1: "is better", -1: "is worse"}[gap.sign * scale.sign]
     return f"{what} the result {verdict}: {figures}."
 
 
@@ -188,14 +198,20 @@ def _gap(one: TableRow, other: TableRow) -> Gap | None:
     return paired_gap(one["by_seed"], other["by_seed"])
 
 
-def _figures(gap: Gap) -> str:
+def _figures(gap: Gap, scale: Scale) -> str:
     confidence = f"{100 * gap.confidence:.4g} % interval"
-    interval = "" if gap.low is None else f", {confidence} {gap.low:+.2f} to {gap.high:+.2f}"
-    return f"{gap.mean:+.2f} points{interval} over {gap.seeds} seed{'' if gap.seeds == 1 else 's'}"
+    digits = "+.2f" if scale.unit else "+.4g"
+    interval = "" if gap.low is None else f", {confidence} {gap.low:{digits}} to {gap.high:{digits}}"
+    return f"{gap.mean:{digits}}{scale.points}{interval} over {gap.seeds} seed{'' if gap.seeds == 1 else 's'}"
 
 
-def _score(row: TableRow) -> str:
-    return f"{row['mean']:.2f}" + ("" if row["sd"] is None else f" ± {row['sd']:.2f}")
+def _above(scale: Scale) -> str:
+    return "above" if scale.higher_is_better else "better than"
+
+
+def _score(row: TableRow, scale: Scale) -> str:
+    digits = ".2f" if scale.unit else ".4g"
+    return f"{row['mean']:{digits}}" + ("" if row["sd"] is None else f" ± {row['sd']:{digits}}")
 
 
 def _concerns(entry: PublishedFigure, row: TableRow, budget: str) -> bool:

@@ -6,11 +6,12 @@ from urllib.parse import quote
 
 from slimprune.files import AccuraciesOutcome, Compared, OnnxVerification, ReportDocument, TrainingOutcome
 from slimprune.report.escaping import for_markdown
-from slimprune.report.figures import METRIC_NAMES, byte_size, percent, points
+from slimprune.report.figures import METRIC_NAMES, byte_size, percent, scale_of, titled
 from slimprune.report.latency import LATENCY_NOTE, latency_sections
 from slimprune.report.markdown_table import markdown_table
 from slimprune.report.masked import LAYERS_HEAD, layer_rows, masked_facts
 from slimprune.report.precision import alarms, other_warnings, precision_note, precision_table
+from slimprune.scale import Scale
 from slimprune.types import Quantity
 
 SummaryRow = tuple[str, str, str, str]
@@ -46,12 +47,12 @@ def summary_rows(document: ReportDocument) -> list[SummaryRow]:
 
 def accuracy_rows(document: ReportDocument) -> list[SummaryRow]:
     """Return rows for the slim network just pruned and reconstructed, if its weights were trained, and trained."""
-    rows, known = [], document.get("accuracies")
+    rows, known, scale = [], document.get("accuracies"), scale_of(document)
     if known is not None:
-        name, dense = METRIC_NAMES[known["metric"]], known["dense"]
+        name, dense = titled(known["metric"], scale), known["dense"]
         for step, slim in (("just pruned", known["pruned"]), ("reconstructed", known.get("reconstructed"))):
             if slim is not None:
-                rows.append((f"{name}, {step}", percent(dense), percent(slim), points(slim, dense)))
+                rows.append((f"{name}, {step}", scale.shown(dense), scale.shown(slim), scale.change(slim, dense)))
     if document["training"] is not None:
         rows.append(_accuracy_row(document, document["training"]))
     return rows
@@ -77,7 +78,7 @@ def protected_rows(document: ReportDocument) -> list[tuple[str, str]]:
 def facts(document: ReportDocument) -> list[tuple[str, str]]:
     """Return one line (name, sentence) each for scoring, budget, proof, training, verification and others."""
     masks = document.get("masks")
-    lines = _removal(document) if masks is None else masked_facts(document, masks)
+    lines, scale = _removal(document) if masks is None else masked_facts(document, masks), scale_of(document)
     lines += _second_count(document)
     if (saliency := document["saliency"]) is not None:
         stability = "" if saliency["stability"] is None else f", stability {saliency['stability']:.2f}"
@@ -92,15 +93,15 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
         lines.append(("search", f"{search['rule']} after {tried}, {_seconds(search['seconds'])}"))
     lines += _sharing(document)
     if (known := document.get("accuracies")) is not None:
-        lines.append(("dense", f"{percent(known['dense'])} {_origin(document)}"))
+        lines.append(("dense", f"{scale.shown(known['dense'])} {_origin(document)}"))
     if known is not None and known["pruned"] is not None:
         statistics = "before fine-tuning, statistics of batch norm estimated again"
-        lines.append(("just pruned", f"{percent(known['pruned'])} {statistics}"))
-        lines += _reconstruction(known)
+        lines.append(("just pruned", f"{scale.shown(known['pruned'])} {statistics}"))
+        lines += _reconstruction(known, scale)
     lines += _rounds(document)
     for name, training in trainings(document, slim="training" if known is None else "fine-tuning"):
-        best = f"{_watched(training)}, {_seconds(training['seconds'])}"
-        lines.append((name, f"{_epochs(document, name, training)}, final {percent(training['final'])}, {best}"))
+        best = f"{_watched(training, scale)}, {_seconds(training['seconds'])}"
+        lines.append((name, f"{_epochs(document, name, training)}, final {scale.shown(training['final'])}, {best}"))
     if (onnx := document["onnx"]) is not None:
         lines.append(("ONNX", verification(onnx)))
     return lines
@@ -120,10 +121,10 @@ def _removal(document: ReportDocument) -> list[tuple[str, str]]:
     return lines
 
 
-def _watched(training: TrainingOutcome) -> str:
+def _watched(training: TrainingOutcome, scale: Scale) -> str:
     """Return the best metric of the epochs, with the last one if they were tested on held-out training images."""
-    best, held_out = f"best {percent(training['best'])}", training.get("validation")
-    return best if held_out is None else f"on held-out training images {percent(held_out)}, {best}"
+    best, held_out = f"best {scale.shown(training['best'])}", training.get("validation")
+    return best if held_out is None else f"on held-out training images {scale.shown(held_out)}, {best}"
 
 
 def _rule(document: ReportDocument) -> str:
@@ -154,26 +155,26 @@ def _epochs(document: ReportDocument, name: str, training: TrainingOutcome) -> s
     return f"{done:,} of {_count(wanted, 'epoch')} (stopped early)" if done < wanted else _count(done, "epoch")
 
 
-def _reconstruction(known: AccuraciesOutcome) -> list[tuple[str, str]]:
+def _reconstruction(known: AccuraciesOutcome, scale: Scale) -> list[tuple[str, str]]:
     """Return what became of the layers behind removed channels, if they were to be solved anew."""
     solved, left_out = known.get("solved", 0), known.get("left_out", 0)
     found = known.get("reconstructed")
     if found is not None:
         layers = f"{_count(solved, 'layer')} solved anew by least squares, {left_out} left out"
-        return [("reconstructed", f"{percent(found)}, {layers}")]
+        return [("reconstructed", f"{scale.shown(found)}, {layers}")]
     return [("reconstructed", "left out: new weights do not lower the loss")] if left_out else []
 
 
 def _rounds(document: ReportDocument) -> list[tuple[str, str]]:
     """Return a line on every round of pruning and fine-tuning, if there were several."""
     lines: list[tuple[str, str]] = []
-    of = "the weights masked"
+    of, scale = "the weights masked", scale_of(document)
     if document.get("masks") is None:
         of = f"{document['budget']['quantity']} gone"
     for number, found in enumerate(document.get("rounds", []), start=1):
         steps = (("just pruned", found["pruned"]), ("reconstructed", found["reconstructed"]))
-        told = [f"{step} {percent(value)}" for step, value in steps if value is not None]
-        trained = f"{percent(found['fine_tuned'])} after {_count(found['epochs'], 'epoch')}"
+        told = [f"{step} {scale.shown(value)}" for step, value in steps if value is not None]
+        trained = f"{scale.shown(found['fine_tuned'])} after {_count(found['epochs'], 'epoch')}"
         gone = f"{percent(found['removed'])} of {of}"
         lines.append((f"round {number}", ", ".join([gone, *told, trained])))
     return lines
@@ -351,13 +352,14 @@ def _cost_row(name: str, compared: Compared) -> SummaryRow:
 
 
 def _accuracy_row(document: ReportDocument, training: TrainingOutcome) -> SummaryRow:
-    name = next(METRIC_NAMES[key] for key in METRIC_NAMES if key in training)
-    slim, dense = training["final"], _dense_accuracy(document)
+    scale, stated = scale_of(document), document.get("metric")
+    key = stated["name"] if stated is not None else next(key for key in METRIC_NAMES if key in training)
+    name, slim, dense = titled(key, scale), training["final"], _dense_accuracy(document)
     if document.get("accuracies") is not None:
         name += ", fine-tuned"
     if dense is None:
-        return name, "not trained", percent(slim), ""
-    return name, percent(dense), percent(slim), points(slim, dense)
+        return name, "not trained", scale.shown(slim), ""
+    return name, scale.shown(dense), scale.shown(slim), scale.change(slim, dense)
 
 
 def _dense_accuracy(document: ReportDocument) -> float | None:
@@ -369,7 +371,9 @@ def _dense_accuracy(document: ReportDocument) -> float | None:
 
 def _just_pruned(document: ReportDocument) -> str:
     known = document.get("accuracies")
-    return "" if known is None or known["pruned"] is None else f"just pruned {percent(known['pruned'])}"
+    return (
+        "" if known is None or known["pruned"] is None else f"just pruned {scale_of(document).shown(known['pruned'])}"
+    )
 
 
 def _less(share: float) -> str:

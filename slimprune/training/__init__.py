@@ -6,10 +6,9 @@ from slimprune.training.cuda_graphs import capture
 from slimprune.training.evaluation import evaluate
 from slimprune.training.event_log import check_event_log
 from slimprune.training.loop import train
-from slimprune.training.losses import LOSSES, find_loss
 from slimprune.training.masks import foreground_logits, plain_mask
 from slimprune.training.memory_format import channels_last, to_channels_last
-from slimprune.training.metrics import Metric, mean_iou, top1
+from slimprune.training.metrics import AnyMetric, Metric, mean_iou, top1
 from slimprune.training.mixing import mixing_of
 from slimprune.training.objective import balanced_weights, training_loss
 from slimprune.training.penalties import Penalty, batch_norm_l1, polarization
@@ -17,16 +16,19 @@ from slimprune.training.result import EpochRecord, TrainResult
 from slimprune.training.settings import TrainSettings, choose_device
 from slimprune.training.sparsity import HeldWeights
 from slimprune.training.strategy import make_execution
+from slimprune.training.torch_metrics import TorchMetric, as_metric
 
 __all__ = [
-    "LOSSES",
+    "AnyMetric",
     "BranchedBatches",
     "EpochRecord",
     "HeldWeights",
     "Metric",
     "Penalty",
+    "TorchMetric",
     "TrainResult",
     "TrainSettings",
+    "as_metric",
     "balanced_weights",
     "batch_norm_l1",
     "between",
@@ -37,7 +39,6 @@ __all__ = [
     "count_batches",
     "distance",
     "evaluate",
-    "find_loss",
     "foreground_logits",
     "make_execution",
     "mean_iou",

@@ -6,13 +6,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from slimprune.errors import DataError
 from slimprune.forward import ForwardFn
 from slimprune.training.batches import Batches, first_tensor, on_device, pair_of
-from slimprune.training.distributed import sum_over_replicas, unwrap
-from slimprune.training.metrics import Metric
+from slimprune.training.distributed import unwrap
+from slimprune.training.metrics import AnyMetric
 
 Forward = Callable[[Any], Any]
 
@@ -20,7 +20,7 @@ Forward = Callable[[Any], Any]
 def evaluate(
     model: nn.Module,
     batches: Batches,
-    metric: Metric,
+    metric: AnyMetric,
     *,
     device: str | torch.device,
     amp: bool = False,
@@ -37,7 +37,7 @@ def evaluate(
         forward_fn: Function (model, batch) -> output. See `train`. The metric then receives (output, batch).
 
     Returns:
-        The metric's value, in [0, 1].
+        The metric's value.
 
     Raises:
         DataError: If there is no batch, or batches are not pairs and there is no `forward_fn`.
@@ -63,7 +63,7 @@ def tested(
     model: nn.Module,
     forward: Forward,
     batches: Batches,
-    metric: Metric,
+    metric: AnyMetric,
     device: torch.device,
     forward_fn: ForwardFn | None,
 ) -> float:
@@ -81,16 +81,15 @@ def tested(
         DataError: If there is no batch, or batches are not pairs and there is no `forward_fn`.
         UnsupportedModelError: If the metric cannot read the output.
     """
-    totals: tuple[Tensor, Tensor] | None = None
+    tally, batch = metric.start(), None
     # Not inference_mode: a tensor that a model caches in it could not be used in training afterwards.
     with eval_mode(model), torch.no_grad():
         for batch in on_device(batches, device):
             inputs, targets = pair_of(batch, forward_fn)
-            counts = metric(forward(inputs), targets)
-            totals = counts if totals is None else (totals[0] + counts[0], totals[1] + counts[1])
-    if totals is None:
+            tally.add(forward(inputs), targets)
+    if batch is None:
         raise DataError("expected at least one test batch, got none")
-    return metric.value(sum_over_replicas(model, totals[0]), sum_over_replicas(model, totals[1]))
+    return tally.value(model)
 
 
 @contextmanager

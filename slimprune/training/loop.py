@@ -19,7 +19,7 @@ from slimprune.training.checkpoint import Checkpoint
 from slimprune.training.distributed import rank
 from slimprune.training.evaluation import eval_mode, tested
 from slimprune.training.event_log import event_log
-from slimprune.training.metrics import Metric
+from slimprune.training.metrics import AnyMetric
 from slimprune.training.mixing import Mixing, mixing_of
 from slimprune.training.objective import training_loss
 from slimprune.training.penalties import Penalty
@@ -42,7 +42,7 @@ def train(
     settings: TrainSettings,
     *,
     loss: Loss,
-    metric: Metric,
+    metric: AnyMetric,
     progress: Listener = ignore,
     after_step: AfterStep = lambda done: None,
     checkpoint: Path | None = None,
@@ -98,7 +98,7 @@ def train(
     if (teacher is None) != (settings.distill is None):
         raise UsageError(f"expected distill with a teacher, got {settings.distill} with {_kind(teacher)}")
     steps = count_batches(train_batches)
-    told = TrainProgress(progress, metric.name, settings.epochs, steps)
+    told = TrainProgress(progress, metric, settings.epochs, steps)
     run = _Run(model.to(device), settings, steps, told, after_step, forward_fn)
     loss = training_loss(loss, settings, device)
     run = replace(run, mixing=mixing_of(settings, model, train_batches, device, forward_fn))
@@ -140,7 +140,7 @@ def train(
         if validation_batches is not None:
             final = tested(model, execution.forward, test_batches, metric, device, forward_fn)
     model.eval()
-    return TrainResult.of(metric.name, history, final)
+    return TrainResult.of(metric, history, final)
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _stalled(history: Sequence[EpochRecord], patience: int | None) -> bool:
     return min(losses[-patience:]) >= min(losses[:-patience])
 
 
-def _open_store(run: _Run, metric: Metric, additions: Additions, folder: Path | None) -> Checkpoint | None:
+def _open_store(run: _Run, metric: AnyMetric, additions: Additions, folder: Path | None) -> Checkpoint | None:
     if folder is None:
         return None
     # Device and execution are left out: they do not define the training, and the ranks of a run differ in device.

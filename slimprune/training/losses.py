@@ -1,15 +1,11 @@
-"""Training losses for labels and masks, by name."""
-
-from collections.abc import Mapping
+"""Training losses for labels, values, masks and images."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from slimprune.errors import UsageError
-from slimprune.forward import Loss
-from slimprune.training.masks import foreground_logits, plain_mask
-from slimprune.types import AUTO, Task
+from slimprune.errors import UnsupportedModelError
+from slimprune.training.masks import IGNORED, class_map, foreground_logits, plain_mask
 
 SMOOTHING = 1.0
 """Pixels added to numerator and denominator of the dice ratio, so that empty masks have a loss and a gradient."""
@@ -61,22 +57,57 @@ def _logits_and_mask(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return logits, plain_mask(target).to(logits.dtype)
 
 
-LOSSES: Mapping[Task, Mapping[str, Loss]] = {
-    "classification": {"cross-entropy": F.cross_entropy},
-    "segmentation": {"bce": binary_cross_entropy, "dice": soft_dice, "bce+dice": cross_entropy_and_dice},
-}
-"""Losses by task and name; `auto` selects the first of a task."""
+def pixel_cross_entropy(output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return the mean cross-entropy of all pixels that are not to be ignored; 0 if there are none.
 
-
-def find_loss(name: str, task: Task) -> Loss:
-    """Return the loss of that name, or the task's default for `auto`.
+    Args:
+        output: Logits [N, K, H, W].
+        target: Classes [N, H, W] or [N, 1, H, W]; see `class_map` for those to be ignored.
+        weight: Weight of each class, [K]; None for 1.
 
     Raises:
-        UsageError: If the task has no such loss.
+        UnsupportedModelError: If the shapes do not fit.
+        DataError: If the targets are no integers.
     """
-    losses = LOSSES[task]
-    if name == AUTO:
-        return next(iter(losses.values()))
-    if name not in losses:
-        raise UsageError(f"expected a loss for {task} ({', '.join([AUTO, *losses])}), got {name!r}")
-    return losses[name]
+    classes = class_map(output, target)
+    losses = F.cross_entropy(output, classes, weight=weight, ignore_index=IGNORED, reduction="none")
+    judged = (classes != IGNORED).to(losses.dtype)
+    shares = judged if weight is None else judged * weight.to(losses.dtype)[classes.clamp(min=0)]
+    # Without a branch on the data, so that the step can be captured in a CUDA graph.
+    return losses.sum() / shares.sum().clamp(min=torch.finfo(losses.dtype).tiny)
+
+
+def label_cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean binary cross-entropy of logits and targets of one shape, or [N, 1] and [N]."""
+    logits, true = matching(output, target)
+    return F.binary_cross_entropy_with_logits(logits, true)
+
+
+def squared_error(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared difference of outputs and targets of one shape, or [N, 1] and [N]."""
+    return F.mse_loss(*matching(output, target))
+
+
+def absolute_error(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean absolute difference of outputs and targets of one shape, or [N, 1] and [N]."""
+    return F.l1_loss(*matching(output, target))
+
+
+def huber(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean Huber loss of outputs and targets of one shape, or [N, 1] and [N], quadratic below 1."""
+    return F.huber_loss(*matching(output, target))
+
+
+def matching(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return an output and a float target of one shape; one output per sample [N, 1] also fits targets [N].
+
+    Without this check, torch would broadcast [N, 1] and [N] to [N, N].
+
+    Raises:
+        UnsupportedModelError: If the shapes differ otherwise.
+    """
+    shapes = [shape[:1] if len(shape) == 2 and shape[1] == 1 else shape for shape in (output.shape, target.shape)]
+    if shapes[0] != shapes[1]:
+        found = f"{list(output.shape)} and {list(target.shape)}"
+        raise UnsupportedModelError(f"expected outputs of the shape of the targets, got {found}")
+    return output, target.reshape(output.shape).to(output.dtype)

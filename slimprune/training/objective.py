@@ -9,7 +9,7 @@ from torch import Tensor
 
 from slimprune.errors import DataError, UsageError
 from slimprune.forward import Loss
-from slimprune.training.losses import binary_cross_entropy, cross_entropy_and_dice, soft_dice
+from slimprune.training.losses import binary_cross_entropy, cross_entropy_and_dice, pixel_cross_entropy, soft_dice
 from slimprune.training.settings import TrainSettings
 
 
@@ -17,7 +17,7 @@ def training_loss(loss: Loss, settings: TrainSettings, device: torch.device) -> 
     """Return the loss with the label smoothing and the class weights of the settings.
 
     Args:
-        loss: Plain loss; one of `slimprune.training.LOSSES` if the settings change it.
+        loss: Plain loss; one of those of `slimprune.tasks` if the settings change it.
         settings: Training settings.
         device: Device of the outputs.
 
@@ -29,6 +29,8 @@ def training_loss(loss: Loss, settings: TrainSettings, device: torch.device) -> 
     weights = torch.tensor(settings.class_weights, device=device) if settings.class_weights else None
     if loss is F.cross_entropy:
         return partial(_cross_entropy, weights, settings.label_smoothing)
+    if loss is pixel_cross_entropy and not settings.label_smoothing:
+        return partial(_pixel_cross_entropy, weights)
     if settings.label_smoothing:
         raise UsageError(f"expected the loss cross-entropy with label_smoothing, got {_name(loss)}")
     if loss not in (binary_cross_entropy, cross_entropy_and_dice) or weights is None:
@@ -61,6 +63,12 @@ def _cross_entropy(weights: Tensor | None, smoothing: float, output: Any, target
         raise UsageError(f"expected one number per class in class_weights ({output.shape[1]}), got {len(weights)}")
     weights = None if weights is None else weights.to(output.dtype)
     return F.cross_entropy(output, target, weight=weights, label_smoothing=smoothing)
+
+
+def _pixel_cross_entropy(weights: Tensor | None, output: Any, target: Any) -> Tensor:
+    if weights is not None and len(weights) != output.shape[1]:
+        raise UsageError(f"expected one number per class in class_weights ({output.shape[1]}), got {len(weights)}")
+    return pixel_cross_entropy(output, target, weights)
 
 
 def _and_dice(weighted: Loss, output: Any, target: Any) -> Tensor:

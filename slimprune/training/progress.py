@@ -1,5 +1,6 @@
 """Progress reports of a training to a listener."""
 
+from slimprune.training.metrics import AnyMetric
 from slimprune.training.result import EpochRecord
 from slimprune.types import Listener
 
@@ -13,12 +14,12 @@ class TrainProgress:
 
     Args:
         listener: Receiver of the reports.
-        metric: Name of the metric.
+        metric: The metric.
         epochs: Number of epochs.
         steps_per_epoch: Number of steps in each epoch.
     """
 
-    def __init__(self, listener: Listener, metric: str, epochs: int, steps_per_epoch: int) -> None:
+    def __init__(self, listener: Listener, metric: AnyMetric, epochs: int, steps_per_epoch: int) -> None:
         self._listener, self._metric = listener, metric
         self._steps_per_epoch, self._total = steps_per_epoch, epochs * steps_per_epoch
         self._measured, self._remarks = "", ""
@@ -30,7 +31,7 @@ class TrainProgress:
 
     def epoch(self, record: EpochRecord) -> None:
         """Report a finished epoch."""
-        self._measured = f", {self._metric} {100 * record.test_metric:.2f} %"
+        self._measured = f", {self._metric.name} {self._metric.scale.shown(record.test_metric)}"
         self._tell(record.epoch, self._steps_per_epoch)
 
     def stopped(self, record: EpochRecord) -> None:

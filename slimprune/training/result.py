@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from slimprune.scale import SHARES, Scale
+from slimprune.training.metrics import AnyMetric
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -12,8 +15,7 @@ class EpochRecord:
         epoch: Number of the epoch, from 1.
         lr: Learning rate of the epoch's last step.
         train_loss: Mean over the epoch's training samples, each evaluated with the weights of its own step.
-        test_metric: Metric after the epoch on the validation batches if there are any, else on the test batches, in
-            [0, 1].
+        test_metric: Metric after the epoch on the validation batches if there are any, else on the test batches.
         seconds: Wall-clock time of the epoch's training and test pass.
     """
 
@@ -30,13 +32,14 @@ class TrainResult:
 
     Attributes:
         metric: Name of the metric.
-        final: Metric on the test batches after the last epoch, in [0, 1].
-        best: Largest metric of the history, in [0, 1]; optimistic, because it is selected on the same batches.
+        final: Metric on the test batches after the last epoch.
+        best: Best metric of the history; optimistic, because it is selected on the same batches.
         epochs: Number of epochs trained, including those before a resumption; fewer than requested if training stopped
             early.
         seconds: Total wall-clock time of the epochs.
         history: One record per epoch.
-        validation: Metric on the validation batches after the last epoch, in [0, 1]; None if there are none.
+        validation: Metric on the validation batches after the last epoch; None if there are none.
+        scale: How values of the metric are read.
     """
 
     metric: str
@@ -46,11 +49,13 @@ class TrainResult:
     seconds: float
     history: tuple[EpochRecord, ...]
     validation: float | None = None
+    scale: Scale = SHARES
 
     @classmethod
-    def of(cls, metric: str, history: Sequence[EpochRecord], final: float | None = None) -> "TrainResult":
+    def of(cls, metric: AnyMetric, history: Sequence[EpochRecord], final: float | None = None) -> "TrainResult":
         """Summarise a history of at least one epoch; with validation batches `final` is the metric on the test ones."""
         values = [record.test_metric for record in history]
         seconds = sum(record.seconds for record in history)
-        result = cls(metric, values[-1], max(values), len(history), seconds, tuple(history))
+        best = metric.scale.best(values)
+        result = cls(metric.name, values[-1], best, len(history), seconds, tuple(history), scale=metric.scale)
         return result if final is None else replace(result, final=final, validation=values[-1])

@@ -147,13 +147,17 @@ class FittingLoss:
                 loss fails on its arguments or is not a scalar.
         """
         if not self._checked and isinstance(output, Tensor) and isinstance(targets, Tensor):
-            _check_fit(output, targets)
+            check_fit(output, targets)
         self._checked = True
         return loss_of(self.loss, output, targets)
 
 
-def _check_fit(output: Tensor, targets: Tensor) -> None:
-    """Check that the output's batch size and number of classes fit the targets."""
+def check_fit(output: Tensor, targets: Tensor) -> None:
+    """Check that the output's batch size and number of classes fit the targets.
+
+    Raises:
+        UnsupportedModelError: If they do not.
+    """
     if output.shape[:1] != targets.shape[:1]:
         found = f"{list(output.shape)} for {len(targets)} targets"
         raise UnsupportedModelError(f"expected one output per target, got {found}")

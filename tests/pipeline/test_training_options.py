@@ -16,6 +16,7 @@ from slimprune.pipeline.class_weights import count_targets
 from slimprune.pipeline.regularizers import group_lasso, penalty_of
 from slimprune.pipeline.workload import load_data, named_workload
 from slimprune.recipe import make_recipe
+from slimprune.tasks import find_task
 from slimprune.types import REMARK, ignore
 
 
@@ -212,11 +213,12 @@ def test_balanced_weights_are_those_of_the_training_images(
     [
         ("classification", [torch.tensor([0, 2, 2]), torch.tensor([2])], [1, 0, 3]),
         ("segmentation", [torch.tensor([[[[0.0, 1.0], [1.0, 1.0]]]])], [1, 3]),
+        ("semantic-segmentation", [torch.tensor([[[0, 2], [255, 2]]])], [1, 0, 2]),
     ],
 )
 def test_targets_of_own_batches_are_counted(task: Any, targets: list[torch.Tensor], counts: list[int]) -> None:
     batches = [(torch.zeros(len(part), 1), part) for part in targets]
-    assert count_targets(batches, task, classes=3).tolist() == counts
+    assert count_targets(batches, find_task(task), classes=3).tolist() == counts
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,7 @@ def test_targets_of_own_batches_are_counted(task: Any, targets: list[torch.Tenso
 )
 def test_targets_that_are_no_labels_are_not_counted(labels: torch.Tensor) -> None:
     with pytest.raises(UsageError, match=r"expected labels \[N\] in 0 ... 2 for balanced class_weights, got"):
-        count_targets([(torch.zeros(len(labels), 1), labels)], "classification", classes=3)
+        count_targets([(torch.zeros(len(labels), 1), labels)], find_task("classification"), classes=3)
 
 
 def test_a_report_says_that_training_stopped_early(settings: dict[str, Any], tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, U
 from slimprune.models import save_weights
 from slimprune.pipeline.workload import SAMPLES, Given, Workload, named_workload, own_workload, seeded
 from slimprune.recipe import make_recipe
-from slimprune.training import LOSSES, mean_iou, top1
+from slimprune.tasks import find_task
+from slimprune.training import mean_iou, top1
 from tests.conftest import tiny_images
 
 
@@ -71,14 +72,14 @@ def test_equal_seeds_give_equal_weights_and_leave_the_caller_s_generator(setting
 
 def test_masks_make_it_a_segmentation(masked_data: str) -> None:
     work = named({"arch": "unet:depth=2,width=4", "data": masked_data})
-    assert (work.loss, work.metric) == (LOSSES["segmentation"]["bce"], mean_iou)
+    assert (work.loss, work.metric) == (find_task("segmentation").losses["bce"], mean_iou)
     assert work.loss(torch.zeros(2, 1, 4, 4), torch.ones(2, 1, 4, 4)).item() == pytest.approx(0.6931, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["bce", "dice", "bce+dice"])
 def test_losses_go_by_name(masked_data: str, name: str) -> None:
     work = named({"arch": "unet:depth=2,width=4", "data": masked_data, "loss": name})
-    assert work.loss is LOSSES["segmentation"][name]
+    assert work.loss is find_task("segmentation").losses[name]
     given = Given(loader(), loader(), "classification", "cross-entropy")
     assert own_workload(network(), given, "cpu", seed=0).loss is F.cross_entropy
 
@@ -226,8 +227,8 @@ THIRD_CLASS = [(torch.zeros(2, 3, 8, 8), torch.tensor([0, 2]))]
         (network(), {"train_batches": None}, UsageError, "expected train_batches beside a model object, got none"),
         (network(), {"test_batches": None}, UsageError, "expected test_batches beside a model object, got none"),
         (network(), {"train_batches": iter(())}, UsageError, "gone through every epoch, got a tuple_iterator"),
-        (network(), {"task": "tagging"}, UsageError, "expected a task (classification, segmentation), got 'tagging'"),
-        (network(), {"test_batches": NO_BATCHES}, DataError, "expected test batches, got none"),
+        (network(), {"task": "tagging"}, UsageError, "expected a task (classification, binary, multi-label, "),
+        (network(), {"test_batches": NO_BATCHES}, DataError, "expected batches, got none"),
         (network(), {"test_batches": Dictionaries()}, DataError, "(inputs, targets) of two tensors, got dict"),
         (network(), {"test_batches": THIRD_CLASS}, UnsupportedModelError, "the loss fails on outputs (2, 2) and"),
         (network(), {"loss": lambda output, target: output}, UnsupportedModelError, "a scalar tensor, got (4, 2)"),

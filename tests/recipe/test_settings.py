@@ -10,7 +10,7 @@ import pytest
 import slimprune
 from slimprune import pipeline
 from slimprune.pipeline.compress import compress
-from slimprune.recipe import Recipe, RecipeSettings, SettingsBesideLoss
+from slimprune.recipe import Recipe, RecipeSettings, SettingsBesideTask
 from slimprune.types import Quantity
 
 WIDER = {
@@ -51,10 +51,10 @@ def test_the_types_are_those_of_the_fields_or_wider(name: str) -> None:
 
 
 def test_the_keyword_arguments_of_the_commands_are_the_settings() -> None:
-    assert get_type_hints(compress)["settings"] == Unpack[SettingsBesideLoss]
+    assert get_type_hints(compress)["settings"] == Unpack[SettingsBesideTask]
     assert get_type_hints(pipeline.plan)["settings"] == Unpack[RecipeSettings]
     assert get_type_hints(pipeline.inspect_named)["settings"] == Unpack[RecipeSettings]
-    assert HINTS.keys() - get_type_hints(SettingsBesideLoss).keys() == {"loss"}
+    assert HINTS.keys() - get_type_hints(SettingsBesideTask).keys() == {"task", "loss", "metric"}
 
 
 def test_mypy_refuses_a_wrong_name_and_a_wrong_type(tmp_path: Path) -> None:

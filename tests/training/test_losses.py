@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from slimprune.errors import UnsupportedModelError, UsageError
-from slimprune.training import LOSSES, find_loss
+from slimprune.tasks import find_task
 from slimprune.training.losses import binary_cross_entropy, cross_entropy_and_dice, soft_dice
 
-MASKS = LOSSES["segmentation"]
+MASKS = find_task("segmentation").losses
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(3, 1, 4, 5, generator=GENERATOR)
 MASK = torch.randint(0, 2, (3, 1, 4, 5), generator=GENERATOR).float()
@@ -98,9 +98,10 @@ def test_shapes_that_do_not_fit_are_refused(name: str, output: torch.Tensor):
 
 
 def test_names_go_with_tasks():
-    assert find_loss("auto", "classification") is find_loss("cross-entropy", "classification") is F.cross_entropy
-    assert find_loss("auto", "segmentation") is find_loss("bce", "segmentation") is binary_cross_entropy
+    labels = find_task("classification")
+    assert labels.loss("auto") is labels.loss("cross-entropy") is F.cross_entropy
+    assert find_task("segmentation").loss("auto") is find_task("segmentation").loss("bce") is binary_cross_entropy
     with pytest.raises(UsageError, match=r"^expected a loss for classification \(auto, cross-entropy\), got 'dice'$"):
-        find_loss("dice", "classification")
+        find_task("classification").loss("dice")
     with pytest.raises(UsageError, match=r"segmentation \(auto, bce, dice, bce\+dice\), got 'cross-entropy'$"):
-        find_loss("cross-entropy", "segmentation")
+        find_task("segmentation").loss("cross-entropy")

@@ -5,7 +5,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from slimprune.errors import DataError, UsageError
-from slimprune.training import TrainSettings, balanced_weights, find_loss, training_loss
+from slimprune.tasks import find_task
+from slimprune.training import TrainSettings, balanced_weights, training_loss
 
 CPU = torch.device("cpu")
 LOG3 = math.log(3)
@@ -38,7 +39,7 @@ def test_class_weights_weigh_labels():
 
 @pytest.mark.parametrize(("name", "rest"), [("bce", 0.0), ("bce+dice", 1 - (2 * 0.75 + 1) / (0.75 + 1 + 1))])
 def test_the_weight_of_the_foreground(name, rest):
-    loss = training_loss(find_loss(name, "segmentation"), TrainSettings(1, class_weights=(5.0,)), CPU)
+    loss = training_loss(find_task("segmentation").loss(name), TrainSettings(1, class_weights=(5.0,)), CPU)
     found = loss(torch.full((1, 1, 1, 1), LOG3), torch.ones(1, 1, 1, 1))
     assert float(found) == pytest.approx(5 * math.log(4 / 3) + rest)
 
@@ -53,7 +54,7 @@ def test_the_weight_of_the_foreground(name, rest):
 )
 def test_options_that_a_loss_does_not_have_are_refused(name, settings, rule):
     with pytest.raises(UsageError, match=rule):
-        training_loss(find_loss(name, "segmentation"), TrainSettings(1, **settings), CPU)
+        training_loss(find_task("segmentation").loss(name), TrainSettings(1, **settings), CPU)
 
 
 def test_balanced_weights_are_in_inverse_proportion_to_the_counts():

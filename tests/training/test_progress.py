@@ -1,10 +1,10 @@
-from slimprune.training import EpochRecord
+from slimprune.training import EpochRecord, top1
 from slimprune.training.progress import TrainProgress
 
 
 def test_remarks_are_heard_to_the_end_and_the_last_step_of_an_epoch_with_its_metric():
     heard = []
-    progress = TrainProgress(lambda *event: heard.append(event), "top1", epochs=2, steps_per_epoch=2)
+    progress = TrainProgress(lambda *event: heard.append(event), top1, epochs=2, steps_per_epoch=2)
     progress.step(1, 1)
     progress.remark("not captured")
     progress.step(1, 2)

@@ -1,0 +1,7 @@
+"""One kind of task per file; every file here is found and registered automatically."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
