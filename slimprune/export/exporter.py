@@ -11,13 +11,16 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 from torch.onnx import OnnxExporterError
+from torch.utils._pytree import tree_map_only
 
 from slimprune.errors import UnsupportedModelError, UsageError, VerificationError, kind_and_line
 from slimprune.export.normalisation import InputForm
 from slimprune.export.onnx_file import PREFIX, SEAL, serialise, write_bytes
 from slimprune.export.runtime import open_session, outputs_of
+from slimprune.export.several import Axes, export_several
 from slimprune.export.silence import silence
 from slimprune.export.sizes import other_sizes, resized, size_step
+from slimprune.export.structure import Signature, check_equally_many
 from slimprune.forward import ForwardFn, bind_forward
 from slimprune.preprocessing import Preprocessing, as_metadata
 from slimprune.types import InputKind
@@ -54,13 +57,14 @@ class OnnxFile:
 
 def export_onnx(
     model: nn.Module,
-    example: Tensor,
+    example: Any,
     path: str | Path,
     *,
     metadata: Mapping[str, str] | None = None,
     forward_fn: ForwardFn | None = None,
     preprocessing: Preprocessing | None = None,
     input: InputKind | None = None,  # noqa: A002 the name of the option
+    free: Mapping[str, Mapping[int, str]] | None = None,
 ) -> OnnxFile:
     """Write the model, as it computes in eval mode and float32, to one ONNX file.
 
@@ -70,17 +74,23 @@ def export_onnx(
     Equal models give equal bytes with equal versions of torch and onnxscript. A digest over the bytes is written as the
     last metadata property, `slimprune.sha256`.
 
+    If the example is no tensor but a tuple, list or dict of tensors, the file has an input and an output for each one.
+    Inputs have the names of the arguments of `forward` and of keys, outputs those of keys, or `output_0`, `output_1`.
+
     With a preprocessing the file normalises its inputs itself, and its metadata describe the preprocessing.
 
     Args:
         model: Model to export; it is copied to the CPU and left unchanged.
-        example: An input [N, ...] of the model, normalised.
+        example: An input [N, ...] of the model, normalised; or a tuple of positional arguments, a list or a dict of
+            tensors, each [N, ...].
         path: Path of the file; an existing file is replaced atomically.
         metadata: Properties to write as `slimprune.<key>`.
         forward_fn: Function (model, inputs) -> the one output to export, for models that return several.
         preprocessing: How images become the model's input.
         input: What the file takes: `unit`, pixels in 0..1 (default with a preprocessing); `normalized`, the model's own
             input (default without one); or `uint8`, bytes.
+        free: Further free dimensions of inputs by name, for an example that is no tensor:
+            `{"image": {2: "height", 3: "width"}}`.
 
     Raises:
         UnsupportedModelError: If the model does not return one tensor with a sample per row, holds 2 GiB or more, or
@@ -92,6 +102,10 @@ def export_onnx(
     if SEAL in {PREFIX + key for key in metadata}:
         raise UsageError(f"expected metadata that leaves {SEAL} free, got {SEAL.removeprefix(PREFIX)}")
     form = InputForm.of(preprocessing, input)
+    if not isinstance(example, Tensor):
+        return _export_several(model, example, path, metadata, forward_fn, form, free or {})
+    if free:
+        raise UsageError(f"expected free dimensions beside an example that is no tensor, got {dict(free)}")
     form.check(example)
     plain = cpu_copy(bind_forward(model, example, forward_fn)[0])
     sample = example[:1].detach().to("cpu", torch.float32)
@@ -107,6 +121,47 @@ def export_onnx(
     data = serialise(proto, {**described, **metadata})
     write_bytes(path, data)
     return OnnxFile(path, opset_version(proto), len(data), step)
+
+
+def _export_several(
+    model: nn.Module,
+    example: Any,
+    path: Path,
+    metadata: Mapping[str, str],
+    forward_fn: ForwardFn | None,
+    form: InputForm,
+    free: Axes,
+) -> OnnxFile:
+    if form.kind != "normalized" or form.preprocessing is not None:
+        raise UsageError("expected no preprocessing beside an example that is no tensor, got one")
+    signature = signature_of(model, example, forward_fn, samples=2)
+    _check_size(signature.module)
+    proto = export_several(signature, free, OPSET)
+    data = serialise(proto, metadata)
+    write_bytes(path, data)
+    return OnnxFile(path, opset_version(proto), len(data))
+
+
+def signature_of(model: nn.Module, example: Any, forward_fn: ForwardFn | None, samples: int | None = None) -> Signature:
+    """Return the inputs and outputs of a copy of the model on the CPU, with the first `samples` samples or all.
+
+    Raises:
+        DataError: If the example has no tensors, or they differ in their number of samples.
+        UnsupportedModelError: If the model fails on them.
+    """
+    bound, arguments = bind_forward(model, example, forward_fn)
+    arguments = arguments if isinstance(arguments, tuple) else (arguments,)
+    check_equally_many(arguments)
+    if samples is not None:
+        arguments = tree_map_only(Tensor, lambda one: _rows(one, samples), arguments)
+    return Signature.of(cpu_copy(bound), arguments)
+
+
+def _rows(tensor: Tensor, count: int) -> Tensor:
+    """Return exactly `count` samples, the first one repeated if there are fewer."""
+    if tensor.ndim == 0 or len(tensor) >= count:
+        return tensor if tensor.ndim == 0 else tensor[:count]
+    return _repeat(tensor[:1], count)
 
 
 def cpu_copy(model: nn.Module) -> nn.Module:

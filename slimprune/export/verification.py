@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime
@@ -11,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from slimprune.errors import DataError, UsageError, VerificationError
-from slimprune.export.exporter import cpu_copy, opset_version
+from slimprune.export.exporter import cpu_copy, opset_version, signature_of
 from slimprune.export.normalisation import InputForm
 from slimprune.export.onnx_file import metadata_of, precision_of, read_onnx
 from slimprune.export.runtime import open_session, outputs_of
+from slimprune.export.several import compare_several
 from slimprune.export.sizes import Size, other_sizes, resized, size_step
 from slimprune.forward import ForwardFn, bind_forward
 from slimprune.preprocessing import Preprocessing, from_metadata
@@ -58,7 +60,7 @@ class OnnxCheck:
 def verify_onnx(
     model: nn.Module,
     path: str | Path,
-    samples: Tensor,
+    samples: Any,
     *,
     batches: Sequence[int] = (1, 2, 5),
     tolerance: float = 1e-4,
@@ -82,7 +84,7 @@ def verify_onnx(
     Args:
         model: Reference model; it is left unchanged.
         path: Path of the ONNX file.
-        samples: Inputs [N, ...] of the model, normalised, N >= 1.
+        samples: Inputs [N, ...] of the model, normalised, N >= 1; or nested ones, as in `export_onnx`.
         batches: Batch sizes, each at least 1.
         tolerance: Largest allowed difference, relative to the largest absolute output of torch if that is above 1.
         forward_fn: Function (model, inputs) -> output. See `export_onnx`.
@@ -96,6 +98,8 @@ def verify_onnx(
         UsageError: If a batch size or the tolerance is not positive.
     """
     path = Path(path)
+    if not isinstance(samples, Tensor):
+        return _verify_several(model, path, samples, batches, tolerance, forward_fn)
     check_arguments(samples, batches, tolerance)
     proto, data = read_onnx(path)
     form = _form(proto, path, preprocessing)
@@ -114,6 +118,26 @@ def verify_onnx(
         judged(found, path)
     difference, agreement = max(one for one, _, _ in found), min(one for _, one, _ in found)
     check = OnnxCheck(path, opset_version(proto), difference, agreement, len(samples), tuple(batches), step, sizes)
+    return replace(check, precision=precision)
+
+
+def _verify_several(
+    model: nn.Module,
+    path: Path,
+    samples: Any,
+    batches: Sequence[int],
+    tolerance: float,
+    forward_fn: ForwardFn | None,
+) -> OnnxCheck:
+    signature = signature_of(model, samples, forward_fn)
+    check_arguments(signature.samples[0], batches, tolerance)
+    proto, data = read_onnx(path)
+    found = compare_several(open_session(data, path), signature, batches, tolerance, _agrees)
+    precision = precision_of(metadata_of(proto))
+    if precision == "fp32":
+        judged(found, path)
+    difference, agreement = max(one for one, _, _ in found), min(one for _, one, _ in found)
+    check = OnnxCheck(path, opset_version(proto), difference, agreement, len(signature.samples[0]), tuple(batches))
     return replace(check, precision=precision)
 
 
