@@ -9,6 +9,7 @@ from slimprune.files import (
     AccuraciesOutcome,
     Baseline,
     Compared,
+    EarlyBirdOutcome,
     Facts,
     LatencyRow,
     LayerWidth,
@@ -129,6 +130,25 @@ class Search:
             "seconds": self.seconds,
             "epochs": self.epochs,
         }
+
+
+@dataclass(frozen=True)
+class EarlyBird:
+    """Where an Early-Bird ticket was drawn.
+
+    Attributes:
+        epoch: Epoch of the training after which channels were removed.
+        distances: Shares of all channels that only one of two epochs in a row would keep, from the second epoch on.
+        mask_distance: Distance below which the last ones had to be.
+    """
+
+    epoch: int
+    distances: tuple[float, ...]
+    mask_distance: float
+
+    def to_json(self) -> EarlyBirdOutcome:
+        """Return the plain form for JSON."""
+        return {"epoch": self.epoch, "distances": list(self.distances), "mask_distance": self.mask_distance}
 
 
 @dataclass(frozen=True)
@@ -439,6 +459,7 @@ class Report:
         fvcore: MACs of both networks by a second count.
         saliency: How the channels were scored.
         search: How the allocation rule was found, if it was searched for.
+        early_bird: Where the ticket was drawn, if channels were removed in the course of the training.
         sharing: How the widths were found by weight sharing, if they were.
         masks: What masks of single weights leave; None if channels were removed.
         accuracies: Metric of the dense and of the slim network before fine-tuning, if the weights were trained.
@@ -466,6 +487,7 @@ class Report:
     fvcore: SecondOpinion | None = None
     saliency: Saliency | None = None
     search: Search | None = None
+    early_bird: EarlyBird | None = None
     sharing: Sharing | None = None
     masks: Masks | None = None
     accuracies: Accuracies | None = None
@@ -533,6 +555,7 @@ class Report:
             "proof": None if self.proof is None else _proof(self.proof),
             "saliency": None if self.saliency is None else self.saliency.to_json(),
             "search": None if self.search is None else self.search.to_json(),
+            "early_bird": None if self.early_bird is None else self.early_bird.to_json(),
             "sharing": None if self.sharing is None else self.sharing.to_json(),
             "accuracies": None if self.accuracies is None else self.accuracies.to_json(),
             "rounds": [one.to_json() for one in self.rounds],

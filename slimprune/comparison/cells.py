@@ -22,6 +22,7 @@ from slimprune.data import data_files
 from slimprune.errors import BudgetError, DataError, SlimpruneError, UnsupportedModelError
 from slimprune.files import CellRecord, digest_of
 from slimprune.masks import PrunableWeight
+from slimprune.pipeline.early_bird import draw_early
 from slimprune.pipeline.masks import (
     PlannedMasks,
     find_masks,
@@ -161,8 +162,10 @@ class RunCache:
                 return PlannedCell(masks=self._masks(recipe, self._starts[key], folder, listener))
             analysis, start = self._analysis(recipe), self._starts[key]
             own = replace(analysis, work=_with_own_batches(analysis.work))
+            if recipe.when == "early-bird":
+                start = draw_early(recipe, own, folder, listener)
             last = earlier_rounds(recipe, own, start, folder, listener, teacher=_teacher(recipe, start))
-            scorer = score_channels if last.done else self._scored
+            scorer = score_channels if last.done or recipe.when == "early-bird" else self._scored
             planned = choose_plan(last.recipe, last.analysis, last.start, listener, folder=last.folder, scorer=scorer)
             return PlannedCell(planned, last=last)
         except SlimpruneError as error:
@@ -205,11 +208,14 @@ class RunCache:
         try:
             # Cells that train at once share the dense network, so each imitates a copy.
             settings, teacher = training_settings(last.recipe, work), copy.deepcopy(_teacher(recipe, start))
-            result = run_training(settings, work, slimmed.module, store, listener, teacher=teacher)
+            earlier = last.start.earlier
+            result = run_training(settings, work, slimmed.module, store, listener, teacher=teacher, earlier=earlier)
         except SlimpruneError as error:
             return {**named, "refused": failure_of_one(error)}
         before = 0 if start.dense_training is None else start.dense_training.epochs
         before += sum(one.epochs for one in last.done)
+        if (ticket := last.start.early_bird) is not None and not last.start.earlier:
+            before += ticket.epoch
         return {
             **named,
             **outcome_of(result, cost, work),
@@ -298,7 +304,7 @@ class RunCache:
 def start_key(cell: Cell) -> str:
     """Return a key of all settings that the networks from which a cell starts depend on."""
     recipe = _start_recipe(cell)
-    if recipe.when in ("before-training", "trained", "gradual"):
+    if recipe.when in ("before-training", "trained", "gradual", "early-bird"):
         return _key(recipe, (*_MODEL, "when"))
     trained = recipe.model_copy(update={"epochs": recipe.dense_epochs or recipe.epochs})
     return _key(trained, (*_MODEL, *TRAINING, "when", "rewind_step", "regularizer", "regularizer_strength"))

@@ -258,7 +258,16 @@ def _uniform(recipe: ResolvedRecipe, of: Literal["params", "macs"], ratio: float
         "twin": None,
     }
     if recipe.when != "trained":
-        names = ("criterion", "gate", "average", "dtype", "prune_from", "prune_until", *CRITERION_OPTIONS)
+        names = (
+            "criterion",
+            "gate",
+            "average",
+            "dtype",
+            "prune_from",
+            "prune_until",
+            "mask_distance",
+            *CRITERION_OPTIONS,
+        )
         changes |= {name: Recipe.model_fields[name].default for name in names} | {"when": "before-training"}
     return recipe.model_copy(update=changes)
 

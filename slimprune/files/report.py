@@ -172,6 +172,14 @@ class SearchOutcome(TypedDict):
     seconds: float
 
 
+class EarlyBirdOutcome(TypedDict):
+    """Where an Early-Bird ticket was drawn; see `results.EarlyBird`."""
+
+    epoch: int
+    distances: list[float]
+    mask_distance: float
+
+
 class SharingOutcome(TypedDict):
     """How the widths were found by weight sharing; see `results.Sharing`."""
 
@@ -390,6 +398,7 @@ class ReportDocument(MetricPart):
     proof: ProofOutcome | None
     saliency: ScoringOutcome | None
     search: SearchOutcome | None
+    early_bird: NotRequired[EarlyBirdOutcome | None]
     sharing: NotRequired[SharingOutcome | None]
     accuracies: NotRequired[AccuraciesOutcome | None]
     rounds: NotRequired[list[RoundOutcome]]

@@ -18,6 +18,7 @@ from slimprune.forward import Loss
 from slimprune.measure import environment
 from slimprune.pipeline.autocast import with_precision
 from slimprune.pipeline.class_weights import class_weights_of, count_targets
+from slimprune.pipeline.early_bird import check_early_bird, draw_early
 from slimprune.pipeline.export import export_trained
 from slimprune.pipeline.gradual import check_gradual
 from slimprune.pipeline.latency import check_timing, with_latency_model
@@ -173,14 +174,16 @@ def _slim_channels(recipe: ResolvedRecipe, work: Workload, outputs: Outputs, lis
     analysis = _analyse(recipe, work, stored_pruning(stage), listener)
     start, teacher = start_pruning(recipe, work, stage, listener)
     check = export_check(recipe, work, outputs)
+    if recipe.when == "early-bird":
+        start = draw_early(recipe, analysis, stage, listener, log=log)
     last = earlier_rounds(recipe, analysis, start, stage, listener, check=check, teacher=teacher, log=log)
     planned = choose_plan(last.recipe, last.analysis, last.start, listener, folder=last.folder)
     slimmed = slim_and_prove(last.analysis, last.start.inherited, planned.plan)
     check(slimmed.module)
     slimmed, accuracies = settle_last(last, initialise_slim(recipe, work.model, slimmed), listener)
     slimmed = with_whole_plan(last, recipe, work.model, slimmed)
-    report = replace(_describe(recipe, analysis, slimmed, planned), accuracies=accuracies)
-    return PrunedNetwork(report, slimmed, start, last.recipe, teacher, last)
+    report = replace(_describe(recipe, analysis, slimmed, planned), accuracies=accuracies, early_bird=start.early_bird)
+    return PrunedNetwork(report, slimmed, start, last.recipe, teacher, last, earlier=start.earlier)
 
 
 def _workload(recipe: ResolvedRecipe, own: nn.Module | None, given: Given, device: str) -> Workload:
@@ -209,9 +212,10 @@ def checked_recipe(
         raise UsageError(f"expected a model object beside batches or a loss, got {model!r}")
     else:
         recipe = make_recipe(settings if model is None else {**settings, "arch": model}).with_defaults()
+    check_gradual(recipe)
+    check_early_bird(recipe)
     check_names(recipe)
     check_timing(recipe)
-    check_gradual(recipe)
     recipe = with_criterion(recipe)
     check_rounds(recipe)
     notes = without_effect(settings.keys(), recipe)

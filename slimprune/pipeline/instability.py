@@ -97,6 +97,8 @@ def instability(
     moments = _checked(at, points, networks)
     resolved, _, notes = checked_recipe(None, Given(), settings)
     recipe = resolved.named()
+    if recipe.when in ("gradual", "early-bird"):
+        raise UsageError(f"expected pruning before a training, not in its course, got --when {recipe.when}")
     out = _checked_out(recipe.out)
     announce(notes, listener)
     asked = json.dumps([recipe.hash, [repr(moment) for moment in moments], sorted(networks)])
@@ -171,8 +173,8 @@ def _subjects(
     subjects = []
     if "dense" in networks:
         settings, params = dense_settings(recipe, work), count_params(work.model)
-        penalty = penalty_of(recipe, work) if recipe.when in ("after-training", "rewind") else None
-        subjects.append(TrainedTwice("dense", copy.deepcopy(work.model), params, settings, penalty=penalty))
+        penalty, model = penalty_of(recipe, work), copy.deepcopy(work.model)
+        subjects.append(TrainedTwice("dense", model, params, settings, penalty=penalty))
     if "pruned" in networks:
         pruned = pruned_network(recipe, work, outputs, listener)
         kind: Literal["slim", "masked"] = "slim" if pruned.masks is None else "masked"

@@ -17,8 +17,8 @@ from slimprune.masks import find_mask_rule
 from slimprune.measure import PeakMemory, count_macs, count_macs_fvcore, count_params, weight_bytes
 from slimprune.models import load_weights, save_weights
 from slimprune.pipeline.workload import Workload, seeded
-from slimprune.recipe import DEFAULT_CRITERIA, WEIGHT_CRITERIA, ResolvedRecipe
-from slimprune.results import Measured, Saliency, SecondOpinion, differ
+from slimprune.recipe import DEFAULT_CRITERIA, EARLY_BIRD_CRITERION, WEIGHT_CRITERIA, ResolvedRecipe
+from slimprune.results import EarlyBird, Measured, Saliency, SecondOpinion, differ
 from slimprune.saliency import (
     IterativePruning,
     Scores,
@@ -80,12 +80,16 @@ class Start:
         inherited: Network from which the slim one takes its weights.
         dense_training: Training of the dense network; None if it is not trained or was trained before.
         accuracies: Metrics of `scored` that were measured already, by name.
+        earlier: Epochs of the slim network's training that `inherited` was trained for.
+        early_bird: Where these epochs end; None if the training starts anew.
     """
 
     scored: nn.Module
     inherited: nn.Module
     dense_training: TrainResult | None = None
     accuracies: dict[str, float] = field(default_factory=dict)
+    earlier: tuple[EpochRecord, ...] = ()
+    early_bird: EarlyBird | None = None
 
 
 def check_names(recipe: ResolvedRecipe) -> None:
@@ -155,6 +159,8 @@ def with_criterion(recipe: ResolvedRecipe) -> ResolvedRecipe:
 
 def default_criterion(recipe: ResolvedRecipe) -> str:
     """Return the criterion for a recipe that names none."""
+    if recipe.when == "early-bird":
+        return EARLY_BIRD_CRITERION
     defaults = WEIGHT_CRITERIA if recipe.masks_weights else DEFAULT_CRITERIA
     return defaults[recipe.when != "before-training"]
 
@@ -202,7 +208,7 @@ def starting_networks(
     Raises:
         UsageError: If the dense training has fewer steps than `rewind_step`.
     """
-    if recipe.when in ("before-training", "trained", "gradual"):
+    if recipe.when in ("before-training", "trained", "gradual", "early-bird"):
         return Start(work.model, work.model)
     settings = dense_settings(recipe, work)
     train_it = partial(run_training, settings, work, penalty=penalty, log=log)

@@ -56,6 +56,10 @@ OF_WEIGHTS: RecipeSettings = {"draws": 1, "rule": "global", "round_to": 1}
 """Defaults for masks of single weights: the papers on them score once, and take one threshold over all layers."""
 GRADUAL_ROUNDS = 20
 """How often weights are masked on the way of gradual pruning."""
+EARLY_BIRD_CRITERION = "bn-scale"
+"""Default criterion of Early-Bird tickets, as in their paper."""
+MASK_DISTANCE = 0.1
+"""Distance below which the channels to keep count as the same, as in that paper."""
 WEIGHT_CRITERIA: Mapping[bool, str] = {False: "prospr", True: "magnitude"}
 """Default criteria for the weights of untrained and of trained networks."""
 CRITERION_OPTIONS: Mapping[str, str] = {

@@ -43,6 +43,11 @@ CONDITIONS: Sequence[Condition] = (
         "weights are not masked in the course of the training without --when gradual",
     ),
     Condition(
+        ("mask_distance",),
+        lambda recipe: recipe.when == "early-bird",
+        "channels of epochs are not compared without --when early-bird",
+    ),
+    Condition(
         ("draws", "average", "score_batch", "dtype", *(name for name in CRITERION_OPTIONS if name != "rounds")),
         lambda recipe: recipe.when != "gradual",
         "the sizes of the weights decide, without batches",
@@ -54,7 +59,7 @@ CONDITIONS: Sequence[Condition] = (
     ),
     Condition(
         ("dense_epochs",),
-        lambda recipe: recipe.when not in ("before-training", "gradual") or recipe.train_dense,
+        lambda recipe: recipe.when not in ("before-training", "gradual", "early-bird") or recipe.train_dense,
         "the dense network is not trained without --train-dense",
     ),
     Condition(
@@ -71,7 +76,7 @@ CONDITIONS: Sequence[Condition] = (
     Condition(("temperature",), lambda recipe: recipe.distill is not None, "nothing is distilled without --distill"),
     Condition(
         ("regularizer", "regularizer_strength"),
-        lambda recipe: recipe.when in ("after-training", "rewind"),
+        lambda recipe: recipe.when in ("after-training", "rewind", "early-bird"),
         "no dense network is trained before pruning",
     ),
     Condition(

@@ -20,6 +20,7 @@ from slimprune.errors import UsageError
 from slimprune.recipe.defaults import (
     CRITERION_OPTIONS,
     DENSE_TASKS,
+    MASK_DISTANCE,
     OF_WEIGHTS,
     find_defaults,
     gradual_defaults,
@@ -48,11 +49,12 @@ LATER_FIELDS = (
     "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs", "average", "unit",
     "inner_weight_decay", "on_host", "score_temperature", "by_magnitude", "prune_from", "prune_until",
     "task", "metric",
+    "mask_distance",
 )  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
 
-When = Literal["before-training", "trained", "after-training", "rewind", "gradual"]
+When = Literal["before-training", "trained", "after-training", "rewind", "gradual", "early-bird"]
 
 
 class Recipe(BaseModel):
@@ -109,7 +111,7 @@ class Recipe(BaseModel):
         None,
         description="which network is scored: the untrained one, the given weights as they are, the dense network "
         "after its training, or that one with the kept weights of an early step; gradual: weights are masked in the "
-        "course of the training",
+        "course of the training; early-bird: the training goes on without channels once those to keep settle",
     )
     rewind_step: int | None = Field(
         None, ge=0, le=MOST, description="training step to which `--when rewind` goes back (default: after 2 % of them)"
@@ -122,6 +124,12 @@ class Recipe(BaseModel):
         ge=1,
         le=MOST_EPOCHS,
         description="epoch after which `--when gradual` has masked them all (default: half of the epochs)",
+    )
+    mask_distance: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="share of the channels in which two epochs of `--when early-bird` may differ (default: 0.1)",
     )
     dense_epochs: int | None = Field(
         None,
@@ -360,6 +368,8 @@ class Recipe(BaseModel):
         defaults = find_defaults(self.data, limited, segmentation=segmentation, fine_tuning=gentle, adamw=adamw)
         if self.unit == "weights":
             defaults = {**defaults, **OF_WEIGHTS}
+        if when == "early-bird":
+            defaults = {**defaults, "mask_distance": MASK_DISTANCE}
         if when == "gradual":
             defaults = {**defaults, **gradual_defaults(self.epochs or defaults["epochs"])}
         given = {name: value for name, value in self if value is not None}
@@ -396,7 +406,7 @@ class ResolvedRecipe(Recipe):
     @property
     def trains_dense(self) -> bool:
         """Whether the dense network is trained, before it is pruned or to compare."""
-        if self.train_dense and self.when in ("before-training", "gradual"):
+        if self.train_dense and self.when in ("before-training", "gradual", "early-bird"):
             return True
         return self.when in ("after-training", "rewind")
 

@@ -28,10 +28,11 @@ class SettingsBesideTask(_UnderAlias, total=False):
     ratio: float
     of: Quantity
     also: Mapping[Quantity, float] | str
-    when: Literal["before-training", "trained", "after-training", "rewind", "gradual"] | None
+    when: Literal["before-training", "trained", "after-training", "rewind", "gradual", "early-bird"] | None
     rewind_step: int | None
     prune_from: int | None
     prune_until: int | None
+    mask_distance: float | None
     dense_epochs: int | None
     weights: Path | str | None
     pretrained: bool

@@ -29,9 +29,9 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "bench_batch", "bench_threads",
     ),
     "scoring": (
-        "when", "rewind_step", "prune_from", "prune_until", "criterion", "gate", "steps", "draws", "average",
-        "inner_lr", "inner_momentum", "inner_weight_decay", "on_host", "rounds", "score_temperature", "by_magnitude",
-        "score_batch", "dtype", "twin",
+        "when", "rewind_step", "prune_from", "prune_until", "mask_distance", "criterion", "gate", "steps", "draws",
+        "average", "inner_lr", "inner_momentum", "inner_weight_decay", "on_host", "rounds", "score_temperature",
+        "by_magnitude", "score_batch", "dtype", "twin",
     ),
     "training": (
         "epochs", "batch_size", "lr", "weight_decay", "schedule", "loss", "metric", "init", "reconstruct", "amp",

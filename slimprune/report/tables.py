@@ -91,7 +91,7 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
     if (search := document["search"]) is not None:
         tried = f"{_count(len(search['trials']), 'short training')}, {_count(search['epochs'], 'epoch')} in all"
         lines.append(("search", f"{search['rule']} after {tried}, {_seconds(search['seconds'])}"))
-    lines += _sharing(document)
+    lines += [*_early_bird(document), *_sharing(document)]
     if (known := document.get("accuracies")) is not None:
         lines.append(("dense", f"{scale.shown(known['dense'])} {_origin(document)}"))
     if known is not None and known["pruned"] is not None:
@@ -131,6 +131,18 @@ def _rule(document: ReportDocument) -> str:
     """Return the rule, without factors that another rule found: the table of layers has the widths."""
     asked = str(document["recipe"].get("rule", ""))
     return asked if document["rule"].startswith("factors:") and asked else document["rule"]
+
+
+def _early_bird(document: ReportDocument) -> list[tuple[str, str]]:
+    """Return where an Early-Bird ticket was drawn, and how much the channels to keep still changed."""
+    found = document.get("early_bird")
+    if found is None:
+        return []
+    last = ", ".join(f"{100 * distance:.1f} %" for distance in found["distances"][-5:])
+    settled = f"the channels to keep changed by {last} from epoch to epoch"
+    return [
+        ("early bird", f"drawn after epoch {found['epoch']}: {settled} ({100 * found['mask_distance']:.4g} % asked)")
+    ]
 
 
 def _sharing(document: ReportDocument) -> list[tuple[str, str]]:

@@ -120,6 +120,7 @@ def test_moments(text: str, steps: int) -> None:
         ({"points": 2}, "expected --points of at least 3, got 2"),
         ({"networks": ("slim",)}, "expected --network \\(dense, pruned\\), got slim"),
         ({"networks": ()}, "expected --network .* got none"),
+        ({"when": "gradual", "unit": "weights"}, "expected pruning before a training, .* got --when gradual"),
         ({"out": Path("a.onnx")}, "expected --out to end in .json, got a.onnx"),
     ],
     ids=str,
