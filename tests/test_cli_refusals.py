@@ -65,7 +65,7 @@ BAD_INPUT = [
     ("compres --out x.onnx", 2, "No such command 'compres'"),
     ("run no.yaml --epochs 0", 2, "recipe no.yaml is not YAML"),
     ("run type.yaml --epochs 0", 2, "epochs: expected greater than or equal to 1, got '0'"),
-    ("{base} --when later", 2, "'trained', 'rewind', 'gradual' or 'early-bird', got 'later'"),
+    ("{base} --when later", 2, "'rewind', 'gradual' or 'early-bird', got 'later'"),
     ("{base} --when trained", 2, "expected --weights of the trained network beside --when trained, got none"),
     ("{base} --reset-head", 2, "expected --weights or --pretrained beside --reset-head, got neither"),
     ("{base} --pretrained --weights w.pth", 2, "expected --weights or --pretrained, got both (--weights w.pth)"),

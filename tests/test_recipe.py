@@ -136,10 +136,10 @@ def test_the_hash_names_what_decides_the_result() -> None:
             {"init": "reinit"}, {"twin": "shuffle"}, {"rounds": 3}, {"loss": "dice"}, {"optimizer": "adamw"},
             {"warm_up": 2}, {"label_smoothing": 0.1}, {"class_weights": 3}, {"class_weights": "balanced"},
             {"ema": 0.9}, {"mixup": 1}, {"cutmix": 1}, {"resized_crop": 0.5}, {"patience": 3}, {"distill": 0.5},
-            {"temperature": 2}, {"regularizer": "bn-l1"}, {"regularizer_strength": 0.1},
+            {"temperature": 2}, {"regularizer": "bn-l1"}, {"regularizer_strength": 0.1}, {"milestones": "3"},
         )
     }  # fmt: skip
-    assert len(hashes) == 29
+    assert len(hashes) == 30
     elsewhere = make_recipe({"out": "b.onnx", "device": "cpu", "fast": False, "log": "events"})
     assert elsewhere.hash == make_recipe({"out": "a.onnx"}).hash == make_recipe({}).hash
     assert len(elsewhere.hash) == 64

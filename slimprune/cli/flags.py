@@ -20,6 +20,7 @@ METAVARS = {
     Path: "FILE",
     tuple[str, ...]: "NAME,...",
     tuple[float, ...]: "X,...",
+    tuple[int, ...]: "N,...",
     dict: "NAME=X,...",
 }
 

@@ -50,6 +50,7 @@ TRAINING = (
     "lr",
     "weight_decay",
     "schedule",
+    "milestones",
     "optimizer",
     "warm_up",
     "label_smoothing",

@@ -1,7 +1,7 @@
 """Images in one folder per class: DIR/train/CLASS/* and DIR/val/CLASS/* (or DIR/test/CLASS/*)."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,12 @@ class FileSamples:
     labels: tuple[int, ...]
     size: int | None
 
+    @classmethod
+    def of(cls, files: Sequence[tuple[Path, int]], size: int | None) -> "FileSamples":
+        """Return the samples of files with the indices of their classes."""
+        paths, labels = zip(*files, strict=True)
+        return cls(paths, labels, size)
+
     def __len__(self) -> int:
         """Return the number of files."""
         return len(self.paths)
@@ -65,8 +71,10 @@ def load_folder(name: str, source: str, image_size: int | None = None, stream_ab
         classes, train_files, test_files = _listed(root)
     except OSError as error:
         raise DataError(f"expected folders that can be read, got {error.filename}: {error.strerror}") from error
-    size = choose_size(_sizes([*train_files, *test_files]), image_size, keep_large=False)
-    return hold_or_stream(name, _samples(train_files, size), _samples(test_files, size), classes, stream_above)
+    size = choose_size(image_sizes([*train_files, *test_files]), image_size, keep_large=False)
+    return hold_or_stream(
+        name, FileSamples.of(train_files, size), FileSamples.of(test_files, size), classes, stream_above
+    )
 
 
 def image_files(root: Path) -> list[Path]:
@@ -119,22 +127,23 @@ def _class_names(part: Path) -> tuple[str, ...]:
 
 def _files(part: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
     """List the images of all classes in order of their paths, each with its class index."""
-    files = [(path, label) for label, name in enumerate(classes) for path in _images(part / name)]
+    files = [(path, label) for label, name in enumerate(classes) for path in images_in(part / name)]
     if not files:
         raise DataError(f"expected images in the folders of '{part}', found none")
     return files
 
 
-def _images(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
+    """List the images in a folder and below, in order of their paths, without hidden ones.
+
+    Raises:
+        OSError: If the folder cannot be read.
+    """
     return sorted(
         file for file in files_below(folder) if file.name.lower().endswith(SUFFIXES) and not file.name.startswith(".")
     )
 
 
-def _sizes(files: list[tuple[Path, int]]) -> Iterator[tuple[int, int]]:
+def image_sizes(files: Sequence[tuple[Path, int]]) -> Iterator[tuple[int, int]]:
+    """Yield the height and width of image files, read only as far as they are asked for."""
     return (image_size(path, str(path)) for path, _ in files)
-
-
-def _samples(files: list[tuple[Path, int]], size: int | None) -> FileSamples:
-    paths, labels = zip(*files, strict=True)
-    return FileSamples(paths, labels, size)

@@ -115,6 +115,12 @@ SOURCES.declare(
     takes="NAME_OR_DIR",
 )
 SOURCES.declare(
+    "tiny-imagenet",
+    "Tiny-ImageNet as distributed: DIR/train, DIR/val with val_annotations.txt, DIR/wnids.txt",
+    "slimprune.data.tiny_imagenet:load_tiny_imagenet",
+    takes="DIR",
+)
+SOURCES.declare(
     "tensors",
     "DIR/train.safetensors and DIR/test.safetensors with images and labels or masks",
     "slimprune.data.tensors:load_tensors",

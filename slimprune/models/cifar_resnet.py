@@ -1,4 +1,4 @@
-"""CIFAR ResNets of He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2."""
+"""CIFAR ResNets of He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2; wide ones."""
 
 from torch import Tensor, nn
 
@@ -6,6 +6,12 @@ from slimprune.models.architecture import CLASSIFICATION, Architecture, Family, 
 
 STAGE_WIDTHS = (16, 32, 64)
 DEPTHS = (20, 32, 56, 110)
+WIDE = ((14, 8), (14, 10), (20, 8), (32, 2))
+"""Depth and factor of the width of wide networks.
+
+Depths are counted as 6n + 2, as Frankle et al. do (Pruning Neural Networks at Initialization: Why Are We Missing the
+Mark?, tables 1 and 4): WRN-14-8 is the WRN-16-8 of the SNIP paper, and WRN-32-2 the ResNet-32 of the GraSP paper.
+"""
 
 
 class BasicBlock(nn.Module):
@@ -42,28 +48,32 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """ResNet of depth 6n + 2 with three stages of n blocks, 16, 32 and 64 wide: [B, channels, H, W] -> [B, classes].
+    """ResNet of depth 6n + 2 with three stages of n blocks: [B, channels, H, W] -> [B, classes].
+
+    The stages are 16, 32 and 64 wide, times a factor.
 
     Args:
         depth: Number of weighted layers on the main path, 6n + 2.
         channels: Channels of the input images.
         classes: Number of logits.
+        factor: Factor of all widths.
     """
 
-    def __init__(self, depth: int, channels: int, classes: int) -> None:
+    def __init__(self, depth: int, channels: int, classes: int, factor: int = 1) -> None:
         super().__init__()
         blocks = (depth - 2) // 6
-        width = STAGE_WIDTHS[0]
+        first, second, third = (factor * width for width in STAGE_WIDTHS)
+        width = first
         self.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.stages = nn.Sequential(
-            _stage(width, STAGE_WIDTHS[0], blocks, stride=1),
-            _stage(STAGE_WIDTHS[0], STAGE_WIDTHS[1], blocks, stride=2),
-            _stage(STAGE_WIDTHS[1], STAGE_WIDTHS[2], blocks, stride=2),
+            _stage(first, first, blocks, stride=1),
+            _stage(first, second, blocks, stride=2),
+            _stage(second, third, blocks, stride=2),
         )
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(STAGE_WIDTHS[-1], classes)
+        self.fc = nn.Linear(third, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -82,19 +92,29 @@ def _stage(channels_in: int, channels_out: int, blocks: int, stride: int) -> nn.
 
 
 def build(name: str, options: str, inputs: InputSpec) -> nn.Module:
-    """Build resnet20, resnet32, resnet56 or resnet110.
+    """Build resnet20, resnet32, resnet56, resnet110 or a wide one, such as wrn-32-2.
 
     Raises:
         UsageError: If options are given.
     """
     refuse_options(name, options)
-    return CifarResNet(int(name.removeprefix("resnet")), inputs.channels, inputs.classes)
+    depth, factor = _SIZES[name]
+    return CifarResNet(depth, inputs.channels, inputs.classes, factor)
 
+
+_SIZES = {f"resnet{depth}": (depth, 1) for depth in DEPTHS} | {
+    f"wrn-{one}-{factor}": (one, factor) for one, factor in WIDE
+}
+"""Depth and factor of the width by name."""
 
 FAMILY = Family(
     tuple(
-        Architecture(f"resnet{depth}", CLASSIFICATION, f"CIFAR ResNet-{depth}, 16-32-64 wide, projection shortcuts")
-        for depth in DEPTHS
+        Architecture(
+            name,
+            CLASSIFICATION,
+            f"CIFAR ResNet-{depth}, {'-'.join(str(factor * one) for one in STAGE_WIDTHS)} wide, projection shortcuts",
+        )
+        for name, (depth, factor) in _SIZES.items()
     ),
     build,
 )

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.models import (
+    cifar_densenet,
     cifar_mobilenet,
     cifar_resnet,
+    lenet,
     resnet,
     timm_models,
     tiny_resnet,
@@ -32,6 +34,8 @@ FAMILIES = (
     cifar_resnet.FAMILY,
     tiny_resnet.FAMILY,
     cifar_mobilenet.FAMILY,
+    cifar_densenet.FAMILY,
+    lenet.FAMILY,
     unet.FAMILY,
     torchvision_models.FAMILY,
     torchvision_segmentation.FAMILY,

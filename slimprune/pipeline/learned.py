@@ -208,7 +208,9 @@ def trained_shared(
 
 def _settings(recipe: ResolvedRecipe, work: Workload, epochs: int) -> TrainSettings:
     """Return the recipe's training, shorter, with a cosine schedule and without what is meant for one network."""
-    settings = replace(training_settings(recipe, work), epochs=epochs, schedule="cosine", warm_up=None, fast=None)
+    settings = replace(
+        training_settings(recipe, work), epochs=epochs, schedule="cosine", warm_up=None, fast=None, milestones=()
+    )
     settings = replace(settings, ema=None, mixup=None, cutmix=None, patience=None, distill=None)
     # Strided 1x1 kernels over fewer than 8 channels, which a draw may have, corrupt memory in channels-last order.
     strided = any(

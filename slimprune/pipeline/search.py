@@ -111,7 +111,7 @@ def _trial(
         slimmed.module,
         work.train_batches,
         [next(iter(work.test_batches))],  # the training loop requires test batches; the result is ignored
-        replace(training_settings(recipe, work), epochs=epochs, distill=None, warm_up=None),
+        replace(training_settings(recipe, work), epochs=epochs, distill=None, warm_up=None, milestones=()),
         loss=work.loss,
         metric=work.metric,
     )

@@ -347,6 +347,7 @@ def training_settings(recipe: ResolvedRecipe, work: Workload) -> TrainSettings:
         lr=recipe.lr,
         weight_decay=recipe.weight_decay,
         schedule=recipe.schedule,
+        milestones=recipe.milestones,
         warm_up=recipe.warm_up,
         amp=recipe.amp,
         fast=recipe.fast,

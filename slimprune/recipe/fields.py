@@ -48,8 +48,7 @@ LATER_FIELDS = (
     "optimizer", "warm_up", "label_smoothing", "class_weights", "ema", "mixup", "cutmix", "resized_crop", "patience",
     "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs", "average", "unit",
     "inner_weight_decay", "on_host", "score_temperature", "by_magnitude", "prune_from", "prune_until",
-    "task", "metric",
-    "mask_distance",
+    "task", "metric", "mask_distance", "milestones",
 )  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
@@ -222,6 +221,11 @@ class Recipe(BaseModel):
     lr: float | None = Field(None, gt=0, le=LARGEST, description="training learning rate")
     weight_decay: float = Field(5e-4, ge=0, le=LARGEST, description="training weight decay")
     schedule: Literal["step", "cosine"] | None = Field(None, description="learning rate schedule")
+    milestones: Annotated[tuple[Annotated[int, Field(ge=1, le=MOST_EPOCHS)], ...], BeforeValidator(as_list)] = Field(
+        (),
+        description="epochs after which the learning rate is divided by 10, such as 30,60,90; schedule step is the "
+        "default beside them (default: 50 and 75 % of the epochs)",
+    )
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="optimizer: SGD with momentum 0.9, or AdamW")
     warm_up: float | None = Field(
         None,
@@ -372,6 +376,8 @@ class Recipe(BaseModel):
             defaults = {**defaults, "mask_distance": MASK_DISTANCE}
         if when == "gradual":
             defaults = {**defaults, **gradual_defaults(self.epochs or defaults["epochs"])}
+        if self.milestones:
+            defaults = {**defaults, "schedule": "step"}
         given = {name: value for name, value in self if value is not None}
         return ResolvedRecipe.model_validate({**defaults, **given, "when": when})
 

@@ -67,6 +67,7 @@ class SettingsBesideTask(_UnderAlias, total=False):
     lr: float | None
     weight_decay: float
     schedule: Literal["step", "cosine"] | None
+    milestones: Sequence[int] | str
     optimizer: Literal["sgd", "adamw"]
     warm_up: float | None
     label_smoothing: float

@@ -34,9 +34,10 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "by_magnitude", "score_batch", "dtype", "twin",
     ),
     "training": (
-        "epochs", "batch_size", "lr", "weight_decay", "schedule", "loss", "metric", "init", "reconstruct", "amp",
-        "fast", "train_dense", "dense_epochs", "optimizer", "warm_up", "label_smoothing", "class_weights", "ema",
-        "mixup", "cutmix", "resized_crop", "patience", "distill", "temperature", "regularizer", "regularizer_strength",
+        "epochs", "batch_size", "lr", "weight_decay", "schedule", "milestones", "loss", "metric", "init", "reconstruct",
+        "amp", "fast", "train_dense", "dense_epochs", "optimizer", "warm_up", "label_smoothing", "class_weights",
+        "ema", "mixup", "cutmix", "resized_crop", "patience", "distill", "temperature", "regularizer",
+        "regularizer_strength",
     ),
     "output": ("out", "input", "int8", "fp16", "max_loss", "log"),
 }  # fmt: skip

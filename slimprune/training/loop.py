@@ -185,6 +185,7 @@ def _open_store(run: _Run, metric: AnyMetric, additions: Additions, folder: Path
     # another device.
     settings = {key: value for key, value in asdict(run.settings).items() if key not in ("device", "fast")}
     settings["class_weights"] = ",".join(f"{weight:g}" for weight in run.settings.class_weights)
+    settings["milestones"] = ",".join(map(str, run.settings.milestones)) or None
     if (penalty := additions.penalty) is not None:
         settings |= {"penalty": penalty.name, "penalty_strength": penalty.strength}
     if additions.masks is not None:

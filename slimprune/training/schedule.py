@@ -14,16 +14,20 @@ def learning_rate(settings: TrainSettings, step: int, steps_per_epoch: int) -> f
 
         step < W:  lr * (step + 1) / W
         step:      lr * 0.1^[e >= E/2] * 0.1^[e >= 3E/4]        e = step // steps_per_epoch
+                   lr * 0.1^(number of milestones <= e)         with milestones
         cosine:    lr * (1 + cos(pi * (step - W) / (T - W))) / 2, reaching 0 at T
 
     Args:
-        settings: Settings that supply lr, epochs, schedule and warm-up.
+        settings: Settings that supply lr, epochs, schedule, milestones and warm-up.
         step: Optimizer steps done so far in the whole run, from 0.
         steps_per_epoch: Batches in one epoch.
     """
     total, warm = settings.epochs * steps_per_epoch, warm_up_steps(settings, steps_per_epoch)
     if step < warm:
         return settings.lr * (step + 1) / warm
+    if settings.milestones:
+        passed = sum(milestone <= step // steps_per_epoch for milestone in settings.milestones)
+        return settings.lr / 10.0**passed
     if settings.schedule == "step":
         done = step // steps_per_epoch / settings.epochs
         return settings.lr * (0.01 if done >= 0.75 else 0.1 if done >= 0.5 else 1.0)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
@@ -50,6 +51,8 @@ class TrainSettings:
             to train all epochs.
         distill: Weight in (0, 1] of the distillation from a teacher; None for none. See `Distillation`.
         temperature: Temperature of the distillation, above 0.
+        milestones: Epochs after which "step" divides the learning rate by 10, ascending and below `epochs`; empty for
+            50 % and 75 % of the epochs.
 
     Raises:
         UsageError: If a value is out of range.
@@ -75,6 +78,7 @@ class TrainSettings:
     patience: int | None = None
     distill: float | None = None
     temperature: float = 4.0
+    milestones: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         schedules = " or ".join(get_args(Schedule))
@@ -94,6 +98,11 @@ class TrainSettings:
         _require(_among(self.patience, lambda epochs: epochs >= 1), "patience of at least 1", self.patience)
         warm_up = f"a warm_up of at least 0 and below the {self.epochs} epochs"
         _require(_among(self.warm_up, lambda length: 0 <= length < max(1, self.epochs)), warm_up, self.warm_up)
+
+        _require(not self.milestones or self.schedule == "step", "schedule step with milestones", self.schedule)
+        places = (0, *self.milestones, self.epochs)
+        rising = all(one < other for one, other in pairwise(places)) or not self.milestones
+        _require(rising, f"ascending milestones in 1 ... {self.epochs - 1}", ", ".join(map(str, self.milestones)))
 
     def _check_targets(self) -> None:
         _require(0 <= self.label_smoothing < 1, "label_smoothing in [0, 1)", self.label_smoothing)

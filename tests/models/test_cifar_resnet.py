@@ -54,3 +54,21 @@ def test_a_block_without_residual_is_its_shortcut():
         block.bn2.bias.zero_()
         features = torch.rand(1, 16, 4, 4)
         assert torch.equal(block(features), features)
+
+
+@pytest.mark.parametrize(("name", "blocks", "factor"), [("wrn-14-8", 2, 8), ("wrn-20-8", 3, 8), ("wrn-32-2", 5, 2)])
+def test_wide_networks_have_as_many_blocks_of_wider_layers(name: str, blocks: int, factor: int):
+    model = build(name, "", CIFAR)
+    assert [len(stage) for stage in model.stages] == [blocks] * 3
+    assert [stage[-1].conv2.out_channels for stage in model.stages] == [16 * factor, 32 * factor, 64 * factor]
+    assert model.fc.in_features == 64 * factor
+
+
+def test_wide_networks_are_those_of_the_paper():
+    """Of what the SNIP paper counts as WRN-16-8 and WRN-22-8, 548k and 858k weights are the 5 % that stay.
+
+    The first convolution is 16 wide there and 128 here, which adds 9 * 112 * (3 + 128) weights.
+    """
+    millions = [parameter_count(build(name, "", CIFAR)) / 1e6 for name in ("wrn-14-8", "wrn-20-8")]
+    wider = 9 * 112 * (3 + 128) / 1e6
+    assert [count - wider for count in millions] == pytest.approx([0.548 / 0.05, 0.858 / 0.05], rel=0.002)

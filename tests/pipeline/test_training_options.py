@@ -162,6 +162,15 @@ def test_events_are_written_next_to_the_output(settings: dict[str, Any], tmp_pat
         ({"class_weights": "1,2,3,4,5,6"}, r"expected one number per class in class_weights \(\d+\), got 6"),
         ({"class_weights": "1,-2"}, "class_weights: expected finite numbers above 0, or balanced, got '1,-2'"),
         ({"class_weights": "even"}, "class_weights: expected finite numbers above 0, or balanced, got 'even'"),
+        ({"milestones": "1"}, "expected ascending milestones in 1 ... 0, got 1"),
+        (
+            {"milestones": [2], "epochs": 4, "dense_epochs": 2, "train_dense": True},
+            "expected ascending milestones in 1 ... 1, got 2 of the dense network",
+        ),
+        (
+            {"milestones": [1], "schedule": "cosine", "epochs": 4},
+            "expected schedule step with milestones, got cosine",
+        ),
         ({"warm_up": 3}, "expected a warm_up of at least 0 and below the 1 epochs, got 3.0"),
         (
             {"warm_up": 3, "epochs": 4, "dense_epochs": 2, "train_dense": True},

@@ -17,6 +17,7 @@ WIDER = {
     Path: {Path, str},
     tuple[str, ...]: {Sequence[str], str},
     tuple[float, ...]: {Sequence[float], str},
+    tuple[int, ...]: {Sequence[int], str},
     dict[Quantity, float]: {Mapping[Quantity, float], str},
 }
 """Type of a field -> types from which a recipe reads it; other fields are given as they are."""
