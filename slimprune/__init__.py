@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from slimprune.pipeline.prune import prune
     from slimprune.prediction import ClassProbability, Prediction, predict
     from slimprune.preprocessing import Preprocessing
+    from slimprune.ranks.group import Ranks, process_group
     from slimprune.recipe import Recipe, RecipeSettings
     from slimprune.report import Inspection
     from slimprune.results import Report
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from slimprune.timing import Sampling
     from slimprune.timing.compare import BenchSettings, compare_speed
     from slimprune.training import (
+        AcrossRanks,
         AnyMetric,
         EpochRecord,
         Metric,
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from slimprune.types import Listener
 
 __all__ = [
+    "AcrossRanks",
     "AnyMetric",
     "BenchDocument",
     "BenchSettings",
@@ -102,6 +105,7 @@ __all__ = [
     "Problem",
     "Proof",
     "PrunedProof",
+    "Ranks",
     "Recipe",
     "RecipeSettings",
     "Reconstruction",
@@ -135,6 +139,7 @@ __all__ = [
     "load_data",
     "mean_iou",
     "predict",
+    "process_group",
     "prove",
     "prove_pruned",
     "prune",
@@ -175,6 +180,7 @@ _PLACES = {
     "pipeline.prune": ("prune",),
     "prediction": ("ClassProbability", "Prediction", "predict"),
     "preprocessing": ("Preprocessing",),
+    "ranks.group": ("Ranks", "process_group"),
     "types": ("Listener",),
     "recipe": ("Recipe", "RecipeSettings"),
     "report": ("Inspection",),
@@ -198,6 +204,7 @@ _PLACES = {
     "timing": ("Sampling",),
     "timing.compare": ("BenchSettings", "compare_speed"),
     "training": (
+        "AcrossRanks",
         "AnyMetric",
         "EpochRecord",
         "Metric",

@@ -12,9 +12,14 @@ from typer.core import TyperGroup
 from slimprune.cli.commands import SUMMARIES, load
 from slimprune.cli.signals import begin, end
 from slimprune.errors import SlimpruneError, UsageError, kind_and_line, out_of_memory, shortened, visible
+from slimprune.ranks.launch import launched_rank, launched_ranks
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
 """Errors of the system on a disk that is full or may not be written to."""
+
+
+_SHARED = ("compress", "run", "plan")
+"""Commands whose work several processes share."""
 
 
 class InterruptedRunError(SlimpruneError):
@@ -32,6 +37,8 @@ class _Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Load the command named by the first argument."""
         name, _, rest = super().resolve_command(ctx, args)
+        if launched_ranks() > 1 and name not in _SHARED:
+            raise UsageError(f"expected {', '.join(_SHARED)} in {launched_ranks()} processes, got {name}")
         command = load(str(name))
         begin()
         return name, command, rest
@@ -72,9 +79,15 @@ def run(arguments: Sequence[str]) -> int:
         if "--debug" in arguments:
             traceback.print_exc()
         message, code = _explained(error)
-        if message:
+        if message and _speaks():
             print("error: " + visible(" ".join(message.split())), file=sys.stderr)
         return code
+
+
+def _speaks() -> bool:
+    """Return whether this process tells of its error; of several that were launched together, one does."""
+    group = sys.modules.get("slimprune.ranks.group")
+    return launched_rank() == 0 if group is None else group.speaks()
 
 
 def _explained(error: Exception) -> tuple[str, int]:

@@ -39,9 +39,13 @@ def run_and_show(job: Callable[..., "Report"], settings: dict[str, Any], as_json
     from slimprune.cli.progress import listening
 
     make_recipe(settings)  # validates before the call, so that the recipe's error names an unknown field
-    with own_stdout(), listening(quiet) as listener:
-        report = job(listener=listener, **settings)
-    show_report(report, as_json, quiet)
+    from slimprune.ranks.group import process_group
+
+    with process_group() as ranks:
+        with own_stdout(), listening(quiet or not ranks.first) as listener:
+            report = job(listener=listener, **settings)
+        if ranks.first:
+            show_report(report, as_json, quiet)
 
 
 def show_report(report: "Report", as_json: bool, quiet: bool) -> None:

@@ -1,10 +1,11 @@
 """Batches for training, testing and scoring, each determined by the seed and a number alone."""
 
+import copy
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from slimprune.data.augmentation import Augmentation, Draws, draw, move, seeded_generator, turn
 from slimprune.data.resized_crops import ResizedCrops, resize
 from slimprune.errors import UsageError
+from slimprune.ranks.group import ALONE, Ranks
 
 Batch = tuple[Tensor, Tensor]
 """Normalised float32 images [B, C, H, W] and targets: int64 labels [B] or float32 masks [B, 1, H, W]."""
@@ -108,6 +110,18 @@ class TrainBatches:
         self._seed = seed
         self._augment = augment
         self._epoch = 0
+        self._ranks = ALONE
+
+    def shared(self, ranks: Ranks) -> "TrainBatches":
+        """Return the share of one rank: its rows of each of these batches, which all ranks divide equally.
+
+        Raises:
+            UsageError: If a batch cannot be divided equally.
+        """
+        if self._batch_size % ranks.count:
+            rule = f"a batch size that {ranks.count} processes divide equally"
+            raise UsageError(f"expected {rule}, got {self._batch_size} images")
+        return _of_rank(self, ranks)
 
     def set_epoch(self, epoch: int) -> None:
         """Select the epoch, >= 0, of the following iterations."""
@@ -122,10 +136,12 @@ class TrainBatches:
         generator = seeded_generator(self._seed, TRAINING_STREAM, self._epoch)
         order = torch.randperm(len(self._store), generator=generator)[: len(self) * self._batch_size]
         draws: list[Draws | None] = [None] * len(self)
+        rows = self._batch_size // self._ranks.count
+        own = slice(self._ranks.index, None, self._ranks.count)
         if self._augment:
             drawn = self._preparation.draw(generator, len(order)).to(self._store.device)
-            draws = [*drawn.split(self._batch_size)]
-        fetched = self._store.fetch(order, self._batch_size)
+            draws = [*drawn.split(rows)[own]]
+        fetched = self._store.fetch(torch.cat(order.split(rows)[own]), rows)
         for (images, targets), batch_draws in zip(fetched, draws, strict=True):
             yield self._preparation(images, targets, batch_draws)
 
@@ -149,15 +165,30 @@ class TestBatches:
         self._store = store
         self._preparation = preparation
         self._batch_size = batch_size
+        self._ranks = ALONE
+
+    def shared(self, ranks: Ranks) -> "TestBatches":
+        """Return the share of one rank; every sample is in that of exactly one.
+
+        Raises:
+            UsageError: If there are more ranks than samples.
+        """
+        if len(self._store) < ranks.count:
+            rule = f"a test sample for each of {ranks.count} processes"
+            raise UsageError(f"expected {rule}, got {len(self._store)} samples")
+        return _of_rank(self, ranks)
 
     def __len__(self) -> int:
         """Return the number of batches."""
-        return -(-len(self._store) // self._batch_size)
+        return -(-len(self._order()) // self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield every sample once."""
-        for images, targets in self._store.fetch(torch.arange(len(self._store)), self._batch_size):
+        for images, targets in self._store.fetch(self._order(), self._batch_size):
             yield self._preparation(images, targets, None)
+
+    def _order(self) -> Tensor:
+        return torch.arange(len(self._store)).tensor_split(self._ranks.count)[self._ranks.index]
 
 
 class ScoringBatches:
@@ -204,6 +235,15 @@ class ScoringBatches:
         draws = self._preparation.draw(generator, len(order)).to(self._store.device)
         images, targets = next(self._store.fetch(order, self._batch_size))
         return self._preparation(images, targets, draws)
+
+
+_Batches = TypeVar("_Batches", TrainBatches, TestBatches)
+
+
+def _of_rank(batches: _Batches, ranks: Ranks) -> _Batches:
+    shared = copy.copy(batches)
+    shared._ranks = ranks
+    return shared
 
 
 def _check(batch_size: int, seed: int) -> None:

@@ -1,5 +1,8 @@
 """The choice of the training's precision where a recipe leaves it to the machine."""
 
+import json
+
+from slimprune.ranks.group import from_first
 from slimprune.recipe import ResolvedRecipe
 from slimprune.timing import autocast_times
 from slimprune.training import choose_device
@@ -17,7 +20,7 @@ def with_precision(recipe: ResolvedRecipe) -> tuple[ResolvedRecipe, str | None]:
     """
     if recipe.amp != AUTO:
         return recipe, None
-    chosen, reason = faster_in_bfloat16(recipe.device)
+    chosen, reason = json.loads(from_first(lambda: json.dumps(faster_in_bfloat16(recipe.device)).encode()))
     return recipe.model_copy(update={"amp": chosen}), reason
 
 

@@ -15,7 +15,6 @@ from slimprune.data import Batch
 from slimprune.errors import UsageError
 from slimprune.files import ReportDocument
 from slimprune.forward import Loss
-from slimprune.measure import environment
 from slimprune.pipeline.autocast import with_precision
 from slimprune.pipeline.class_weights import class_weights_of, count_targets
 from slimprune.pipeline.early_bird import check_early_bird, draw_early
@@ -26,6 +25,7 @@ from slimprune.pipeline.masks import describe_masked, mask_weights, maskable_wei
 from slimprune.pipeline.pictures import draw_pictures
 from slimprune.pipeline.plan import PlannedPruning, choose_plan, stored_pruning
 from slimprune.pipeline.preprocessing import with_own_preprocessing
+from slimprune.pipeline.processes import check_processes, device_of_run, environment_of, in_processes
 from slimprune.pipeline.pruned import PrunedNetwork, export_check, start_pruning
 from slimprune.pipeline.rounds import (
     all_rounds,
@@ -57,7 +57,7 @@ from slimprune.report import markdown, report_html
 from slimprune.results import Report, Round
 from slimprune.surgery import SlimModel
 from slimprune.tasks import Task
-from slimprune.training import AnyMetric, TrainResult, choose_device
+from slimprune.training import AnyMetric, TrainResult
 from slimprune.types import AUTO, REMARK, Listener, ignore
 
 
@@ -86,7 +86,9 @@ def compress(
         **settings: Fields of `Recipe`; `out` is required.
 
     Returns:
-        The report. Use `slimprune.load` to load the slim module.
+        The report. Use `slimprune.load` to load the slim module. Of several processes that share the run, within
+        `slimprune.process_group`, the first one writes, measures and verifies the files; the reports of the others end
+        with the training.
 
     Raises:
         SlimpruneError: If a step fails; see `slimprune.errors` for the subclasses.
@@ -96,10 +98,10 @@ def compress(
     named = {name: part for name, part in (("task", task), ("loss", loss), ("metric", metric)) if isinstance(part, str)}
     recipe, own, notes = checked_recipe(model, given, {**settings, **named})
     announce(notes, listener)
-    device = str(choose_device(recipe.device))
+    device = device_of_run(recipe)
     with staged_outputs(recipe.out, recipe.hash if own is None else None) as outputs:
         stage = outputs.stage
-        work = _workload(recipe, own, given, device)
+        work = in_processes(recipe, _workload(recipe, own, given, device))
         if own is None:
             outputs.resume_from(work.fingerprint)
         check_training(recipe, work)
@@ -117,6 +119,9 @@ def compress(
             masks=pruned.masks,
             earlier=pruned.earlier,
         )
+        if not work.across.ranks.first:
+            training_alone = replace(report, training=training, dense_training=dense_training, notes=notes)
+            return replace(training_alone, seconds=time.perf_counter() - began)
         pictures = draw_pictures(work, slimmed.module, dense, outputs.staged(outputs.pictures))
         report = replace(report, training=training, dense_training=dense_training)
         rounds = all_rounds(pruned.last, slimmed.plan, report.accuracies, training) if pruned.last is not None else ()
@@ -150,7 +155,7 @@ def plan(*, listener: Listener = ignore, **settings: Unpack[RecipeSettings]) -> 
     if (count := recipe.pruning_rounds) > 1:
         raise UsageError(f"expected one round to plan without training, got {count}")
     announce(notes, listener)
-    work = named_workload(recipe, str(choose_device(recipe.device)))
+    work = in_processes(recipe, named_workload(recipe, device_of_run(recipe)))
     start = Start(work.model, work.model)
     if recipe.masks_weights:
         masks = plan_masks(recipe, work, maskable_weights(recipe, work), work.model, listener)
@@ -218,6 +223,7 @@ def checked_recipe(
     check_timing(recipe)
     recipe = with_criterion(recipe)
     check_rounds(recipe)
+    check_processes(recipe)
     notes = without_effect(settings.keys(), recipe)
     recipe, choice = with_precision(recipe)
     return recipe, own, (*notes, *([choice] if choice else []))
@@ -271,7 +277,7 @@ def _describe(recipe: ResolvedRecipe, analysis: Analysis, slimmed: SlimModel, pl
     work, plan = analysis.work, slimmed.plan
     return Report(
         recipe=recipe,
-        environment=environment(work.example.device),
+        environment=environment_of(work),
         plan=plan,
         layers=tuple(name for name, _ in work.model.named_modules()),
         dense=measure_network(work.model, work.example, plan.dense.channels),

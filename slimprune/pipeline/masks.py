@@ -26,8 +26,9 @@ from slimprune.masks import (
     sparsity_of,
     weight_target,
 )
-from slimprune.measure import PeakMemory, count_macs, count_params, environment, weight_bytes
+from slimprune.measure import PeakMemory, count_macs, count_params, weight_bytes
 from slimprune.pipeline.gradual import PartlyTrained, check_gradual, prune_gradually
+from slimprune.pipeline.processes import environment_of
 from slimprune.pipeline.pruned import PrunedNetwork, export_check, start_pruning
 from slimprune.pipeline.stages import Start, budget_of, default_criterion, run_training, training_settings
 from slimprune.pipeline.staging import Outputs
@@ -128,6 +129,7 @@ def score_layers(
             seed=recipe.seed,
             target=weight_target(layers, recipe.ratio, rule=recipe.rule),
             progress=lambda stage, done, total, _: listener(stage, done, total, criterion),
+            ranks=work.across.ranks,
         )
     seconds = time.perf_counter() - began
     return scores, Saliency(criterion, scores.steps, scores.draws, scores.stability, seconds, memory.peak_bytes)
@@ -296,7 +298,7 @@ def describe_masked(recipe: ResolvedRecipe, work: Workload, slimmed: SlimModel, 
     size = weight_bytes(work.model)
     return Report(
         recipe=recipe,
-        environment=environment(work.example.device),
+        environment=environment_of(work),
         plan=slimmed.plan,
         layers=tuple(name for name, _ in work.model.named_modules()),
         dense=Measured(slimmed.plan.dense, size),

@@ -22,6 +22,7 @@ from slimprune.pipeline.stages import (
     needs_scores,
     score_channels,
 )
+from slimprune.ranks.group import from_first, joined
 from slimprune.recipe import ResolvedRecipe
 from slimprune.results import Saliency, Search, Sharing
 from slimprune.saliency import Scores
@@ -111,11 +112,19 @@ def choose_plan(
         plan = plan_for_latency(recipe, analysis, scores, listener)
     elif search is None:
         plan = allocate_for(recipe, analysis, scores)
-    planned = PlannedPruning(plan, saliency, search, sharing)
+    planned = _as_first(PlannedPruning(plan, saliency, search, sharing))
     if folder is not None:
         folder.mkdir(exist_ok=True)
         write_atomically(folder / PLAN_FILE, planned.to_json())
     return planned
+
+
+def _as_first(planned: PlannedPruning) -> PlannedPruning:
+    """Return the plan of the first rank, lest rounding on another device leads to another one."""
+    if not joined().several:
+        return planned
+    text = from_first(lambda: planned.to_json().encode())
+    return planned if joined().first else read_value(PlannedPruning, text, "the plan of the first process")
 
 
 def _widths_alone(recipe: ResolvedRecipe, saliency: Saliency | None) -> bool:

@@ -298,6 +298,8 @@ def score_channels(
             seed=recipe.seed,
             target=goal,
             progress=lambda stage, done, total, _: listener(stage, done, total, criterion),
+            ranks=work.across.ranks,
+            split_draws=recipe.split_draws,
         )
     seconds = time.perf_counter() - began
     return scores, Saliency(criterion, scores.steps, scores.draws, scores.stability, seconds, memory.peak_bytes)
@@ -419,6 +421,7 @@ def run_training(
         masks=masks,
         earlier=earlier,
         enough=enough,
+        across=work.across,
     )
 
 

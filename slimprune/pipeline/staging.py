@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
 
 from slimprune.errors import FORWARD_ERRORS, DataError, SlimpruneError, UsageError, VerificationError, out_of_memory
+from slimprune.ranks.group import LostRankError, copy_folder, joined
 from slimprune.types import PRECISIONS, Precision
 
 ONNX, BUNDLE = ".onnx", ".slim"
@@ -72,12 +74,15 @@ class Outputs:
         return self.stage / target.name
 
     def resume_from(self, fingerprint: str) -> None:
-        """Empty the stage unless an interrupted run with the same fingerprint left its files there."""
+        """Empty the stage unless an interrupted run with the same fingerprint left its files there.
+
+        Of several processes that share a run, each gets the files of the first one.
+        """
         marker = self.stage / _MARKER
-        if marker.exists() and marker.read_text() == fingerprint:
-            return
-        self.empty()
-        marker.write_text(fingerprint)
+        if joined().first and not (marker.exists() and marker.read_text() == fingerprint):
+            self.empty()
+            marker.write_text(fingerprint)
+        copy_folder(self.stage, leave_out=(_LOCK,))
 
     def empty(self) -> None:
         """Remove everything from the stage except its lock."""
@@ -121,7 +126,8 @@ def staged_outputs(out: Path | None, run: str | None, *, more: Sequence[str] = (
 
     Such work is trials of a search, a plan, masks or a checkpoint. After a `SlimpruneError`, which would occur again,
     nothing is kept, unless reading data or writing to disk failed temporarily. If the run can be resumed, the exception
-    gets a note that names the folder.
+    gets a note that names the folder. Of several processes that share a run, only the first one writes its outputs: the
+    stage of the others is a temporary folder.
 
     Args:
         out: Requested ONNX file or bundle; its parent folders are created.
@@ -134,6 +140,10 @@ def staged_outputs(out: Path | None, run: str | None, *, more: Sequence[str] = (
     """
     if out is None:
         raise UsageError("expected an ONNX file to write (--out), got none")
+    if not joined().first:
+        with TemporaryDirectory(prefix="slimprune-") as folder:
+            yield Outputs(out, Path(folder))
+        return
     name = f"process-{os.getpid()}" if run is None else run[:12]
     outputs = Outputs(out, out.parent / f".{out.stem}.slimprune-{name}")
     try:
@@ -184,6 +194,8 @@ def resumable_folder(folder: Path) -> Iterator[Path]:
 
 def _may_pass(error: SlimpruneError) -> bool:
     """Return whether the same run may succeed later, when the disk has free space or the data can be read again."""
+    if isinstance(error, LostRankError):
+        return True
     damaged = isinstance(error, VerificationError)  # such as an unreadable checkpoint: the run must start over
     return isinstance(error, DataError) or (isinstance(error.__cause__, OSError) and not damaged)
 

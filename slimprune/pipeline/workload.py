@@ -5,7 +5,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import cast
@@ -37,7 +37,7 @@ from slimprune.recipe import NamedRecipe, ResolvedRecipe
 from slimprune.results import Judged
 from slimprune.surgery import Origin
 from slimprune.tasks import Task
-from slimprune.training import AnyMetric
+from slimprune.training import AcrossRanks, AnyMetric
 from slimprune.types import AUTO
 
 OWN_BATCHES = "own batches"
@@ -74,6 +74,7 @@ class Workload:
         without_weights: Parameters that were not taken from the given weights.
         code: Files of the user's code that the recipe names.
         data: Data set of the batches; None if they were passed as objects.
+        across: Ranks that share the scoring and the trainings.
     """
 
     model: nn.Module
@@ -94,6 +95,7 @@ class Workload:
     code: tuple[Path, ...] = ()
     validation_batches: Iterable[Batch] | None = None
     data: ImageData | None = None
+    across: AcrossRanks = field(default_factory=AcrossRanks)
 
     @property
     def judged(self) -> Judged:

@@ -86,7 +86,7 @@ CONDITIONS: Sequence[Condition] = (
     ),
     Condition(("average",), lambda recipe: recipe.draws > 1, "one draw has no average"),
     Condition(
-        ("gate", "draws", "average", "score_batch", "dtype", *CRITERION_OPTIONS),
+        ("gate", "draws", "average", "score_batch", "dtype", "split_draws", *CRITERION_OPTIONS),
         lambda recipe: recipe.criterion is not None,
         "no channels are scored",
     ),

@@ -49,6 +49,7 @@ LATER_FIELDS = (
     "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs", "average", "unit",
     "inner_weight_decay", "on_host", "score_temperature", "by_magnitude", "prune_from", "prune_until",
     "task", "metric", "mask_distance", "milestones",
+    "sync_bn", "bf16_gradients", "split_draws",
 )  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
@@ -273,6 +274,13 @@ class Recipe(BaseModel):
     )
     fast: bool | None = Field(
         None, description="train channels-last, on CUDA captured in a graph (default: wherever the model allows)"
+    )
+    sync_bn: bool = Field(
+        False, description="several processes: batch norms take their statistics over the batches of all of them"
+    )
+    bf16_gradients: bool = Field(False, description="several processes: gradients are sent in bfloat16")
+    split_draws: bool = Field(
+        False, description="several processes: all make every draw of the scoring together, each on its rows of a batch"
     )
     seed: int = Field(0, ge=0, lt=2**63, description="seed of weights, draws and batches")
     input: InputKind | None = Field(

@@ -86,6 +86,9 @@ class SettingsBesideTask(_UnderAlias, total=False):
     device: str
     amp: bool | Literal["auto"]
     fast: bool | None
+    sync_bn: bool
+    bf16_gradients: bool
+    split_draws: bool
     seed: int
     input: InputKind | None
     int8: bool

@@ -39,6 +39,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "ema", "mixup", "cutmix", "resized_crop", "patience", "distill", "temperature", "regularizer",
         "regularizer_strength",
     ),
+    "processes": ("sync_bn", "bf16_gradients", "split_draws"),
     "output": ("out", "input", "int8", "fp16", "max_loss", "log"),
 }  # fmt: skip
 """Fields by topic: the panels in which the help of a command shows the flags, in this order."""

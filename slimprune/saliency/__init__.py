@@ -17,7 +17,7 @@ from slimprune.saliency.registry import (
     make_criterion,
     register,
 )
-from slimprune.saliency.score import score
+from slimprune.saliency.score import check_divisible, score
 from slimprune.saliency.scores import Scores
 from slimprune.saliency.target import Target, channel_target
 from slimprune.saliency.weights import WeightProblem, score_weights
@@ -39,6 +39,7 @@ __all__ = [
     "WeightProblem",
     "average_of",
     "channel_target",
+    "check_divisible",
     "check_gate",
     "check_unit",
     "criteria",

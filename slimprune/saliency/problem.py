@@ -16,6 +16,9 @@ from torch.utils._pytree import tree_map_only
 from slimprune.errors import UnsupportedModelError, first_line
 from slimprune.forward import ForwardFn, Loss, bind_forward, loss_of, split_batch
 from slimprune.graph import ChannelGroup, Role, Slot
+from slimprune.ranks.gradients import mean_over_ranks, replicated
+from slimprune.ranks.group import ALONE, Ranks
+from slimprune.ranks.norms import synchronised_norms
 from slimprune.saliency.second_order import SecondOrder
 from slimprune.saliency.target import Target
 
@@ -44,6 +47,7 @@ class Problem:
         seed: Seed of dropout and of criteria that draw random numbers.
         target: Target of criteria that prune iteratively.
         forward_fn: (model, batch) -> output, for a network that is not called with its inputs.
+        ranks: Ranks that divide every batch among them, so that the loss is the mean over all of them.
         unit: What one gate stands for, in words.
     """
 
@@ -56,6 +60,7 @@ class Problem:
     seed: int
     target: Target | None = None
     forward_fn: ForwardFn | None = None
+    ranks: Ranks = ALONE
 
     @classmethod
     def prepare(
@@ -131,16 +136,17 @@ class Problem:
         """Return the loss with `weights` on batch `step`; equal arguments give equal values, dropout included."""
         arguments, target = self.batch(step)
         buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
-        with torch.random.fork_rng(devices=_cuda_devices(weights)):
+        weights = replicated(weights) if self.ranks.several else weights
+        with torch.random.fork_rng(devices=_cuda_devices(weights)), synchronised_norms(self.network, self.ranks):
             torch.manual_seed((self.seed * 1_000_003 + step) % 2**63)
             output = functional_call(self.network, {**self.named(weights), **buffers}, arguments)
-            return loss_of(self.loss, output, target)
+            loss = loss_of(self.loss, output, target)
+        return mean_over_ranks(loss) if self.ranks.several else loss
 
     def batch(self, step: int) -> tuple[tuple[Any, ...], Any]:
         """Return the arguments of the forward call on batch `step`, and its target, on the device of the network."""
-        placed: tuple[tuple[Any, ...], Any] = tree_map_only(
-            Tensor, self._placed, split_batch(self.batches[step], self.forward_fn)
-        )
+        parts = split_batch(self.batches[step], self.forward_fn)
+        placed: tuple[tuple[Any, ...], Any] = tree_map_only(Tensor, self._placed, parts)
         return placed
 
     def gate_gradient(self, adjoint: Tensor) -> dict[str, Tensor]:
@@ -184,7 +190,7 @@ class Problem:
 
     def _placed(self, tensor: Tensor) -> Tensor:
         dtype = self.initial.dtype if tensor.is_floating_point() else tensor.dtype
-        return tensor.to(self.initial.device, dtype)
+        return self.ranks.rows(tensor).to(self.initial.device, dtype)
 
 
 def _gated_slots(group: ChannelGroup, gate: str, parameters: Container[str]) -> list[Slot]:

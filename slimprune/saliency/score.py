@@ -13,6 +13,7 @@ from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, U
 from slimprune.forward import ForwardFn, Loss
 from slimprune.graph import ChannelGroup, free_groups
 from slimprune.measure.devices import has_float64
+from slimprune.ranks.group import ALONE, Ranks, from_rank
 from slimprune.saliency.averaging import Average, Signed, average_of
 from slimprune.saliency.problem import AnyBatch, Gate, Problem, precise_arithmetic
 from slimprune.saliency.registry import Criterion, check_gate, make_criterion
@@ -37,6 +38,8 @@ def score(
     target: Target | None = None,
     progress: Listener = ignore,
     forward_fn: ForwardFn | None = None,
+    ranks: Ranks = ALONE,
+    split_draws: bool = False,
 ) -> Scores:
     """Score every channel of the unprotected groups.
 
@@ -62,6 +65,11 @@ def score(
         progress: Called with ("score", number of finished draws, total, name of the criterion).
         forward_fn: (model, batch) -> output, for models that are not called with their inputs. Batches are then
             whatever it takes, and the loss is (output, batch) -> scalar tensor.
+        ranks: Ranks that score the same network together and get the same scores: each makes every `ranks.count`-th
+            draw.
+        split_draws: Whether they make every draw together instead, each on its rows of the batches, for batches that
+            are too large for one device; batch norms then take their statistics over all rows. For criteria whose
+            scores are derivatives of the mean loss.
 
     Returns:
         The averaged scores.
@@ -80,8 +88,11 @@ def score(
     free = scorable_groups(groups)
     check_precision(model, dtype)
     problem = replace(Problem.prepare(model, free, loss, gate, dtype, forward_fn), seed=seed, target=target)
+    if split_draws:
+        check_divisible(name, chosen)
+        problem, ranks = replace(problem, ranks=ranks), ALONE
     parts = batches_of_draws(batches, draws, chosen.batches_per_draw)
-    results = list(drawn_scores(chosen, problem, parts, partial(tell_draws, progress, name, draws)))
+    results = list(drawn_scores(chosen, problem, parts, partial(tell_draws, progress, name, draws), ranks))
     by_group, stability = averaged(results, how, chosen)
     return scores_of(chosen, name, by_group, draws, stability)
 
@@ -143,17 +154,46 @@ def drawn_scores(
     problem: Problem,
     parts: Iterable[Sequence[AnyBatch]],
     tell: Callable[[int], None],
+    ranks: Ranks = ALONE,
 ) -> Iterator[dict[str, Tensor]]:
-    """Yield the scores of every draw, signed if they have a sign, each with its own batches and seed."""
+    """Yield the scores of every draw, signed if they have a sign, each with its own batches and seed.
+
+    Ranks divide the draws among them, and yield those of all, in their order.
+    """
     tell(0)
-    for draw, part in enumerate(parts):
-        with precise_arithmetic():
-            drawn = replace(problem, batches=part, seed=_seed_of_draw(problem.seed, draw))
-            signed = isinstance(criterion, Signed)
-            result = criterion.signed(drawn) if isinstance(criterion, Signed) else criterion.score(drawn)
-        scores = _checked(result, problem, signed=signed)
-        tell(draw + 1)
-        yield scores
+    numbered = enumerate(parts)
+    while together := list(islice(numbered, ranks.count)):
+        own = _one_draw(criterion, problem, *together[ranks.index]) if ranks.index < len(together) else None
+        for source, (draw, _) in enumerate(together):
+            tell(draw + 1)
+            yield _of_rank(own, source, problem.groups) if ranks.several else cast(dict[str, Tensor], own)
+
+
+def _one_draw(criterion: Criterion, problem: Problem, draw: int, part: Sequence[AnyBatch]) -> dict[str, Tensor]:
+    with precise_arithmetic():
+        drawn = replace(problem, batches=part, seed=_seed_of_draw(problem.seed, draw))
+        signed = isinstance(criterion, Signed)
+        result = criterion.signed(drawn) if isinstance(criterion, Signed) else criterion.score(drawn)
+    return _checked(result, problem, signed=signed)
+
+
+def _of_rank(own: dict[str, Tensor] | None, source: int, groups: Sequence[ChannelGroup]) -> dict[str, Tensor]:
+    """Return the scores of the draw of one rank, float64 on the CPU; `own` are those of this rank's draw."""
+    widths = [group.width for group in groups]
+    held = torch.zeros(sum(widths), dtype=torch.float64) if own is None else torch.cat([own[g.id] for g in groups])
+    pieces = from_rank(held, source).split(widths)
+    return dict(zip((group.id for group in groups), pieces, strict=True))
+
+
+def check_divisible(name: str, criterion: Criterion) -> None:
+    """Check that ranks can make a draw of a criterion together.
+
+    Raises:
+        UsageError: If they cannot.
+    """
+    if not isinstance(criterion, Signed):
+        rule = "a criterion of derivatives of the mean loss, such as prospr or taylor, beside split draws"
+        raise UsageError(f"expected {rule}, got {name}")
 
 
 def _seed_of_draw(seed: int, draw: int) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from slimprune.forward import ForwardFn, Loss
 from slimprune.graph import ChannelGroup
+from slimprune.ranks.group import ALONE, Ranks
 from slimprune.saliency.agreement import expected_agreement
 from slimprune.saliency.averaging import Average, Signed, average_of
 from slimprune.saliency.problem import AnyBatch, Problem
@@ -73,6 +74,7 @@ def score_weights(
     target: Target | None = None,
     progress: Listener = ignore,
     forward_fn: ForwardFn | None = None,
+    ranks: Ranks = ALONE,
 ) -> Scores:
     """Score every weight of the unprotected groups; `score` does the same for channels.
 
@@ -89,6 +91,7 @@ def score_weights(
         target: Target of criteria that prune iteratively.
         progress: Called with ("score", number of finished draws, total, name of the criterion).
         forward_fn: As for `score`.
+        ranks: As for `score`.
 
     Returns:
         The averaged scores, [numel] by name of the parameter. Their stability is that of at most `JUDGED` weights.
@@ -106,7 +109,7 @@ def score_weights(
     check_precision(model, dtype)
     problem = replace(WeightProblem.prepare(model, free, loss, "consumer", dtype, forward_fn), seed=seed, target=target)
     parts = batches_of_draws(batches, draws, chosen.batches_per_draw)
-    results = drawn_scores(chosen, problem, parts, partial(tell_draws, progress, name, draws))
+    results = drawn_scores(chosen, problem, parts, partial(tell_draws, progress, name, draws), ranks)
     found, stability = _averaged(results, how, chosen, [group.width for group in free])
     by_group = dict(zip((group.id for group in free), found.split([group.width for group in free]), strict=True))
     return scores_of(chosen, name, by_group, draws, stability)

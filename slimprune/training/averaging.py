@@ -58,6 +58,10 @@ class Averaging:
         """Copy the averaged tensors into the model."""
         _copy(_tensors(self._averaged.module), _tensors(self._model))
 
+    def buffers(self) -> Iterator[Tensor]:
+        """Return the averaged buffers themselves."""
+        return self._averaged.module.buffers()
+
     def tensors(self) -> dict[str, Tensor]:
         """Return CPU copies of the averaged tensors and the number of updates; the names start with `AVERAGED`."""
         return {

@@ -14,13 +14,11 @@ def rank() -> int:
     return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
 
 
-def sum_over_replicas(model: nn.Module, counts: Tensor) -> Tensor:
-    """Sum counts over all replicas of a wrapped model; a plain model's counts are returned unchanged.
+def sum_over_processes(counts: Tensor) -> Tensor:
+    """Sum counts over all processes.
 
-    A ratio of two such sums is correct whether every rank saw its own share of the data or all ranks saw all of it.
+    A ratio of two such sums is correct whether every process saw its own share of the data or all saw all of it.
     """
-    if not isinstance(model, DistributedDataParallel):
-        return counts
     total = counts.clone()
     distributed.all_reduce(total)
     return total

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from slimprune.errors import DataError
 from slimprune.forward import ForwardFn
+from slimprune.ranks.group import ALONE, Ranks
 from slimprune.training.batches import Batches, first_tensor, on_device, pair_of
 from slimprune.training.distributed import unwrap
 from slimprune.training.metrics import AnyMetric
@@ -44,7 +46,7 @@ def evaluate(
         UnsupportedModelError: If the metric cannot read the model's output.
     """
     device = torch.device(device)
-    return tested(model.to(device), eager_forward(model, amp, forward_fn), batches, metric, device, forward_fn)
+    return tested(model.to(device), eager_forward(model, amp, forward_fn), batches, metric, device, forward_fn, ALONE)
 
 
 def eager_forward(model: nn.Module, amp: bool, forward_fn: ForwardFn | None = None) -> Forward:
@@ -66,6 +68,7 @@ def tested(
     metric: AnyMetric,
     device: torch.device,
     forward_fn: ForwardFn | None,
+    ranks: Ranks,
 ) -> float:
     """Compute the metric over all batches with a given forward pass. See `evaluate`.
 
@@ -76,6 +79,7 @@ def tested(
         metric: Metric to compute.
         device: Device of the computation.
         forward_fn: Function (model, batch) -> output, if batches are not pairs.
+        ranks: Ranks whose batches count together.
 
     Raises:
         DataError: If there is no batch, or batches are not pairs and there is no `forward_fn`.
@@ -89,7 +93,7 @@ def tested(
             tally.add(forward(inputs), targets)
     if batch is None:
         raise DataError("expected at least one test batch, got none")
-    return tally.value(model)
+    return tally.value(together=ranks.several or isinstance(model, DistributedDataParallel))
 
 
 @contextmanager

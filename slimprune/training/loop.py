@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from slimprune.errors import DataError, SlimpruneError, UsageError
 from slimprune.forward import ForwardFn, Loss
 from slimprune.measure.devices import seed_device
+from slimprune.ranks.group import check_equal, copy_from_first
 from slimprune.training.averaging import Averaging
 from slimprune.training.batches import Batches, count_batches, first_tensor, on_device, pair_of, set_epoch
 from slimprune.training.checkpoint import Checkpoint
+from slimprune.training.data_parallel import BY_ITSELF, AcrossRanks
 from slimprune.training.distributed import rank
 from slimprune.training.evaluation import eval_mode, tested
 from slimprune.training.event_log import event_log
@@ -54,6 +56,7 @@ def train(
     masks: Mapping[str, Tensor] | None = None,
     earlier: Sequence[EpochRecord] = (),
     enough: Callable[[int], bool] = lambda epochs: False,
+    across: AcrossRanks = BY_ITSELF,
 ) -> TrainResult:
     """Train the model in place, testing it after every epoch.
 
@@ -83,6 +86,9 @@ def train(
         earlier: Records of epochs that the model was trained for before, by the same settings. The training goes on
             behind them, with the learning rates of the later epochs and a new state of the optimizer.
         enough: Function of the number of epochs done: whether the training ends there, short of all its epochs.
+        across: Ranks that train the network together, each on its share of every batch (batches with a method `shared`
+            are divided here, others are the rank's share already). They start from the weights of the first one, which
+            alone writes. The folder of each holds the same checkpoint, or none.
 
     Raises:
         UsageError: If the device is absent, the batches cannot be repeated, a folder cannot be written to,
@@ -95,17 +101,24 @@ def train(
         SlimpruneError: If the loss becomes nan or infinite.
     """
     device = find_device(settings.device)
+    train_batches, test_batches = across.share_of(train_batches), across.share_of(test_batches)
+    if validation_batches is not None:
+        validation_batches = across.share_of(validation_batches)
     if (teacher is None) != (settings.distill is None):
         raise UsageError(f"expected distill with a teacher, got {settings.distill} with {_kind(teacher)}")
     steps = count_batches(train_batches)
+    if across.ranks.several:
+        check_equal(steps, "number of training batches")
+        copy_from_first([*model.to(device).parameters(), *model.buffers()])
     told = TrainProgress(progress, metric, settings.epochs, steps)
     run = _Run(model.to(device), settings, steps, told, after_step, forward_fn)
     loss = training_loss(loss, settings, device)
     run = replace(run, mixing=mixing_of(settings, model, train_batches, device, forward_fn))
     with ExitStack() as stack:
+        stack.enter_context(across.synchronised(model))
         if teacher is not None:
             stack.enter_context(eval_mode(teacher.to(device)))
-        additions = Additions(teacher, penalty, masks)
+        additions = Additions(teacher, penalty, masks, across)
         execution = stack.enter_context(
             open_execution(model, settings, loss, device, told.remark, forward_fn, additions)
         )
@@ -123,8 +136,9 @@ def train(
             started, epoch = time.perf_counter(), len(history) + 1
             with _epoch_randomness(settings.seed, epoch, device):
                 lr, train_loss = _train_epoch(run, execution.step, train_batches, epoch, device)
+                across.average_statistics([*model.buffers(), *run.averaged_buffers()])
                 with run.averaged():
-                    value = tested(model, execution.forward, watched, metric, device, forward_fn)
+                    value = tested(model, execution.forward, watched, metric, device, forward_fn, across.ranks)
             history.append(EpochRecord(epoch, lr, train_loss, value, time.perf_counter() - started))
             if store and rank() == 0:
                 store.save(model, execution.optimizer, history, run.averaging)
@@ -138,7 +152,7 @@ def train(
             run.averaging.hand_over()
         final = None
         if validation_batches is not None:
-            final = tested(model, execution.forward, test_batches, metric, device, forward_fn)
+            final = tested(model, execution.forward, test_batches, metric, device, forward_fn, across.ranks)
     model.eval()
     return TrainResult.of(metric, history, final)
 
@@ -159,6 +173,10 @@ class _Run:
     def averaged(self) -> AbstractContextManager[None]:
         """Return a context in which the model holds the averaged weights, if there are any."""
         return nullcontext() if self.averaging is None else self.averaging.in_use()
+
+    def averaged_buffers(self) -> Iterable[Tensor]:
+        """Return the averaged buffers themselves, if there are any."""
+        return () if self.averaging is None else self.averaging.buffers()
 
 
 def _kind(teacher: nn.Module | None) -> str:

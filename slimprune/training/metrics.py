@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from slimprune.errors import DataError, UnsupportedModelError
 from slimprune.scale import MetricUnit, Scale
-from slimprune.training.distributed import sum_over_replicas
+from slimprune.training.distributed import sum_over_processes
 from slimprune.training.masks import IGNORED, class_map, foreground_logits, plain_mask
 
 
@@ -19,8 +19,8 @@ class Tally(Protocol):
     def add(self, output: Any, target: Any) -> None:
         """Add the output and the targets of one batch."""
 
-    def value(self, model: nn.Module) -> float:
-        """Return the metric of all batches, those of the model's other replicas included."""
+    def value(self, *, together: bool) -> float:
+        """Return the metric of all batches, and of those of all other processes if they are `together`."""
 
 
 class AnyMetric(Protocol):
@@ -91,11 +91,11 @@ class _Sums:
         counts = self.metric(output, target)
         self.totals = counts if self.totals is None else (self.totals[0] + counts[0], self.totals[1] + counts[1])
 
-    def value(self, model: nn.Module) -> float:
+    def value(self, *, together: bool) -> float:
         """Return the metric of all batches."""
         if self.totals is None:
             raise DataError("expected at least one test batch, got none")
-        numerators, denominators = (sum_over_replicas(model, total) for total in self.totals)
+        numerators, denominators = (sum_over_processes(total) if together else total for total in self.totals)
         return self.metric.value(numerators, denominators)
 
 

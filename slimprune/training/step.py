@@ -15,6 +15,7 @@ from slimprune.errors import UnsupportedModelError
 from slimprune.forward import Loss, loss_of
 from slimprune.training.batches import first_tensor
 from slimprune.training.cuda_graphs import CapturedCallable, Note
+from slimprune.training.data_parallel import BY_ITSELF, AcrossRanks
 from slimprune.training.distillation import Distillation
 from slimprune.training.distributed import unwrap
 from slimprune.training.penalties import Penalty
@@ -46,6 +47,7 @@ class EagerStep:
         distillation: Imitation of a teacher that becomes part of the loss.
         penalty: Penalty on the model's weights that is added to the loss.
         held: Weights that are held at zero.
+        across: Ranks over which loss and gradients are averaged.
     """
 
     model: nn.Module
@@ -57,6 +59,7 @@ class EagerStep:
     distillation: Distillation | None = None
     penalty: Penalty | None = None
     held: HeldWeights | None = None
+    across: AcrossRanks = BY_ITSELF
 
     def __call__(self, inputs: Any, targets: Any, lr: float) -> Tensor:
         """Perform one step. See `Step`."""
@@ -73,11 +76,13 @@ class EagerStep:
                 loss = self.loss(output, targets)
                 if self.distillation is not None:
                     loss = self.distillation(loss, output, inputs)
-            if loss.is_cpu and not math.isfinite(loss.item()):
-                return loss.detach()
+            mean = self.across.mean(loss.detach())
+            if mean.is_cpu and not math.isfinite(mean.item()):
+                return mean
             self.optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
-        total = loss.detach() if self.penalty is None else loss.detach() + self._penalise(self.penalty)
+        self.across.average_gradients(self.model.parameters())
+        total = mean if self.penalty is None else mean + self._penalise(self.penalty)
         if self.held is not None:
             self.held.mask_gradients()
         self.optimizer.step()

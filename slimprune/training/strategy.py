@@ -13,6 +13,7 @@ from slimprune.errors import UnsupportedModelError
 from slimprune.forward import ForwardAdapter, ForwardFn, Loss
 from slimprune.training.bf16_weights import Bf16Weights
 from slimprune.training.cuda_graphs import CapturedCallable, Note
+from slimprune.training.data_parallel import BY_ITSELF, AcrossRanks
 from slimprune.training.distillation import Distillation
 from slimprune.training.evaluation import Forward, eager_forward
 from slimprune.training.memory_format import MemoryOrder, channels_last_weights
@@ -30,11 +31,13 @@ class Additions:
         teacher: Network in eval mode, on the device, that is imitated if the settings distil.
         penalty: Penalty on the model's weights.
         masks: Masks by name of the parameter, True for a weight that is trained; the others are held at zero.
+        across: Ranks that train the network together.
     """
 
     teacher: nn.Module | None = None
     penalty: Penalty | None = None
     masks: Mapping[str, Tensor] | None = None
+    across: AcrossRanks = BY_ITSELF
 
 
 NOTHING = Additions()
@@ -107,7 +110,7 @@ def make_execution(
       U-Net 0.99 (1.04). Neither the fused optimizer nor bfloat16 copies of the weights gained anything. A model that
       does not support this order is converted back to the default order (`MemoryOrder`).
     - Fast on CUDA: channels-last order, a fused optimizer, under `amp` bfloat16 copies of the weights, and the whole
-      step captured once as a CUDA graph. Test passes are captured likewise.
+      step captured once as a CUDA graph, unless several ranks train together. Test passes are captured likewise.
 
     Args:
         model: Model on the device, in channels-last order if it `goes_fast`.
@@ -135,12 +138,15 @@ def make_execution(
         distillation=_distillation(settings, additions.teacher, forward_fn),
         penalty=additions.penalty,
         held=None if additions.masks is None else HeldWeights.of(model, additions.masks),
+        across=additions.across,
     )
     if not fast:
         return Execution(optimizer, plain, forward)
     arranged = replace(plain, arrange=MemoryOrder(model, note).images)
     if not on_cuda:
         return Execution(optimizer, arranged, forward)
+    if additions.across.ranks.several:
+        return Execution(optimizer, arranged, CapturedCallable(forward, forward, note))
     lowered = replace(arranged, weights=Bf16Weights(model).in_use) if settings.amp else arranged
     return Execution(optimizer, CapturedStep(lowered, arranged, device, note), CapturedCallable(forward, forward, note))
 

@@ -8,8 +8,7 @@ from types import FunctionType
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from slimprune.errors import DataError, UsageError, first_line
@@ -64,7 +63,7 @@ class _Collected:
             self.inner = made.to(output.device) if isinstance(output, Tensor) else made
         self.inner.update(*arguments)
 
-    def value(self, model: nn.Module) -> float:
+    def value(self, *, together: bool) -> float:
         """Return the metric of all batches, a number.
 
         Raises:
@@ -72,7 +71,7 @@ class _Collected:
         """
         if self.inner is None:
             raise DataError("expected at least one test batch, got none")
-        self.inner.sync_on_compute = isinstance(model, DistributedDataParallel)
+        self.inner.sync_on_compute = together
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # for instance that a label has no positive sample, which is left out
             value = self.inner.compute()

@@ -1,0 +1,97 @@
+"""A run in two processes under torchrun that is killed again and again ends like one that was not."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+pytestmark = [pytest.mark.xdist_group("ranks"), pytest.mark.slow]
+
+KILLS = 10
+RUN = [
+    *["compress", "--arch", "resnet8", "--data", "digits", "--ratio", "0.5", "--criterion", "prospr", "--draws", "4"],
+    *["--steps", "3", "--epochs", "12", "--batch-size", "64", "--sync-bn", "--out", "a.onnx"],
+]
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    """Start the run in two processes, in a session of its own."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.Popen(
+        [*launch, "-m", "slimprune", *RUN],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    (file,) = (folder / "a.slim").glob("*.safetensors")
+    return load_file(file)
+
+
+def workers(launcher: int) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(launcher)], capture_output=True, text=True, check=False).stdout
+    return [int(line) for line in found.split()]
+
+
+def end_of_all(launcher: subprocess.Popen[str]) -> float:
+    """Return the seconds until no process of the launcher's session is left."""
+    began = time.monotonic()
+    while launcher.poll() is None or subprocess.run(["pgrep", "-s", str(launcher.pid)], capture_output=True).stdout:
+        assert time.monotonic() - began < 60
+        time.sleep(0.2)
+    return time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], float]:
+    folder, began = tmp_path_factory.mktemp("whole"), time.monotonic()
+    process = start(folder)
+    _, stderr = process.communicate(timeout=600)
+    assert process.returncode == 0, stderr
+    return weights(folder), time.monotonic() - began
+
+
+@pytest.mark.parametrize("victim", ["rank", "launcher", "preempted"])
+def test_killed_at_random_moments(victim: str, uninterrupted: tuple[dict[str, Tensor], float], tmp_path: Path) -> None:
+    expected, seconds = uninterrupted
+    moments, killed, slowest = random.Random(victim), 0, 0.0
+    while killed < KILLS:
+        process = start(tmp_path)
+        try:
+            process.wait(moments.uniform(0.1, 0.9) * seconds)
+        except subprocess.TimeoutExpired:
+            ranks = workers(process.pid)
+            if victim == "rank" and ranks:
+                os.kill(moments.choice(ranks), signal.SIGKILL)
+            elif victim == "launcher":
+                process.kill()
+            else:
+                process.send_signal(signal.SIGTERM)
+            killed += 1
+            slowest = max(slowest, end_of_all(process))
+            process.communicate()
+            continue
+        assert process.returncode == 0
+        break
+    process = start(tmp_path)
+    _, stderr = process.communicate(timeout=600)
+    assert process.returncode == 0, stderr
+    found = weights(tmp_path)
+    sys.stdout.write(f"{victim}: {killed} kills, all processes gone after at most {slowest:.1f} s\n")
+    assert killed > 2
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert not list(tmp_path.glob(".*slimprune*"))
