@@ -20,14 +20,23 @@ def check_part(images: Tensor, targets: Tensor, where: str) -> None:
     Raises:
         DataError: If a shape, a type or a value is not as expected.
     """
-    if images.dtype != torch.uint8 or images.ndim != 4 or 0 in images.shape:
-        raise DataError(f"expected non-empty uint8 images [N, C, H, W] in {where}, got {_kind(images)}")
+    check_images(images, where)
     if targets.shape[:1] != images.shape[:1]:
         raise DataError(f"expected {len(images)} targets, one per image, in {where}, got {_kind(targets)}")
     if targets.ndim == 1:
         _check_labels(targets, where)
     else:
         _check_masks(targets, images, where)
+
+
+def check_images(images: Tensor, where: str) -> None:
+    """Check that images are uint8 [N, C, H, W] and not empty.
+
+    Raises:
+        DataError: If they are not.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or 0 in images.shape:
+        raise DataError(f"expected non-empty uint8 images [N, C, H, W] in {where}, got {_kind(images)}")
 
 
 def check_parts_agree(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], where: str) -> None:

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from slimprune.data.augmentation import Augmentation, Draws, draw, move, seeded_generator, turn
 from slimprune.data.resized_crops import ResizedCrops, resize
+from slimprune.data.targets import TargetKind
 from slimprune.errors import UsageError
 from slimprune.ranks.group import ALONE, Ranks
 
 Batch = tuple[Tensor, Tensor]
-"""Normalised float32 images [B, C, H, W] and targets: int64 labels [B] or float32 masks [B, 1, H, W]."""
+"""Normalised float32 images [B, C, H, W] and targets, such as int64 labels [B] or float32 masks [B, 1, H, W]."""
 
 FULL_SCALE = 255.0
 TRAINING_STREAM = 0
@@ -45,44 +46,41 @@ class Preparation:
         mean: Mean per channel in 0..1, float32 [C, 1, 1] on the device of the batches.
         std: Standard deviation per channel in 0..1, float32 [C, 1, 1] on the same device.
         augmentation: Random changes of training images.
-        segmentation: Whether targets are masks [B, 1, H, W] that are moved together with their images.
+        targets: What the targets are.
         crops: Crops that are resized to the whole image, instead of the augmentation's shifts.
     """
 
     mean: Tensor
     std: Tensor
     augmentation: Augmentation
-    segmentation: bool
+    targets: TargetKind
     crops: ResizedCrops | None = None
 
     def draw(self, generator: torch.Generator, count: int) -> Draws:
         """Draw the augmentation of `count` images."""
         if self.crops is None:
-            return draw(generator, count, self.augmentation, self.segmentation)
+            return draw(generator, count, self.augmentation, self.targets.moves)
         unshifted = replace(self.augmentation, crop_padding=0)
-        draws = draw(generator, count, unshifted, self.segmentation)
+        draws = draw(generator, count, unshifted, self.targets.moves)
         return replace(draws, crops=self.crops.draw(generator, count))
 
     def __call__(self, images: Tensor, targets: Tensor, draws: Draws | None) -> Batch:
         """Turn stored images and targets into a batch, without augmentation if `draws` is None."""
         if draws is None:
-            return self._normalise(images), self._targets(targets)
+            return self._normalise(images), self.targets.prepared(targets)
         if self.augmentation.turn:
             images = turn(images, draws)
-            targets = turn(targets, draws) if self.segmentation else targets
+            targets = turn(targets, draws) if self.targets.moves else targets
         if draws.crops is not None:
             images = resize(images, draws.crops, nearest=False)
-            targets = resize(targets, draws.crops, nearest=True) if self.segmentation else targets
+            targets = resize(targets, draws.crops, nearest=self.targets.nearest) if self.targets.moves else targets
         moved, inside = move(images, draws)
-        if self.segmentation:
+        if self.targets.moves:
             targets, _ = move(targets, draws)
-        return self._normalise(moved).mul_(inside), self._targets(targets)
+        return self._normalise(moved).mul_(inside), self.targets.prepared(targets)
 
     def _normalise(self, images: Tensor) -> Tensor:
         return images.float().sub_(FULL_SCALE * self.mean).div_(FULL_SCALE * self.std)
-
-    def _targets(self, targets: Tensor) -> Tensor:
-        return targets.float() if self.segmentation else targets
 
 
 class TrainBatches:

@@ -10,6 +10,7 @@ from torch import Tensor
 from slimprune.data.augmentation import Augmentation, seeded_generator
 from slimprune.data.batches import FULL_SCALE, Preparation, ScoringBatches, Store, TestBatches, TrainBatches
 from slimprune.data.resized_crops import ResizedCrops
+from slimprune.data.targets import IGNORED_CLASS, KINDS
 from slimprune.errors import UsageError
 from slimprune.preprocessing import Preprocessing, check_normalisation
 from slimprune.types import TaskName
@@ -32,8 +33,9 @@ class ImageData(ABC):
 
     Attributes:
         name: Name as the user gave it.
-        task: "classification" or "segmentation".
-        class_names: One name per label; for segmentation the name of the object that a mask marks.
+        task: Task that the targets are for, a key of `slimprune.data.targets.KINDS`.
+        class_names: One name per label, class of pixels, value or channel of a target; for one mask the name of the
+            object that it marks.
         channels: Channels of an image.
         height: Image height in pixels.
         width: Image width in pixels.
@@ -58,7 +60,7 @@ class ImageData(ABC):
 
     @property
     def classes(self) -> int:
-        """Number of labels; 1 for masks."""
+        """Number of labels, classes of pixels, values or channels of a target; 1 for one mask."""
         return len(self.class_names)
 
     @property
@@ -162,12 +164,19 @@ class ImageData(ABC):
         return TrainBatches(self._open("train", device), preparation, batch_size, seed, augment)
 
     def class_counts(self) -> Tensor:
-        """Return the number of training samples of each label, int64 [classes]; for masks of pixels, [2]."""
+        """Return the number of training samples of each label, int64 [classes]; for masks of pixels, [2] or [classes].
+
+        Raises:
+            UsageError: If the targets have no classes.
+        """
+        if self.task not in ("classification", "segmentation", "semantic-segmentation"):
+            raise UsageError(f"expected labels or masks to count, got {self.name} for {self.task}")
         store = self._open("train", "cpu")
-        width = self.classes if self.task == "classification" else 2
+        width = 2 if self.task == "segmentation" else self.classes
         counts = torch.zeros(width, dtype=torch.int64)
         for _, targets in store.fetch(torch.arange(len(store)), COUNTED_TOGETHER):
-            counts += torch.bincount(targets.flatten().long(), minlength=width)
+            known = targets.flatten() if self.task == "classification" else targets[targets != IGNORED_CLASS]
+            counts += torch.bincount(known.long(), minlength=width)
         return counts
 
     def test_batches(self, batch_size: int, *, device: str | torch.device = "cpu", part: Part = "test") -> TestBatches:
@@ -210,4 +219,4 @@ class ImageData(ABC):
 
     def _preparation(self, device: str | torch.device) -> Preparation:
         mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (self.mean, self.std))
-        return Preparation(mean, std, self.augmentation, self.task == "segmentation")
+        return Preparation(mean, std, self.augmentation, KINDS[self.task])

@@ -122,7 +122,7 @@ SOURCES.declare(
 )
 SOURCES.declare(
     "tensors",
-    "DIR/train.safetensors and DIR/test.safetensors with images and labels or masks",
+    "DIR/train.safetensors and DIR/test.safetensors with images and labels, masks or other targets",
     "slimprune.data.tensors:load_tensors",
     takes="DIR",
 )

@@ -7,11 +7,13 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from slimprune.data.arrays import check_labels_named, check_part, check_parts_agree
+from slimprune.data.arrays import check_images, check_labels_named, check_part, check_parts_agree
 from slimprune.data.augmentation import Augmentation
 from slimprune.data.image_data import ImageData, Part
 from slimprune.data.statistics import channel_statistics
-from slimprune.errors import UsageError
+from slimprune.data.targets import KINDS, check_class_maps, check_targets, number_of_outputs
+from slimprune.errors import DataError, UsageError
+from slimprune.types import TaskName
 
 STATISTICS_CHUNK = 4096
 MASK_CLASS_NAMES = ("foreground",)
@@ -74,6 +76,7 @@ class TensorData(ImageData):
         test_targets: Tensor,
         class_names: tuple[str, ...] | None = None,
         augmentation: Augmentation | None = None,
+        task: TaskName | None = None,
     ) -> Self:
         """Create a data set from tensors.
 
@@ -84,21 +87,25 @@ class TensorData(ImageData):
             test_images: Images, uint8 [M, C, H, W].
             test_targets: Labels int64 [M], or masks uint8 [M, 1, H, W] of 0 and 1.
             class_names: One name per label; by default "0", "1", ... up to the largest training label, or "foreground".
+                For other tasks one per column of labels or values, class of pixels, or channel of a target.
             augmentation: Random changes of training images; none by default. Crops are not possible with masks.
+            task: Task whose targets these are, for targets other than labels [N] and masks: `multi-label` (uint8
+                [N, K] of 0 and 1), `regression` (float32 [N, K]), `semantic-segmentation` (classes of pixels, uint8
+                [N, 1, H, W], 255 to ignore) or `image-to-image` (uint8 [N, C, H, W]).
 
         Raises:
             DataError: If a shape, type or value is not as described.
             UsageError: If the augmentation crops images with masks, or turns images that are not square.
         """
         train, test = (train_images, train_targets), (test_images, test_targets)
-        check_part(*train, where=f"{name} (train)")
-        check_part(*test, where=f"{name} (test)")
+        masks = train_targets.ndim > 1 if task is None else KINDS[task].moves
+        task = task or ("segmentation" if masks else "classification")
+        for part, where in ((train, f"{name} (train)"), (test, f"{name} (test)")):
+            check_part_for(task, *part, where=where)
         check_parts_agree(train, test, where=name)
-        masks = train_targets.ndim > 1
-        class_names = class_names or (MASK_CLASS_NAMES if masks else _numbered(train_targets))
-        if not masks:
-            check_labels_named(train_targets, len(class_names), where=f"{name} (train)")
-            check_labels_named(test_targets, len(class_names), where=f"{name} (test)")
+        class_names = class_names or names_of(task, train_targets)
+        for (_, targets), where in ((train, f"{name} (train)"), (test, f"{name} (test)")):
+            check_named(task, targets, len(class_names), where)
         augmentation = augmentation or Augmentation()
         if masks and augmentation.crop_padding:
             raise UsageError(f"expected no crop for images with masks, got crop_padding {augmentation.crop_padding}")
@@ -108,7 +115,7 @@ class TensorData(ImageData):
         mean, std = channel_statistics(torch.split(train_images, STATISTICS_CHUNK))
         return cls(
             name=name,
-            task="segmentation" if masks else "classification",
+            task=task,
             class_names=class_names,
             channels=train_images.shape[1],
             height=height,
@@ -120,6 +127,44 @@ class TensorData(ImageData):
             test_size=len(test_images),
             parts={"train": train, "test": test},
         )
+
+
+def check_part_for(task: TaskName, images: Tensor, targets: Tensor, where: str) -> None:
+    """Check the images and targets of one part of a data set for a task.
+
+    Raises:
+        DataError: If they are not as `TensorData.from_arrays` describes them.
+        UsageError: If there are no targets of that task.
+    """
+    if task not in KINDS:
+        raise UsageError(f"expected a task of data ({', '.join(KINDS)}), got {task!r}")
+    if task in ("classification", "segmentation"):
+        return check_part(images, targets, where)
+    check_images(images, where)
+    return check_targets(task, images, targets, where)
+
+
+def names_of(task: TaskName, targets: Tensor) -> tuple[str, ...]:
+    """Return the default names of labels, classes, values or channels of the training targets."""
+    if task == "segmentation":
+        return MASK_CLASS_NAMES
+    if task == "classification":
+        return _numbered(targets)
+    return tuple(map(str, range(number_of_outputs(task, targets))))
+
+
+def check_named(task: TaskName, targets: Tensor, count: int, where: str) -> None:
+    """Check that targets have no more labels, classes, values or channels than there are names.
+
+    Raises:
+        DataError: If they have.
+    """
+    if task == "classification":
+        check_labels_named(targets, count, where)
+    elif task == "semantic-segmentation":
+        check_class_maps(targets, count, where)
+    elif task != "segmentation" and targets.shape[1] != count:
+        raise DataError(f"expected {count} columns or channels of targets in {where}, got {targets.shape[1]}")
 
 
 def _numbered(labels: Tensor) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Data stored as 8-bit tensors: DIR/train.safetensors and DIR/test.safetensors."""
+"""Data stored as tensors: DIR/train.safetensors and DIR/test.safetensors."""
 
 import os
 from pathlib import Path
@@ -8,20 +8,24 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from slimprune.bounded import check_regular
-from slimprune.data.arrays import check_image_size, check_labels_named, check_part, check_parts_agree
-from slimprune.data.augmentation import default_augmentation
-from slimprune.data.tensor_data import TensorData
+from slimprune.data.arrays import check_image_size, check_parts_agree
+from slimprune.data.augmentation import Augmentation, default_augmentation
+from slimprune.data.targets import KINDS
+from slimprune.data.tensor_data import TensorData, check_named, check_part_for, names_of
 from slimprune.errors import DataError
+from slimprune.types import TaskName
 
-KEYS = ("images", "labels", "masks")
+KEYS = tuple(dict.fromkeys(kind.key for kind in KINDS.values()))
 WHITE = 255
 
 
 def load_tensors(name: str, source: str, image_size: int | None = None) -> TensorData:
-    """Load uint8 `images` [N, C, H, W] with int64 `labels` [N], or with uint8 `masks` [N, 1, H, W].
+    """Load uint8 `images` [N, C, H, W] with targets under the key of their task.
 
-    Masks hold 0 and 1, or 0 and 255. The number of classes is the largest training label plus 1. The default
-    augmentation applies: flips, and shifts if there are no masks.
+    These are int64 `labels` [N]; uint8 `labels` [N, K] of 0 and 1 that may occur together; uint8 `masks` [N, 1, H, W]
+    of 0 and 1 or of 0 and 255; uint8 `classes` [N, 1, H, W] of pixels, with 255 for those to ignore; float32 `values`
+    [N] or [N, K]; or uint8 images `targets` [N, C, H, W]. The number of classes is the largest one in training plus 1.
+    The default augmentation applies: flips, and shifts if no target is an image; none with `values`.
 
     Args:
         name: Name of the set in reports.
@@ -34,18 +38,18 @@ def load_tensors(name: str, source: str, image_size: int | None = None) -> Tenso
     """
     folder = Path(os.path.expanduser(source))
     train_file, test_file = folder / "train.safetensors", folder / "test.safetensors"
-    train, test = _read(train_file), _read(test_file)
+    (task, train), (other, test) = _read(train_file), _read(test_file)
     check_parts_agree(train, test, where=f"'{train_file}' and '{test_file}'")
-    images, targets = train
-    masks = targets.ndim > 1
-    if not masks:
-        check_labels_named(test[1], int(targets.max()) + 1, where=f"'{test_file}'")
-    height, width = images.shape[2:]
+    if task != other:
+        raise DataError(f"expected targets for {task} in '{test_file}', as in training, got those for {other}")
+    kind, (height, width) = KINDS[task], train[0].shape[2:]
+    check_named(task, test[1], len(names_of(task, train[1])), where=f"'{test_file}'")
     check_image_size(name, (height, width), image_size)
-    return TensorData.from_arrays(name, *train, *test, augmentation=default_augmentation(height, width, masks))
+    augmentation = default_augmentation(height, width, kind.moves) if kind.flips else Augmentation()
+    return TensorData.from_arrays(name, *train, *test, augmentation=augmentation, task=task)
 
 
-def _read(file: Path) -> tuple[Tensor, Tensor]:
+def _read(file: Path) -> tuple[TaskName, tuple[Tensor, Tensor]]:
     try:
         check_regular(file)
         arrays = load_file(file)
@@ -53,12 +57,25 @@ def _read(file: Path) -> tuple[Tensor, Tensor]:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(f"expected a readable safetensors file '{file}', got {reason}") from error
     found = sorted(arrays)
-    if found not in (["images", "labels"], ["images", "masks"]):
-        raise DataError(f"expected images and either labels or masks in '{file}', got {', '.join(found) or 'nothing'}")
-    images = arrays["images"]
-    targets = arrays["labels"] if "labels" in arrays else _zero_one(arrays["masks"])
-    check_part(images, targets, where=f"'{file}'")
-    return images, targets
+    keys = [key for key in KEYS if sorted(["images", key]) == found]
+    if not keys:
+        listed = f"{', '.join(KEYS[:-1])} or {KEYS[-1]}"
+        raise DataError(f"expected images and {listed} in '{file}', got {', '.join(found) or 'nothing'}")
+    images, targets = arrays["images"], _stored(keys[0], arrays[keys[0]])
+    task = _task(keys[0], targets)
+    check_part_for(task, images, targets, where=f"'{file}'")
+    return task, (images, targets)
+
+
+def _task(key: str, targets: Tensor) -> TaskName:
+    tasks = [task for task, kind in KINDS.items() if kind.key == key]
+    return tasks[-1] if key == "labels" and targets.ndim == 2 else tasks[0]
+
+
+def _stored(key: str, targets: Tensor) -> Tensor:
+    if key == "masks":
+        return _zero_one(targets)
+    return targets[:, None] if key == "values" and targets.ndim == 1 else targets
 
 
 def _zero_one(masks: Tensor) -> Tensor:

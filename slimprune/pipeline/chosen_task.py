@@ -48,7 +48,7 @@ def task_of_recipe(recipe: NamedRecipe, data: ImageData) -> ChosenTask:
 
 def outputs_of(task: Task, data: ImageData) -> int:
     """Return the number of outputs, or of their channels, of an architecture that is built for a task."""
-    return 1 if task.reads == "logit" else data.channels if task.reads == "image" else data.classes
+    return 1 if task.reads == "logit" else data.classes
 
 
 def task_of_objects(

@@ -7,6 +7,7 @@ import torch
 from slimprune.data import Augmentation
 from slimprune.data.augmentation import Draws
 from slimprune.data.batches import Preparation
+from slimprune.data.targets import KINDS
 from slimprune.errors import UsageError
 
 from .asserts import assert_equal_batches, labelled, masked, stored
@@ -104,7 +105,9 @@ def test_a_marked_pixel_and_its_mask_move_to_one_place(choices: tuple[bool, bool
     mirrored, upended, turned = choices
     images = torch.zeros(1, 2, 5, 5, dtype=torch.uint8)
     images[0, :, 1, 3] = 255
-    preparation = Preparation(torch.zeros(2, 1, 1), torch.ones(2, 1, 1), Augmentation(flip=True, turn=True), True)
+    preparation = Preparation(
+        torch.zeros(2, 1, 1), torch.ones(2, 1, 1), Augmentation(flip=True, turn=True), KINDS["segmentation"]
+    )
     draws = Draws(*(torch.tensor([choice]) for choice in (0, 0, mirrored, upended, turned)))
     moved, mask = preparation(images, images[:, :1] // 255, draws)
     row, column = (3, 1) if turned else (1, 3)

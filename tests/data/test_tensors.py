@@ -40,11 +40,17 @@ def test_masks(tmp_path: Path, white: int):
 @pytest.mark.parametrize(
     ("train", "message"),
     [
-        ({"images": IMAGES}, "expected images and either labels or masks in '{file}', got images"),
-        ({"labels": LABELS}, "expected images and either labels or masks in '{file}', got labels"),
+        (
+            {"images": IMAGES},
+            "expected images and labels, masks, values, classes or targets in '{file}', got images",
+        ),
+        (
+            {"labels": LABELS},
+            "expected images and labels, masks, values, classes or targets in '{file}', got labels",
+        ),
         (
             {"images": IMAGES, "labels": LABELS, "masks": MASKS},
-            "expected images and either labels or masks in '{file}', got images, labels, masks",
+            "expected images and labels, masks, values, classes or targets in '{file}', got images, labels, masks",
         ),
         (
             {"images": IMAGES.float(), "labels": LABELS},

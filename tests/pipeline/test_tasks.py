@@ -5,9 +5,11 @@ import json
 import pytest
 import torch
 import torchmetrics
+from safetensors.torch import save_file
 from torch import nn
 
 import slimprune
+from slimprune.cli import run as run_command
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -153,3 +155,18 @@ def test_the_count_of_steps_counts(tmp_path):
     Counted.steps = 0
     run(tmp_path, Counted(network(2)), MEANS[:, :2], task="regression")
     assert Counted.steps >= 2
+
+
+def test_named_data_brings_its_task_and_the_command_line_reports_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pixels = (255 * IMAGES).to(torch.uint8)
+    (tmp_path / "data").mkdir()
+    for part in ("train", "test"):
+        save_file({"images": pixels, "values": MEANS[:, :1].contiguous()}, tmp_path / "data" / f"{part}.safetensors")
+    base = "compress --arch resnet8 --data tensors:data --ratio 0.3 --epochs 1 --draws 1 --lr 0.001 --batch-size 8"
+    assert run_command([*base.split(), "--metric", "r2", "--out", "net.onnx"]) == 0
+    assert "R2" in capsys.readouterr().out
+    document = json.loads((tmp_path / "net.report.json").read_text())
+    assert document["metric"] == {"task": "regression", "name": "r2", "unit": "", "higher_is_better": True}
+    assert run_command([*base.split(), "--task", "multi-label", "--out", "other.onnx"]) == 2
+    assert "expected a task for the targets of tensors:data (regression), got multi-label" in capsys.readouterr().err

@@ -1,0 +1,106 @@
+"""How the stored targets of each task become those of a batch, and what is checked of them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slimprune.errors import DataError
+from slimprune.types import TaskName
+
+IGNORED_CLASS = 255
+"""Stored class of pixels that count for nothing."""
+
+FULL_SCALE = 255.0
+
+
+@dataclass(frozen=True)
+class TargetKind:
+    """What the targets of a task are.
+
+    Attributes:
+        key: Name of the tensor in a file of tensors.
+        prepared: Function of stored targets that returns those of a batch.
+        moves: Whether targets are images that are moved together with their inputs.
+        nearest: Whether resizing takes the nearest pixel of them.
+        flips: Whether images may be flipped and shifted without a change of the target.
+    """
+
+    key: str
+    prepared: Callable[[Tensor], Tensor] = lambda targets: targets
+    moves: bool = False
+    nearest: bool = True
+    flips: bool = True
+
+
+def _class_map(targets: Tensor) -> Tensor:
+    return targets[:, 0].long()
+
+
+def _image(targets: Tensor) -> Tensor:
+    return targets.float() / FULL_SCALE
+
+
+KINDS: Mapping[TaskName, TargetKind] = {
+    "classification": TargetKind("labels"),
+    "segmentation": TargetKind("masks", Tensor.float, moves=True),
+    "multi-label": TargetKind("labels", Tensor.float),
+    "regression": TargetKind("values", flips=False),  # a position or an angle would change
+    "semantic-segmentation": TargetKind("classes", _class_map, moves=True),
+    "image-to-image": TargetKind("targets", _image, moves=True, nearest=False),
+}
+"""Targets by task."""
+
+
+def check_targets(task: TaskName, images: Tensor, targets: Tensor, where: str) -> None:
+    """Check stored targets that are neither labels [N] nor one mask; see `arrays.check_part` for those.
+
+    Args:
+        task: A key of `KINDS`.
+        images: Images, uint8 [N, C, H, W].
+        targets: Labels that may occur together, uint8 [N, K] of 0 and 1; values, float32 [N, K]; classes of pixels,
+            uint8 [N, 1, H, W] with 255 for pixels to ignore; or images, uint8 [N, C, H, W].
+        where: Name of the data in error messages.
+
+    Raises:
+        DataError: If a shape, a type or a value is not as described.
+    """
+    size = tuple(images.shape[2:])
+    expected: Mapping[TaskName, tuple[torch.dtype, int, str]] = {
+        "multi-label": (torch.uint8, 2, "labels [N, K]"),
+        "regression": (torch.float32, 2, "values [N, K]"),
+        "semantic-segmentation": (torch.uint8, 4, f"classes [N, 1, {size[0]}, {size[1]}]"),
+        "image-to-image": (torch.uint8, 4, f"targets [N, C, {size[0]}, {size[1]}]"),
+    }
+    dtype, ndim, rule = expected[task]
+    fits = targets.dtype == dtype and targets.ndim == ndim and len(targets) == len(images) and targets.shape[1] > 0
+    if fits and ndim == 4:
+        fits = tuple(targets.shape[2:]) == size and (task == "image-to-image" or targets.shape[1] == 1)
+    if not fits:
+        name = str(dtype).removeprefix("torch.")
+        found = f"{str(targets.dtype).removeprefix('torch.')} {tuple(targets.shape)}"
+        raise DataError(f"expected {name} {rule} for {len(images)} images in {where}, got {found}")
+    if task == "multi-label" and int(targets.max()) > 1:
+        raise DataError(f"expected labels of 0 and 1 in {where}, got {int(targets.max())}")
+    if task == "regression" and not bool(targets.isfinite().all()):
+        raise DataError(f"expected finite values in {where}, got nan or inf")
+
+
+def number_of_outputs(task: TaskName, targets: Tensor) -> int:
+    """Return how many labels, values, classes or channels the checked training targets have."""
+    if task != "semantic-segmentation":
+        return targets.shape[1]
+    known = targets[targets != IGNORED_CLASS]
+    return max(int(known.max()) + 1 if len(known) else 0, 2)
+
+
+def check_class_maps(targets: Tensor, classes: int, where: str) -> None:
+    """Check that every pixel has one of the classes, or is to be ignored.
+
+    Raises:
+        DataError: If a class is too large.
+    """
+    known = targets[targets != IGNORED_CLASS]
+    if len(known) and int(known.max()) >= classes:
+        raise DataError(f"expected classes below {classes}, or 255 to ignore, in {where}, got {int(known.max())}")
