@@ -46,7 +46,15 @@ def tiny(given: dict[str, Any], arch: str, data: str) -> dict[str, Any]:
     """The same rows on a tiny network and tiny data: few epochs and steps, 1 seed, 1 budget, 1 draw."""
     histories = {fields.get("when") for fields in given.get("rows", {}).values()}
     epochs = 7 if "early-bird" in histories else 2 if "gradual" in histories else 1
-    small = {"arch": arch, "data": data, "epochs": epochs, "draws": 1, "batch_size": 16, "score_batch": 8, "device": "cpu"}
+    small = {
+        "arch": arch,
+        "data": data,
+        "epochs": epochs,
+        "draws": 1,
+        "batch_size": 16,
+        "score_batch": 8,
+        "device": "cpu",
+    }
     kept = {name: value for name, value in given["base"].items() if name not in TOO_LARGE}
     rows = {name: {**fields, **({"steps": 2} if fields.get("steps", 0) > 2 else {})} for name, fields in
             given.get("rows", {}).items()}  # fmt: skip

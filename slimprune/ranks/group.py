@@ -51,8 +51,11 @@ class Ranks:
         return self.count > 1
 
     def rows(self, batch: Tensor) -> Tensor:
-        """Return this rank's rows of a batch [N, ...] that all ranks divide equally; N is a multiple of `count`."""
-        return batch.chunk(self.count)[self.index]
+        """Return this rank's rows of a batch [N, ...] that all ranks divide equally; N is a multiple of `count`.
+
+        A rank that is alone has all of it, scalars included.
+        """
+        return batch.chunk(self.count)[self.index] if self.several else batch
 
     def numbers(self, total: int) -> Sequence[int]:
         """Return which of `total` independent pieces of work are this rank's."""
