@@ -85,7 +85,7 @@ def papers() -> str:
         grid = make_grid(read_recipe(_file(name)))
         unit = "single weights" if grid.base.get("unit") == "weights" else "channels"
         budgets = [budget.replace("=", " ") for budget in grid.budgets]
-        shown = ", ".join(budgets) if len(budgets) <= 3 else f"{budgets[0]} to {budgets[-1]}, {len(budgets)} budgets"
+        shown = ", ".join(budgets) if len(budgets) <= 4 else f"{budgets[0]} to {budgets[-1]}, {len(budgets)} budgets"
         network = f"{grid.base['arch']}, {Path(grid.base['data'].rpartition(':')[2]).name}"
         published = str(len(grid.paper)) if grid.paper else ""
         lines.append([paper, network, unit, shown, published, f"`slimprune compare recipes/{name}.yaml`"])

@@ -10,7 +10,7 @@ import typer
 
 from slimprune.cli import app as cli
 from slimprune.pipeline.stages import check_names
-from slimprune.recipe import Recipe, make_recipe
+from slimprune.recipe import Recipe, make_recipe, read_recipe
 from tests.pages import NOT_RUN, PAGES, ROOT, Block, agrees, blocks, drawings, run_page
 
 README = ROOT / "README.md"
@@ -100,6 +100,19 @@ def test_figures_are_those_that_were_measured():
     check = [sys.executable, ROOT / "benchmarks" / "results_page.py", "--check"]
     done = subprocess.run(check, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+def test_the_page_on_reproducing_is_that_of_the_recipes():
+    check = [sys.executable, ROOT / "benchmarks" / "reproducing_page.py", "--check"]
+    done = subprocess.run(check, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+def test_every_grid_with_published_figures_is_on_the_page_on_reproducing():
+    page = (ROOT / "docs" / "reproducing.md").read_text()
+    grids = [file for file in (ROOT / "recipes").glob("*.yaml") if read_recipe(file).get("paper")]
+    assert len(grids) > 10
+    assert [file.name for file in grids if f"recipes/{file.name}`" not in page] == []
 
 
 def test_the_readme_is_short():
