@@ -322,16 +322,19 @@ class Judged:
         task: Name of the task.
         metric: Name of the metric.
         scale: How values of the metric are read.
+        reads: How an output is read; see `slimprune.tasks.Task`.
     """
 
     task: str
     metric: str
     scale: Scale
+    reads: str = "other"
 
     def to_json(self) -> MetricOutcome:
         """Return the plain form for JSON."""
         return {
             "task": self.task,
+            "reads": self.reads,
             "name": self.metric,
             "unit": self.scale.unit,
             "higher_is_better": self.scale.higher_is_better,

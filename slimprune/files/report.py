@@ -196,9 +196,13 @@ class SharingOutcome(TypedDict):
 
 
 class MetricOutcome(TypedDict):
-    """Task and metric: `unit` is "%" for a share in [0, 1], which is shown in percent, "dB", or "" for a number."""
+    """Task and metric: `unit` is "%" for a share in [0, 1], which is shown in percent, "dB", or "" for a number.
+
+    `reads` says how an output is read; see `slimprune.tasks.Task`.
+    """
 
     task: str
+    reads: str
     name: str
     unit: Literal["%", "dB", ""]
     higher_is_better: bool

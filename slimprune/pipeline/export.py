@@ -189,7 +189,7 @@ def _judged(bundle: Bundle, trained: Mapping[str, object]) -> dict[str, object]:
     stated = bundle.results.get("metric")
     if not isinstance(stated, Mapping):
         return {}
-    return {"task": stated.get("task"), str(stated.get("name")): trained.get("final")}
+    return {"task": stated.get("task"), "output": stated.get("reads"), str(stated.get("name")): trained.get("final")}
 
 
 def _metadata(bundle: Bundle) -> dict[str, str]:

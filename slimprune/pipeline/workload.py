@@ -100,7 +100,7 @@ class Workload:
     @property
     def judged(self) -> Judged:
         """Task and metric, as reports state them."""
-        return Judged(self.task.name, self.metric.name, self.metric.scale)
+        return Judged(self.task.name, self.metric.name, self.metric.scale, self.task.reads)
 
     def check(self, output: Tensor, targets: Tensor) -> None:
         """Check an output and targets against task, loss and metric.

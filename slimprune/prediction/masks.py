@@ -1,4 +1,4 @@
-"""Masks as PNG files."""
+"""Masks and output images as PNG files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from slimprune.prediction.predicting import Prediction
 
 
 def mask_files(images: Sequence[Path], folder: Path) -> list[Path]:
-    """Return the files of masks: NAME.mask.png in the folder.
+    """Return the files of masks or images: NAME.mask.png in the folder.
 
     Raises:
         UsageError: If two images would have the same one.
@@ -23,18 +23,19 @@ def mask_files(images: Sequence[Path], folder: Path) -> list[Path]:
 
 
 def write_masks(predictions: Sequence[Prediction], folder: Path) -> dict[Path, Path]:
-    """Write the masks of predictions as NAME.mask.png; return these files by image.
+    """Write the masks and output images of predictions as NAME.mask.png; return these files by image.
 
     Raises:
         UsageError: If two images have the same name, or the folder cannot be written to.
     """
-    masked = [(one.image, one.mask) for one in predictions if one.mask is not None]
+    drawn = [(one.image, one.mask if one.picture is None else one.picture) for one in predictions]
+    masked = [(image, pixels) for image, pixels in drawn if pixels is not None]
     files = mask_files([image for image, _ in masked], folder)
     try:
         if masked:
             folder.mkdir(parents=True, exist_ok=True)
         for (_, mask), file in zip(masked, files, strict=True):
-            Image.fromarray(mask).save(file)
+            Image.fromarray(mask[:, :, 0] if mask.ndim == 3 and mask.shape[2] == 1 else mask).save(file)
     except OSError as error:
         raise UsageError(f"cannot write masks into {folder}: {error.strerror or error}") from error
     return {image: file for (image, _), file in zip(masked, files, strict=True)}

@@ -1,6 +1,6 @@
-"""From image files to classes or masks."""
+"""From image files to classes, values, masks or images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +27,15 @@ class Prediction:
 
     Attributes:
         image: The file.
-        classes: The most probable classes, most probable first; empty for segmentation.
-        mask: For segmentation, uint8 [H, W] with 255 where the object is, of the upright image's size; 0 outside `box`.
-        share: For segmentation, the share of the box that the object covers.
+        classes: The most probable classes, most probable first; of labels that may occur together each with a
+            probability of its own. Empty for other outputs.
+        mask: For one mask, uint8 [H, W] with 255 where the object is, of the upright image's size; 0 outside `box`. For
+            classes of pixels their numbers, 255 outside `box`.
+        share: For one mask, the share of the box that the object covers.
         box: The part of the upright image that the network saw: left, top, right and bottom in pixels.
+        values: For regression, the numbers by name.
+        shares: For classes of pixels, the share of the box that each one covers, the largest first.
+        picture: For image to image, the output's pixels, uint8 [H, W, C], of the network's size.
     """
 
     image: Path
@@ -38,6 +43,9 @@ class Prediction:
     box: tuple[int, int, int, int]
     mask: Array | None = None
     share: float | None = None
+    values: Mapping[str, float] | None = None
+    shares: Mapping[str, float] | None = None
+    picture: Array | None = None
 
 
 def predict(model: str | Path, images: str | Path | Iterable[str | Path], *, top: int = 5) -> list[Prediction]:
@@ -71,11 +79,35 @@ def _predicted(network: Network, file: Path, top: int) -> Prediction:
     seen, box = _seen(network, image)
     pixels = np.asarray(seen)
     output = network(pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-    if output.ndim == 1:
-        return Prediction(file, _classes(network, output, top), box)
-    if output.ndim == 3 and len(output) <= 2:
+    reads = network.stated.output or _by_shape(output, network)
+    if (reads, output.ndim) == ("mask", 3) and len(output) <= 2:
         found = output[0] > 0 if len(output) == 1 else output[1] > output[0]
-        return Prediction(file, (), box, _in_image(found, image, box), float(found.mean()))
+        return Prediction(file, (), box, _in_image(255 * found, image, box, outside=0), float(found.mean()))
+    if (reads, output.ndim) == ("class map", 3):
+        best = output.argmax(axis=0)
+        counts = np.bincount(best.flatten(), minlength=len(output)) / best.size
+        order, names = np.argsort(-counts, kind="stable"), _names(network, len(output))
+        shares = {names[k]: float(counts[k]) for k in order if counts[k] > 0}
+        return Prediction(file, (), box, _in_image(best, image, box, outside=255), shares=shares)
+    if (reads, output.ndim) == ("image", 3):
+        pixels = (255 * output.clip(0, 1)).round().astype(np.uint8).transpose(1, 2, 0)
+        return Prediction(file, (), box, picture=pixels)
+    if reads == "values" and output.ndim <= 1:
+        numbers = output.reshape(-1)
+        named = dict(zip(_names(network, len(numbers)), map(float, numbers), strict=True))
+        return Prediction(file, (), box, values=named)
+    if reads in ("classes", "labels", "logit") and output.ndim <= 1:
+        return Prediction(file, _classes(network, output.reshape(-1), top, reads), box)
+    shape = list(output.shape)
+    raise VerificationError(f"expected an output that can be read as {reads} of {network.path}, got {shape} per image")
+
+
+def _by_shape(output: Array, network: Network) -> str:
+    """Return how the output of a file that does not say so is read."""
+    if output.ndim == 1:
+        return "classes"
+    if output.ndim == 3 and len(output) <= 2:
+        return "mask"
     shape = list(output.shape)
     raise VerificationError(f"expected {network.path} to give classes [K] or a mask [1, H, W] per image, got {shape}")
 
@@ -93,20 +125,28 @@ def _seen(network: Network, image: Image.Image) -> tuple[Image.Image, tuple[int,
     return framed(image, how), (left, top, left + width, top + height)
 
 
-def _in_image(found: Array, image: Image.Image, box: tuple[int, int, int, int]) -> Array:
+def _in_image(found: Array, image: Image.Image, box: tuple[int, int, int, int], *, outside: int) -> Array:
     """Return a mask of the image's size: what was found, in the box."""
     left, top, right, bottom = box
-    mask = Image.new("L", image.size)
-    piece = Image.fromarray((255 * found).astype(np.uint8))
+    mask = Image.new("L", image.size, outside)
+    piece = Image.fromarray(found.astype(np.uint8))
     mask.paste(piece.resize((right - left, bottom - top), Image.Resampling.NEAREST), (left, top))
     return np.asarray(mask)
 
 
-def _classes(network: Network, logits: Array, top: int) -> tuple[ClassProbability, ...]:
-    names = network.preprocessing.class_names
-    if names and len(names) != len(logits):
-        raise VerificationError(f"expected {len(logits)} class names in {network.path}, got {len(names)}")
+def _classes(network: Network, logits: Array, top: int, reads: str) -> tuple[ClassProbability, ...]:
+    if reads == "logit":  # yes or no: the probabilities of softmax for logits 0 and x are those of sigmoid for x
+        logits, reads = np.array([0.0, logits[0]]), "classes"
+    names = _names(network, len(logits))
     exponentials = np.exp(logits - logits.max())
-    probabilities = exponentials / exponentials.sum()
+    probabilities = 1 / (1 + np.exp(-logits)) if reads == "labels" else exponentials / exponentials.sum()
     best = np.argsort(-probabilities, kind="stable")[:top]
-    return tuple(ClassProbability(names[k] if names else str(k), float(probabilities[k])) for k in best)
+    return tuple(ClassProbability(names[k], float(probabilities[k])) for k in best)
+
+
+def _names(network: Network, count: int) -> tuple[str, ...]:
+    """Return the names of classes or values, or their numbers."""
+    names = network.preprocessing.class_names
+    if names and len(names) != count:
+        raise VerificationError(f"expected {count} class names in {network.path}, got {len(names)}")
+    return names or tuple(map(str, range(count)))

@@ -21,11 +21,13 @@ class Stated:
         input: What it takes; `normalized` if it does not say.
         preprocessing: Preprocessing of images; None if it is unknown.
         size_step: Step of which image height and width may be multiples; None if they are fixed.
+        output: How its output is read, see `slimprune.tasks.Task.reads`; "" if it does not say.
     """
 
     input: InputKind = "normalized"
     preprocessing: Preprocessing | None = None
     size_step: int | None = None
+    output: str = ""
 
 
 def as_metadata(stated: Stated) -> dict[str, str]:
@@ -56,7 +58,7 @@ def from_metadata(metadata: Mapping[str, str]) -> Stated:
     how = _preprocessing(metadata) if "mean" in metadata else None
     if how is None and kind != "normalized":
         raise VerificationError(f"expected metadata mean beside input {kind}, got none")
-    return Stated(kind, how, None if step is None else int(_number("size_step", step)))
+    return Stated(kind, how, None if step is None else int(_number("size_step", step)), metadata.get("output", ""))
 
 
 def _preprocessing(metadata: Mapping[str, str]) -> Preprocessing:

@@ -75,7 +75,7 @@ def test_loss_and_metric_of_the_user_need_no_task(tmp_path):
         tmp_path, network(2), MEANS[:, :2], loss=nn.SmoothL1Loss(), metric=torchmetrics.MeanAbsoluteError()
     )
     assert document["metric"] == {
-        "task": "own", "name": "MeanAbsoluteError", "unit": "", "higher_is_better": False,
+        "task": "own", "reads": "other", "name": "MeanAbsoluteError", "unit": "", "higher_is_better": False,
     }  # fmt: skip
     slim = slimprune.load(tmp_path / "net.slim", model=network(2)).eval()
     with torch.no_grad():
@@ -167,6 +167,8 @@ def test_named_data_brings_its_task_and_the_command_line_reports_it(tmp_path, mo
     assert run_command([*base.split(), "--metric", "r2", "--out", "net.onnx"]) == 0
     assert "R2" in capsys.readouterr().out
     document = json.loads((tmp_path / "net.report.json").read_text())
-    assert document["metric"] == {"task": "regression", "name": "r2", "unit": "", "higher_is_better": True}
+    assert document["metric"] == {
+        "task": "regression", "reads": "values", "name": "r2", "unit": "", "higher_is_better": True,
+    }  # fmt: skip
     assert run_command([*base.split(), "--task", "multi-label", "--out", "other.onnx"]) == 2
     assert "expected a task for the targets of tensors:data (regression), got multi-label" in capsys.readouterr().err

@@ -18,13 +18,13 @@ def command(
     top: Annotated[int, typer.Option("--top", help="classes to show for each image", metavar="N")] = 5,
     out: Annotated[
         Path,
-        typer.Option("--out", help="folder for the masks of a segmentation", metavar="DIR", rich_help_panel=OUTPUT),
+        typer.Option("--out", help="folder for masks and output images", metavar="DIR", rich_help_panel=OUTPUT),
     ] = Path(),
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Predict classes or masks."""
+    """Predict classes, values, masks or images."""
     from slimprune.cli.running import say
     from slimprune.prediction import predict, write_masks
 
@@ -38,12 +38,25 @@ def command(
 
 def _plain(one: "Prediction", masks: dict[Path, Path]) -> dict[str, Any]:
     found: dict[str, Any] = {"image": str(one.image), "box": list(one.box)}
+    if one.values is not None:
+        return {**found, "values": dict(one.values)}
+    if one.picture is not None:
+        return {**found, "picture": str(masks[one.image])}
+    if one.shares is not None:
+        return {**found, "shares": dict(one.shares), "mask": str(masks[one.image])}
     if one.mask is not None:
         return {**found, "share": one.share, "mask": str(masks[one.image])}
     return {**found, "classes": [{"name": row.name, "probability": row.probability} for row in one.classes]}
 
 
 def _lines(one: "Prediction", masks: dict[Path, Path]) -> list[str]:
+    if one.values is not None:
+        return [str(one.image), *(f"{value:9.4g}  {name}" for name, value in one.values.items())]
+    if one.picture is not None:
+        return [str(one.image), f"{masks[one.image]} is written"]
+    if one.shares is not None:
+        covered = (f"{share:9.2%}  {name}".replace("%", " %") for name, share in one.shares.items())
+        return [str(one.image), *covered, f"{masks[one.image]} is written"]
     if one.mask is None:
         return [str(one.image), *(f"{row.probability:9.2%}  {row.name}".replace("%", " %") for row in one.classes)]
     left, top, right, bottom = one.box
