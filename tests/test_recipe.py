@@ -137,9 +137,10 @@ def test_the_hash_names_what_decides_the_result() -> None:
             {"warm_up": 2}, {"label_smoothing": 0.1}, {"class_weights": 3}, {"class_weights": "balanced"},
             {"ema": 0.9}, {"mixup": 1}, {"cutmix": 1}, {"resized_crop": 0.5}, {"patience": 3}, {"distill": 0.5},
             {"temperature": 2}, {"regularizer": "bn-l1"}, {"regularizer_strength": 0.1}, {"milestones": "3"},
+            {"score_balanced": True},
         )
     }  # fmt: skip
-    assert len(hashes) == 30
+    assert len(hashes) == 31
     elsewhere = make_recipe({"out": "b.onnx", "device": "cpu", "fast": False, "log": "events"})
     assert elsewhere.hash == make_recipe({"out": "a.onnx"}).hash == make_recipe({}).hash
     assert len(elsewhere.hash) == 64

@@ -56,7 +56,7 @@ from slimprune.types import Listener, ignore
 
 _MODEL = (
     "arch", "data", "image_size", "train_size", "validation", "weights", "pretrained", "reset_head", "loss",
-    "batch_size", "score_batch", "resized_crop", "class_weights", "seed",
+    "batch_size", "score_batch", "score_balanced", "resized_crop", "class_weights", "seed",
 )  # fmt: skip
 _AFTER_SCORES = ("init", "twin")
 _OF_BUDGET = ("ratio", "of", "also", "rule", "floor", "round_to")

@@ -200,13 +200,20 @@ class ScoringBatches:
         preparation: Augmentation and normalisation.
         batch_size: Images per batch, >= 1.
         seed: Seed >= 0; a batch depends on it and the batch's number alone.
+        labels: Class of every sample, int64 [N] on the CPU, for batches with equally many samples of each class.
 
     Raises:
-        UsageError: If the batch size or the seed is out of range.
+        UsageError: If the batch size or the seed is out of range, the batch size is not a multiple of the number of
+            classes, or a class has too few samples.
     """
 
-    def __init__(self, store: Store, preparation: Preparation, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, store: Store, preparation: Preparation, batch_size: int, seed: int, labels: Tensor | None = None
+    ) -> None:
         _check(batch_size, seed)
+        if labels is not None:
+            _check_balance(batch_size, torch.bincount(labels))
+        self._labels = labels
         self._store = store
         self._preparation = preparation
         self._batch_size = min(batch_size, len(store))
@@ -229,7 +236,10 @@ class ScoringBatches:
         if number < 0:
             raise IndexError(f"expected a batch number of at least 0, got {number}")
         generator = seeded_generator(self._seed, SCORING_STREAM, number)
-        order = torch.randperm(len(self._store), generator=generator)[: self._batch_size]
+        order = torch.randperm(len(self._store), generator=generator)
+        if self._labels is not None:
+            order = _of_each_class(order, self._labels, self._batch_size)
+        order = order[: self._batch_size]
         draws = self._preparation.draw(generator, len(order)).to(self._store.device)
         images, targets = next(self._store.fetch(order, self._batch_size))
         return self._preparation(images, targets, draws)
@@ -242,6 +252,23 @@ def _of_rank(batches: _Batches, ranks: Ranks) -> _Batches:
     shared = copy.copy(batches)
     shared._ranks = ranks
     return shared
+
+
+def _of_each_class(order: Tensor, labels: Tensor, count: int) -> Tensor:
+    """Return the first samples of each class in an order, int64 [N], equally many of each and `count` in all."""
+    by_class = order[labels[order].argsort(stable=True)]
+    counts = torch.bincount(labels)
+    first = counts.cumsum(0) - counts
+    return by_class[(first.unsqueeze(1) + torch.arange(count // len(counts))).flatten()]
+
+
+def _check_balance(batch_size: int, counts: Tensor) -> None:
+    """Check that batches of a size can hold equally many samples of each class."""
+    if batch_size % len(counts):
+        raise UsageError(f"expected score_batch as a multiple of the {len(counts)} classes, got {batch_size}")
+    each, label = batch_size // len(counts), int(counts.argmin())
+    if each > counts[label]:
+        raise UsageError(f"expected at least {each} training images of class {label}, got {int(counts[label])}")
 
 
 def _check(batch_size: int, seed: int) -> None:

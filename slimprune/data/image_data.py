@@ -192,13 +192,34 @@ class ImageData(ABC):
         """
         return TestBatches(self._open(part, device), self._preparation(device), batch_size)
 
-    def scoring_batches(self, batch_size: int, *, seed: int = 0, device: str | torch.device = "cpu") -> ScoringBatches:
+    def scoring_batches(
+        self, batch_size: int, *, seed: int = 0, device: str | torch.device = "cpu", balanced: bool = False
+    ) -> ScoringBatches:
         """Return an endless sequence of augmented training batches; item `t` is the same each time it is requested.
 
+        Args:
+            batch_size: Images per batch.
+            seed: Seed of the choice and the augmentation.
+            device: Device of the batches.
+            balanced: Whether a batch holds equally many images of each class.
+
         Raises:
-            UsageError: If the batch size is below 1 or the seed below 0.
+            UsageError: If the batch size is below 1 or the seed below 0, or the batches cannot be balanced.
         """
-        return ScoringBatches(self._open("train", device), self._preparation(device), batch_size, seed)
+        labels = self._labels() if balanced else None
+        return ScoringBatches(self._open("train", device), self._preparation(device), batch_size, seed, labels)
+
+    def _labels(self) -> Tensor:
+        """Return the label of every training sample, int64 [N]."""
+        if self.task != "classification":
+            raise UsageError(
+                f"expected one label for each image to balance the classes, got {self.name} for {self.task}"
+            )
+        store = self._open("train", "cpu")
+        labels = torch.cat([targets for _, targets in store.fetch(torch.arange(len(store)), COUNTED_TOGETHER)])
+        if len(absent := (torch.bincount(labels, minlength=self.classes) == 0).nonzero()):
+            raise UsageError(f"expected training images of every class to balance them, got none of {absent[0].item()}")
+        return labels
 
     def samples(self, count: int) -> Tensor:
         """Return the first `count` test images, or all if there are fewer: float32 [count, C, H, W], normalised.

@@ -232,6 +232,7 @@ def checked_recipe(
 def _own_recipe(settings: Mapping[str, object]) -> ResolvedRecipe:
     of_names = {
         "arch": None, "data": OWN_BATCHES, "image_size": None, "batch_size": None, "score_batch": None,
+        "score_balanced": False,
         "weights": None, "pretrained": False, "reset_head": False, "train_size": None, "validation": None,
         "resized_crop": None,
     }  # fmt: skip

@@ -206,7 +206,9 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
             recipe.batch_size, seed=recipe.seed, device=device, random_resized_crop=recipe.resized_crop
         ),
         test_batches=data.test_batches(recipe.batch_size, device=device),
-        scoring_batches=data.scoring_batches(recipe.score_batch, seed=recipe.seed, device=device),
+        scoring_batches=data.scoring_batches(
+            recipe.score_batch, seed=recipe.seed, device=device, balanced=recipe.score_balanced
+        ),
         samples=data.samples(SAMPLES),
         loss=chosen.loss,
         task=chosen.task,

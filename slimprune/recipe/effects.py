@@ -48,7 +48,14 @@ CONDITIONS: Sequence[Condition] = (
         "channels of epochs are not compared without --when early-bird",
     ),
     Condition(
-        ("draws", "average", "score_batch", "dtype", *(name for name in CRITERION_OPTIONS if name != "rounds")),
+        (
+            "draws",
+            "average",
+            "score_batch",
+            "score_balanced",
+            "dtype",
+            *(name for name in CRITERION_OPTIONS if name != "rounds"),
+        ),
         lambda recipe: recipe.when != "gradual",
         "the sizes of the weights decide, without batches",
     ),
@@ -86,7 +93,7 @@ CONDITIONS: Sequence[Condition] = (
     ),
     Condition(("average",), lambda recipe: recipe.draws > 1, "one draw has no average"),
     Condition(
-        ("gate", "draws", "average", "score_batch", "dtype", "split_draws", *CRITERION_OPTIONS),
+        ("gate", "draws", "average", "score_batch", "score_balanced", "dtype", "split_draws", *CRITERION_OPTIONS),
         lambda recipe: recipe.criterion is not None,
         "no channels are scored",
     ),

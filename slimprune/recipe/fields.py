@@ -49,7 +49,7 @@ LATER_FIELDS = (
     "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs", "average", "unit",
     "inner_weight_decay", "on_host", "score_temperature", "by_magnitude", "prune_from", "prune_until",
     "task", "metric", "mask_distance", "milestones",
-    "sync_bn", "bf16_gradients", "split_draws",
+    "sync_bn", "bf16_gradients", "split_draws", "score_balanced",
 )  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
@@ -198,6 +198,9 @@ class Recipe(BaseModel):
         None, description="rank by the size of GraSP's scores, whatever their sign (Frankle et al., 2021)"
     )
     score_batch: int | None = Field(None, ge=1, le=MOST_AT_ONCE, description="batch size of the scoring")
+    score_balanced: bool = Field(
+        False, description="score on batches with equally many images of each class, as the code of GraSP does"
+    )
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of the scoring")
     round_to: Annotated[int | Literal["auto"] | None, PlainValidator(as_rounding)] = Field(
         None, description="widths become multiples of this; auto: of what pays by measured times"

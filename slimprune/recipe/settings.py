@@ -56,6 +56,7 @@ class SettingsBesideTask(_UnderAlias, total=False):
     score_temperature: float | None
     by_magnitude: bool | None
     score_batch: int | None
+    score_balanced: bool
     dtype: Literal["float32", "float64"]
     round_to: int | Literal["auto"] | None
     engine: str | None

@@ -4,7 +4,7 @@ from itertools import islice, product
 import pytest
 import torch
 
-from slimprune.data import Augmentation
+from slimprune.data import Augmentation, TensorData
 from slimprune.data.augmentation import Draws
 from slimprune.data.batches import Preparation
 from slimprune.data.targets import KINDS
@@ -152,3 +152,44 @@ def test_batch_sizes_are_positive(make: str):
 def test_seeds_are_not_negative(make: str):
     with pytest.raises(UsageError, match="expected a seed of at least 0, got -1"):
         getattr(labelled(), make)(2, seed=-1)
+
+
+def unequal() -> TensorData:
+    """12, 8 and 4 images of three classes, each with its number as a pixel."""
+    labels = torch.tensor([0] * 12 + [1] * 8 + [2] * 4)
+    images = torch.arange(24, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()
+    names = ("a", "b", "c")
+    return TensorData.from_arrays("unequal", images, labels, images[:3], torch.tensor([0, 1, 2]), names)
+
+
+def test_balanced_batches_hold_equally_many_distinct_samples_of_each_class():
+    data = unequal()
+    batches = data.scoring_batches(9, seed=3, balanced=True)
+    seen = set()
+    for images, targets in islice(batches, 20):
+        assert torch.bincount(targets).tolist() == [3, 3, 3]
+        numbers = stored(data, images)[:, 0, 2, 2].round().int().tolist()
+        seen |= set(numbers)
+    assert torch.equal(batches[5][0], data.scoring_batches(9, seed=3, balanced=True)[5][0])
+    assert not torch.equal(batches[5][0], batches[6][0])
+    assert len(seen) == 24
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (10, "expected score_batch as a multiple of the 3 classes, got 10"),
+        (15, "expected at least 5 training images of class 2, got 4"),
+    ],
+)
+def test_batches_that_cannot_be_balanced(size: int, message: str):
+    with pytest.raises(UsageError, match=message):
+        unequal().scoring_batches(size, balanced=True)
+
+
+def test_only_labels_can_be_balanced():
+    with pytest.raises(UsageError, match="expected one label for each image to balance the classes, got"):
+        masked().scoring_batches(2, balanced=True)
+    without = unequal().with_training_part(torch.arange(20))
+    with pytest.raises(UsageError, match="expected training images of every class to balance them, got none of 2"):
+        without.scoring_batches(3, balanced=True)

@@ -265,3 +265,14 @@ def test_a_resumed_run_ends_with_equal_weights(
     assert weights(out) == weights(tmp_path / "whole" / "m.slim")
     assert report.saliency is not None
     assert report.saliency.criterion == "prospr"
+
+
+def test_balanced_batches_are_what_is_scored(settings: dict[str, Any]) -> None:
+    kept = []
+    for balanced in (False, True):
+        report = scored(settings, criterion="snip", score_balanced=balanced, seed=2)
+        assert report.masks is not None
+        kept.append([layer.kept for layer in report.masks.layers])
+    assert kept[0] != kept[1]
+    with pytest.raises(UsageError, match="expected score_batch as a multiple of the 2 classes, got 7"):
+        scored(settings, criterion="snip", score_balanced=True, score_batch=7)
