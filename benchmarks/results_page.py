@@ -12,6 +12,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -277,6 +278,28 @@ def data_memory() -> str:
     return f"{table}\n\nCircumstances: `{found['command']}`; {_machine(found, found)}. {_file('data-memory-cpu.json')}"
 
 
+def loading() -> str:
+    """Return images per second and memory of shards that two ranks read, beside torchvision's ImageFolder."""
+    document = _read("loading-cpu.json")
+    settings, lines = document["settings"], []
+    for epoch in range(1, settings["epochs"] + 1):
+        own, other = (
+            [entry for entry in document[reader] if entry["epoch"] == epoch] for reader in ("epochs", "image_folder")
+        )
+        for_all = [(sum(e["images"] for e in part) / max(e["seconds"] for e in part), part) for part in (own, other)]
+        figures = ((f"{speed:,.0f}", f"{sum(e['peak'] for e in part) / 2**30:.2f} GiB") for speed, part in for_all)
+        lines.append([str(epoch), *chain.from_iterable(figures)])
+    head = ["epoch", "shards, images/s", "peak of all processes", "`ImageFolder`, images/s", "peak of all processes"]
+    found, often = document["environment"], document["images_by_times_seen"]
+    counted = ", ".join(f"{number:,} came {times} times" for times, number in often.items())
+    exact = "none came twice in an epoch" if document["no_image_twice_an_epoch"] else "SOME CAME TWICE IN AN EPOCH"
+    return (
+        f"{_markdown(head, lines)}\n\nOf {settings['images']:,} images {counted}; {exact}.\n\n"
+        f"Circumstances: `{document['command']}`; {_machine(found, found)}, load {document['load']:.1f}. "
+        f"{_file('loading-cpu.json')}"
+    )
+
+
 def instability(name: str) -> str:
     """Return the test errors between two trainings from one state, by network and by the step at which they part."""
     document = _read(f"{name}.json")
@@ -304,6 +327,7 @@ SECTIONS: Mapping[str, Callable[..., str]] = {
     "zoo": zoo,
     "saliency-cost": saliency_cost,
     "data-memory": data_memory,
+    "loading": loading,
     "instability": instability,
 }
 

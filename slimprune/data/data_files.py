@@ -6,6 +6,7 @@ from pathlib import Path
 
 from slimprune.bounded import files_below
 from slimprune.data.folder import image_files
+from slimprune.data.shards import shard_files
 from slimprune.data.tiny_imagenet import tiny_imagenet_files
 
 
@@ -34,5 +35,6 @@ FILES_OF: Mapping[str, Callable[[Path], list[Path]]] = {
     "hf": _visible,
     "tensors": _tensors,
     "tiny-imagenet": tiny_imagenet_files,
+    "webdataset": shard_files,
 }
 """Functions that list the files of a folder, by the part of a data set's name before the colon."""

@@ -121,6 +121,12 @@ SOURCES.declare(
     takes="DIR",
 )
 SOURCES.declare(
+    "webdataset",
+    "tar files of images and class numbers, as DIR/train-*.tar and DIR/val-*.tar (or DIR/test-*.tar)",
+    "slimprune.data.shards:load_shards",
+    takes="DIR",
+)
+SOURCES.declare(
     "tensors",
     "DIR/train.safetensors and DIR/test.safetensors with images and labels, masks or other targets",
     "slimprune.data.tensors:load_tensors",

@@ -4,11 +4,15 @@ Only tensors and bytes travel, no pickled objects. Every function returns at onc
 """
 
 import json
+import os
+import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -65,6 +69,10 @@ class Ranks:
 ALONE = Ranks()
 
 
+UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID"
+"""Environment variable by which torchrun is known."""
+
+
 class _State:
     """What this process knows of its group.
 
@@ -103,6 +111,8 @@ def process_group() -> Iterator[Ranks]:
     except (RuntimeError, ValueError) as error:
         raise LostRankError(f"expected {launched_ranks()} processes to meet, got {first_line(error)}") from error
     _State.ranks = Ranks(rank, count)
+    if UNDER_TORCHRUN in os.environ:
+        Thread(target=_end_with_launcher, args=(os.getppid(),), daemon=True).start()
     try:
         yield joined()
     except BaseException as error:
@@ -228,6 +238,13 @@ def _others_needed() -> Iterator[None]:
         raise LostRankError(
             f"expected {joined().count} processes to the end, got one that ended early ({first_line(error)})"
         ) from error
+
+
+def _end_with_launcher(launcher: int) -> None:
+    """Send this process SIGTERM once its launcher is gone, which cannot do so itself if it was killed."""
+    while os.getppid() == launcher:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _is_first_to_fail(store: Any, rank: int, error: BaseException) -> bool:
