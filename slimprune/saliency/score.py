@@ -164,7 +164,9 @@ def drawn_scores(
     numbered = enumerate(parts)
     while together := list(islice(numbered, ranks.count)):
         own = _one_draw(criterion, problem, *together[ranks.index]) if ranks.index < len(together) else None
-        for source, (draw, _) in enumerate(together):
+        numbers = [draw for draw, _ in together]
+        together.clear()  # lest a draw's batches stay in memory while those of the next but one are read
+        for source, draw in enumerate(numbers):
             tell(draw + 1)
             yield _of_rank(own, source, problem.groups) if ranks.several else cast(dict[str, Tensor], own)
 
