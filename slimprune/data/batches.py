@@ -12,14 +12,13 @@ from torch import Tensor
 
 from slimprune.data.augmentation import Augmentation, Draws, draw, move, seeded_generator, turn
 from slimprune.data.resized_crops import ResizedCrops, resize
-from slimprune.data.targets import TargetKind
+from slimprune.data.targets import FULL_SCALE, TargetKind
 from slimprune.errors import UsageError
 from slimprune.ranks.group import ALONE, Ranks
 
 Batch = tuple[Tensor, Tensor]
 """Normalised float32 images [B, C, H, W] and targets, such as int64 labels [B] or float32 masks [B, 1, H, W]."""
 
-FULL_SCALE = 255.0
 TRAINING_STREAM = 0
 SCORING_STREAM = 1
 

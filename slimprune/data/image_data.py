@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from slimprune.data.augmentation import Augmentation, seeded_generator
-from slimprune.data.batches import FULL_SCALE, Preparation, ScoringBatches, Store, TestBatches, TrainBatches
+from slimprune.data.batches import Preparation, ScoringBatches, Store, TestBatches, TrainBatches
 from slimprune.data.resized_crops import ResizedCrops
-from slimprune.data.targets import IGNORED_CLASS, KINDS
+from slimprune.data.targets import FULL_SCALE, IGNORED_CLASS, KINDS
 from slimprune.errors import UsageError
 from slimprune.preprocessing import Preprocessing, check_normalisation
 from slimprune.types import TaskName

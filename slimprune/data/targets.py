@@ -13,6 +13,7 @@ IGNORED_CLASS = 255
 """Stored class of pixels that count for nothing."""
 
 FULL_SCALE = 255.0
+"""Largest value of stored pixels."""
 
 
 @dataclass(frozen=True)

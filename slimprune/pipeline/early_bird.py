@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from slimprune.budget import Plan
+from slimprune.budget import LATENCY, Plan
 from slimprune.errors import UsageError
 from slimprune.files import read_value, write_atomically
 from slimprune.pipeline.regularizers import penalty_of
@@ -19,6 +19,7 @@ from slimprune.pipeline.stages import (
     Start,
     allocate_for,
     budget_of,
+    check_one_schedule,
     run_training,
     score_channels,
     training_settings,
@@ -49,11 +50,9 @@ def check_early_bird(recipe: ResolvedRecipe) -> None:
     name = recipe.criterion or EARLY_BIRD_CRITERION
     if make_criterion(name, **recipe.criterion_options()).batches_per_draw:
         raise UsageError(f"expected a criterion without batches beside --when early-bird, got {name}")
-    if recipe.rule in FOUND_RULES or "latency" in budget_of(recipe).ratios:
+    if recipe.rule in FOUND_RULES or LATENCY in budget_of(recipe).ratios:
         raise UsageError(f"expected a rule and a budget that `allocate` knows, got rule {recipe.rule}")
-    for option, given in (("ema", recipe.ema), ("distill", recipe.distill), ("patience", recipe.patience)):
-        if given is not None:
-            raise UsageError(f"expected no --{option} beside --when early-bird, got {given}")
+    check_one_schedule(recipe)
     if recipe.epochs < QUEUE + 2:
         raise UsageError(f"expected at least {QUEUE + 2} epochs beside --when early-bird, got {recipe.epochs}")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from slimprune.errors import UsageError, VerificationError
 from slimprune.files import write_atomically
 from slimprune.masks import PrunableWeight, choose_masks, pruning_steps
-from slimprune.pipeline.stages import training_settings
+from slimprune.pipeline.stages import check_one_schedule, training_settings
 from slimprune.pipeline.workload import Workload
 from slimprune.recipe import ResolvedRecipe
 from slimprune.saliency import Scores
@@ -49,9 +49,7 @@ def check_gradual(recipe: ResolvedRecipe) -> None:
         raise UsageError(f"expected criterion magnitude beside --when gradual, got {recipe.criterion}")
     if recipe.twin == "invert":
         raise UsageError("expected --twin shuffle beside --when gradual, got invert")
-    for name, given in (("ema", recipe.ema), ("distill", recipe.distill), ("patience", recipe.patience)):
-        if given is not None:
-            raise UsageError(f"expected no --{name} beside --when gradual, got {given}")
+    check_one_schedule(recipe)
     first, last = recipe.pruning_epochs
     if not first < last < recipe.epochs:
         wanted = f"expected --prune-until above --prune-from and below the {recipe.epochs} epochs"

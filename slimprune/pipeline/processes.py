@@ -1,13 +1,12 @@
 """Runs that several processes share: what is checked before the first step, and how the work is divided."""
 
-import json
 from dataclasses import replace
 
 from slimprune.errors import UsageError
 from slimprune.measure import environment
 from slimprune.pipeline.latency import needs_times
 from slimprune.pipeline.workload import Workload
-from slimprune.ranks.group import check_equal, from_first, joined, place_of, wait_for_all
+from slimprune.ranks.group import check_equal, joined, place_of
 from slimprune.recipe import ResolvedRecipe
 from slimprune.saliency import check_divisible, make_criterion
 from slimprune.training import AcrossRanks, choose_device
@@ -32,7 +31,7 @@ def check_processes(recipe: ResolvedRecipe) -> None:
                 option = f"--{name.replace('_', '-')}"
                 raise UsageError(f"expected several processes, as torchrun starts them, beside {option}, got one")
         return
-    _check_same(recipe)
+    check_equal(recipe.model_dump(mode="json", exclude=_OWN))
     if needs_times(recipe):
         raise UsageError(
             f"expected one process to measure latencies, got {ranks.count}: make the plan of a latency budget alone"
@@ -49,7 +48,7 @@ def in_processes(recipe: ResolvedRecipe, work: Workload) -> Workload:
     """
     across = AcrossRanks(joined(), recipe.sync_bn, recipe.bf16_gradients)
     if across.ranks.several:
-        check_equal(work.fingerprint, "model, data and packages")
+        check_equal({"model, data and packages": work.fingerprint})
         for batches in (work.train_batches, work.test_batches, work.validation_batches):
             across.share_of(batches)
     return replace(work, across=across)
@@ -68,15 +67,6 @@ def environment_of(work: Workload) -> dict[str, str | int]:
     """Return device, threads and versions of a run, and the number of its processes if there are several."""
     count = work.across.ranks.count
     return environment(work.example.device) | ({"processes": count} if count > 1 else {})
-
-
-def _check_same(recipe: ResolvedRecipe) -> None:
-    own = recipe.model_dump(mode="json", exclude=_OWN)
-    of_first = json.loads(from_first(lambda: json.dumps(own).encode()))
-    for name, value in own.items():
-        if value != of_first[name]:
-            raise UsageError(f"expected the same {name} in every process, got {value!r} beside {of_first[name]!r}")
-    wait_for_all()
 
 
 def _check_split(recipe: ResolvedRecipe, count: int) -> None:

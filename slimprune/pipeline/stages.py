@@ -117,6 +117,17 @@ def check_names(recipe: ResolvedRecipe) -> None:
     _check_teacher(recipe)
 
 
+def check_one_schedule(recipe: ResolvedRecipe) -> None:
+    """Check what a training cannot be combined with that goes on with a network pruned on the way.
+
+    Raises:
+        UsageError: If the recipe has such an option.
+    """
+    for name in ("ema", "distill", "patience"):
+        if (given := getattr(recipe, name)) is not None:
+            raise UsageError(f"expected no --{name} beside --when {recipe.when}, got {given}")
+
+
 def _check_masking(recipe: ResolvedRecipe) -> None:
     """Check what a mask of single weights cannot be combined with."""
     if recipe.of != "params" or recipe.also:

@@ -5,7 +5,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import cast
@@ -37,7 +37,7 @@ from slimprune.recipe import NamedRecipe, ResolvedRecipe
 from slimprune.results import Judged
 from slimprune.surgery import Origin
 from slimprune.tasks import Task
-from slimprune.training import AcrossRanks, AnyMetric
+from slimprune.training import BY_ITSELF, AcrossRanks, AnyMetric
 from slimprune.types import AUTO
 
 OWN_BATCHES = "own batches"
@@ -95,7 +95,7 @@ class Workload:
     code: tuple[Path, ...] = ()
     validation_batches: Iterable[Batch] | None = None
     data: ImageData | None = None
-    across: AcrossRanks = field(default_factory=AcrossRanks)
+    across: AcrossRanks = BY_ITSELF
 
     @property
     def judged(self) -> Judged:

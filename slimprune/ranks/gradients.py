@@ -14,24 +14,18 @@ from slimprune.ranks.group import joined, summed
 
 def replicated(tensor: Tensor) -> Tensor:
     """Return a tensor that all ranks have alike; its gradient is the mean of those of all ranks."""
-    if not joined().several:
-        return tensor
     same: Tensor = _Replicated.apply(tensor)
     return same
 
 
 def mean_over_ranks(tensor: Tensor) -> Tensor:
     """Return the mean of a tensor that each rank computed on its own part of a batch."""
-    if not joined().several:
-        return tensor
     mean: Tensor = _Averaged.apply(tensor)
     return mean
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
     """Return the sum of a tensor over all ranks, with which each goes on computing on its own part of a batch."""
-    if not joined().several:
-        return tensor
     total: Tensor = _Summed.apply(tensor)
     return total
 

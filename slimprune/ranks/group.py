@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -61,13 +61,8 @@ class Ranks:
         """
         return batch.chunk(self.count)[self.index] if self.several else batch
 
-    def numbers(self, total: int) -> Sequence[int]:
-        """Return which of `total` independent pieces of work are this rank's."""
-        return range(self.index, total, self.count)
-
 
 ALONE = Ranks()
-
 
 UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID"
 """Environment variable by which torchrun is known."""
@@ -172,26 +167,24 @@ def from_first(make: Callable[[], bytes]) -> bytes:
 
 def copy_from_first(tensors: Sequence[Tensor]) -> None:
     """Overwrite tensors by those of the first rank, which have the same shapes and dtypes."""
-    if not joined().several:
-        return
-    with _others_needed(), torch.no_grad():
+    with torch.no_grad():
         for tensor in tensors:
-            sent = tensor.detach().contiguous()
-            distributed.broadcast(sent, 0)
-            tensor.copy_(sent)
+            tensor.copy_(from_rank(tensor.detach(), 0))
 
 
-def check_equal(value: Any, what: str) -> None:
-    """Check that all ranks have the same value, which JSON can tell.
+def check_equal(values: Mapping[str, Any]) -> None:
+    """Check that all ranks have the same values, which JSON can tell.
+
+    Args:
+        values: What each of them is -> the value of this rank.
 
     Raises:
-        UsageError: If this rank's differs from that of the first one.
+        UsageError: If one differs from that of the first rank.
     """
-    if not joined().several:
-        return
-    expected = from_first(lambda: json.dumps(value).encode()).decode()
-    if json.dumps(value) != expected:
-        raise UsageError(f"expected the same {what} in every process, got {json.dumps(value)} beside {expected}")
+    of_first = json.loads(from_first(lambda: json.dumps(values).encode()))
+    for what, value in values.items():
+        if value != of_first[what]:
+            raise UsageError(f"expected the same {what} in every process, got {value!r} beside {of_first[what]!r}")
     wait_for_all()
 
 

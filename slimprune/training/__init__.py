@@ -3,7 +3,7 @@
 from slimprune.training.batches import count_batches, set_epoch
 from slimprune.training.branching import BranchedBatches, between, distance
 from slimprune.training.cuda_graphs import capture
-from slimprune.training.data_parallel import AcrossRanks
+from slimprune.training.data_parallel import BY_ITSELF, AcrossRanks
 from slimprune.training.evaluation import evaluate
 from slimprune.training.event_log import check_event_log
 from slimprune.training.loop import train
@@ -20,6 +20,7 @@ from slimprune.training.strategy import make_execution
 from slimprune.training.torch_metrics import TorchMetric, as_metric
 
 __all__ = [
+    "BY_ITSELF",
     "AcrossRanks",
     "AnyMetric",
     "BranchedBatches",

@@ -107,11 +107,12 @@ def train(
     if (teacher is None) != (settings.distill is None):
         raise UsageError(f"expected distill with a teacher, got {settings.distill} with {_kind(teacher)}")
     steps = count_batches(train_batches)
+    model.to(device)
     if across.ranks.several:
-        check_equal(steps, "number of training batches")
-        copy_from_first([*model.to(device).parameters(), *model.buffers()])
+        check_equal({"number of training batches": steps})
+        copy_from_first([*model.parameters(), *model.buffers()])
     told = TrainProgress(progress, metric, settings.epochs, steps)
-    run = _Run(model.to(device), settings, steps, told, after_step, forward_fn)
+    run = _Run(model, settings, steps, told, after_step, forward_fn)
     loss = training_loss(loss, settings, device)
     run = replace(run, mixing=mixing_of(settings, model, train_batches, device, forward_fn))
     with ExitStack() as stack:

@@ -98,7 +98,7 @@ def test_what_processes_cannot_share_is_refused(
     settings: dict[str, object], line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "joined", lambda: Ranks(0, 2))
-    monkeypatch.setattr(processes, "_check_same", lambda recipe: None)
+    monkeypatch.setattr(processes, "check_equal", lambda values: None)
     recipe = make_recipe({"arch": "resnet8", "data": "digits", "ratio": 0.5, **settings}).with_defaults()
     with pytest.raises(UsageError, match=re.escape(line)):
         processes.check_processes(recipe)

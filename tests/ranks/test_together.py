@@ -11,7 +11,18 @@ from torch import Tensor
 from slimprune.ranks.group import ALONE
 from tests.ranks import work
 
-PARTS = ["plain", "norm", "ema", "prospr", "grasp", "random", "prospr split", "grasp split", "taylor split"]
+PARTS = [
+    "plain",
+    "norm",
+    "ema",
+    "torchmetrics",
+    "prospr",
+    "grasp",
+    "random",
+    "prospr split",
+    "grasp split",
+    "taylor split",
+]
 
 pytestmark = pytest.mark.xdist_group("ranks")
 

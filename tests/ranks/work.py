@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torchmetrics.classification import MulticlassF1Score
 
 from slimprune.budget import Budget, CostModel, allocate
 from slimprune.graph import find_groups
 from slimprune.ranks.group import ALONE, Ranks, process_group
 from slimprune.saliency import score
-from slimprune.training import AcrossRanks, TrainSettings, top1, train
+from slimprune.training import AcrossRanks, AnyMetric, TrainSettings, as_metric, top1, train
 
 STEPS, BATCH, EPOCHS = 10, 8, 3
 
@@ -50,12 +51,12 @@ def network(norm: bool) -> nn.Module:
     return nn.Sequential(*layers, *more).double()
 
 
-def trained(ranks: Ranks, norm: bool, ema: float | None = None) -> dict[str, Tensor]:
+def trained(ranks: Ranks, norm: bool, ema: float | None = None, metric: AnyMetric = top1) -> dict[str, Tensor]:
     """Train for 30 steps; return the losses of the epochs, the accuracies and the weights."""
     model, batches = network(norm), Batches()
     settings = TrainSettings(EPOCHS, lr=0.05, schedule="cosine", ema=ema)
     across = AcrossRanks(ranks, sync_bn=norm)
-    result = train(model, batches, batches, settings, loss=F.cross_entropy, metric=top1, across=across)
+    result = train(model, batches, batches, settings, loss=F.cross_entropy, metric=metric, across=across)
     losses = torch.tensor([[record.train_loss, record.test_metric] for record in result.history], dtype=torch.float64)
     return {"losses": losses, **{name: tensor.double() for name, tensor in model.state_dict().items()}}
 
@@ -85,6 +86,7 @@ def everything(ranks: Ranks) -> dict[str, Tensor]:
     parts = {
         "plain": trained(ranks, norm=False),
         "norm": trained(ranks, norm=True),
+        "torchmetrics": trained(ranks, norm=False, metric=as_metric(MulticlassF1Score(4, average="macro"))),
         "ema": trained(ranks, norm=True, ema=0.9),
         "prospr": scored(ranks, "prospr", split=False),
         "grasp": scored(ranks, "grasp", split=False),

@@ -11,7 +11,6 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from slimprune.errors import UnsupportedModelError
 from slimprune.measure.devices import has_float64
-from slimprune.ranks.group import ALONE
 from slimprune.saliency.iterative import IterativePruning, connection_sensitivity, target_of
 from slimprune.saliency.problem import AnyBatch, Problem
 from slimprune.saliency.registry import UNITS, register
@@ -52,7 +51,7 @@ class SynFlow(IterativePruning):
         """
         target = target_of(problem, "synflow")
         network = _all_positive(problem.network)
-        flow = replace(problem, network=network, batches=[_ones(problem)], loss=_sum_of_outputs, ranks=ALONE)
+        flow = replace(problem, network=network, batches=[_ones(problem)], loss=_sum_of_outputs)
         if not flow.loss_at(flow.initial, 0).isfinite():
             flow = replace(flow, batches=[_ones(problem, TINY)])
         return self.scores_after_rounds(
