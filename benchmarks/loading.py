@@ -121,11 +121,15 @@ def read_share(index: int, folder: Path, options: argparse.Namespace, together: 
 
 
 def resident() -> int:
-    """Return the bytes in memory of this process and its workers; pages that they share count in each."""
+    """Return the bytes in memory of this process and its workers; pages that processes share count once, in parts."""
     own = os.getpid()
     children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
-    pages = [int(Path(f"/proc/{process}/statm").read_text().split()[1]) for process in (own, *children)]
-    return sum(pages) * os.sysconf("SC_PAGE_SIZE")
+    return sum(1024 * int(_proportional(process).split()[1]) for process in (str(own), *children))
+
+
+def _proportional(process: str) -> str:
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return next(line for line in lines if line.startswith("Pss:"))
 
 
 def read_by_image_folder(folder: Path, options: argparse.Namespace) -> Epochs:
@@ -174,7 +178,7 @@ def write(options: argparse.Namespace, shards: Epochs, counted: Counter[int], fi
         "# Loading shards beside ImageFolder",
         f"{options.images:,} JPEG files of {options.side} pixels in {SHARDS} shards, batches of {options.batch} at "
         f"{options.size} pixels; shards by {RANKS} ranks with {options.workers} workers each, files by one process "
-        f"with {RANKS * options.workers}. Peak memory is that of all processes; pages that they share count in each.",
+        f"with {RANKS * options.workers}. Peak memory is that of all processes; pages that they share count once.",
         markdown_table(head, rows),
         f"Images by how often they came in {options.epochs} epochs: "
         + ", ".join(f"{number:,} came {times} times" for times, number in often.items())
