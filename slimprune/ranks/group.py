@@ -5,6 +5,7 @@ Only tensors and bytes travel, no pickled objects. Every function returns at onc
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from slimprune.errors import SlimpruneError, UsageError, first_line
@@ -68,6 +70,10 @@ UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID"
 """Environment variable by which torchrun is known."""
 
 
+RESTARTS = "TORCHELASTIC_RESTART_COUNT"
+"""Environment variable that counts how often torchrun has started the processes anew."""
+
+
 class _State:
     """What this process knows of its group.
 
@@ -100,11 +106,13 @@ def process_group() -> Iterator[Ranks]:
         yield joined()
         return
     try:
-        store, rank, count = next(iter(rendezvous("env://", timeout=PATIENCE)))
+        found, rank, count = next(iter(rendezvous("env://", timeout=PATIENCE)))
+        # torchrun keeps the store when it starts all processes anew; the addresses of the former ones are void.
+        store = PrefixStore(f"attempt {os.environ.get(RESTARTS, 0)}", found)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
-        raise LostRankError(f"expected {launched_ranks()} processes to meet, got {first_line(error)}") from error
+        raise LostRankError(f"expected {launched_ranks()} processes to meet, got {_without_place(error)}") from error
     _State.ranks = Ranks(rank, count)
     if UNDER_TORCHRUN in os.environ:
         Thread(target=_end_with_launcher, args=(os.getppid(),), daemon=True).start()
@@ -229,8 +237,13 @@ def _others_needed() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise LostRankError(
-            f"expected {joined().count} processes to the end, got one that ended early ({first_line(error)})"
+            f"expected {joined().count} processes to the end, got one that ended early ({_without_place(error)})"
         ) from error
+
+
+def _without_place(error: Exception) -> str:
+    """Return the first line of an error of torch, without the line of its source."""
+    return re.sub(r"^\[[^]]*:\d+\] ", "", first_line(error))
 
 
 def _end_with_launcher(launcher: int) -> None:

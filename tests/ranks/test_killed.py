@@ -22,11 +22,11 @@ RUN = [
 ]
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
     """Start the run in two processes, in a session of its own."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     return subprocess.Popen(
-        [*launch, "-m", "slimprune", *RUN],
+        [*launch, *options, "-m", "slimprune", *RUN],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": os.getcwd()},
         stdout=subprocess.DEVNULL,
@@ -103,3 +103,15 @@ def test_killed_at_random_moments(victim: str, uninterrupted: tuple[dict[str, Te
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
     assert not list(tmp_path.glob(".*slimprune*"))
+
+
+def test_the_launcher_starts_the_ranks_anew(uninterrupted: tuple[dict[str, Tensor], float], tmp_path: Path) -> None:
+    process, began = start(tmp_path, "--max-restarts", "2"), time.monotonic()
+    while not list(tmp_path.glob(".*/train/checkpoint.json")):
+        assert time.monotonic() - began < 120
+        time.sleep(0.2)
+    os.kill(workers(process.pid)[1], signal.SIGKILL)
+    _, stderr = process.communicate(timeout=600)
+    assert process.returncode == 0, stderr
+    found = weights(tmp_path)
+    assert all(torch.equal(found[name], tensor) for name, tensor in uninterrupted[0].items())
