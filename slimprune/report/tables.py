@@ -103,7 +103,7 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
         best = f"{_watched(training, scale)}, {_seconds(training['seconds'])}"
         lines.append((name, f"{_epochs(document, name, training)}, final {scale.shown(training['final'])}, {best}"))
     if (onnx := document["onnx"]) is not None:
-        lines.append(("ONNX", verification(onnx)))
+        lines.append(("ONNX", verification(onnx, predicts=_predicts(document))))
     return lines
 
 
@@ -225,17 +225,25 @@ def _second_count(document: ReportDocument) -> list[tuple[str, str]]:
     return [("MACs by fvcore", "; ".join([" and ".join(found) or "none", *notes]))]
 
 
-def verification(onnx: OnnxVerification) -> str:
-    """Return the result of comparing an ONNX file with its source as a sentence."""
+def verification(onnx: OnnxVerification, *, predicts: bool = True) -> str:
+    """Return the result of comparing an ONNX file with its source as a sentence.
+
+    Args:
+        onnx: The result.
+        predicts: Whether the outputs are predictions, which agree or not, and no values or pixels.
+    """
     batches = ", ".join(map(str, onnx["batches"]))
     sizes = ", ".join(f"{height}x{width}" for height, width in onnx.get("sizes", ()))
     step = onnx.get("size_step")
     any_size = "" if step is None else f", any height and width{'' if step == 1 else f' in steps of {step}'} ({sizes})"
     noise = " of noise" if onnx.get("noise") else ""
-    return (
-        f"differs by at most {onnx['max_abs_diff']:.1e} on {_count(onnx['samples'], 'sample')}{noise}, "
-        f"predictions agree to {100 * onnx['top1_agreement']:.4g} %, batches of {batches}{any_size}"
-    )
+    agreement = f"predictions agree to {100 * onnx['top1_agreement']:.4g} %, " if predicts else ""
+    differs = f"differs by at most {onnx['max_abs_diff']:.1e} on {_count(onnx['samples'], 'sample')}{noise}"
+    return f"{differs}, {agreement}batches of {batches}{any_size}"
+
+
+def _predicts(document: ReportDocument) -> bool:
+    return "metric" not in document or document["metric"]["reads"] not in ("values", "image")
 
 
 def markdown(document: ReportDocument) -> str:

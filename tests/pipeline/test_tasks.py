@@ -53,7 +53,9 @@ def test_every_task_is_trained_exported_and_labelled(tmp_path, task, model, targ
     final = document["training"]["final"]
     shown = 100 * final if "%" in said else final
     text = said.format(f"{final:.4g}" if "lower" in said else shown)
-    assert text in (tmp_path / "net.report.md").read_text()
+    page = (tmp_path / "net.report.md").read_text()
+    assert text in page
+    assert ("predictions agree" in page) is (name not in ("rmse", "psnr"))
     assert document["metric"]["name"] == name
     assert document["metric"]["task"] == (task or "semantic-segmentation")
     assert document["metric"]["higher_is_better"] is (name != "rmse")

@@ -115,6 +115,10 @@ def test_a_verification_as_a_sentence() -> None:
     )
 
 
+def test_values_and_pixels_are_no_predictions_that_agree() -> None:
+    assert verification(ONNX, predicts=False) == "differs by at most 1.5e-06 on 64 samples, batches of 1, 2, 5"
+
+
 def test_the_page_has_all_parts_in_order() -> None:
     page = markdown(document(saliency=SALIENCY, training=TRAINING, onnx=ONNX, warnings=["mind this"]))
     parts = [
