@@ -3,6 +3,7 @@
 import gc
 import importlib
 import json
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from safetensors.torch import save_file
 from slimprune import cli, pipeline
 from slimprune.results import Report
 from tests.commands import Run
+
+sys.dont_write_bytecode = True  # tests list folders from which a user's file was imported
 
 ARCHITECTURES = """
 from torch import nn
