@@ -157,6 +157,7 @@ class Sharing:
 
     Attributes:
         rule: Rule that gives the widths; `uniform` if none were better.
+        search: How widths were searched, `cross-entropy` or `evolution`.
         training: Epochs in which the shared weights were trained.
         evaluations: Number of evaluated width vectors.
         images: Images of one evaluation, held out from the training.
@@ -168,6 +169,7 @@ class Sharing:
     """
 
     rule: str
+    search: str
     training: int
     evaluations: int
     images: int

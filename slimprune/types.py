@@ -16,6 +16,8 @@ Unit = Literal["channels", "weights"]
 """What is pruned: whole channels, which are removed, or single weights, which are held at zero."""
 InputKind = Literal["unit", "normalized", "uint8"]
 """What a deployed file takes: pixels in 0..1, pixels that are already normalised, or bytes."""
+WidthSearch = Literal["cross-entropy", "evolution"]
+"""How the rule `learned` searches widths."""
 Precision = Literal["fp32", "fp16", "int8"]
 """Numbers of a deployed file: 32-bit floats, 16-bit floats, or 8-bit integers."""
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)

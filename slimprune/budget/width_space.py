@@ -114,6 +114,11 @@ class WidthSpace:
         tilted = proportions + tilt * self._reuse
         return self._widest(tilted) if self._within_params(tilted) else self.uniform
 
+    def scaled(self, proportions: Proportions) -> Proportions:
+        """Return the proportions that the widths at the budget have to the dense ones, [F]."""
+        logs: Proportions = np.log(self.widths(proportions)[self.free] / self._dense[self.free])
+        return logs
+
     def rule(self, proportions: Proportions) -> str:
         """Return the name of the rule by which `allocate` gives these widths, or `uniform`.
 

@@ -184,6 +184,7 @@ class SharingOutcome(TypedDict):
     """How the widths were found by weight sharing; see `results.Sharing`."""
 
     rule: str
+    search: NotRequired[str]
     training: int
     evaluations: int
     images: int

@@ -22,8 +22,16 @@ from slimprune.results import Sharing
 from slimprune.saliency import Scores
 from slimprune.statistics import paired_difference
 from slimprune.training import TrainSettings, count_batches, train
-from slimprune.types import Listener
-from slimprune.weight_sharing import Evaluation, Generation, SharedNetwork, evolve, losses_at, random_proportions
+from slimprune.types import Listener, WidthSearch
+from slimprune.weight_sharing import (
+    Evaluation,
+    Generation,
+    SharedNetwork,
+    found_by,
+    losses_at,
+    random_proportions,
+    search,
+)
 
 CAP = 2.0
 """Greatest width of a group in the shared network, as a multiple of its uniform width."""
@@ -39,6 +47,9 @@ GENERATIONS, POPULATION = 6, 30
 SHARE_OF_TRAINING, MOST_EPOCHS = 0.15, 20
 """Epochs in which weights are shared: this share of those of the training, and at most so many."""
 
+WIDTH_SEARCH: WidthSearch = "cross-entropy"
+"""Default of `--width-search`."""
+
 TRAIN_STAGE, SEARCH_STAGE = "share weights", "search widths"
 
 
@@ -46,6 +57,11 @@ def sharing_epochs(recipe: ResolvedRecipe) -> int:
     """Return the epochs in which weights are shared."""
     usual = min(MOST_EPOCHS, max(1, round(SHARE_OF_TRAINING * recipe.epochs)))
     return recipe.sharing_epochs or usual
+
+
+def width_search(recipe: ResolvedRecipe) -> WidthSearch:
+    """Return how widths are searched."""
+    return recipe.width_search or WIDTH_SEARCH
 
 
 def learn_widths(
@@ -60,9 +76,9 @@ def learn_widths(
     """Return the rule whose widths have the least loss in a network that shares its weights among all widths.
 
     The weights of `network`, at most `CAP` times as wide as uniform widths, are trained for a few epochs; every step
-    trains random widths at the budget. The cross-entropy method then searches the widths of least loss on held-out
-    training images, each generation on one batch of them. On other held-out images the widths found are compared with
-    uniform ones, which are taken unless the others are better beyond chance.
+    trains random widths at the budget. The cross-entropy method, or evolution, then searches the widths of least loss
+    on held-out training images, each generation on one batch of them. On other held-out images the widths found are
+    compared with uniform ones, which are taken unless the others are better beyond chance.
 
     Args:
         recipe: Recipe with budget, floor, rounding and training.
@@ -84,12 +100,13 @@ def learn_widths(
     def loss_of(proportions: Proportions, generation: int) -> float:
         return losses(space.widths(proportions), [images.searched[generation % len(images.searched)]])[0]
 
-    generations = _search(recipe, len(space.free), loss_of, listener, store)
-    found = np.array(generations[-1].mean)
+    generations = _search(recipe, space, loss_of, listener, store)
+    found = found_by(width_search(recipe), generations)
     own, uniform = (losses(widths, images.confirming) for widths in (space.widths(found), space.uniform))
     rule = space.rule(found) if is_less(own, uniform) else "uniform"
     return Sharing(
         rule=rule,
+        search=width_search(recipe),
         training=epochs,
         evaluations=sum(len(generation.losses) for generation in generations),
         images=len(images.searched[0][0]),
@@ -223,7 +240,7 @@ def _settings(recipe: ResolvedRecipe, work: Workload, epochs: int) -> TrainSetti
 
 def _search(
     recipe: ResolvedRecipe,
-    groups: int,
+    space: WidthSpace,
     loss_of: Evaluation,
     listener: Listener,
     store: Path | None,
@@ -232,6 +249,7 @@ def _search(
     done = _stored(file)
     evaluated, total = POPULATION * len(done), POPULATION * GENERATIONS
     generator = torch.Generator().manual_seed(recipe.seed)
+    groups = len(space.free)
     first = [np.zeros(groups), *(random_proportions(groups, generator) for _ in range(POPULATION - 1))]
 
     def evaluate(proportions: Proportions, generation: int) -> float:
@@ -245,7 +263,16 @@ def _search(
         if file is not None:
             write_atomically(file, adapter(list[Generation]).dump_json(list(generations)))
 
-    return evolve(evaluate, first, generations=GENERATIONS, seed=recipe.seed, done=done, after=keep)
+    return search(
+        width_search(recipe),
+        evaluate,
+        first,
+        generations=GENERATIONS,
+        seed=recipe.seed,
+        scaled=space.scaled,
+        done=done,
+        after=keep,
+    )
 
 
 def _stored(file: Path | None) -> list[Generation]:

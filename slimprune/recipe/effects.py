@@ -30,7 +30,17 @@ def _longest_training(recipe: ResolvedRecipe) -> int:
 
 CONDITIONS: Sequence[Condition] = (
     Condition(
-        ("floor", "gate", "round_to", "reconstruct", "sharing_epochs", "engine", "bench_batch", "bench_threads"),
+        (
+            "floor",
+            "gate",
+            "round_to",
+            "reconstruct",
+            "sharing_epochs",
+            "width_search",
+            "engine",
+            "bench_batch",
+            "bench_threads",
+        ),
         lambda recipe: not recipe.masks_weights,
         "single weights are masked, and no channel is removed",
     ),
@@ -79,7 +89,7 @@ CONDITIONS: Sequence[Condition] = (
         lambda recipe: recipe.patience is None or recipe.patience < _longest_training(recipe) - 1,
         "no training has epochs left by then",
     ),
-    Condition(("sharing_epochs",), lambda recipe: recipe.rule == "learned", "the rule is not learned"),
+    Condition(("sharing_epochs", "width_search"), lambda recipe: recipe.rule == "learned", "the rule is not learned"),
     Condition(("temperature",), lambda recipe: recipe.distill is not None, "nothing is distilled without --distill"),
     Condition(
         ("regularizer", "regularizer_strength"),

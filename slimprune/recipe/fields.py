@@ -41,14 +41,14 @@ from slimprune.recipe.values import (
     as_weights,
     plain,
 )
-from slimprune.types import AUTO, InputKind, Precision, Quantity, Unit
+from slimprune.types import AUTO, InputKind, Precision, Quantity, Unit, WidthSearch
 
 LATER_FIELDS = (
     "mean", "std", "class_names", "input", "pretrained", "reset_head", "reconstruct", "int8", "fp16", "max_loss",
     "optimizer", "warm_up", "label_smoothing", "class_weights", "ema", "mixup", "cutmix", "resized_crop", "patience",
     "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs", "average", "unit",
     "inner_weight_decay", "on_host", "score_temperature", "by_magnitude", "prune_from", "prune_until",
-    "task", "metric", "mask_distance", "milestones",
+    "task", "metric", "mask_distance", "milestones", "width_search",
     "sync_bn", "bf16_gradients", "split_draws", "score_balanced",
 )  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
@@ -163,6 +163,11 @@ class Recipe(BaseModel):
         None,
         ge=1,
         description="epochs of weight sharing before `--rule learned` (default: 15 % of --epochs, at most 20)",
+    )
+    width_search: WidthSearch | None = Field(
+        None,
+        description="how `--rule learned` searches widths, with equally many evaluations: evolution is that of "
+        "MetaPruning (default: cross-entropy)",
     )
     floor: float = Field(0.05, ge=0, lt=1, description="share of its channels that every layer keeps at least")
     gate: Literal["consumer", "norm", "producer"] = Field(

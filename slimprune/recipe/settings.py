@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from slimprune.types import InputKind, Quantity, Unit
+from slimprune.types import InputKind, Quantity, Unit, WidthSearch
 
 _UnderAlias = TypedDict("_UnderAlias", {"and": Mapping[Quantity, float] | str}, total=False)
 """The field `and` of recipe files; as the name of an argument, where `and` is reserved, it is `also`."""
@@ -43,6 +43,7 @@ class SettingsBesideTask(_UnderAlias, total=False):
     criterion: str | None
     rule: str | None
     sharing_epochs: int | None
+    width_search: WidthSearch | None
     floor: float
     gate: Literal["consumer", "norm", "producer"]
     steps: int | None

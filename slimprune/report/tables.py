@@ -152,7 +152,8 @@ def _sharing(document: ReportDocument) -> list[tuple[str, str]]:
         return []
     taken = ", no better beyond chance, so that uniform ones are taken" if sharing["rule"] == "uniform" else ""
     found = f"loss {sharing['loss']:.3f} on held-out images, {sharing['uniform_loss']:.3f} with uniform widths{taken}"
-    work = f"{_count(sharing['training'], 'epoch')} of training and {sharing['evaluations']} evaluations"
+    by = f" by {sharing['search']}" if "search" in sharing else ""
+    work = f"{_count(sharing['training'], 'epoch')} of training and {sharing['evaluations']} evaluations{by}"
     cost = f"as long as {sharing.get('epochs', 0):.1f} epochs of the slim network"
     return [("learned widths", f"{found}; {work}, {cost}, {_seconds(sharing['seconds'])}")]
 

@@ -1,6 +1,6 @@
 """One set of weights for networks of all widths, and the search for the best widths with it."""
 
-from slimprune.weight_sharing.cross_entropy import Evaluation, Generation, evolve
+from slimprune.weight_sharing.generations import Evaluation, Generation, found_by, search
 from slimprune.weight_sharing.network import SharedNetwork, losses_at
 from slimprune.weight_sharing.random_widths import random_proportions
 
@@ -8,7 +8,8 @@ __all__ = [
     "Evaluation",
     "Generation",
     "SharedNetwork",
-    "evolve",
+    "found_by",
     "losses_at",
     "random_proportions",
+    "search",
 ]

@@ -74,9 +74,13 @@ def test_the_cost_is_stated_in_epochs(analysis: Analysis) -> None:
     assert found.to_json()["epochs"] == round(found.epochs, 2)
 
 
-@pytest.mark.parametrize("stop", ["share weights", "search widths"])
-def test_a_stopped_search_ends_the_same(analysis: Analysis, tmp_path: Path, stop: str) -> None:
-    whole = learn_widths(recipe(sharing_epochs=3), analysis, analysis.work.model, None, ignore, store=tmp_path / "a")
+@pytest.mark.parametrize(
+    ("stop", "way"),
+    [("share weights", "cross-entropy"), ("search widths", "cross-entropy"), ("search widths", "evolution")],
+)
+def test_a_stopped_search_ends_the_same(analysis: Analysis, tmp_path: Path, stop: str, way: str) -> None:
+    arguments = (recipe(sharing_epochs=3, width_search=way), analysis, analysis.work.model, None)
+    whole = learn_widths(*arguments, ignore, store=tmp_path / "a")
     seen = 0
 
     def interrupt(stage: str, done: int, total: int, note: str) -> None:
@@ -85,7 +89,6 @@ def test_a_stopped_search_ends_the_same(analysis: Analysis, tmp_path: Path, stop
         if seen == 8:
             raise KeyboardInterrupt
 
-    arguments = (recipe(sharing_epochs=3), analysis, analysis.work.model, None)
     with pytest.raises(KeyboardInterrupt):
         learn_widths(*arguments, interrupt, store=tmp_path / "b")
     again = learn_widths(*arguments, ignore, store=tmp_path / "b")
@@ -125,12 +128,14 @@ def test_a_run_reports_what_was_learned(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(learned, "POPULATION", 4)
     report = slimprune.compress(
         toy(Residual).float(), train_batches=loader(), test_batches=loader(1), loss=F.cross_entropy, ratio=0.5,
-        of="macs", rule="learned", epochs=1, out=tmp_path / "net.slim",
+        of="macs", rule="learned", width_search="evolution", epochs=1, out=tmp_path / "net.slim",
     )  # fmt: skip
     document = report.to_json()
     assert document["sharing"]["rule"] == document["rule"]
-    assert document["sharing"]["evaluations"] == 8
-    assert "epochs of the slim network" in (tmp_path / "net.report.md").read_text()
+    assert (document["sharing"]["search"], document["sharing"]["evaluations"]) == ("evolution", 8)
+    page = (tmp_path / "net.report.md").read_text()
+    assert "8 evaluations by evolution" in page
+    assert "epochs of the slim network" in page
     stored = json.loads((tmp_path / "net.report.json").read_text())
     assert stored["sharing"] == document["sharing"]
     assert report.plan.slim.macs <= 0.5 * report.plan.dense.macs
