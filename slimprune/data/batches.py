@@ -108,6 +108,7 @@ class TrainBatches:
         self._augment = augment
         self._epoch = 0
         self._ranks = ALONE
+        self._skipped = 0
 
     def shared(self, ranks: Ranks) -> "TrainBatches":
         """Return the share of one rank: its rows of each of these batches, which all ranks divide equally.
@@ -119,6 +120,12 @@ class TrainBatches:
             rule = f"a batch size that {ranks.count} processes divide equally"
             raise UsageError(f"expected {rule}, got {self._batch_size} images")
         return _of_rank(self, ranks)
+
+    def skipping(self, count: int) -> "TrainBatches":
+        """Return the batches of the selected epoch behind the first `count`, of which nothing is read."""
+        left = copy.copy(self)
+        left._skipped = count
+        return left
 
     def set_epoch(self, epoch: int) -> None:
         """Select the epoch, >= 0, of the following iterations."""
@@ -132,13 +139,16 @@ class TrainBatches:
         """Yield the batches of the selected epoch."""
         generator = seeded_generator(self._seed, TRAINING_STREAM, self._epoch)
         order = torch.randperm(len(self._store), generator=generator)[: len(self) * self._batch_size]
-        draws: list[Draws | None] = [None] * len(self)
-        rows = self._batch_size // self._ranks.count
-        own = slice(self._ranks.index, None, self._ranks.count)
+        rows, (index, count) = self._batch_size // self._ranks.count, (self._ranks.index, self._ranks.count)
+        own = slice(index + self._skipped * count, None, count)
+        chosen = order.split(rows)[own]
+        draws: list[Draws | None] = [None] * len(chosen)
+        if not chosen:
+            return
         if self._augment:
             drawn = self._preparation.draw(generator, len(order)).to(self._store.device)
             draws = [*drawn.split(rows)[own]]
-        fetched = self._store.fetch(torch.cat(order.split(rows)[own]), rows)
+        fetched = self._store.fetch(torch.cat(chosen), rows)
         for (images, targets), batch_draws in zip(fetched, draws, strict=True):
             yield self._preparation(images, targets, batch_draws)
 

@@ -14,6 +14,7 @@ from slimprune.data.image_data import ImageData, Part
 from slimprune.data.statistics import channel_statistics
 from slimprune.data.tensor_data import TensorData
 from slimprune.errors import DataError
+from slimprune.interruption import outlast_signals
 
 STREAM_ABOVE = 2 * 1024**3
 """Decoded size in bytes above which a data set is not held in memory."""
@@ -80,6 +81,7 @@ class StreamedStore:
             num_workers=min(self.workers, len(indices) - 1),
             collate_fn=_stack,
             pin_memory=self.device.type == "cuda",
+            worker_init_fn=outlast_signals,
             generator=torch.Generator().manual_seed(0),  # otherwise it would draw from the global generator
         )
         for batch in loader:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
 ACCELERATORS = ("cuda", "mps", "xpu")
 """Types of devices beside the CPU, under torch's names: NVIDIA and AMD, Apple, Intel."""
@@ -37,3 +38,21 @@ def seed_device(device: torch.device, seed: int) -> None:
         module = torch.get_device_module(device)
         with module.device(device):
             module.manual_seed(seed)
+
+
+def random_state(device: torch.device) -> Tensor:
+    """Return the state of an accelerator's generator, uint8 on the CPU."""
+    state: Tensor = torch.mps.get_rng_state() if device.type == "mps" else _states(device).get_rng_state(device)
+    return state
+
+
+def set_random_state(device: torch.device, state: Tensor) -> None:
+    """Set the state of an accelerator's generator."""
+    if device.type == "mps":
+        torch.mps.set_rng_state(state)
+    else:
+        _states(device).set_rng_state(state, device)
+
+
+def _states(device: torch.device) -> Any:
+    return torch.get_device_module(device)

@@ -91,7 +91,7 @@ def prune_gradually(
         after_step=pruning.after_step,
         enough=lambda epochs: epochs >= last,
     )
-    return PartlyTrained(module, pruning.masks_after(last), result)
+    return PartlyTrained(module, pruning.masks_after(last * per_epoch), result)
 
 
 @dataclass(eq=False)
@@ -103,7 +103,7 @@ class _Pruning:
         shares: Step -> share of the weights that is masked from there on.
         rule: How the weights that stay are divided among the layers.
         per_epoch: Steps of an epoch.
-        folder: Folder of the masks of the last epochs, from which a training that was stopped goes on.
+        folder: Folder of the masks, from which a training that was stopped goes on.
     """
 
     layers: Sequence[PrunableWeight]
@@ -117,24 +117,24 @@ class _Pruning:
     def after_step(self, module: nn.Module, done: int) -> None:
         """Mask what the schedule masks after this step, and set to zero what was masked before."""
         if self._masks is None and any(step < done for step in self.shares):
-            self._hold(module, self.masks_after((done - 1) // self.per_epoch))
+            self._hold(module, self.masks_after(done - 1))
         if done in self.shares:
             self._hold(module, self._smaller(module, self.shares[done]))
+            self._store(done)
         elif self._held is not None:
             self._held.mask_weights()
-        if done % self.per_epoch == 0 and self._masks is not None:
-            self._store(done // self.per_epoch)
 
-    def masks_after(self, epoch: int) -> dict[str, Tensor]:
-        """Return the masks after an epoch, from their file.
+    def masks_after(self, done: int) -> dict[str, Tensor]:
+        """Return the masks after a step, from the file of the last step that changed them.
 
         Raises:
             VerificationError: If the file cannot be read.
         """
+        file = self._file(max(step for step in self.shares if step <= done))
         try:
-            return load_file(self._file(epoch))
+            return load_file(file)
         except (SafetensorError, OSError) as error:
-            raise VerificationError(f"masks {self._file(epoch)} cannot be read: {error}") from error
+            raise VerificationError(f"masks {file} cannot be read: {error}") from error
 
     def _smaller(self, module: nn.Module, share: float) -> dict[str, Tensor]:
         """Return the masks that leave the largest weights; what was masked stays masked."""
@@ -145,15 +145,17 @@ class _Pruning:
     def _hold(self, module: nn.Module, masks: dict[str, Tensor]) -> None:
         self._masks, self._held = masks, HeldWeights.of(module, masks)
 
-    def _store(self, epoch: int) -> None:
-        """Write the masks after an epoch; those before stay until the checkpoint of this epoch is written."""
+    def _store(self, done: int) -> None:
+        """Write the masks; keep those to which a training may have to return that was killed within this epoch."""
         assert self._masks is not None
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._file(epoch), save(self._masks))
-        self._file(epoch - 2).unlink(missing_ok=True)
+        write_atomically(self._file(done), save(self._masks))
+        before = sorted(step for step in self.shares if step <= (done - 1) // self.per_epoch * self.per_epoch)
+        for step in before[:-1]:
+            self._file(step).unlink(missing_ok=True)
 
-    def _file(self, epoch: int) -> Path:
-        return self.folder / f"epoch {epoch}.safetensors"
+    def _file(self, done: int) -> Path:
+        return self.folder / f"step {done}.safetensors"
 
 
 def _sizes(weight: nn.Parameter) -> Tensor:

@@ -48,7 +48,21 @@ def set_epoch(batches: Batches, epoch: int) -> None:
             announce(epoch)
 
 
-def on_device(batches: Batches, device: torch.device) -> Iterator[Any]:
+def after(batches: Batches, done: int) -> Iterator[Any]:
+    """Return the batches of an epoch behind the first `done`, which are skipped now.
+
+    Batches with a method `skipping`, which takes their number, need not be computed for that; others are gone through.
+    """
+    skipping = getattr(batches, "skipping", None)
+    if done and callable(skipping):
+        return iter(skipping(done))
+    left = iter(batches)
+    for _ in range(done):
+        next(left, None)
+    return left
+
+
+def on_device(batches: Iterable[Any], device: torch.device) -> Iterator[Any]:
     """Yield the batches with all tensors on the device; copies from pinned memory overlap with computation."""
     for batch in batches:
         yield tree_map_only(Tensor, lambda tensor: tensor.to(device, non_blocking=True), batch)

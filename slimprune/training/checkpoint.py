@@ -2,7 +2,8 @@
 
 A folder holds `checkpoint.json` (settings, history, name and SHA-256 of the weights), one
 `checkpoint-<epoch>.safetensors` (parameters, buffers, the optimizer's state, averaged weights) and `metrics.jsonl`
-(one line per epoch).
+(one line per epoch). A checkpoint within an epoch, `checkpoint-<epoch>-<step>.safetensors`, also holds the losses of
+its steps and the states of the generators.
 The JSON file is authoritative and replaced last, so a crash at any moment leaves the previous checkpoint valid.
 """
 
@@ -10,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -21,13 +22,25 @@ from torch.optim import Optimizer
 from slimprune.errors import UsageError, VerificationError, kind_and_line
 from slimprune.files import adapter, read_value, write_atomically
 from slimprune.training.averaging import AVERAGED, Averaging
+from slimprune.training.partial_epoch import PartialEpoch
 from slimprune.training.result import EpochRecord
 from slimprune.training.state import fill_state, state_tensors
 
 STATE_FILE = "checkpoint.json"
 METRICS_FILE = "metrics.jsonl"
+BEGUN = "begun."
+"""First part of the names of what belongs to an epoch of which some steps are done."""
 
 Fingerprint = Mapping[str, str | int | float | bool]
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """The epoch behind the history, of which some steps are done: see `PartialEpoch`."""
+
+    seconds: float
+    trained: bool
+    ranks: int
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,20 @@ class _State:
     weights: str
     sha256: str
     history: list[EpochRecord]
+    begun: _Begun | None = None
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a checkpoint tells beside weights.
+
+    Attributes:
+        history: Records of the completed epochs; empty if there are none.
+        begun: Epoch of which some steps are done; None if the next one starts anew.
+    """
+
+    history: list[EpochRecord] = field(default_factory=list)
+    begun: PartialEpoch | None = None
 
 
 @dataclass(frozen=True)
@@ -53,26 +80,29 @@ class Checkpoint:
     folder: Path
     fingerprint: Fingerprint
 
-    def restore(self, model: nn.Module, optimizer: Optimizer, averaging: Averaging | None = None) -> list[EpochRecord]:
+    def restore(self, model: nn.Module, optimizer: Optimizer, averaging: Averaging | None = None) -> Restored:
         """Load the latest state in the folder, if any, into model, optimizer and averaged weights.
 
         Returns:
-            The records of the completed epochs; empty if there is no checkpoint, in which case nothing is changed.
+            The completed epochs, and one that was begun; neither if there is no checkpoint, in which case nothing is
+            changed.
 
         Raises:
             VerificationError: If the checkpoint is damaged, or belongs to other settings or another model.
         """
         if not (self.folder / STATE_FILE).exists():
-            return []
+            return Restored()
         state = self._read_state()
         tensors = _read_tensors(self.folder / state.weights, state.sha256)
         averaged = {name: tensors.pop(name) for name in list(tensors) if name.startswith(AVERAGED)}
+        partial = {name.removeprefix(BEGUN): tensors.pop(name) for name in list(tensors) if name.startswith(BEGUN)}
         if averaging is not None:
             averaging.check(averaged)
         fill_state(model, optimizer, tensors)
         if averaging is not None:
             averaging.fill(averaged)
-        return state.history
+        begun = None if state.begun is None else PartialEpoch.of(partial, **asdict(state.begun))
+        return Restored(state.history, begun)
 
     def start_metrics(self, history: Sequence[EpochRecord]) -> None:
         """Write `metrics.jsonl` with the epochs completed so far, removing lines of earlier runs."""
@@ -85,23 +115,40 @@ class Checkpoint:
         optimizer: Optimizer,
         history: Sequence[EpochRecord],
         averaging: Averaging | None = None,
+        begun: PartialEpoch | None = None,
     ) -> None:
         """Write the state after the last epoch of the history, and that epoch's line of metrics.
+
+        Args:
+            model: The model.
+            optimizer: Its optimizer.
+            history: Records of the completed epochs.
+            averaging: Averaged weights, if there are any.
+            begun: Epoch behind the history of which some steps are done; the state is then that after these.
 
         Raises:
             UsageError: If the folder cannot be written to.
         """
-        weights = save({**state_tensors(model, optimizer), **(averaging.tensors() if averaging else {})})
-        name = f"checkpoint-{len(history):04d}.safetensors"
+        tensors = {**state_tensors(model, optimizer), **(averaging.tensors() if averaging else {})}
+        name, about = f"checkpoint-{len(history):04d}.safetensors", None
+        if begun is not None:
+            tensors |= {f"{BEGUN}{name}": tensor for name, tensor in begun.tensors().items()}
+            name = f"checkpoint-{len(history):04d}-{begun.steps:06d}.safetensors"
+            about = _Begun(begun.seconds, begun.trained, begun.ranks)
+        weights = save(tensors)
         digest = hashlib.sha256(weights).hexdigest()
-        state = _State(dict(self.fingerprint), len(history), name, digest, list(history))
+        state = _State(dict(self.fingerprint), len(history), name, digest, list(history), about)
         self._write(name, weights)
         self._write(STATE_FILE, adapter(_State).dump_json(state, indent=2))
-        with _writable(self.folder / METRICS_FILE) as path, path.open("a", encoding="utf-8") as metrics:
-            metrics.write(_metrics_line(history[-1]))
+        if begun is None:
+            self._add_metrics(history[-1])
         for old in self.folder.glob("checkpoint-*.safetensors"):
             if old.name != name:
                 old.unlink(missing_ok=True)
+
+    def _add_metrics(self, record: EpochRecord) -> None:
+        with _writable(self.folder / METRICS_FILE) as path, path.open("a", encoding="utf-8") as metrics:
+            metrics.write(_metrics_line(record))
 
     def _read_state(self) -> _State:
         path = self.folder / STATE_FILE
@@ -111,7 +158,7 @@ class Checkpoint:
             raise VerificationError(f"expected a readable checkpoint in {path}, got {kind_and_line(error)}") from error
         state = read_value(_State, text, f"checkpoint {path}")
         _check_fingerprint(self.fingerprint, state.fingerprint)
-        if not state.epoch == len(state.history) > 0:
+        if state.epoch != len(state.history) or not (state.history or state.begun):
             raise VerificationError(f"expected one record per epoch in {path}, got {len(state.history)}")
         return state
 

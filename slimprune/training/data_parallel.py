@@ -35,6 +35,10 @@ class AcrossRanks:
         """Return the mean of a tensor over the ranks, the same on each; of one alone, the tensor itself."""
         return summed(tensor) / self.ranks.count if self.ranks.several else tensor
 
+    def any_wants(self, wanted: bool) -> bool:
+        """Return whether any rank wants something, for which several ranks exchange one number."""
+        return summed(torch.tensor(float(wanted))).item() > 0 if self.ranks.several else wanted
+
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace the gradients by their means over the ranks."""
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]

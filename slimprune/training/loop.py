@@ -1,40 +1,34 @@
 """Training loop for every network, device, precision and execution."""
 
-import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from slimprune.errors import DataError, SlimpruneError, UsageError
+from slimprune.errors import UsageError
 from slimprune.forward import ForwardFn, Loss
-from slimprune.measure.devices import seed_device
 from slimprune.ranks.group import check_equal, copy_from_first
 from slimprune.training.averaging import Averaging
-from slimprune.training.batches import Batches, count_batches, first_tensor, on_device, pair_of, set_epoch
-from slimprune.training.checkpoint import Checkpoint
+from slimprune.training.batches import Batches, count_batches
+from slimprune.training.checkpoint import Checkpoint, Restored
 from slimprune.training.data_parallel import BY_ITSELF, AcrossRanks
 from slimprune.training.distributed import rank
+from slimprune.training.epoch import AfterStep, Epoch, Run
 from slimprune.training.evaluation import eval_mode, tested
 from slimprune.training.event_log import event_log
 from slimprune.training.metrics import AnyMetric
-from slimprune.training.mixing import Mixing, mixing_of
+from slimprune.training.mixing import mixing_of
 from slimprune.training.objective import training_loss
+from slimprune.training.partial_epoch import PartialEpoch
 from slimprune.training.penalties import Penalty
 from slimprune.training.progress import TrainProgress
 from slimprune.training.result import EpochRecord, TrainResult
-from slimprune.training.schedule import learning_rate
 from slimprune.training.settings import TrainSettings, find_device
 from slimprune.training.sparsity import digest_of_masks
-from slimprune.training.step import Step
 from slimprune.training.strategy import Additions, open_execution
 from slimprune.types import Listener, ignore
-
-AfterStep = Callable[[int], None]
 
 
 def train(
@@ -61,7 +55,8 @@ def train(
     """Train the model in place, testing it after every epoch.
 
     Each epoch draws its random numbers from (seed, epoch), and the caller's generators are left unchanged. On the CPU,
-    a run resumed from its checkpoint therefore ends with exactly the weights of an uninterrupted one.
+    a run resumed from its checkpoint therefore ends with exactly the weights of an uninterrupted one. With a folder for
+    checkpoints, SIGINT, SIGTERM and SIGHUP are put off to the end of the present step, where a checkpoint is written.
 
     Args:
         model: Model, moved to `settings.device` and left in eval mode; may be wrapped in `DistributedDataParallel`.
@@ -112,7 +107,7 @@ def train(
         check_equal({"number of training batches": steps})
         copy_from_first([*model.parameters(), *model.buffers()])
     told = TrainProgress(progress, metric, settings.epochs, steps)
-    run = _Run(model, settings, steps, told, after_step, forward_fn)
+    run = Run(model, settings, steps, told, after_step, device, forward_fn, across=across)
     loss = training_loss(loss, settings, device)
     run = replace(run, mixing=mixing_of(settings, model, train_batches, device, forward_fn))
     with ExitStack() as stack:
@@ -125,24 +120,30 @@ def train(
         )
         run = replace(run, averaging=Averaging(model, settings.ema) if settings.ema is not None else None)
         store = _open_store(run, metric, additions, checkpoint)
-        history = store.restore(model, execution.optimizer, run.averaging) if store else []
-        history = history or list(earlier)
+        restored = store.restore(model, execution.optimizer, run.averaging) if store else Restored()
+        history, begun = restored.history or list(earlier), restored.begun
+        if begun is not None:
+            begun.restore_buffers(run.buffers(), across.ranks)
         if store and rank() == 0:
             store.start_metrics(history)
         watched = test_batches if validation_batches is None else validation_batches
         write = stack.enter_context(event_log(log if rank() == 0 else None, metric.name))
         for record in history:
             write(record)
+
+        def keep(begun: PartialEpoch | None) -> None:
+            if store and rank() == 0:
+                store.save(model, execution.optimizer, history, run.averaging, begun)
+
         while not (ended := enough(len(history))) and _goes_on(history, settings):
-            started, epoch = time.perf_counter(), len(history) + 1
-            with _epoch_randomness(settings.seed, epoch, device):
-                lr, train_loss = _train_epoch(run, execution.step, train_batches, epoch, device)
-                across.average_statistics([*model.buffers(), *run.averaged_buffers()])
+            epoch = Epoch(run, len(history) + 1, begun or PartialEpoch(), keep if store else None)
+            with epoch.begun():
+                epoch.train(execution.step, train_batches)
                 with run.averaged():
                     value = tested(model, execution.forward, watched, metric, device, forward_fn, across.ranks)
-            history.append(EpochRecord(epoch, lr, train_loss, value, time.perf_counter() - started))
-            if store and rank() == 0:
-                store.save(model, execution.optimizer, history, run.averaging)
+            history.append(epoch.record(value))
+            keep(None)
+            begun = None
             write(history[-1])
             told.epoch(history[-1])
         if ended:
@@ -156,28 +157,6 @@ def train(
             final = tested(model, execution.forward, test_batches, metric, device, forward_fn, across.ranks)
     model.eval()
     return TrainResult.of(metric, history, final)
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Values that are the same for all steps."""
-
-    model: nn.Module
-    settings: TrainSettings
-    steps_per_epoch: int
-    told: TrainProgress
-    after_step: AfterStep
-    forward_fn: ForwardFn | None = None
-    averaging: Averaging | None = None
-    mixing: Mixing | None = None
-
-    def averaged(self) -> AbstractContextManager[None]:
-        """Return a context in which the model holds the averaged weights, if there are any."""
-        return nullcontext() if self.averaging is None else self.averaging.in_use()
-
-    def averaged_buffers(self) -> Iterable[Tensor]:
-        """Return the averaged buffers themselves, if there are any."""
-        return () if self.averaging is None else self.averaging.buffers()
 
 
 def _kind(teacher: nn.Module | None) -> str:
@@ -196,7 +175,7 @@ def _stalled(history: Sequence[EpochRecord], patience: int | None) -> bool:
     return min(losses[-patience:]) >= min(losses[:-patience])
 
 
-def _open_store(run: _Run, metric: AnyMetric, additions: Additions, folder: Path | None) -> Checkpoint | None:
+def _open_store(run: Run, metric: AnyMetric, additions: Additions, folder: Path | None) -> Checkpoint | None:
     if folder is None:
         return None
     # Device and execution are left out: they do not define the training, and the ranks of a run differ in device.
@@ -211,58 +190,3 @@ def _open_store(run: _Run, metric: AnyMetric, additions: Additions, folder: Path
         settings["masks"] = digest_of_masks(additions.masks)
     known = {key: value for key, value in settings.items() if value is not None}
     return Checkpoint(folder, {**known, "metric": metric.name, "steps_per_epoch": run.steps_per_epoch})
-
-
-@contextmanager
-def _epoch_randomness(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Seed the generators of the CPU and of this device only, and restore both afterwards."""
-    with _forked_generators(device):
-        # Large strides keep the streams of neighbouring seeds, epochs and ranks apart.
-        number = (seed * 1_000_000_007 + epoch * 1_000_003 + rank()) % 2**63
-        torch.default_generator.manual_seed(number)
-        seed_device(device, number)
-        yield
-
-
-def _forked_generators(device: torch.device) -> AbstractContextManager[None]:
-    """Return a context after which the generators of the CPU and of this device have their former states."""
-    if device.type == "cpu":
-        return torch.random.fork_rng(devices=[])
-    return torch.random.fork_rng(devices=[device], device_type=device.type)
-
-
-def _train_epoch(run: _Run, make_step: Step, batches: Batches, epoch: int, device: torch.device) -> tuple[float, float]:
-    """Train for one epoch and return the last step's learning rate and the mean loss over the samples."""
-    run.model.train()
-    set_epoch(batches, epoch)
-    losses: list[Tensor] = []
-    sizes: list[int] = []
-    for step, batch in enumerate(on_device(batches, device), start=1):
-        inputs, targets = pair_of(batch, run.forward_fn)
-        if run.mixing is not None:
-            inputs, targets = run.mixing(inputs, targets)
-        lr = learning_rate(run.settings, (epoch - 1) * run.steps_per_epoch + step - 1, run.steps_per_epoch)
-        loss = make_step(inputs, targets, lr)
-        if run.averaging is not None:
-            run.averaging.update()
-        if device.type == "cpu":
-            _check_finite([loss.item()], run, epoch, step)
-        losses.append(loss)
-        sizes.append(len(first_tensor(inputs)))
-        run.after_step((epoch - 1) * run.steps_per_epoch + step)
-        run.told.step(epoch, step)
-    if not losses:
-        raise DataError(f"expected training batches in epoch {epoch}, got none")
-    # On an accelerator the losses are read only here, which synchronises once per epoch instead of once per step.
-    values = torch.stack(losses).cpu().double().tolist()
-    _check_finite(values, run, epoch, 1)
-    return lr, math.fsum(value * size for value, size in zip(values, sizes, strict=True)) / sum(sizes)
-
-
-def _check_finite(values: list[float], run: _Run, epoch: int, first_step: int) -> None:
-    for step, value in enumerate(values, start=first_step):
-        if not math.isfinite(value):
-            lr = learning_rate(run.settings, (epoch - 1) * run.steps_per_epoch + step - 1, run.steps_per_epoch)
-            where = f"epoch {epoch}, step {step} (lr {lr:g})"
-            rule = "training stopped: expected a finite loss"
-            raise SlimpruneError(f"{rule}, got {value} at {where}; a lower --lr usually helps")

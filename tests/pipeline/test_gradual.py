@@ -1,6 +1,7 @@
 """`--when gradual`: weights are masked in the course of the training, by a cubic schedule."""
 
 import copy
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,20 @@ def test_a_run_that_is_stopped_ends_in_the_same_weights(
     report = compress(**wanted, out=tmp_path / "m.slim")
     assert weights(tmp_path / "m.slim") == weights(whole[1])
     assert report.masks == whole[0].masks
+
+
+def test_a_signal_behind_a_new_mask_loses_neither_it_nor_the_epoch(
+    wanted: dict[str, Any], whole: tuple[Report, Path], tmp_path: Path
+) -> None:
+    def interrupt(stage: str, done: int, total: int, note: str) -> None:
+        if stage == "train gradually" and done == 13:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        compress(**wanted, out=tmp_path / "m.slim", listener=interrupt)
+    assert list(tmp_path.rglob("checkpoint-0002-000003.safetensors"))
+    compress(**wanted, out=tmp_path / "m.slim")
+    assert weights(tmp_path / "m.slim") == weights(whole[1])
 
 
 def test_other_initial_weights_start_anew_with_the_same_masks(

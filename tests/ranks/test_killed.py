@@ -75,7 +75,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, T
 @pytest.mark.parametrize("victim", ["rank", "launcher", "preempted"])
 def test_killed_at_random_moments(victim: str, uninterrupted: tuple[dict[str, Tensor], float], tmp_path: Path) -> None:
     expected, seconds = uninterrupted
-    moments, killed, slowest = random.Random(victim), 0, 0.0
+    moments, killed, slowest, within = random.Random(victim), 0, 0.0, 0
     while killed < KILLS:
         process = start(tmp_path)
         try:
@@ -91,6 +91,7 @@ def test_killed_at_random_moments(victim: str, uninterrupted: tuple[dict[str, Te
             killed += 1
             slowest = max(slowest, end_of_all(process, ranks))
             process.communicate()
+            within += bool(list(tmp_path.rglob("checkpoint-*-*.safetensors")))
             continue
         assert process.returncode == 0
         break
@@ -98,8 +99,13 @@ def test_killed_at_random_moments(victim: str, uninterrupted: tuple[dict[str, Te
     _, stderr = process.communicate(timeout=600)
     assert process.returncode == 0, stderr
     found = weights(tmp_path)
-    sys.stdout.write(f"{victim}: {killed} kills, all processes gone after at most {slowest:.1f} s\n")
+    sys.stdout.write(
+        f"{victim}: {killed} kills, {within} stopped within an epoch, "
+        f"all processes gone after at most {slowest:.1f} s\n"
+    )
     assert killed
+    assert within if victim == "preempted" else not within
+    assert slowest < 20
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
     assert not list(tmp_path.glob(".*slimprune*"))

@@ -64,6 +64,14 @@ def test_draws_that_ranks_share_out_are_equal_to_the_last_bit(
         assert all(torch.equal(found[name], tensor) for found in together)
 
 
+def test_a_signal_to_one_rank_stops_all_at_the_same_step(together: list[dict[str, Tensor]]) -> None:
+    """Dropout and running statistics, which each rank has for itself, go on where they were."""
+    for found in together:
+        whole = part_of(found, "whole")
+        assert whole
+        assert all(torch.equal(found[f"resumed{name.removeprefix('whole')}"], whole[name]) for name in whole)
+
+
 def test_ranks_end_with_the_same_bits(together: list[dict[str, Tensor]]) -> None:
     first, second = together
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())

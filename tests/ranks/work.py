@@ -1,7 +1,9 @@
 """What two processes compute together, and one alone; run by torchrun, or called by the tests."""
 
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,6 +63,33 @@ def trained(ranks: Ranks, norm: bool, ema: float | None = None, metric: AnyMetri
     return {"losses": losses, **{name: tensor.double() for name, tensor in model.state_dict().items()}}
 
 
+def stopped(ranks: Ranks, folder: Path) -> dict[str, Tensor]:
+    """Train with a signal to the last rank in step 13 and go on; return the weights, and those without a signal."""
+    settings, across, batches = TrainSettings(EPOCHS, lr=0.05, ema=0.9), AcrossRanks(ranks), Batches()
+
+    def interrupt(done: int) -> None:
+        if done == STEPS + 3 and ranks.index == ranks.count - 1:
+            signal.raise_signal(signal.SIGINT)
+
+    def fit(after_step: Callable[[int], None] = lambda done: None, checkpoint: Path | None = None) -> dict[str, Tensor]:
+        model = nn.Sequential(nn.Dropout(0.2), *network(norm=True))
+        train(
+            model, batches, batches, settings, loss=F.cross_entropy, metric=top1, across=across,
+            after_step=after_step, checkpoint=checkpoint,
+        )  # fmt: skip
+        return {name: tensor.double() for name, tensor in model.state_dict().items()}
+
+    whole = fit()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what the other ranks send themselves
+    with suppress(KeyboardInterrupt):
+        fit(interrupt, folder)
+    assert (folder / "checkpoint-0001-000003.safetensors").exists()
+    went_on = fit(checkpoint=folder)
+    return {
+        f"{kind}/{name}": t for kind, found in (("whole", whole), ("resumed", went_on)) for name, t in found.items()
+    }
+
+
 def scored(ranks: Ranks, criterion: str, split: bool, draws: int = 3) -> dict[str, Tensor]:
     """Score a network with batch norms; return the scores and the channels that a plan keeps."""
     model, batches = network(norm=True), list(Batches()) * 3
@@ -100,4 +129,6 @@ def everything(ranks: Ranks) -> dict[str, Tensor]:
 
 if __name__ == "__main__":
     with process_group() as joined:
-        save_file(everything(joined), Path(sys.argv[1]) / f"{joined.index}.safetensors")
+        folder = Path(sys.argv[1])
+        found = {**everything(joined), **stopped(joined, folder / "stopped")}
+        save_file(found, folder / f"{joined.index}.safetensors")

@@ -1,4 +1,6 @@
 import json
+import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -193,3 +195,72 @@ def test_tied_weights_memory_formats_and_hidden_buffers_come_back(tmp_path):
     assert other.a.weight is other.b.weight
     assert other.a.weight.is_contiguous(memory_format=torch.channels_last)
     assert other.calls == model.calls == 4
+
+
+def interrupt_at(step):
+    """Send the signal in a step; it must not act before the step has ended."""
+
+    def after_step(done):
+        if done == step:
+            signal.raise_signal(signal.SIGINT)
+
+    return after_step
+
+
+AVERAGED = TrainSettings(epochs=3, lr=0.05, schedule="cosine", momentum=0.9, ema=0.9)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_signal_is_put_off_to_the_end_of_its_step(tmp_path, optimizer):
+    settings = replace(AVERAGED, optimizer=optimizer)
+    options = {"loss": cross_entropy, "metric": top1}
+    whole, batches = network(), Shuffled()
+    expected = train(whole, batches, Shuffled(batch=12), settings, **options)
+    for step in (1, 4, 5, 7):  # of three steps an epoch: never behind the last step of one
+        with pytest.raises(KeyboardInterrupt):
+            train(network(), batches, batches, settings, **options, checkpoint=tmp_path, after_step=interrupt_at(step))
+        assert [path.name for path in tmp_path.glob("*.safetensors")] == [
+            f"checkpoint-{step // 3:04d}-{step % 3:06d}.safetensors"
+        ]
+    resumed, seen = network(seed=5), []
+    result = train(
+        resumed, batches, Shuffled(batch=12), settings, **options, checkpoint=tmp_path, after_step=seen.append
+    )
+    assert seen == [8, 9]
+    assert_same_state(whole, resumed)
+    assert [(record.train_loss, record.lr) for record in result.history] == [
+        (record.train_loss, record.lr) for record in expected.history
+    ]
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 3
+
+
+class Interrupting(Shuffled):
+    """Test batches behind whose first one the signal comes."""
+
+    def __iter__(self):
+        for batch in super().__iter__():
+            yield batch
+            if self.epoch == 0:
+                signal.raise_signal(signal.SIGINT)
+
+
+def test_a_signal_during_the_test_acts_at_once_and_the_epoch_is_not_trained_again(tmp_path):
+    options = {"loss": cross_entropy, "metric": top1}
+    whole, resumed, seen = network(), network(seed=5), []
+    expected = train(whole, Shuffled(), Shuffled(batch=12), AVERAGED, **options)
+    with pytest.raises(KeyboardInterrupt):
+        train(network(), Shuffled(), Interrupting(batch=12), AVERAGED, **options, checkpoint=tmp_path)
+    result = train(
+        resumed, Shuffled(), Shuffled(batch=12), AVERAGED, **options, checkpoint=tmp_path, after_step=seen.append
+    )
+    assert seen == [4, 5, 6, 7, 8, 9]
+    assert_same_state(whole, resumed)
+    assert [record.test_metric for record in result.history] == [record.test_metric for record in expected.history]
+
+
+def test_a_checkpoint_without_a_begun_epoch_as_they_were_is_read(folder):
+    path = folder / "checkpoint.json"
+    state = json.loads(path.read_text())
+    assert state.pop("begun") is None
+    path.write_text(json.dumps(state))
+    assert len(fit(network(), folder).history) == 4
