@@ -44,6 +44,8 @@ PAPERS = {
     "grasp-vgg19": "GraSP, main table",
     "grasp-wrn-32-2": "GraSP, main table",
     "collapse-digits": "SynFlow, layer collapse (stand-in)",
+    "controls-resnet20": "Frankle et al., shuffled, re-initialised and inverted masks",
+    "controls-digits": "Frankle et al., shuffled, re-initialised and inverted masks (stand-in)",
     "tickets-cpu-digits": "lottery tickets (stand-in)",
 }
 """What of which paper a grid is for, by the name of its file."""

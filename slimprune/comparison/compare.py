@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from slimprune.comparison.cells import PlannedCell, RunCache, private_stream, start_key
-from slimprune.comparison.grid import CONTROL_FIELDS, UNIFORMS, Cell, Grid, make_grid
+from slimprune.comparison.grid import RANDOM, Cell, Grid, make_grid
 from slimprune.errors import UsageError, VerificationError
 from slimprune.files import CellPlace, CellRecord, ComparisonDocument, read_document, write_atomically
 from slimprune.pipeline.autocast import faster_in_bfloat16
@@ -117,15 +117,20 @@ def recorded_cells(grid: Grid, folder: Path) -> list[CellRecord]:
 
 
 def _table(grid: Grid, budget: str, run: "_Run") -> list[CellRecord]:
-    """Return the records at one budget: those of the rows, then those of the winner's baselines and twins."""
+    """Return the records at one budget: those of the rows, then those of the winner's baselines and of the twins."""
     cells = grid.row_cells(budget)
     records = run.records(cells)
     winner = best_row(records)
     winners = [cell for cell in cells if cell.row == winner]
     best = [record for record in records if record["row"] == winner]
     followers = grid.uniform_cells(winners, [record["kept"] for record in best])
-    followers += grid.control_cells(winners, [record["rule"] for record in best])
-    run.progress.drop(_count_followers(grid) - len(followers))
+    controlled = [
+        (cell, record["rule"])
+        for cell, record in zip(cells, records, strict=True)
+        if cell.row == winner or (grid.twins == "all" and "refused" not in record)
+    ]
+    followers += grid.control_cells([cell for cell, _ in controlled], [rule for _, rule in controlled])
+    run.progress.drop(grid.most_followers() - len(followers))
     return records + run.records(followers)
 
 
@@ -262,12 +267,8 @@ class CellProgress:
 
 
 def _count(grid: Grid) -> int:
-    rows = len(grid.methods()) * len(grid.seeds) + _count_followers(grid)
+    rows = len(grid.methods()) * len(grid.seeds) + grid.most_followers()
     return len(grid.dense_cells()) + len(grid.budgets) * rows
-
-
-def _count_followers(grid: Grid) -> int:
-    return len(grid.seeds) * (len(UNIFORMS) * grid.uniform + len(CONTROL_FIELDS) * grid.twins)
 
 
 def _device(grid: Grid) -> str:
@@ -277,7 +278,7 @@ def _device(grid: Grid) -> str:
 def _place(cell: Cell) -> CellPlace:
     """Return a record's current place in the grid, whatever its row was called before, and whether it may win."""
     recipe = cell.recipe
-    scored = cell.kind == "row" and needs_scores(recipe) and recipe.criterion != "random"
+    scored = cell.kind == "row" and needs_scores(recipe) and recipe.criterion != RANDOM
     may_win = scored and recipe.when == "before-training" and recipe.twin is None
     return {"row": cell.row, "kind": cell.kind, "budget": cell.budget, "may_win": may_win}
 

@@ -23,7 +23,7 @@ from slimprune.types import AUTO
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
-DENSE_ROW = "dense"
+DENSE_ROW, RANDOM = "dense", "random"
 UNIFORMS: Mapping[Literal["params", "macs"], str] = {
     "params": "uniform at equal params",
     "macs": "uniform at equal MACs",
@@ -33,7 +33,7 @@ CONTROL_FIELDS: Mapping[str, Mapping[str, Any]] = {
     "reinit": {"init": "reinit"},
     "invert": {"twin": "invert"},
 }
-"""Field in which a twin differs from the winner, by the name of the twin.
+"""Field in which a twin differs from its row, by the name of the twin.
 
 Twins have the same widths, but other channels or other initial weights.
 """
@@ -99,7 +99,8 @@ class Grid(BaseModel):
         criteria: Criteria to compare; each combination with one of `rules` is a row.
         rules: Rules to compare; None for the best rule that uses scores, which depends on the budget.
         rows: Further rows: name -> fields of `Recipe`.
-        twins: Whether to train twins of the winner, with other channels and with other initial weights.
+        twins: Which rows have twins trained, with other channels or weights and with other initial weights: the winner
+            (true or `winner`), all (`all`) or none (false).
         dense: Whether to train the dense network as well.
         uniform: Whether to train uniformly narrower networks that keep as much as the winner.
         paper: Published results.
@@ -114,7 +115,7 @@ class Grid(BaseModel):
     criteria: tuple[Name, ...] = ()
     rules: tuple[Name, ...] | None = Field(None, min_length=1)
     rows: dict[Name, dict[str, Any]] = {}
-    twins: bool = True
+    twins: bool | Literal["all", "winner"] = True
     dense: bool = True
     uniform: bool = True
     paper: tuple[Published, ...] = ()
@@ -146,19 +147,21 @@ class Grid(BaseModel):
         recipes = [make_recipe({**shared, "train_dense": True, "seed": seed}).with_defaults() for seed in self.seeds]
         return [Cell(DENSE_ROW, "dense", None, recipe) for recipe in recipes]
 
-    def control_cells(self, winners: Sequence["Cell"], rules: Sequence[str | None]) -> list["Cell"]:
-        """Return the twins of the winner's cells, with the rules of its plans, so that no search is repeated."""
+    def control_cells(self, cells: Sequence["Cell"], rules: Sequence[str | None]) -> list["Cell"]:
+        """Return the twins of cells, row by row, with the rules of their plans, so that no search is repeated."""
+        planned = list(zip(cells, rules, strict=True))
         return [
-            Cell(
-                f"{winner.row}: {name}",
-                "twin",
-                winner.budget,
-                winner.recipe.model_copy(update={**changes, "rule": rule or winner.recipe.rule}),
-            )
-            for name, changes in CONTROL_FIELDS.items()
-            for winner, rule in zip(winners, rules, strict=True)
-            if self.twins and winner.recipe.model_copy(update=changes) != winner.recipe
+            _twin_of(cell, name, rule)
+            for row in dict.fromkeys(cell.row for cell in cells)
+            for name in CONTROL_FIELDS
+            for cell, rule in planned
+            if self.twins and cell.row == row and _may_have_twin(cell.recipe, name)
         ]
+
+    def most_followers(self) -> int:
+        """Return how many baselines and twins there are at one budget at most."""
+        controlled = len(self.methods()) if self.twins == "all" else int(bool(self.twins))
+        return len(self.seeds) * (len(UNIFORMS) * self.uniform + len(CONTROL_FIELDS) * controlled)
 
     def uniform_cells(self, winners: Sequence["Cell"], kept: Sequence[KeptShares]) -> list["Cell"]:
         """Return cells of uniformly narrower networks that keep as much as the winner did.
@@ -190,7 +193,7 @@ class Cell:
 
     Attributes:
         row: Name of its row.
-        kind: Kind of its row: the dense network, a method, the uniform baseline or a twin of the winner.
+        kind: Kind of its row: the dense network, a method, the uniform baseline or a twin.
         budget: Budget as written in the grid; None for the dense network, which appears in the table of every budget.
         recipe: All settings that decide the result.
     """
@@ -242,6 +245,18 @@ def parsed_budget(text: str) -> dict[str, Any]:
         raise UsageError(f"budgets: expected each quantity once, got {text!r}")
     (of, ratio), *further = parts
     return {"of": of, "ratio": ratio, "and": dict(further)}
+
+
+def _twin_of(cell: Cell, name: str, rule: str | None) -> Cell:
+    changes = {**CONTROL_FIELDS[name], "rule": rule or cell.recipe.rule}
+    return Cell(f"{cell.row}: {name}", "twin", cell.budget, cell.recipe.model_copy(update=changes))
+
+
+def _may_have_twin(recipe: ResolvedRecipe, name: str) -> bool:
+    """Return whether a twin differs from its row: what no score has chosen cannot be chosen otherwise."""
+    changes = CONTROL_FIELDS[name]
+    unscored = recipe.criterion in (None, RANDOM) or (recipe.when == "gradual" and name == "invert")
+    return recipe.model_copy(update=changes) != recipe and not ("twin" in changes and unscored)
 
 
 def _uniform(recipe: ResolvedRecipe, of: Literal["params", "macs"], ratio: float) -> ResolvedRecipe:

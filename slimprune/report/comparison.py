@@ -16,7 +16,7 @@ NOTES = (
     "Mean and standard deviation (n - 1) over n seeds, after the last epoch. **Bold**: the winner, the row with the "
     "best mean among methods that score the untrained network (among all rows where none does).",
     "`uniform` keeps the same share of every layer, at as many parameters or MACs as the winner kept with the same "
-    "seed; differences are in points. Twins of the winner have its widths, but other channels or initial weights.",
+    "seed; differences are in points. Twins have the widths of their row, but other channels or initial weights.",
     "Whether two rows can be told apart is decided by their differences at equal seeds, where initial weights and "
     "batches are the same: the interval of the mean difference (Student's t) has to lie on one side of zero. Its "
     "confidence is 95 % for one comparison and higher for several (Holm). It takes three seeds at least, is wide for "

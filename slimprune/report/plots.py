@@ -76,24 +76,29 @@ def comparison_figure(document: ComparisonDocument) -> "Figure":
 
 
 def _series(document: ComparisonDocument) -> dict[str, list[TableRow]]:
-    """Return the rows over all budgets by name; twins are named by their kind only, whichever row won."""
+    """Return the rows over all budgets by name; twins of winners alone are named by their kind, whichever row won."""
+    of_all = document["grid"].get("twins") == "all"
     series: dict[str, list[TableRow]] = {}
     for table in document["tables"]:
         for row in table["rows"]:
             if row["kind"] != "dense" and row["mean"] is not None:
-                name = row["row"].rpartition(": ")[2] if row["kind"] == "twin" else row["row"]
+                name = row["row"].rpartition(": ")[2] if row["kind"] == "twin" and not of_all else row["row"]
                 series.setdefault(name, []).append(row)
     order = {"row": 0, "uniform": 1, "twin": 2}
     return dict(sorted(series.items(), key=lambda item: order[item[1][0]["kind"]]))
 
 
 def _styles(series: Mapping[str, Sequence[TableRow]]) -> list[tuple[str, str]]:
-    """Return colour and marker of every row; no two rows share both."""
-    methods = [name for name in series if name not in FIXED]
+    """Return colour and marker of every row; no two rows share both. A twin has the colour of its row."""
+    twins = {name for name, rows in series.items() if rows[0]["kind"] == "twin"}
+    methods = [name for name in series if name not in FIXED and name not in twins]
     free = {
         name: (COLOURS[number % len(COLOURS)], MARKERS[(number + number // len(COLOURS)) % len(MARKERS)])
         for number, name in enumerate(methods)
     }
+    for name in twins - FIXED.keys():
+        row, _, kind = name.rpartition(": ")
+        free[name] = (free[row][0], CONTROL_STYLES[kind][1])
     return [FIXED.get(name) or free[name] for name in series]
 
 
@@ -142,6 +147,7 @@ def spread(series: Sequence[Sequence[float]]) -> list[list[float]]:
 def _draw_row(axes: "Axes", xs: Sequence[float], name: str, rows: Sequence[TableRow], style: tuple[str, str]) -> None:
     """Draw the points of a row from the smallest to the largest network, joined by a line."""
     colour, marker = style
+    twin = rows[0]["kind"] == "twin"
     won = sum(row["winner"] for row in rows)
     points = sorted(zip(xs, rows, strict=True), key=lambda point: point[0])
     axes.errorbar(
@@ -151,11 +157,11 @@ def _draw_row(axes: "Axes", xs: Sequence[float], name: str, rows: Sequence[Table
         color=colour,
         marker=marker,
         markersize=9 if won else 6.5,
-        markerfacecolor="white" if name in CONTROL_STYLES else colour,
-        markeredgecolor=colour if name in CONTROL_STYLES else "white",
-        markeredgewidth=1.2 if name in CONTROL_STYLES else 0.6,
+        markerfacecolor="white" if twin else colour,
+        markeredgecolor=colour if twin else "white",
+        markeredgewidth=1.2 if twin else 0.6,
         linewidth=1.0,
-        linestyle=":" if name in FIXED else "-",
+        linestyle=":" if twin or name in FIXED else "-",
         elinewidth=1.0,
         capsize=2.5,
         zorder=4 if won else 3,

@@ -118,13 +118,16 @@ def _findings(rows: Sequence[TableRow], scale: Scale) -> list[str]:
         return ["No row has a result with every seed, so there is no winner and nothing to measure it by.", *refused]
     uniforms = [(uniform, where) for name, where in _UNIFORM.values() if (uniform := _find(rows, name)) is not None]
     twins = [row for row in rows if row["kind"] == "twin" and row["mean"] is not None]
-    gaps = [_gap(winner, uniform) for uniform, _ in uniforms] + [_gap(twin, winner) for twin in twins]
+    originals = [_original(twin, rows) for twin in twins]
+    gaps = [_gap(winner, uniform) for uniform, _ in uniforms]
+    gaps += [_gap(twin, original) for twin, original in zip(twins, originals, strict=True)]
     judged = corrected(gaps)
     found = [
         _against_uniform(winner, uniform, where, gap, scale, selected=_selected_by_results(winner, rows))
         for (uniform, where), gap in zip(uniforms, judged[: len(uniforms)], strict=True)
     ]
-    found += [_against_twin(twin, gap, scale) for twin, gap in zip(twins, judged[len(uniforms) :], strict=True)]
+    pairs = zip(twins, originals, judged[len(uniforms) :], strict=True)
+    found += [_against_twin(twin, original, gap, scale) for twin, original, gap in pairs]
     return found + _cautions(winner, rows, scale) + refused
 
 
@@ -181,16 +184,24 @@ def _against_uniform(
     return f"{name} {'beats' if better else 'loses to'} uniform at {where}: {figures}."
 
 
-def _against_twin(twin: TableRow, gap: Gap | None, scale: Scale) -> str:
-    kind = {"shuffle": "other channels of the same widths", "invert": "the channels with the lowest scores"}
+def _original(twin: TableRow, rows: Sequence[TableRow]) -> TableRow:
+    """Return the row that a twin is one of."""
+    return next(row for row in rows if row["row"] == twin["row"].rpartition(": ")[0])
+
+
+def _against_twin(twin: TableRow, original: TableRow, gap: Gap | None, scale: Scale) -> str:
+    kind = {"shuffle": "as many others in every layer", "invert": "those of the lowest scores"}
     name = twin["row"].rpartition(": ")[2]
     what = f"With {kind.get(name, 'other initial weights')} ({name})"
+    if not original["winner"]:
+        what = f"{original['row']}, {what[0].lower()}{what[1:]}"
     if gap is None:
         return f"{what} no seed has a result."
     figures = _figures(gap, scale)
     if gap.low is None:
         return f"{what}: {figures}, too few to tell."
-    verdict = {0: "cannot be told from the winner's", 1: "is better", -1: "is worse"}[gap.sign * scale.sign]
+    whose = "the winner's" if original["winner"] else "the row's"
+    verdict = {0: f"cannot be told from {whose}", 1: "is better", -1: "is worse"}[gap.sign * scale.sign]
     return f"{what} the result {verdict}: {figures}."
 
 

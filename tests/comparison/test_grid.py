@@ -90,6 +90,24 @@ def test_twins_differ_from_the_winner_in_one_thing() -> None:
     assert grid(twins=False).control_cells(winners, ["global"]) == []
 
 
+def test_all_rows_may_have_twins_but_those_that_no_score_would_change() -> None:
+    rows = {"gradual": {"when": "gradual", "unit": "weights"}, "erk": {"rule": "erk", "criterion": None}}
+    given = grid(criteria=["random", "3sp"], rows=rows, seeds=[0, 1], twins="all")
+    cells = given.row_cells("params=0.9")
+    twins = given.control_cells(cells, [None] * len(cells))
+    expected = {
+        "random": ["reinit"],
+        "3sp": ["shuffle", "reinit", "invert"],
+        "gradual": ["shuffle", "reinit"],
+        "erk": ["reinit"],
+    }
+    named = [f"{row}: {kind}" for row, kinds in expected.items() for kind in kinds]
+    assert titles(twins) == [f"{name}, params=0.9, seed {seed}" for name in named for seed in (0, 1)]
+    assert given.most_followers() == 2 * (2 + 4 * 3)
+    assert grid(twins="winner", seeds=[0]).most_followers() == grid(seeds=[0]).most_followers() == 2 + 3
+    assert grid(twins=False, seeds=[0], uniform=False).most_followers() == 0
+
+
 def test_a_winner_with_other_initial_weights_is_not_its_own_twin() -> None:
     rows = {"fresh": {"criterion": "3sp", "init": "reinit"}}
     (winner,) = grid(criteria=[], rows=rows, seeds=[3]).row_cells("params=0.9")

@@ -28,6 +28,7 @@ def grid(arch: str, data: str) -> dict[str, Any]:
         "seeds": [0, 1],
         "criteria": ["snip"],
         "rows": ROWS,
+        "twins": "all",
         "dense": False,
     }
 
@@ -52,18 +53,20 @@ def test_the_records_of_masked_cells(compared: tuple[dict[str, Any], Path]) -> N
         assert "weights_kept" not in channels
 
 
-def test_twins_have_the_sparsity_of_the_winner_and_uniform_rows_are_narrower(
+def test_twins_have_the_sparsity_of_their_row_and_uniform_rows_are_narrower(
     compared: tuple[dict[str, Any], Path],
 ) -> None:
     (table,) = compared[0]["tables"]
     followers = [row["row"] for row in table["rows"] if row["kind"] in ("twin", "uniform")]
     assert followers[:2] == ["uniform at equal params", "uniform at equal MACs"]
     cells = {(cell["row"], cell["seed"]): cell for cell in compared[0]["cells"]}
-    winner = table["winner"]
-    if winner != "channels":
-        for seed in (0, 1):
-            for kind in ("shuffle", "reinit", "invert"):
-                assert cells[f"{winner}: {kind}", seed]["weights_kept"] == cells[winner, seed]["weights_kept"]
+    kinds = ("shuffle", "reinit", "invert")
+    assert followers[2:] == [f"{name}: {kind}" for name in ("snip", "by layer", "channels") for kind in kinds]
+    for seed in (0, 1):
+        for kind in kinds:
+            for name in ("snip", "by layer"):
+                assert cells[f"{name}: {kind}", seed]["weights_kept"] == cells[name, seed]["weights_kept"]
+            assert cells[f"channels: {kind}", seed]["widths"] == cells["channels", seed]["widths"]
     assert all(cells["uniform at equal params", seed]["recipe"]["unit"] == "channels" for seed in (0, 1))
 
 

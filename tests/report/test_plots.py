@@ -52,6 +52,14 @@ def test_rows_keep_their_look_over_budgets_and_no_two_share_it():
     assert sum(len(line.get_xdata()) == 2 for line in lines) == 6
 
 
+def test_a_twin_of_any_row_has_the_colour_of_its_row():
+    figure = comparison_figure(document([*cells(), *both("magnitude: invert", 80, 81, "twin")], twins="all"))
+    lines = {container.get_label(): container.lines[0] for container in figure.axes[0].containers}
+    own, twin = lines["magnitude"], lines["magnitude: invert"]
+    assert (twin.get_color(), twin.get_markerfacecolor()) == (own.get_color(), "white")
+    assert lines["prospr: shuffle"].get_color() == lines["prospr (winner)"].get_color()
+
+
 def test_nearly_equal_costs_stand_side_by_side_and_others_where_they_are():
     first, second, other = spread([[1000.0], [1000.0], [100_000.0]])
     assert other == [pytest.approx(100_000)]

@@ -96,12 +96,23 @@ def test_what_is_said_follows_from_the_figures():
     assert document(records)["tables"][0]["findings"] == [
         f"prospr and uniform at equal parameters cannot be told apart: {interval(2, 0.5, 3)}",
         f"prospr and uniform at equal MACs cannot be told apart: {interval(1 / 3, 1 / math.sqrt(3), 3)}",
-        "With other channels of the same widths (shuffle) the result cannot be told from the winner's: "
+        "With as many others in every layer (shuffle) the result cannot be told from the winner's: "
         f"{interval(0, 1, 3)}",
         f"With other initial weights (reinit) the result is worse: {interval(-11, 1, 4)}",
-        "With the channels with the lowest scores (invert) the result is better: "
-        f"{interval(2.1, 0.1 * math.sqrt(3), 5)}",
+        f"With those of the lowest scores (invert) the result is better: {interval(2.1, 0.1 * math.sqrt(3), 5)}",
     ]
+
+
+def test_twins_of_other_rows_are_measured_by_their_own_row():
+    records = [
+        *both("prospr", 90, 92),
+        *both("magnitude", 80, 81),
+        *both("prospr: shuffle", 90, 91, "twin"),  # 0 and -1
+        *both("magnitude: invert", 83, 85, "twin"),  # 3 and 4
+    ]
+    first, second, *_ = document(records)["tables"][0]["findings"]
+    assert first == "With as many others in every layer (shuffle): -0.50 points over 2 seeds, too few to tell."
+    assert second == "magnitude, with those of the lowest scores (invert): +3.50 points over 2 seeds, too few to tell."
 
 
 UNIFORM = three("uniform at equal params", 88, 90.1, 91.9, "uniform")  # 2, 1.9 and 2.1 below the row
@@ -145,7 +156,7 @@ def test_two_seeds_leave_it_open():
     assert document()["tables"][0]["findings"] == [
         "Too few seeds to tell whether prospr beats uniform at equal parameters: +2.00 points over 2 seeds.",
         "Too few seeds to tell whether prospr beats uniform at equal MACs: +0.50 points over 2 seeds.",
-        "With other channels of the same widths (shuffle): -0.50 points over 2 seeds, too few to tell.",
+        "With as many others in every layer (shuffle): -0.50 points over 2 seeds, too few to tell.",
         "With other initial weights (reinit): -10.50 points over 2 seeds, too few to tell.",
         "prospr is the best of 2 rows by these same results, which favours it.",
     ]
