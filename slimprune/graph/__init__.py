@@ -4,6 +4,7 @@ from slimprune.graph.example import Example, first_samples, inputs_of, shapes_of
 from slimprune.graph.find import find_groups
 from slimprune.graph.groups import ChannelGroup, Role, Slot, free_groups, named_tensors
 from slimprune.graph.layer_graph import DataFlow, Node, trace_flow
+from slimprune.graph.narrow_attention import NarrowAttention
 from slimprune.graph.proof import TOLERANCE, Proof, prove_removal
 from slimprune.graph.propagation import Flow, OperatorCall
 from slimprune.graph.removal import Kept, first_channels, keep_channels, narrowed, with_tensors, with_values
@@ -17,6 +18,7 @@ __all__ = [
     "Example",
     "Flow",
     "Kept",
+    "NarrowAttention",
     "Node",
     "OperatorCall",
     "Proof",

@@ -28,6 +28,7 @@ class ChannelUnionFind:
         elements: Tensor name -> ids of all its elements, for tensors that take part in the flow themselves.
         roles: (tensor name, dim) -> role; dim is None for `elements`.
         protections: Ids and the reason why they are protected, in the order in which they were found.
+        suspicions: Ids and what may keep their channels from being removed, if the proof finds that something does.
         splits: Ids [parts, size] of dimensions that were split into equal parts; all parts must keep the same length.
     """
 
@@ -35,6 +36,7 @@ class ChannelUnionFind:
     elements: dict[str, Tensor] = field(default_factory=dict)
     roles: dict[tuple[str, int | None], Role] = field(default_factory=dict)
     protections: list[tuple[Tensor, str]] = field(default_factory=list)
+    suspicions: list[tuple[Tensor, str]] = field(default_factory=list)
     splits: list[Tensor] = field(default_factory=list)
     _parents: Tensor = field(default_factory=lambda: torch.arange(FIRST_PLACE))
     _barriers: dict[str, int] = field(default_factory=dict)
@@ -90,6 +92,18 @@ class ChannelUnionFind:
         met = met[met >= FIRST_PLACE]
         if len(met):
             self.protections.append((met, reason))
+
+    def suspect(self, numbers: Tensor, reason: str) -> None:
+        """Leave the channels with these ids to the proof, and note why it may refuse them."""
+        self.suspicions.append((core(numbers).unique(), reason))
+
+    def suspicion(self, name: str, dim: int, position: int) -> str | None:
+        """Return what was noted about the channel at a position of a tensor called `name`, or None."""
+        numbers = self.places.get((name, dim))
+        if numbers is None:
+            return None
+        root = self.find(numbers[position])
+        return next((reason for met, reason in self.suspicions if bool((self.find(met) == root).any())), None)
 
     def _meet_barriers(self, barriers: Tensor, others: Tensor) -> None:
         meets = (barriers > 0) & (barriers < FIRST_PLACE) & (others >= FIRST_PLACE)

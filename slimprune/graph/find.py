@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from slimprune.errors import UnsupportedModelError, UsageError, first_line
 from slimprune.forward import ForwardFn, bind_forward
+from slimprune.graph.channel_ids import ChannelUnionFind
+from slimprune.graph.embeddings import bound_embeddings, merged_embeddings
 from slimprune.graph.equal_widths import equal_widths, merged
 from slimprune.graph.example import Example, inputs_of, on_device_of_proofs, shapes_of
 from slimprune.graph.grouping import build_groups
@@ -58,7 +60,8 @@ def find_groups(
     _check_forward(model, example)
     model, example = on_device_of_proofs(model, example)
     order = {name: position for position, name in enumerate(named_tensors(model))}
-    groups = _protect_named(build_groups(trace(model, example), order), protect)
+    channel_ids = trace(model, example)
+    groups = _protect_named(build_groups(channel_ids, order), protect)
     groups = [g.protect("has a single channel") if g.width == 1 and not g.protected_reason else g for g in groups]
     draw = cache(lambda seed: ProofTrial.prepare(model, example, groups, seed))
 
@@ -68,12 +71,28 @@ def find_groups(
         return prove_in(draw, slim, groups, kept)
 
     refused, proven = _refused(prove, groups, progress)
+    bound = bound_embeddings(prove, groups, refused, proven)
+    of_bound = {group.id for embedding in bound for group in embedding.members}
+    proven = {name: kept for name, kept in proven.items() if name not in of_bound}
+    refused = {name: reason for name, reason in refused.items() if name not in of_bound}
     alone = [group for group in groups if group.id in refused]
     sets = equal_widths(prove, alone, proven, (_random_half, _first_half))
     for group in (member for members in sets for member in members):
         del refused[group.id]
-    groups = merged(groups, sets)
-    return [group.protect(f"not proven: {refused[group.id]}") if group.id in refused else group for group in groups]
+    groups = merged_embeddings(merged(groups, sets), bound)
+    return [
+        group.protect(f"not proven: {refused[group.id]}{_suspicion(channel_ids, group)}")
+        if group.id in refused
+        else group
+        for group in groups
+    ]
+
+
+def _suspicion(channel_ids: ChannelUnionFind, group: ChannelGroup) -> str:
+    """Return in brackets what was noted about a group while its channels were followed."""
+    found = (channel_ids.suspicion(slot.name, slot.dim, int(slot.index[0, 0])) for slot in group.slots)
+    noted = next((reason for reason in found if reason), None)
+    return f" ({noted})" if noted else ""
 
 
 def _check_forward(model: nn.Module, example: Example) -> None:

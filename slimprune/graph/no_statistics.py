@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from slimprune.graph.data_mode import DataMode, is_data, mark_data
+from slimprune.graph.rules.reductions import is_over_channels
 
 
 class NoStatistics(DataMode):
@@ -16,7 +17,7 @@ class NoStatistics(DataMode):
     Weight standardisation, weight normalisation and spectral normalisation mix the columns of a weight, and norms
     written by hand mix channels: the loss of one changes all others by nature. Without the statistics each entry is
     computed by itself, gains included, in the dense model and in the slim one alike. Statistics of data are left out if
-    they are taken over dimension 1 or the last one alone and keep it, and so are those of group norms without a gain.
+    they are taken over channels (see `is_over_channels`), and so are those of group norms without a gain.
 
     Args:
         inputs: What the model reads. It and the outputs of layers are data, all else are weights.
@@ -51,11 +52,10 @@ def _is_of_many(read: list[Tensor]) -> bool:
 
 
 def _is_over_channels(arguments: dict[str, Any]) -> bool:
-    """Return whether a statistic of data is taken over dimension 1 or the last one, which stays with size 1."""
     values, dims = arguments.get("self"), arguments.get("dim")
-    if values is None or not dims or len(dims) != 1 or not arguments.get("keepdim"):
+    if values is None or not dims:
         return False
-    return dims[0] % values.ndim in (1, values.ndim - 1) and values.ndim > 1
+    return is_over_channels(values, dims, keepdim=bool(arguments.get("keepdim")))
 
 
 def _zeros(out: Tensor, arguments: dict[str, Any]) -> Tensor:

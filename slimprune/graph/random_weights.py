@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
@@ -38,6 +39,7 @@ def random_state(
             state[name] = draw(tensor, 0.5, 1.5)
         elif tensor.is_floating_point() and _tells_little(tensor):
             state[name] = draw(tensor, 0.5, 1.5) if bool((tensor > 0).all()) else draw(tensor, -0.3, 0.3)
+    state |= _strengthened(model, state)
     copied = eval_copy(model, state)
     for mean, variance in _calibrated_statistics(copied, inputs, cross_channel):
         mean += variance.sqrt() * draw(mean, -0.3, 0.3)
@@ -45,6 +47,24 @@ def random_state(
     # A buffer that `forward` recreates for the size of its input is left to `forward`.
     found = {name: tensor.detach() for name, tensor in named_tensors(copied).items()}
     return {name: found[name] if found[name].shape == drawn.shape else drawn for name, drawn in state.items()}
+
+
+def _strengthened(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tables and tokens that are small for their size, such as biases of positions, with deviation 1 / sqrt(n).
+
+    Here n is the largest of their sizes. Drawn with a deviation of 0.02, they would hardly show in the output.
+    """
+    layers = [module for module in model.modules() if isinstance(module, _LAYERS)]
+    of_layers = {id(tensor) for layer in layers for tensor in layer.parameters(recurse=False)}
+    found: dict[str, Tensor] = {}
+    for name, tensor in model.named_parameters():
+        several = sum(size > 1 for size in tensor.shape) > 1
+        if several and id(tensor) not in of_layers and (deviation := float(state[name].std())) > 0:
+            found[name] = state[name] * max(1.0, max(tensor.shape) ** -0.5 / deviation)
+    return found
+
+
+_LAYERS = (nn.Linear, nn.Bilinear, _ConvNd, nn.RNNBase, nn.MultiheadAttention)
 
 
 def _tells_little(tensor: Tensor) -> bool:

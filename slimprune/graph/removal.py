@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from slimprune.errors import UsageError
 from slimprune.graph.groups import ChannelGroup, Integers, loses_whole_groups, named_tensors
+from slimprune.graph.narrow_attention import narrow_attention
 
 Kept = Mapping[str, Tensor]
 """Kept channel indices by group id, int64, ascending; a group that is not listed keeps all channels."""
@@ -65,18 +66,20 @@ def _check_kept(group: ChannelGroup, kept: Tensor, tensors: Mapping[str, Tensor]
 
 def with_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """Return a deep copy of `model` with the named tensors replaced and the modules' attributes adapted."""
-    result, former = with_values(model, tensors), named_tensors(model)
-    resized = {id(tensor) for name, tensor in named_tensors(result).items() if tensor.shape != former[name].shape}
+    result, dense = with_values(model, tensors), named_tensors(model)
+    former = {id(tensor): dense[name].shape for name, tensor in named_tensors(result).items()}
     for module in result.modules():
         fit_heads(module)
-        if any(id(tensor) in resized for tensor in _tensors_of(module)):
+        fit_widths(module, former)
+        if any(former.get(id(tensor)) not in (None, tensor.shape) for tensor in _tensors_of(module)):
             fit_attributes(module)
     return result
 
 
-def _tensors_of(module: nn.Module) -> list[Tensor | None]:
+def _tensors_of(module: nn.Module) -> list[Tensor]:
     """Return the tensors of a module, those from which its parametrized weight is computed included."""
-    return [*module._parameters.values(), *module._buffers.values(), *_originals(module)]
+    own = [*module._parameters.values(), *module._buffers.values(), *_originals(module)]
+    return [tensor for tensor in own if tensor is not None]
 
 
 def _originals(module: nn.Module) -> list[Tensor]:
@@ -114,6 +117,7 @@ def narrowed(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
         tensors: Smaller parameters and buffers by name (see `named_tensors`); gradients flow through them.
     """
     given = {id(old): tensors[name] for name, old in named_tensors(model).items() if name in tensors}
+    former = {id(tensors[name]): old.shape for name, old in named_tensors(model).items() if name in tensors}
     resized = [module for module in model.modules() if any(id(tensor) in given for tensor in _tensors_of(module))]
     restored: list[Callable[[], None]] = []
     try:
@@ -126,16 +130,22 @@ def narrowed(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
                         registry[name] = given[id(old)]
                         restored.append(partial(registry.__setitem__, name, old))
         for module in model.modules():
-            if set(_HEADS) & vars(module).keys():
-                restored.append(partial(vars(module).update, dict(vars(module))))
+            if {*_HEADS, *_WIDTHS} & vars(module).keys():
+                restored.append(partial(_restore, module, dict(vars(module)), type(module)))
                 fit_heads(module)
+                fit_widths(module, former)
         for module in resized:
-            restored.append(partial(vars(module).update, dict(vars(module))))
+            restored.append(partial(_restore, module, dict(vars(module)), type(module)))
             fit_attributes(module)
         yield
     finally:
         for restore in restored:
             restore()
+
+
+def _restore(module: nn.Module, attributes: Mapping[str, Any], kind: type) -> None:
+    vars(module).update(attributes)
+    module.__class__ = kind
 
 
 def fit_attributes(module: nn.Module) -> None:
@@ -154,7 +164,7 @@ def fit_heads(module: nn.Module) -> None:
     queries = next((module._modules[name] for name in _QUERIES if name in module._modules), None)
     if not isinstance(queries, nn.Linear | _ConvNd):
         return
-    before = queries.out_features if isinstance(queries, nn.Linear) else queries.out_channels
+    before = _outputs(queries)
     rows = _weight_shape(queries)[0]
     for name in (*_HEADS, *_WIDTHS_OF_HEADS):
         value = vars(module).get(name)
@@ -166,6 +176,43 @@ _QUERIES = ("qkv", "to_qkv", "q", "query", "q_proj", "to_q", "wq", "query_proj",
 _HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads")
 _WIDTHS_OF_HEADS = ("attn_dim", "all_head_size", "inner_dim")
 """Names that attention modules use for the layer of their queries, the number of heads and the width of all heads."""
+
+
+def fit_widths(module: nn.Module, former: Mapping[int, torch.Size]) -> None:
+    """Set what a module calls its width to that of its tensors and of its layers' outputs, if these agree.
+
+    Must run before the attributes of its layers are fitted, which say how wide they were. Whether the code means this
+    width, the proof shows.
+
+    Args:
+        module: Any module but a layer of torch, which `fit_attributes` fits.
+        former: Shapes that tensors of the module had, by the id of the tensor.
+    """
+    named = [name for name in _WIDTHS if isinstance(vars(module).get(name), int)]
+    if not named or isinstance(module, tuple(kind for kind, _ in _FITS)):
+        return
+    layers = [layer for layer in module.children() if isinstance(layer, nn.Linear | _ConvNd)]
+    changes = {
+        (_outputs(layer), _weight_shape(layer)[0]) for layer in layers if not getattr(layer, "transposed", False)
+    }
+    for tensor in _tensors_of(module):
+        changes |= set(zip(former.get(id(tensor), ()), tensor.shape, strict=False))
+    for name in named:
+        found = {after for before, after in changes if before == vars(module)[name]}
+        if len(found) == 1:
+            setattr(module, name, found.pop())
+
+
+_WIDTHS = (
+    *("hidden_dim", "hidden_size", "embed_dim", "embedding_dim", "emb_dim", "d_model", "dim", "width"),
+    *("channels", "num_channels", "n_channels", "num_features", "features", "nf", "groups"),
+)
+"""Names that modules use for their width."""
+
+
+def _outputs(layer: nn.Linear | _ConvNd) -> int:
+    """Return the outputs that a layer says it has."""
+    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
 
 
 def _fit_conv(conv: _ConvNd) -> None:
@@ -207,7 +254,7 @@ def _fit_prelu(prelu: nn.PReLU) -> None:
     prelu.num_parameters = prelu.weight.shape[0]
 
 
-_FITS: tuple[tuple[type, Callable[[Any], None]], ...] = (
+_FITS: tuple[tuple[type[nn.Module], Callable[[Any], None]], ...] = (
     (_ConvNd, _fit_conv),
     (nn.Linear, _fit_linear),
     (_NormBase, _fit_norm),
@@ -216,4 +263,5 @@ _FITS: tuple[tuple[type, Callable[[Any], None]], ...] = (
     (nn.GroupNorm, _fit_group_norm),
     (nn.Embedding, _fit_embedding),
     (nn.PReLU, _fit_prelu),
+    (nn.MultiheadAttention, narrow_attention),
 )

@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import nn
 from torch.nn.utils import parametrizations
 from torchvision.ops import FrozenBatchNorm2d
@@ -256,6 +257,59 @@ class NonLocal(nn.Module):
         return self.head((x + self.out(read.view(x.shape[0], -1, *x.shape[2:]))).mean((2, 3)))
 
 
+class VisionTransformer(torchvision.models.VisionTransformer):
+    """torchvision's: torch's attention, whose embedding, heads and MLP lose channels apart from each other."""
+
+    def __init__(self):
+        super().__init__(image_size=8, patch_size=4, num_layers=1, num_heads=4, hidden_dim=8, mlp_dim=12, num_classes=4)
+
+
+class CrossAttention(nn.Module):
+    """torch's attention as decoders use it: keys and values of another width, a mask, and weights that are returned."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.image = nn.Conv2d(3, 8, 4, stride=4), nn.Conv2d(3, 6, 2, stride=2)
+        self.attention = nn.MultiheadAttention(8, 4, kdim=6, vdim=6, batch_first=True)
+        self.again, self.head = nn.MultiheadAttention(8, 2, bias=False), nn.Linear(8, 4)
+        self.register_buffer("mask", torch.triu(torch.ones(4, 4, dtype=torch.bool), 1))
+
+    def forward(self, x):
+        asked, read = (layer(x).flatten(2).transpose(1, 2) for layer in (self.patches, self.image))
+        asked = asked + self.attention(asked, read, read)[0]
+        sequence = asked.transpose(0, 1)
+        return self.head((sequence + self.again(sequence, sequence + 1, sequence, attn_mask=self.mask)[0]).mean(0))
+
+
+class HeadsOfEmbedding(nn.Module):
+    """Attention whose code divides the width of the embedding by the number of heads: both lose equal shares."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_heads, self.norm, self.qkv, self.proj = 4, nn.LayerNorm(12), nn.Linear(12, 36), nn.Linear(12, 12)
+
+    def forward(self, x):
+        n, length, width = x.shape
+        parts = self.qkv(self.norm(x)).reshape(n, length, 3, self.num_heads, width // self.num_heads)
+        queries, keys, values = parts.permute(2, 0, 3, 1, 4)
+        weights = (queries @ keys.transpose(-2, -1) * (width // self.num_heads) ** -0.5).softmax(-1)
+        return x + self.proj((weights @ values).transpose(1, 2).reshape(n, length, width))
+
+
+class Embedding(nn.Module):
+    """An embedding that two blocks of attention share, and an MLP."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed_dim, self.patches = 12, nn.Conv2d(3, 12, 4, stride=4)
+        self.first, self.second = HeadsOfEmbedding(), HeadsOfEmbedding()
+        self.wide, self.narrow, self.head = nn.Linear(12, 16), nn.Linear(16, 12), nn.Linear(12, 4)
+
+    def forward(self, x):
+        x = self.second(self.first(self.patches(x).view(x.shape[0], self.embed_dim, -1).transpose(1, 2)))
+        return self.head((x + self.narrow(F.gelu(self.wide(x)))).mean(1))
+
+
 class HandNorm(nn.Module):
     """A layer norm over the channels of an image, written by hand (ConvNeXt, NAFNet)."""
 
@@ -335,6 +389,13 @@ BROUGHT = {
     ComputedWeights: {"stem": 8, "inner": 6, "last": 8},
     WidthsReadElsewhere: {"first": 8, "between": 8, "left": 6},
     Heads: {"patches": 8, "first.qkv": 4, "second.query": 4},
+    VisionTransformer: {
+        "conv_proj": 8,
+        "encoder.layers.encoder_layer_0.self_attention": 4,
+        "encoder.layers.encoder_layer_0.mlp.0": 12,
+    },
+    CrossAttention: {"patches": 8, "image": 6, "attention": 4, "again": 2},
+    Embedding: {"patches": 4, "wide": 16},
     NonLocal: {"stem": 8, "asks": 6, "values": 5},
     NormsByHand: {"stem": 8, "wide": 12, "narrow": 6},
     Lengths: {"stem": 8, "read": 6},

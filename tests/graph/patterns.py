@@ -266,7 +266,7 @@ class EncoderLayer(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.block = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, dropout=0.1, batch_first=True)
+        self.block = nn.TransformerEncoderLayer(8, 4, dim_feedforward=16, dropout=0.1, batch_first=True)
         self.head = nn.Linear(8, 4)
 
     def forward(self, x):
@@ -405,7 +405,7 @@ PATTERNS = {
     UnbiasedGroupNorm: {"conv": 6},
     NormsInOrder: {"stem": 6, "wide": 12},
     Transformer: {"patches": 8, "queries": 5, "values": 6, "wide": 16},
-    EncoderLayer: {"block.linear1": 16},
+    EncoderLayer: {"block.self_attn": 4, "block.linear1": 16},
     RootMeanSquare: {"conv": 6, "wide": 10},
     SelectiveKernel: {"left": 6, "down": 5},
     Recomputed: {"conv": 6, "mix": 8},

@@ -65,7 +65,7 @@ def combine(
 
     One operand may be constant across the channels of the other (a spatial gate, a position code). Then nothing is
     united: the channel that is broadcast is protected and, unless the operator is a product, so are those to which it
-    is added.
+    is added. A constant of the model, such as a mask of attention, leaves them to the proof.
     """
     other_ids = flow.ids(other, role)
     shape = torch.broadcast_shapes(ids.shape, other_ids.shape)
@@ -73,6 +73,9 @@ def combine(
     reason = f"{where} is broadcast over channels"
     if _is_broadcast(first, second, other):
         flow.channel_ids.protect(second, reason)
+        if not annihilates and flow.source(other) is not None:
+            flow.channel_ids.suspect(first, reason)
+            return first
         if not annihilates and bool((core(second) != 0).any()):
             flow.channel_ids.protect(first, reason)
     elif _is_broadcast(second, first, values):

@@ -6,6 +6,7 @@ from torch import Tensor
 from slimprune.graph.channel_ids import core, tied, varying
 from slimprune.graph.groups import Role, loses_whole_groups
 from slimprune.graph.propagation import Flow, OperatorCall
+from slimprune.graph.rules.elementwise import combine
 
 
 def convolution(flow: Flow, call: OperatorCall) -> None:
@@ -54,8 +55,11 @@ class _MatrixProduct:
             self._by_weight(flow, call, left, right, axes=(-1, -2, -1))
         elif flow.source(left) is not None and right.ndim > 1:
             self._by_weight(flow, call, right, left, axes=(-2, -1, -2))
-        elif self._bias is None and min(left.ndim, right.ndim) > 1:
+        elif min(left.ndim, right.ndim) > 1:
             multiply(flow, call, left, right)
+            if self._bias is not None and flow.carries(call[self._bias]):
+                ids = flow.ids(call.out)
+                flow.set_ids(call.out, combine(flow, call.out, ids, call[self._bias], call.where, annihilates=False))
         else:
             flow.block(call, [left, right], f"{call.where} multiplies activations with each other")
 

@@ -24,9 +24,19 @@ def reduce(flow: Flow, call: OperatorCall) -> None:
 
 def _is_statistic(call: OperatorCall, dims: Sequence[int]) -> bool:
     """Return whether the operator may be part of a norm or gate over channels that lie in dimension 1 or last."""
-    values = call["self"]
     known = call.name in ("mean", "std", "var", "std_mean", "var_mean", "max", "amax")
-    return known and bool(call["keepdim"]) and len(dims) == 1 and dims[0] in (1, values.ndim - 1)
+    return known and is_over_channels(call["self"], dims, keepdim=bool(call["keepdim"]))
+
+
+def is_over_channels(values: Tensor, dims: Sequence[int], *, keepdim: bool) -> bool:
+    """Return whether a statistic is taken over dimension 1 or the last one alone.
+
+    If the dimension does not stay with size 1, it is dimension 1 of an image: that of a sequence holds positions.
+    """
+    if len(dims) != 1 or values.ndim < 2:
+        return False
+    dim = dims[0] % values.ndim
+    return dim in (1, values.ndim - 1) if keepdim else dim == 1 and values.ndim > 3
 
 
 _SUMS = ("sum", "norm", "linalg_vector_norm", "any", "all")

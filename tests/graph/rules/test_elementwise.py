@@ -3,7 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.graph.following import free_width, groups_of, mean, reason
+from slimprune.graph import find_groups
+from tests.graph.following import Net, free_width, groups_of, mean, reason
+from tests.networks import EXAMPLE
 
 FREE = {
     "activations": lambda net, x: mean(F.hardswish(F.silu(F.relu(x, inplace=True)))),
@@ -46,7 +48,10 @@ def test_halves_that_gate_each_other_go_together():
 
 def test_a_sum_that_is_broadcast_over_channels_is_an_obstacle():
     assert reason(lambda net, x: mean(x + net.one(x)), **layers()) == "add is broadcast over channels"
-    assert reason(lambda net, x: mean(x + net.code), **layers()) == "add is broadcast over channels"
+    net = Net(lambda net, x: mean(x + net.code), layers(), 8)
+    (group, _) = find_groups(net, EXAMPLE)
+    assert group.protected_reason.startswith("not proven: relative difference")
+    assert group.protected_reason.endswith("(add is broadcast over channels)")
 
 
 def test_what_is_written_into_a_part_of_another_tensor_is_known_there():

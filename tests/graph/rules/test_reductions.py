@@ -7,7 +7,7 @@ from tests.graph.following import free_width, groups_of, mean, reason
 
 JOINED = {
     "softmax": (lambda net, x: mean(x.softmax(1)), "_softmax joins several channels"),
-    "mean": (lambda net, x: mean(x.mean(1)[:, None] * x), "mean joins several channels"),
+    "mean": (lambda net, x: mean(x) * x.flatten(2).mean(1).mean(1, True), "mean joins several channels"),
     "mean over channels and positions": (lambda net, x: mean(x - x.mean((1, 2), True)), "mean joins several channels"),
     "order": (lambda net, x: mean(x.sort(1)[0]), "sort joins several channels"),
     "running sum": (lambda net, x: mean(x.cumsum(1)), "cumsum joins several channels"),
@@ -36,6 +36,7 @@ SUMMED = {
     "sum": lambda net, x: mean(x / (1 + x.abs().sum(1, keepdim=True))),
     "a norm by hand": lambda net, x: mean((x - x.mean(1, True)) / x.std(1, keepdim=True)),
     "the largest of all channels": lambda net, x: mean(x * x.amax(1, keepdim=True)),
+    "a gate by mean and maximum": lambda net, x: mean(x * (x.mean(1) + x.max(1)[0])[:, None].sigmoid()),
     "an assertion": lambda net, x: mean(x) if not x.isnan().any() else None,
     "a number for the log": lambda net, x: mean(x) if x.mean().item() < 1e9 else None,
 }
