@@ -64,7 +64,8 @@ WEIGHT_CRITERIA: Mapping[bool, str] = {False: "prospr", True: "magnitude"}
 """Default criteria for the weights of untrained and of trained networks."""
 CRITERION_OPTIONS: Mapping[str, str] = {
     "steps": "steps", "inner_lr": "lr", "inner_momentum": "momentum", "inner_weight_decay": "weight_decay",
-    "on_host": "on_host", "rounds": "rounds", "score_temperature": "temperature", "by_magnitude": "by_magnitude",
+    "on_host": "on_host", "steps_stored": "steps_stored", "rounds": "rounds", "score_temperature": "temperature",
+    "by_magnitude": "by_magnitude",
 }  # fmt: skip
 """Names of the criteria's options by field of the recipe."""
 DEFAULT_RULES: Mapping[Quantity, str] = {

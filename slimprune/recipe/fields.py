@@ -47,7 +47,7 @@ LATER_FIELDS = (
     "mean", "std", "class_names", "input", "pretrained", "reset_head", "reconstruct", "int8", "fp16", "max_loss",
     "optimizer", "warm_up", "label_smoothing", "class_weights", "ema", "mixup", "cutmix", "resized_crop", "patience",
     "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs", "average", "unit",
-    "inner_weight_decay", "on_host", "score_temperature", "by_magnitude", "prune_from", "prune_until",
+    "inner_weight_decay", "on_host", "steps_stored", "score_temperature", "by_magnitude", "prune_from", "prune_until",
     "task", "metric", "mask_distance", "milestones", "width_search",
     "sync_bn", "bf16_gradients", "split_draws", "score_balanced",
 )  # fmt: skip
@@ -187,6 +187,13 @@ class Recipe(BaseModel):
     )
     on_host: bool | None = Field(
         None, description="keep the weights of all inner training steps in host memory, not on the device"
+    )
+    steps_stored: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="most vectors of weights of the inner training to keep at once, below --steps; the steps between "
+        "are computed again",
     )
     rounds: int | None = Field(
         None,

@@ -53,6 +53,7 @@ class SettingsBesideTask(_UnderAlias, total=False):
     inner_momentum: float | None
     inner_weight_decay: float | None
     on_host: bool | None
+    steps_stored: int | None
     rounds: int | None
     score_temperature: float | None
     by_magnitude: bool | None

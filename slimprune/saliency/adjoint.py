@@ -3,12 +3,15 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from slimprune.errors import UsageError
 from slimprune.saliency.problem import Problem
+from slimprune.saliency.reversal import in_reverse
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,34 @@ class InnerTraining:
 Gradient = Callable[[Tensor, int], Tensor]
 
 
-def trajectory(problem: Problem, training: InnerTraining, gradient_at: Gradient | None = None) -> Iterator[Tensor]:
+class State(NamedTuple):
+    """What an inner step depends on, besides its batch.
+
+    Attributes:
+        weights: [P].
+        velocity: [P]; None where it is zero or there is no momentum.
+    """
+
+    weights: Tensor
+    velocity: Tensor | None
+
+    def to(self, device: torch.device) -> "State":
+        """Return the state on a device."""
+        return State(self.weights.to(device), None if self.velocity is None else self.velocity.to(device))
+
+
+def after_step(problem: Problem, training: InnerTraining, gradient_at: Gradient, state: State, step: int) -> State:
+    """Return the state after one step of the inner training."""
+    weights, velocity = state
+    gradient = problem.trainable * (gradient_at(weights, step) + training.weight_decay * weights)
+    blend = 1.0 if step == 0 else 1.0 - training.dampening
+    before = 0.0 if velocity is None else training.momentum * velocity
+    velocity = before + blend * gradient
+    direction = gradient + training.momentum * velocity if training.nesterov else velocity
+    return State(weights - training.lr * direction, velocity if training.momentum else None)
+
+
+def trajectory(problem: Problem, training: InnerTraining) -> Iterator[Tensor]:
     """Yield the weights w_0 ... w_M of the inner training one after the other, each [P].
 
     No weights are kept after they are yielded, and batch t is requested only when w_{t+1} is, so that hundreds of steps
@@ -48,18 +78,12 @@ def trajectory(problem: Problem, training: InnerTraining, gradient_at: Gradient 
     Args:
         problem: Network, batches and loss.
         training: The inner training of M steps.
-        gradient_at: (weights [P], step) -> gradient [P]; by default `problem.gradient`.
     """
-    gradient_at = gradient_at or problem.gradient
-    weights, velocity = problem.initial, torch.zeros_like(problem.initial)
-    yield weights
+    state = State(problem.initial, None)
+    yield state.weights
     for step in range(training.steps):
-        gradient = problem.trainable * (gradient_at(weights, step) + training.weight_decay * weights)
-        blend = 1.0 if step == 0 else 1.0 - training.dampening
-        velocity = training.momentum * velocity + blend * gradient
-        direction = gradient + training.momentum * velocity if training.nesterov else velocity
-        weights = weights - training.lr * direction
-        yield weights
+        state = after_step(problem, training, problem.gradient, state, step)
+        yield state.weights
 
 
 def final_weights(problem: Problem, training: InnerTraining) -> Tensor:
@@ -67,16 +91,26 @@ def final_weights(problem: Problem, training: InnerTraining) -> Tensor:
     return deque(trajectory(problem, training), maxlen=1).pop()
 
 
-def meta_gradient(problem: Problem, training: InnerTraining, *, on_host: bool = False) -> Tensor:
+def meta_gradient(
+    problem: Problem, training: InnerTraining, *, on_host: bool = False, steps_stored: int | None = None
+) -> Tensor:
     """Return the exact derivative d L_M(w_M) / d w_0, [P], by the adjoint recursion.
 
     The inner training is traversed backwards with one Hessian-vector product per step. Only the weights of all steps
     and the activations of one step are in memory; those of the last step are kept from the forward traversal.
 
+    With `steps_stored` there are fewer weights in memory, and the steps between are computed again from stored ones, in
+    the same way: where equal operations give equal bits, as on the CPU, so do all values of `steps_stored`.
+
     Args:
         problem: Network, batches 0 ... M and loss.
         training: The inner training of M steps.
         on_host: Whether to keep the weights of the steps in host memory.
+        steps_stored: Most vectors [P] that are stored at once, at least 1; M, which is the default, stores all steps. A
+            step that others are computed from takes one for its weights and, with momentum, one for its velocity.
+
+    Raises:
+        UsageError: If `steps_stored` is below 1.
 
     Source: reverse accumulation through the optimizer's update; the quantity is that of Alizadeh et al., Prospect
     Pruning (ICLR 2022), equation 3, where it is found by unrolling the graph.
@@ -90,9 +124,9 @@ def meta_gradient(problem: Problem, training: InnerTraining, *, on_host: bool = 
         last_product.append(product)
         return gradient
 
-    visited = [weights.cpu() if on_host else weights for weights in trajectory(problem, training, gradient_at)]
-    final = visited.pop().to(problem.initial.device)
-    weights_bar = problem.gradient(final, training.steps)
+    visited = _backwards(problem, training, gradient_at, on_host, steps_stored)
+    device = problem.initial.device
+    weights_bar = problem.gradient(next(visited).to(device), training.steps)
     velocity_bar = torch.zeros_like(weights_bar)
     lr, momentum, decay = training.lr, training.momentum, training.weight_decay
     for step in reversed(range(training.steps)):
@@ -104,8 +138,32 @@ def meta_gradient(problem: Problem, training: InnerTraining, *, on_host: bool = 
             velocity_bar = velocity_bar - lr * weights_bar
             direction = blend * velocity_bar
         direction = problem.trainable * direction
-        weights = visited.pop().to(final.device)
-        curved = last_product.pop()(direction) if last_product else problem.hessian_product(weights, step, direction)
+        if last_product:
+            curved = last_product.pop()(direction)
+            next(visited)  # the weights at which that product was taken
+        else:
+            curved = problem.hessian_product(next(visited).to(device), step, direction)
         weights_bar = weights_bar + decay * direction + curved
         velocity_bar = momentum * velocity_bar
+        del direction, curved  # lest they stay in memory while steps are computed again
     return weights_bar
+
+
+def _backwards(
+    problem: Problem, training: InnerTraining, gradient_at: Gradient, on_host: bool, steps_stored: int | None
+) -> Iterator[Tensor]:
+    """Return the weights w_M ... w_0 of the inner training, each [P], where they are stored."""
+    if steps_stored is not None and steps_stored < 1:
+        raise UsageError(f"expected steps_stored >= 1, got {steps_stored}")
+    device = problem.initial.device
+    place = torch.device("cpu") if on_host else device
+    step_on = partial(after_step, problem, training, gradient_at)
+    return in_reverse(
+        State(problem.initial, None),
+        training.steps,
+        lambda state, step: step_on(state.to(device), step),
+        value=lambda state: state.weights.to(place),
+        kept=lambda state: state.to(place),
+        room=max(1, training.steps) if steps_stored is None else steps_stored,
+        size=2 if training.momentum else 1,
+    )

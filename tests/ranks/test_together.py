@@ -20,6 +20,7 @@ PARTS = [
     "grasp",
     "random",
     "prospr split",
+    "prospr stored split",
     "grasp split",
     "taylor split",
 ]

@@ -16,7 +16,8 @@ from torchmetrics.classification import MulticlassF1Score
 from slimprune.budget import Budget, CostModel, allocate
 from slimprune.graph import find_groups
 from slimprune.ranks.group import ALONE, Ranks, process_group
-from slimprune.saliency import score
+from slimprune.saliency import Criterion, score
+from slimprune.saliency.criteria.prospr import ProsPr
 from slimprune.training import AcrossRanks, AnyMetric, TrainSettings, as_metric, top1, train
 
 STEPS, BATCH, EPOCHS = 10, 8, 3
@@ -90,7 +91,7 @@ def stopped(ranks: Ranks, folder: Path) -> dict[str, Tensor]:
     }
 
 
-def scored(ranks: Ranks, criterion: str, split: bool, draws: int = 3) -> dict[str, Tensor]:
+def scored(ranks: Ranks, criterion: str | Criterion, split: bool, draws: int = 3) -> dict[str, Tensor]:
     """Score a network with batch norms; return the scores and the channels that a plan keeps."""
     model, batches = network(norm=True), list(Batches()) * 3
     example = torch.rand(2, 3, 8, 8, dtype=torch.float64)
@@ -121,6 +122,7 @@ def everything(ranks: Ranks) -> dict[str, Tensor]:
         "grasp": scored(ranks, "grasp", split=False),
         "random": scored(ranks, "random", split=False),
         "prospr split": scored(ranks, "prospr", split=True),
+        "prospr stored split": scored(ranks, ProsPr(steps=2, steps_stored=1), split=True),
         "grasp split": scored(ranks, "grasp", split=True),
         "taylor split": scored(ranks, "taylor", split=True),
     }

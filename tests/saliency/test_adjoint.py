@@ -1,11 +1,13 @@
 """The meta-gradient against an independent, fully unrolled reference and against finite differences."""
 
+import gc
 import os
 import subprocess
 import sys
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -158,6 +160,56 @@ def test_weights_in_host_memory_give_the_same():
     prob = problem("residual")
     kept, moved = (meta_gradient(prob, SETTINGS["momentum"], on_host=on_host) for on_host in (False, True))
     assert torch.equal(kept, moved)
+
+
+SMALL = nn.Sequential(
+    nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(6 * 16, 4)
+)
+
+
+def small(dtype=torch.float32, kind=Problem):
+    torch.manual_seed(5)
+    batches = [(torch.randn(4, 3, 6, 6), torch.randint(0, 4, (4,))) for _ in range(10)]
+    return replace(kind.prepare(SMALL, [], F.cross_entropy, "consumer", dtype), batches=batches)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("plain", torch.float32), ("weight decay", torch.float32), ("nesterov and dampening", torch.float64)],
+)
+def test_fewer_stored_steps_give_the_same_to_the_last_bit(name, dtype):
+    prob = small(dtype)
+    for steps in range(1, 10):
+        training = replace(SETTINGS[name], steps=steps)
+        expected = meta_gradient(prob, training)
+        for stored in {1, 2, (steps + 1) // 2, steps - 1} - {0}:
+            assert torch.equal(meta_gradient(prob, training, steps_stored=stored, on_host=stored == 2), expected)
+
+
+class Counting(Problem):
+    """Counts the vectors of the size of the weights that are in memory when a loss is computed."""
+
+    counts: ClassVar[list[int]] = []
+
+    def loss_at(self, weights, step):
+        vectors = [one for one in gc.get_objects() if type(one) is torch.Tensor and one.shape == weights.shape]
+        self.counts.append(len({one.untyped_storage().data_ptr() for one in vectors if one.dtype == weights.dtype}))
+        return super().loss_at(weights, step)
+
+
+def test_no_stored_step_at_all_is_refused():
+    with pytest.raises(UsageError, match="expected steps_stored >= 1, got 0"):
+        meta_gradient(small(), PLAIN, steps_stored=0)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_no_more_vectors_are_in_memory_than_may_be_stored(momentum):
+    prob, training = small(kind=Counting), replace(PLAIN, steps=9, momentum=momentum)
+    for stored in (2, 4):
+        prob.counts.clear()
+        meta_gradient(prob, training, steps_stored=stored)
+        # the initial weights, weights and velocity of the present step, the adjoint's two vectors, and a direction
+        assert max(prob.counts) <= stored + 6
 
 
 def test_dropout_is_the_same_when_a_step_is_computed_again():

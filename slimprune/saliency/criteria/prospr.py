@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from slimprune.errors import UsageError
 from slimprune.saliency.adjoint import InnerTraining, final_weights, meta_gradient
 from slimprune.saliency.averaging import Signed
 from slimprune.saliency.problem import Problem
@@ -28,6 +29,8 @@ class ProsPr(InnerTraining, Signed):
     Attributes:
         first_order: Whether to use grad L_M(w_M) in place of the meta-gradient, which skips all second derivatives.
         on_host: Whether to keep the weights of the steps in host memory.
+        steps_stored: Most vectors of the size of the weights to store at once, in [1, steps); steps between stored ones
+            are computed again. By default all steps are stored. See `meta_gradient`.
         one_batch: Whether to take one batch for all steps and the final loss, as the released code does by default.
 
     Source: Alizadeh et al., Prospect Pruning: Finding Trainable Weights at Initialization Using Meta-Gradients
@@ -38,9 +41,20 @@ class ProsPr(InnerTraining, Signed):
     lr: float = 0.01
     first_order: bool = False
     on_host: bool = False
+    steps_stored: int | None = None
     one_batch: bool = False
     deterministic = False
     units = UNITS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps_stored is None:
+            return
+        if self.first_order:
+            raise UsageError(f"expected no steps_stored for first order, which stores none, got {self.steps_stored}")
+        if not 1 <= self.steps_stored < self.steps:
+            rule = f"steps_stored >= 1 and below the number of steps ({self.steps}), which are stored without it"
+            raise UsageError(f"expected {rule}, got {self.steps_stored}")
 
     @property
     def batches_per_draw(self) -> int:
@@ -54,5 +68,5 @@ class ProsPr(InnerTraining, Signed):
         if self.first_order:
             adjoint = problem.gradient(final_weights(problem, self), self.steps)
         else:
-            adjoint = meta_gradient(problem, self, on_host=self.on_host)
+            adjoint = meta_gradient(problem, self, on_host=self.on_host, steps_stored=self.steps_stored)
         return problem.gate_gradient(adjoint)

@@ -1,10 +1,12 @@
 from dataclasses import replace
 
+import pytest
 import torch
 import torch.nn.functional as F
 
-from slimprune.graph import find_groups, free_groups
-from slimprune.saliency import Problem, final_weights, meta_gradient
+from slimprune.errors import UsageError
+from slimprune.graph import ChannelGroup, find_groups, free_groups
+from slimprune.saliency import Problem, final_weights, meta_gradient, score, score_weights
 from slimprune.saliency.criteria.prospr import ProsPr
 from slimprune.saliency.criteria.three_sp import ThreeSP
 from tests.networks import EXAMPLE, Residual, toy
@@ -36,6 +38,32 @@ def test_first_order_takes_the_gradient_at_the_end_of_the_inner_training():
     final = final_weights(prob, criterion)
     expected = prob.gate_gradient(prob.gradient(final, 3))["inner"].abs()
     assert torch.equal(criterion.score(prob)["inner"], expected)
+
+
+@pytest.mark.parametrize("scores", [score, score_weights], ids=["channels", "weights"])
+def test_fewer_stored_steps_give_the_same_scores(scores):
+    model = toy(Residual)
+    groups = find_groups(model, EXAMPLE) if scores is score else [ChannelGroup("stem.weight", 6 * 3 * 9, ())]
+    batches = [(torch.randn(4, 3, 8, 8), torch.randint(0, 4, (4,))) for _ in range(12)]
+    found = [
+        scores(model, groups, batches, F.cross_entropy, criterion=criterion, draws=2).by_group
+        for criterion in (ProsPr(steps=5), ProsPr(steps=5, steps_stored=2))
+    ]
+    assert all(torch.equal(found[0][group], found[1][group]) for group in found[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 3, "steps_stored": 0}, r"expected steps_stored >= 1 and below the number of steps \(3\), .*, got 0"),
+        ({"steps": 3, "steps_stored": 3}, r"expected steps_stored >= 1 and below the number of steps \(3\), .*, got 3"),
+        ({"steps_stored": 1}, r"expected steps_stored >= 1 and below the number of steps \(1\), .*, got 1"),
+        ({"steps": 3, "steps_stored": 2, "first_order": True}, "expected no steps_stored for first order, .*, got 2"),
+    ],
+)
+def test_stored_steps_without_effect_are_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        ProsPr(**options)
 
 
 def test_one_batch_for_all_steps_and_the_final_loss():
