@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from typing import Any
 
 from slimprune.report.instability import moment
@@ -25,7 +25,10 @@ ROOT = Path(__file__).parents[1]
 RESULTS = Path("benchmarks/results")
 PAGES = (
     "README.md",
-    *(f"docs/{name}.md" for name in ("results", "segmentation", "speed", "latency", "proof", "instability")),
+    *(
+        f"docs/{name}.md"
+        for name in ("results", "segmentation", "speed", "latency", "proof", "instability", "many-devices")
+    ),
 )
 UNIFORM = {"params": "uniform at equal params", "macs": "uniform at equal MACs"}
 METRICS = {"top1": "top-1", "miou": "mean IoU"}
@@ -300,6 +303,25 @@ def loading() -> str:
     )
 
 
+def decoding() -> str:
+    """Return images per second of JPEG files that are decoded whole, or to no more than their size takes."""
+    document = _read("decoding-cpu.json")
+    settings, found, lines = document["settings"], document["environment"], []
+    for cell in document["cells"]:
+        whole, reduced = ([settings["images"] / each for each in cell["seconds"][way]] for way in ("whole", "reduced"))
+        speeds = [f"{median(each):,.0f} ({min(each):,.0f} to {max(each):,.0f})" for each in (whole, reduced)]
+        gaps = cell["differences"]
+        shown = f"{gaps['mean']:.2f}, {gaps['p99']}, {gaps['largest']}"
+        lines.append([f"{cell['size']} px", *speeds, shown])
+    head = ["to", "whole, images/s", "reduced, images/s", "pixels differ by: mean, 99 %, largest"]
+    drawn = f"{settings['images']} drawn images of {settings['width']} x {settings['height']}"
+    return (
+        f"{_markdown(head, lines)}\n\nCircumstances: `{document['command']}`; {drawn}, median of {settings['rounds']} "
+        f"rounds (slowest to fastest), CPU time of one process; {_machine(found, found)}, load {document['load']}. "
+        f"{_file('decoding-cpu.json')}"
+    )
+
+
 def instability(name: str) -> str:
     """Return the test errors between two trainings from one state, by network and by the step at which they part."""
     document = _read(f"{name}.json")
@@ -328,6 +350,7 @@ SECTIONS: Mapping[str, Callable[..., str]] = {
     "saliency-cost": saliency_cost,
     "data-memory": data_memory,
     "loading": loading,
+    "decoding": decoding,
     "instability": instability,
 }
 

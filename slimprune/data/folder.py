@@ -5,23 +5,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from PIL import Image
-from torch import Tensor
-
 from slimprune.bounded import files_below
-from slimprune.data.decoding import choose_size, squared, to_tensor
+from slimprune.data.decoding import choose_size
+from slimprune.data.encoded_images import EncodedImages
 from slimprune.data.image_data import ImageData
 from slimprune.data.streamed_data import STREAM_ABOVE, hold_or_stream
 from slimprune.errors import DataError, visible
-from slimprune.preprocessing import image_size, read_rgb
+from slimprune.preprocessing import image_size
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 TEST_FOLDERS = ("val", "test")
 
 
 @dataclass(frozen=True)
-class FileSamples:
+class FileSamples(EncodedImages):
     """Image files with labels.
 
     Attributes:
@@ -44,11 +41,9 @@ class FileSamples:
         """Return the number of files."""
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Decode one file into uint8 [3, H, W] and int64 []."""
-        path = self.paths[index]
-        image = squared(read_rgb(path, str(path)), self.size, Image.Resampling.BILINEAR)
-        return to_tensor(image), torch.tensor(self.labels[index])
+    def encoded(self, index: int) -> tuple[Path, str, int]:
+        """Return a file, its path as text, and its class index."""
+        return self.paths[index], str(self.paths[index]), self.labels[index]
 
 
 def load_folder(name: str, source: str, image_size: int | None = None, stream_above: int = STREAM_ABOVE) -> ImageData:

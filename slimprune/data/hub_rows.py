@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from slimprune.data.decoding import squared, to_tensor
+from slimprune.data.encoded_images import EncodedImages
 from slimprune.errors import DataError
 from slimprune.preprocessing import Encoded, image_size, read_grey, read_rgb
 
@@ -36,7 +37,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class RowSamples:
+class RowSamples(EncodedImages):
     """Rows of a table, decoded one by one.
 
     Attributes:
@@ -63,11 +64,17 @@ class RowSamples:
         Raises:
             DataError: If the image, the label or the mask cannot be read.
         """
+        if not self.columns.masks:
+            return super().__getitem__(index)
         row, where = self.rows[index], self._where(index, self.columns.image)
         image = read_rgb(_encoded(row[self.columns.image], where), where)
-        value = row[self.columns.target]
-        target = self._mask(value, index, image.size) if self.columns.masks else self._label(value, index)
-        return to_tensor(squared(image, self.size, Image.Resampling.BILINEAR)), target
+        mask = self._mask(row[self.columns.target], index, image.size)
+        return to_tensor(squared(image, self.size, Image.Resampling.BILINEAR)), mask
+
+    def encoded(self, index: int) -> tuple[Encoded, str, int]:
+        """Return the file of an image, its row in words, and its class index."""
+        row, where = self.rows[index], self._where(index, self.columns.image)
+        return _encoded(row[self.columns.image], where), where, self._label(row[self.columns.target], index)
 
     def sizes(self) -> Iterator[tuple[int, int]]:
         """Yield height and width of every image.
@@ -90,10 +97,10 @@ class RowSamples:
             brightest = max(brightest, int(to_tensor(mask).max()))
         return brightest
 
-    def _label(self, value: int, index: int) -> Tensor:
+    def _label(self, value: int, index: int) -> int:
         if value not in self.columns.labels:
             raise DataError(f"expected a known label in {self._where(index, self.columns.target)}, got {value}")
-        return torch.tensor(self.columns.labels[value])
+        return self.columns.labels[value]
 
     def _mask(self, value: object, index: int, image: tuple[int, int]) -> Tensor:
         where = self._where(index, self.columns.target)

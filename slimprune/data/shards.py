@@ -13,18 +13,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from slimprune.bounded import read_bounded
 from slimprune.data.arrays import MOST_CLASSES
-from slimprune.data.decoding import choose_size, squared, to_tensor
+from slimprune.data.decoding import choose_size
+from slimprune.data.encoded_images import EncodedImages
 from slimprune.data.folder import SUFFIXES, TEST_FOLDERS
 from slimprune.data.image_data import ImageData
 from slimprune.data.streamed_data import STREAM_ABOVE, hold_or_stream
 from slimprune.errors import DataError, first_line, visible
 from slimprune.preprocessing import image_size as size_of_image
-from slimprune.preprocessing import read_rgb
 
 CLASS_SUFFIX, CLASS_NAMES = ".cls", "classes.txt"
 LONGEST_NUMBER, LARGEST_TEXT = 20, 2**24
@@ -32,7 +31,7 @@ LONGEST_NUMBER, LARGEST_TEXT = 20, 2**24
 
 
 @dataclass(frozen=True, eq=False)
-class ShardSamples:
+class ShardSamples(EncodedImages):
     """Images with labels at known places of tar files.
 
     Attributes:
@@ -49,19 +48,13 @@ class ShardSamples:
         """Return the number of images."""
         return len(self.places)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Decode one image into uint8 [3, H, W] and int64 []."""
-        data, where = self._read(index)
-        image = squared(read_rgb(data, where), self.size, Image.Resampling.BILINEAR)
-        return to_tensor(image), self.places[index, 3].clone()
-
     def sizes(self) -> Iterator[tuple[int, int]]:
         """Yield height and width of every image."""
-        return (size_of_image(*self._read(index)) for index in range(len(self)))
+        return (size_of_image(*self.encoded(index)[:2]) for index in range(len(self)))
 
-    def _read(self, index: int) -> tuple[bytes, str]:
-        """Return an encoded image, and where it is in words."""
-        shard, offset, length, _ = self.places[index].tolist()
+    def encoded(self, index: int) -> tuple[bytes, str, int]:
+        """Return an encoded image, where it is in words, and its class index."""
+        shard, offset, length, label = self.places[index].tolist()
         path = self.shards[shard]
         try:
             with path.open("rb") as file:
@@ -69,7 +62,7 @@ class ShardSamples:
                 data = file.read(length)
         except OSError as error:
             raise DataError(f"expected to read shard '{path}', got {error.strerror}") from error
-        return data, f"'{path}', byte {offset}"
+        return data, f"'{path}', byte {offset}", label
 
 
 def load_shards(name: str, source: str, image_size: int | None = None, stream_above: int = STREAM_ABOVE) -> ImageData:

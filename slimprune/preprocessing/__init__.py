@@ -2,7 +2,17 @@
 
 from slimprune.preprocessing.description import INTERPOLATIONS, Preprocessing, check_normalisation
 from slimprune.preprocessing.hugging_face import LabelConfig, ProcessorConfig, as_configs, from_configs
-from slimprune.preprocessing.images import Encoded, filled, framed, image_size, read_grey, read_image, read_rgb
+from slimprune.preprocessing.images import (
+    Encoded,
+    Reduced,
+    filled,
+    framed,
+    image_size,
+    read_grey,
+    read_image,
+    read_reduced,
+    read_rgb,
+)
 from slimprune.preprocessing.metadata import Stated, as_metadata, from_metadata
 
 __all__ = [
@@ -11,6 +21,7 @@ __all__ = [
     "LabelConfig",
     "Preprocessing",
     "ProcessorConfig",
+    "Reduced",
     "Stated",
     "as_configs",
     "as_metadata",
@@ -22,5 +33,6 @@ __all__ = [
     "image_size",
     "read_grey",
     "read_image",
+    "read_reduced",
     "read_rgb",
 ]
