@@ -11,6 +11,7 @@ from slimprune.files import (
     Compared,
     EarlyBirdOutcome,
     Facts,
+    FurtherOutcome,
     LatencyRow,
     LayerWidth,
     Limit,
@@ -686,6 +687,19 @@ def check_to_json(check: OnnxCheck) -> OnnxVerification:
     return {**verification, "noise": True} if check.noise else verification
 
 
+def further_to_json(result: TrainResult) -> list[FurtherOutcome]:
+    """Return the further metrics of a training in plain form."""
+    return [
+        {
+            "name": one.name,
+            "unit": one.scale.unit,
+            "higher_is_better": one.scale.higher_is_better,
+            "final": one.value,
+        }
+        for one in result.further
+    ]
+
+
 def _training(result: TrainResult) -> TrainingOutcome:
     training: TrainingOutcome = {
         "epochs": result.epochs,
@@ -701,6 +715,8 @@ def _training(result: TrainResult) -> TrainingOutcome:
     }
     if result.validation is not None:
         training["validation"] = result.validation
+    if result.further:
+        training["further"] = further_to_json(result)
     if result.metric == "top1":
         return {**training, "top1": result.final}
     return {**training, "miou": result.final} if result.metric == "miou" else training

@@ -45,6 +45,7 @@ TRAINING = (
     "train_size",
     "validation",
     "loss",
+    "further_metrics",
     "epochs",
     "batch_size",
     "lr",
@@ -77,7 +78,7 @@ PER_CELL = ("ratio", "of", "and", "also", "seed", "out", "train_dense", "log")
 
 
 class Published(BaseModel):
-    """A published result, shown in a separate column."""
+    """A published result, shown in a separate column: top1 or miou, and top5 beside the former."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -85,6 +86,7 @@ class Published(BaseModel):
     budget: str | None = None
     top1: float | None = Field(None, ge=0, le=100)
     miou: float | None = Field(None, ge=0, le=100)
+    top5: float | None = Field(None, ge=0, le=100)
     source: Name
 
 

@@ -8,7 +8,8 @@ from slimprune.pipeline.stages import Start
 from slimprune.pipeline.trained import dense_accuracy
 from slimprune.pipeline.workload import Workload
 from slimprune.recipe import ResolvedRecipe
-from slimprune.training import TrainResult
+from slimprune.results import further_to_json
+from slimprune.training import FurtherMetric, TrainResult, evaluate
 
 
 def failure_of_one(error: SlimpruneError) -> str:
@@ -25,12 +26,17 @@ def failure_of_one(error: SlimpruneError) -> str:
 def as_given(recipe: ResolvedRecipe, work: Workload, start: Start) -> TrainResult:
     """Return the accuracy of a dense network with given weights as the result of a training without epochs."""
     accuracy = dense_accuracy(recipe, work, start) or 0.0
-    return TrainResult(work.metric.name, accuracy, accuracy, 0, 0.0, (), scale=work.metric.scale)
+    device = work.example.device
+    further = tuple(
+        FurtherMetric(one.name, evaluate(start.scored, work.test_batches, one, device=device), one.scale)
+        for one in work.further
+    )
+    return TrainResult(work.metric.name, accuracy, accuracy, 0, 0.0, (), scale=work.metric.scale, further=further)
 
 
 def outcome_of(result: TrainResult, cost: Cost, work: Workload) -> CellOutcome:
     """Return the results of a training and the costs of its network; the metric in [0, 1], wall-clock seconds."""
-    return {
+    outcome: CellOutcome = {
         "final": result.final,
         "best": result.best,
         "validation": result.validation,
@@ -41,6 +47,9 @@ def outcome_of(result: TrainResult, cost: Cost, work: Workload) -> CellOutcome:
         "training_seconds": result.seconds,
         "environment": environment(work.example.device),
     }
+    if result.further:
+        outcome["further"] = further_to_json(result)
+    return outcome
 
 
 def kept_shares(plan: Plan) -> KeptShares:

@@ -6,7 +6,7 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypedDict
 
 from slimprune.files.latency import Facts
-from slimprune.files.report import ScoringOutcome
+from slimprune.files.report import FurtherOutcome, ScoringOutcome
 
 Kind = Literal["dense", "row", "uniform", "twin"]
 
@@ -22,15 +22,16 @@ class KeptShares(TypedDict):
 class CellOutcome(TypedDict, total=False):
     """Results of a training and costs of its network; the metric as it is, wall-clock seconds.
 
-    `validation` is the metric on training images that were held out, None if there were none. `width_epochs` are the
-    epochs that were trained to choose the widths, at about the cost of the slim network's. If single weights are
-    masked, `weights_kept` has the number of the others by layer, `widths` is None, and `params` and `macs` leave out
-    what is masked. `refused` is the reason why there is no result.
+    `further` are metrics of the test images beside `final`. `validation` is the metric on training images that were
+    held out, None if there were none. `width_epochs` are the epochs that were trained to choose the widths, at about
+    the cost of the slim network's. If single weights are masked, `weights_kept` has the number of the others by layer,
+    `widths` is None, and `params` and `macs` leave out what is masked. `refused` is the reason why there is no result.
     """
 
     final: float
     best: float
     validation: float | None
+    further: list[FurtherOutcome]
     train_loss: float | None
     pruned: float | None
     reconstructed: float | None
@@ -85,7 +86,18 @@ class PublishedFigure(TypedDict):
     budget: str | None
     top1: float | None
     miou: float | None
+    top5: NotRequired[float | None]
     source: str
+
+
+class FurtherMean(TypedDict):
+    """Mean and standard deviation of a further metric over seeds, shares in percent."""
+
+    name: str
+    unit: Literal["%", "dB", ""]
+    higher_is_better: bool
+    mean: float
+    sd: float | None
 
 
 class TableRow(TypedDict):
@@ -102,6 +114,7 @@ class TableRow(TypedDict):
     sd: float | None
     best: float | None
     validation: NotRequired[float | None]
+    further: NotRequired[list[FurtherMean]]
     pruned: NotRequired[float | None]
     reconstructed: NotRequired[float | None]
     channels: float | None

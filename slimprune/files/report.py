@@ -215,6 +215,15 @@ class MetricPart(TypedDict):
     metric: NotRequired[MetricOutcome]
 
 
+class FurtherOutcome(TypedDict):
+    """A metric beside the one that networks are judged by; see `MetricOutcome`."""
+
+    name: str
+    unit: Literal["%", "dB", ""]
+    higher_is_better: bool
+    final: float
+
+
 class TrainingHistory(TypedDict):
     """Lists with one value per epoch."""
 
@@ -239,6 +248,7 @@ class TrainingOutcome(TypedDict):
     best: float
     final: float
     validation: NotRequired[float]
+    further: NotRequired[list[FurtherOutcome]]
     seconds: float
     history: NotRequired[TrainingHistory]
 

@@ -51,7 +51,7 @@ from slimprune.pipeline.stages import (
 )
 from slimprune.pipeline.staging import Outputs, staged_outputs
 from slimprune.pipeline.training_checks import check_training, log_folder
-from slimprune.pipeline.workload import OWN_BATCHES, Given, Workload, named_workload, own_workload
+from slimprune.pipeline.workload import OWN_BATCHES, Given, Workload, further_metrics, named_workload, own_workload
 from slimprune.recipe import RecipeSettings, ResolvedRecipe, SettingsBesideTask, make_recipe, without_effect
 from slimprune.report import markdown, report_html
 from slimprune.results import Report, Round
@@ -197,7 +197,8 @@ def _workload(recipe: ResolvedRecipe, own: nn.Module | None, given: Given, devic
     work = own_workload(own, given, device, recipe.seed)
     classes = 1 if work.origin.inputs is None else work.origin.inputs.classes
     weights = class_weights_of(recipe, work.task, partial(count_targets, work.train_batches, work.task, classes))
-    return with_own_preprocessing(recipe, replace(work, class_weights=weights))
+    work = replace(work, class_weights=weights, further=further_metrics(recipe, work.task))
+    return with_own_preprocessing(recipe, work)
 
 
 def announce(notes: Sequence[str], listener: Listener) -> None:

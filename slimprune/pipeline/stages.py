@@ -422,6 +422,7 @@ def run_training(
         settings,
         loss=work.loss,
         metric=work.metric,
+        further=work.further,
         progress=under(store.name, listener),
         after_step=lambda done: after_step(module, done),
         checkpoint=store,

@@ -33,7 +33,7 @@ from slimprune.pipeline.chosen_task import outputs_of, task_of_objects, task_of_
 from slimprune.pipeline.class_weights import class_weights_of
 from slimprune.pipeline.trust import code_files
 from slimprune.preprocessing import Preprocessing
-from slimprune.recipe import NamedRecipe, ResolvedRecipe
+from slimprune.recipe import NamedRecipe, Recipe, ResolvedRecipe
 from slimprune.results import Judged
 from slimprune.surgery import Origin
 from slimprune.tasks import Task
@@ -66,6 +66,7 @@ class Workload:
         loss: Function (output, targets) -> scalar.
         task: What the network is trained for.
         metric: Metric by which tested networks are judged.
+        further: Further metrics of trained networks.
         pixels: Function that maps inputs [N, C, H, W] to visible pixels, uint8 [N, C, H, W].
         preprocessing: How images become the inputs; None if it is unknown.
         calibration_batches: Training batches as they are, not augmented; empty if they are `train_batches`.
@@ -96,6 +97,7 @@ class Workload:
     validation_batches: Iterable[Batch] | None = None
     data: ImageData | None = None
     across: AcrossRanks = BY_ITSELF
+    further: tuple[AnyMetric, ...] = ()
 
     @property
     def judged(self) -> Judged:
@@ -224,7 +226,17 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
         if held_out is None
         else held_out.test_batches(recipe.batch_size, device=device, part="train"),
         data=data,
+        further=further_metrics(recipe, chosen.task),
     )
+
+
+def further_metrics(recipe: Recipe, task: Task) -> tuple[AnyMetric, ...]:
+    """Return the further metrics of a recipe.
+
+    Raises:
+        UsageError: If the task has no such metric.
+    """
+    return tuple(task.metric(name) for name in recipe.further_metrics)
 
 
 def _fill_from(recipe: NamedRecipe, model: nn.Module, inputs: InputSpec, *, outputs: int) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ LATER_FIELDS = (
     "optimizer", "warm_up", "label_smoothing", "class_weights", "ema", "mixup", "cutmix", "resized_crop", "patience",
     "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs", "average", "unit",
     "inner_weight_decay", "on_host", "steps_stored", "score_temperature", "by_magnitude", "prune_from", "prune_until",
-    "task", "metric", "mask_distance", "milestones", "width_search",
+    "task", "metric", "mask_distance", "milestones", "width_search", "further_metrics",
     "sync_bn", "bf16_gradients", "split_draws", "score_balanced",
 )  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
@@ -232,6 +232,9 @@ class Recipe(BaseModel):
         description="what scoring and training minimise, by its name in the task; auto is the first one",
     )
     metric: str = Field(AUTO, description="what networks are judged by, by its name in the task; auto is the first one")
+    further_metrics: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
+        (), description="further metrics of the task to state for trained networks, such as top5"
+    )
     epochs: int | None = Field(None, ge=1, le=MOST_EPOCHS, description="training epochs")
     batch_size: int | None = Field(None, ge=1, le=MOST_AT_ONCE, description="training batch size")
     lr: float | None = Field(None, gt=0, le=LARGEST, description="training learning rate")

@@ -65,6 +65,7 @@ class SettingsBesideTask(_UnderAlias, total=False):
     bench_batch: int | None
     bench_threads: int | None
     protect: Sequence[str] | str
+    further_metrics: Sequence[str] | str
     epochs: int | None
     batch_size: int | None
     lr: float | None

@@ -34,9 +34,9 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "score_temperature", "by_magnitude", "score_batch", "score_balanced", "dtype", "twin",
     ),
     "training": (
-        "epochs", "batch_size", "lr", "weight_decay", "schedule", "milestones", "loss", "metric", "init", "reconstruct",
-        "amp", "fast", "train_dense", "dense_epochs", "optimizer", "warm_up", "label_smoothing", "class_weights",
-        "ema", "mixup", "cutmix", "resized_crop", "patience", "distill", "temperature", "regularizer",
+        "epochs", "batch_size", "lr", "weight_decay", "schedule", "milestones", "loss", "metric", "further_metrics",
+        "init", "reconstruct", "amp", "fast", "train_dense", "dense_epochs", "optimizer", "warm_up", "label_smoothing",
+        "class_weights", "ema", "mixup", "cutmix", "resized_crop", "patience", "distill", "temperature", "regularizer",
         "regularizer_strength",
     ),
     "processes": ("sync_bn", "bf16_gradients", "split_draws"),

@@ -1,14 +1,16 @@
 """The tables of a comparison as Markdown and as text for a terminal."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from slimprune.files import ComparisonDocument, ComparisonTable, TableRow
+from slimprune.files import ComparisonDocument, ComparisonTable, PublishedFigure, TableRow
 from slimprune.report.escaping import for_markdown
 from slimprune.report.figures import axis_title, scale_of_metric, titled
 from slimprune.report.markdown_table import markdown_table
 from slimprune.report.tables import magnitude
 from slimprune.report.text import paragraph, text_table
+from slimprune.scale import Scale
 
 Column = tuple[str, Callable[[TableRow], str]]
 
@@ -71,6 +73,7 @@ def _columns(document: ComparisonDocument) -> list[Column]:
     just, solved = (axis_title(step, scale.unit) for step in ("just pruned", "reconstructed"))
     return [
         (axis_title(metric, scale.unit), lambda row: _accuracy(row, digits)),
+        *_further(rows),
         *([(just, lambda row: _number(row.get("pruned"), digits))] if pruned else []),
         *([(solved, lambda row: _number(row.get("reconstructed"), digits))] if reconstructed else []),
         ("params", lambda row: magnitude(row["params"])),
@@ -83,6 +86,21 @@ def _columns(document: ComparisonDocument) -> list[Column]:
         ("scoring", lambda row: _seconds(row["scoring_seconds"])),
         ("peak memory", lambda row: _bytes(row["scoring_peak_bytes"])),
         ("stability", lambda row: "" if row["stability"] is None else f"{row['stability']:.2f}"),
+    ]
+
+
+def _further(rows: Sequence[TableRow]) -> list[Column]:
+    """Return a column for every further metric that a row states."""
+    stated = {one["name"]: one for row in rows for one in row.get("further", [])}
+
+    def cell(name: str, row: TableRow) -> str:
+        found = next((one for one in row.get("further", []) if one["name"] == name), None)
+        digits = ".2f" if found is not None and found["unit"] else ".4g"
+        return "" if found is None else _with_spread(found["mean"], found["sd"], digits)
+
+    return [
+        (axis_title(titled(name, Scale(one["unit"], one["higher_is_better"])), one["unit"]), partial(cell, name))
+        for name, one in stated.items()
     ]
 
 
@@ -111,7 +129,11 @@ def _fitting(document: ComparisonDocument, rows: Sequence[TableRow], width: int)
 def _accuracy(row: TableRow, digits: str) -> str:
     if row["mean"] is None:
         return "no result"
-    return f"{row['mean']:{digits}}" + ("" if row["sd"] is None else f" ± {row['sd']:{digits}}")
+    return _with_spread(row["mean"], row["sd"], digits)
+
+
+def _with_spread(mean: float, sd: float | None, digits: str) -> str:
+    return f"{mean:{digits}}" + ("" if sd is None else f" ± {sd:{digits}}")
 
 
 def _number(value: float | None, digits: str) -> str:
@@ -119,9 +141,12 @@ def _number(value: float | None, digits: str) -> str:
 
 
 def _published(row: TableRow) -> str:
-    found = [f"{entry['top1'] if entry['top1'] is not None else entry['miou']:g} ({entry['source']})"
-             for entry in row["paper"]]  # fmt: skip
-    return "; ".join(found)
+    return "; ".join(f"{_figure(entry)} ({entry['source']})" for entry in row["paper"])
+
+
+def _figure(entry: PublishedFigure) -> str:
+    main, top5 = entry["top1"] if entry["top1"] is not None else entry["miou"], entry.get("top5")
+    return f"{main:g}" if top5 is None else f"{main:g}, top-5 {top5:g}"
 
 
 def _signed(value: float | None, digits: str) -> str:

@@ -4,7 +4,15 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from slimprune.files import CellRecord, ComparisonDocument, ComparisonTable, Facts, PublishedFigure, TableRow
+from slimprune.files import (
+    CellRecord,
+    ComparisonDocument,
+    ComparisonTable,
+    Facts,
+    FurtherMean,
+    PublishedFigure,
+    TableRow,
+)
 from slimprune.report.figures import scale_of_metric
 from slimprune.report.paired_differences import Gap, corrected, paired_gap
 from slimprune.scale import Scale
@@ -93,6 +101,7 @@ def _row(name: str, cells: Sequence[CellRecord], scale: Scale) -> TableRow:
         "sd": stdev(finals) if len(finals) > 1 else None,
         "best": _mean([factor * cell["best"] for cell in done]),
         "validation": _mean([factor * found for cell in done if (found := cell.get("validation")) is not None]),
+        "further": _further(done),
         "pruned": _mean([factor * pruned for cell in done if (pruned := cell.get("pruned")) is not None]),
         "reconstructed": _mean([factor * found for cell in done if (found := cell.get("reconstructed")) is not None]),
         "channels": _mean([cell["channels"] for cell in done]),
@@ -108,6 +117,26 @@ def _row(name: str, cells: Sequence[CellRecord], scale: Scale) -> TableRow:
         "over_uniform_params": None,
         "over_uniform_macs": None,
     }
+
+
+def _further(cells: Sequence[CellRecord]) -> list[FurtherMean]:
+    """Return the means of the further metrics that all cells state."""
+    stated = [{one["name"]: one for one in cell.get("further", [])} for cell in cells]
+    found: list[FurtherMean] = []
+    for name, first in (stated[0] if stated else {}).items():
+        if all(name in own for own in stated):
+            factor = Scale(first["unit"]).factor
+            values = [factor * own[name]["final"] for own in stated]
+            found.append(
+                {
+                    "name": name,
+                    "unit": first["unit"],
+                    "higher_is_better": first["higher_is_better"],
+                    "mean": fmean(values),
+                    "sd": stdev(values) if len(values) > 1 else None,
+                }
+            )
+    return found
 
 
 def _findings(rows: Sequence[TableRow], scale: Scale) -> list[str]:

@@ -100,7 +100,7 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
         lines += _reconstruction(known, scale)
     lines += _rounds(document)
     for name, training in trainings(document, slim="training" if known is None else "fine-tuning"):
-        best = f"{_watched(training, scale)}, {_seconds(training['seconds'])}"
+        best = f"{_watched(training, scale)}{_further(training)}, {_seconds(training['seconds'])}"
         lines.append((name, f"{_epochs(document, name, training)}, final {scale.shown(training['final'])}, {best}"))
     if (onnx := document["onnx"]) is not None:
         lines.append(("ONNX", verification(onnx, predicts=_predicts(document))))
@@ -125,6 +125,12 @@ def _watched(training: TrainingOutcome, scale: Scale) -> str:
     """Return the best metric of the epochs, with the last one if they were tested on held-out training images."""
     best, held_out = f"best {scale.shown(training['best'])}", training.get("validation")
     return best if held_out is None else f"on held-out training images {scale.shown(held_out)}, {best}"
+
+
+def _further(training: TrainingOutcome) -> str:
+    """Return the further metrics of a training, behind a comma."""
+    found = [(Scale(one["unit"], one["higher_is_better"]), one) for one in training.get("further", [])]
+    return "".join(f", {titled(one['name'], scale)} {scale.shown(one['final'])}" for scale, one in found)
 
 
 def _rule(document: ReportDocument) -> str:

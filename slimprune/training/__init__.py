@@ -13,7 +13,7 @@ from slimprune.training.metrics import AnyMetric, Metric, mean_iou, top1
 from slimprune.training.mixing import mixing_of
 from slimprune.training.objective import balanced_weights, training_loss
 from slimprune.training.penalties import Penalty, batch_norm_l1, polarization
-from slimprune.training.result import EpochRecord, TrainResult
+from slimprune.training.result import EpochRecord, FurtherMetric, TrainResult
 from slimprune.training.settings import TrainSettings, choose_device
 from slimprune.training.sparsity import HeldWeights
 from slimprune.training.strategy import make_execution
@@ -25,6 +25,7 @@ __all__ = [
     "AnyMetric",
     "BranchedBatches",
     "EpochRecord",
+    "FurtherMetric",
     "HeldWeights",
     "Metric",
     "Penalty",

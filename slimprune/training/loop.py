@@ -24,7 +24,7 @@ from slimprune.training.objective import training_loss
 from slimprune.training.partial_epoch import PartialEpoch
 from slimprune.training.penalties import Penalty
 from slimprune.training.progress import TrainProgress
-from slimprune.training.result import EpochRecord, TrainResult
+from slimprune.training.result import EpochRecord, FurtherMetric, TrainResult
 from slimprune.training.settings import TrainSettings, find_device
 from slimprune.training.sparsity import digest_of_masks
 from slimprune.training.strategy import Additions, open_execution
@@ -39,6 +39,7 @@ def train(
     *,
     loss: Loss,
     metric: AnyMetric,
+    further: Sequence[AnyMetric] = (),
     progress: Listener = ignore,
     after_step: AfterStep = lambda done: None,
     checkpoint: Path | None = None,
@@ -65,6 +66,7 @@ def train(
         settings: Training settings.
         loss: Function (output, targets) of a batch -> mean loss, a scalar.
         metric: Metric on the test batches.
+        further: Further metrics on the test batches, after the last epoch.
         progress: Called after every step with ("train", steps done, total steps, "epoch 2, top1 91.20 %").
         after_step: Called with the number of steps done, before the epoch is tested and stored.
         checkpoint: Folder for checkpoints and `metrics.jsonl`; if it holds a checkpoint, training resumes from it.
@@ -155,8 +157,16 @@ def train(
         final = None
         if validation_batches is not None:
             final = tested(model, execution.forward, test_batches, metric, device, forward_fn, across.ranks)
+        beside = tuple(
+            FurtherMetric(
+                one.name,
+                tested(model, execution.forward, test_batches, one, device, forward_fn, across.ranks),
+                one.scale,
+            )
+            for one in further
+        )
     model.eval()
-    return TrainResult.of(metric, history, final)
+    return TrainResult.of(metric, history, final, beside)
 
 
 def _kind(teacher: nn.Module | None) -> str:

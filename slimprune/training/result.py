@@ -27,6 +27,21 @@ class EpochRecord:
 
 
 @dataclass(frozen=True)
+class FurtherMetric:
+    """A metric beside the one that networks are judged by.
+
+    Attributes:
+        name: Name of the metric.
+        value: Its value on the test batches after the last epoch.
+        scale: How its values are read.
+    """
+
+    name: str
+    value: float
+    scale: Scale
+
+
+@dataclass(frozen=True)
 class TrainResult:
     """A finished training.
 
@@ -40,6 +55,7 @@ class TrainResult:
         history: One record per epoch.
         validation: Metric on the validation batches after the last epoch; None if there are none.
         scale: How values of the metric are read.
+        further: Further metrics on the test batches after the last epoch.
     """
 
     metric: str
@@ -50,12 +66,20 @@ class TrainResult:
     history: tuple[EpochRecord, ...]
     validation: float | None = None
     scale: Scale = SHARES
+    further: tuple[FurtherMetric, ...] = ()
 
     @classmethod
-    def of(cls, metric: AnyMetric, history: Sequence[EpochRecord], final: float | None = None) -> "TrainResult":
+    def of(
+        cls,
+        metric: AnyMetric,
+        history: Sequence[EpochRecord],
+        final: float | None = None,
+        further: tuple[FurtherMetric, ...] = (),
+    ) -> "TrainResult":
         """Summarise a history of at least one epoch; with validation batches `final` is the metric on the test ones."""
         values = [record.test_metric for record in history]
         seconds = sum(record.seconds for record in history)
         best = metric.scale.best(values)
         result = cls(metric.name, values[-1], best, len(history), seconds, tuple(history), scale=metric.scale)
+        result = replace(result, further=further)
         return result if final is None else replace(result, final=final, validation=values[-1])

@@ -20,7 +20,7 @@ ROWS = {
 def grid(arch: str, data: str) -> dict[str, Any]:
     base = {
         "arch": arch, "data": data, "unit": "weights", "epochs": 1, "draws": 1, "batch_size": 8, "score_batch": 8,
-        "device": "cpu",
+        "device": "cpu", "further_metrics": ["top5"],
     }  # fmt: skip
     return {
         "base": base,
@@ -51,6 +51,14 @@ def test_the_records_of_masked_cells(compared: tuple[dict[str, Any], Path]) -> N
         channels = by_name["channels", seed]
         assert channels["params"] <= 1474 * 0.2
         assert "weights_kept" not in channels
+
+
+def test_rows_state_further_metrics(compared: tuple[dict[str, Any], Path]) -> None:
+    (table,) = compared[0]["tables"]
+    found = {row["row"]: [one["name"] for one in row["further"]] for row in table["rows"]}
+    assert found.pop("nothing left") == []
+    assert set(map(tuple, found.values())) == {("top5",)}
+    assert "top-5, %" in (compared[1] / "compare.md").read_text()
 
 
 def test_twins_have_the_sparsity_of_their_row_and_uniform_rows_are_narrower(

@@ -125,6 +125,7 @@ class Counted(nn.Module):
         (network(3, dense=True), 3 * IMAGES, {"task": "image-to-image"}, DataError, "pixels in 0..1"),
         (network(3), MEANS, {}, UnsupportedModelError, "for top1"),
         (network(2), MEANS[:, :2], {"task": "regression", "metric": "top1"}, UsageError, "a metric for regression"),
+        (network(2), MEANS[:, :2], {"task": "regression", "further_metrics": "top5"}, UsageError, "a metric for regr"),
         (network(2), MEANS[:, :2], {"task": "regression", "loss": "bce"}, UsageError, "a loss for regression"),
         (network(2), MEANS[:, :2], {"task": "regression", "metric": max}, UsageError, "a slimprune.Metric or"),
         (network(2), MEANS[:, :2], {"task": "regression", "resized_crop": 0.5}, UsageError, "no resized_crop"),
@@ -166,11 +167,14 @@ def test_named_data_brings_its_task_and_the_command_line_reports_it(tmp_path, mo
     for part in ("train", "test"):
         save_file({"images": pixels, "values": MEANS[:, :1].contiguous()}, tmp_path / "data" / f"{part}.safetensors")
     base = "compress --arch resnet8 --data tensors:data --ratio 0.3 --epochs 1 --draws 1 --lr 0.001 --batch-size 8"
-    assert run_command([*base.split(), "--metric", "r2", "--out", "net.onnx"]) == 0
+    assert run_command([*base.split(), "--metric", "r2", "--further-metrics", "rmse", "--out", "net.onnx"]) == 0
     assert "R2" in capsys.readouterr().out
     document = json.loads((tmp_path / "net.report.json").read_text())
     assert document["metric"] == {
         "task": "regression", "reads": "values", "name": "r2", "unit": "", "higher_is_better": True,
     }  # fmt: skip
+    (rmse,) = document["training"]["further"]
+    assert (rmse["name"], rmse["higher_is_better"]) == ("rmse", False)
+    assert f"RMSE (lower is better) {rmse['final']:.4g}" in (tmp_path / "net.report.md").read_text()
     assert run_command([*base.split(), "--task", "multi-label", "--out", "other.onnx"]) == 2
     assert "expected a task for the targets of tensors:data (regression), got multi-label" in capsys.readouterr().err

@@ -25,6 +25,19 @@ def test_the_page_has_a_table_for_every_budget():
     assert text.endswith("\n- arch: vgg11\n- epochs: 3\n- seeds: 0, 1\n")
 
 
+def test_further_metrics_have_a_column_and_stand_beside_published_ones():
+    """Top-5 of 0.98 and 0.99: mean 98.5, sd 0.71."""
+    records = cells()
+    for record, top5 in zip([one for one in records if one["row"] == "prospr"], (0.98, 0.99), strict=True):
+        record["further"] = [{"name": "top5", "unit": "%", "higher_is_better": True, "final": top5}]
+    page = comparison_markdown(document(records, paper=[{**PAPER[0], "top5": 99.7}]))
+    head, _, dense, winner = [line for line in page.splitlines() if line.startswith("|")][:4]
+    assert head.startswith("|  | top-1, % | top-5, % | params |")
+    assert winner.startswith("| **prospr** | **91.00 ± 1.41** | **98.50 ± 0.71** |")
+    assert winner.endswith("| **93.32, top-5 99.7 (Table 2)** |")
+    assert dense.startswith("| dense | 93.50 ± 0.71 |  |")
+
+
 def test_without_published_figures_there_is_no_column_for_them():
     assert "paper" not in comparison_markdown(document())
 

@@ -100,6 +100,9 @@ def test_facts_of_a_whole_run() -> None:
     watched = dict(facts(document(training={**TRAINING, "validation": 0.925})))["training"]
     assert watched == "12 epochs, final 93.46 %, on held-out training images 92.50 %, best 94.00 %, 1,234 s"
     assert rows["dense"] == "1 epoch, final 93.46 %, best 94.00 %, 1,234 s"
+    top5 = {"name": "top5", "unit": "%", "higher_is_better": True, "final": 0.991}
+    further = dict(facts(document(training={**TRAINING, "further": [top5]})))["training"]
+    assert further == "12 epochs, final 93.46 %, best 94.00 %, top-5 99.10 %, 1,234 s"
     assert rows["ONNX"] == verification(ONNX)
     assert list(rows) == ["scoring", "budget", "proof", "training", "dense", "ONNX"]
 

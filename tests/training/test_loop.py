@@ -8,6 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
 from slimprune.training import TrainSettings, evaluate, top1, train
+from slimprune.training.metrics import top5
 
 from .cases import Shuffled, assert_same_state, network
 
@@ -174,6 +175,15 @@ def test_a_wrapped_model_trains_to_the_weights_of_a_plain_one(tmp_path):
         distributed.destroy_process_group()
     assert_same_state(plain, wrapped)
     assert again.history == result.history
+
+
+def test_further_metrics_are_those_of_the_final_weights():
+    model = network()
+    result = fit(model, replace(SETTINGS, ema=0.5), further=[top5])
+    (found,) = result.further
+    assert (found.name, found.scale) == ("top5", top5.scale)
+    assert found.value == evaluate(model, Shuffled(batch=12), top5, device="cpu") >= result.final
+    assert fit(network()).further == ()
 
 
 class Counted(Shuffled):
