@@ -46,6 +46,8 @@ PAPERS = {
     "collapse-digits": "SynFlow, layer collapse (stand-in)",
     "controls-resnet20": "Frankle et al., shuffled, re-initialised and inverted masks",
     "controls-digits": "Frankle et al., shuffled, re-initialised and inverted masks (stand-in)",
+    "later-resnet20": "Frankle et al., figure 7",
+    "later-digits": "Frankle et al., figure 7 (stand-in)",
     "tickets-cpu-digits": "lottery tickets (stand-in)",
 }
 """What of which paper a grid is for, by the name of its file."""

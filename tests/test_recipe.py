@@ -49,7 +49,7 @@ from slimprune.recipe import DEFAULT_RULES, PANELS, Recipe, default_text, make_r
         ({"and": {"macs": 0.5}, "also": {"macs": 0.5}}, "expected and once, got also as well"),
         (
             {"when": "later"},
-            "'after-training', 'rewind', 'gradual' or 'early-bird', got 'later'",
+            "'during-training', 'trained', 'after-training', 'rewind', 'gradual' or 'early-bird', got 'later'",
         ),
         ({"rewind_step": -1}, "rewind_step: expected greater than or equal to 0, got -1"),
         ({"dense_epochs": -1}, "dense_epochs: expected greater than or equal to 0, got -1"),

@@ -45,7 +45,7 @@ TOO_LARGE = ("weights", "image_size", "train_size", "amp", "round_to", "mileston
 def tiny(given: dict[str, Any], arch: str, data: str) -> dict[str, Any]:
     """The same rows on a tiny network and tiny data: few epochs and steps, 1 seed, 1 budget, 1 draw."""
     histories = {fields.get("when") for fields in given.get("rows", {}).values()}
-    epochs = 7 if "early-bird" in histories else 2 if "gradual" in histories else 1
+    epochs = 7 if "early-bird" in histories else 2 if histories & {"gradual", "during-training"} else 1
     small = {
         "arch": arch,
         "data": data,
@@ -56,8 +56,11 @@ def tiny(given: dict[str, Any], arch: str, data: str) -> dict[str, Any]:
         "device": "cpu",
     }
     kept = {name: value for name, value in given["base"].items() if name not in TOO_LARGE}
-    rows = {name: {**fields, **({"steps": 2} if fields.get("steps", 0) > 2 else {})} for name, fields in
-            given.get("rows", {}).items()}  # fmt: skip
+    changes = {"steps": 2, "prune_epoch": 1}
+    rows = {
+        row: {name: min(value, changes[name]) if name in changes else value for name, value in fields.items()}
+        for row, fields in given.get("rows", {}).items()
+    }
     base = {**kept, **small, **({"rounds": 2} if "rounds" in kept else {})}
     quantity = given["budgets"][0].partition("=")[0]
     return {**given, "base": base, "rows": rows, "seeds": [0], "budgets": [f"{quantity}=0.5"], "paper": []}

@@ -38,6 +38,7 @@ from slimprune.pipeline.stages import (
     analyse,
     check_budget,
     default_criterion,
+    earlier_epochs,
     initialise_slim,
     measure_network,
     run_training,
@@ -208,14 +209,15 @@ class RunCache:
         try:
             # Cells that train at once share the dense network, so each imitates a copy.
             settings, teacher = training_settings(last.recipe, work), copy.deepcopy(_teacher(recipe, start))
-            earlier = last.start.earlier
+            earlier = earlier_epochs(recipe, last.start)
             result = run_training(settings, work, slimmed.module, store, listener, teacher=teacher, earlier=earlier)
         except SlimpruneError as error:
             return {**named, "refused": failure_of_one(error)}
         before = 0 if start.dense_training is None else start.dense_training.epochs
         before += sum(one.epochs for one in last.done)
-        if (ticket := last.start.early_bird) is not None and not last.start.earlier:
-            before += ticket.epoch
+        if not earlier:
+            ticket = last.start.early_bird
+            before += len(last.start.earlier) if ticket is None else ticket.epoch
         return {
             **named,
             **outcome_of(result, cost, work),
@@ -307,7 +309,9 @@ def start_key(cell: Cell) -> str:
     if recipe.when in ("before-training", "trained", "gradual", "early-bird"):
         return _key(recipe, (*_MODEL, "when"))
     trained = recipe.model_copy(update={"epochs": recipe.dense_epochs or recipe.epochs})
-    return _key(trained, (*_MODEL, *TRAINING, "when", "rewind_step", "regularizer", "regularizer_strength"))
+    return _key(
+        trained, (*_MODEL, *TRAINING, "when", "rewind_step", "prune_epoch", "regularizer", "regularizer_strength")
+    )
 
 
 def score_key(recipe: ResolvedRecipe) -> str:

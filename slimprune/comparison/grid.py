@@ -281,6 +281,7 @@ def _uniform(recipe: ResolvedRecipe, of: Literal["params", "macs"], ratio: float
             "gate",
             "average",
             "dtype",
+            "prune_epoch",
             "prune_from",
             "prune_until",
             "mask_distance",

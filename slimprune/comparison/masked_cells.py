@@ -11,7 +11,7 @@ from slimprune.comparison.outcomes import failure_of_one, kept_shares, outcome_o
 from slimprune.errors import BudgetError, SlimpruneError
 from slimprune.files import CellOutcome
 from slimprune.pipeline.masks import PlannedMasks, maskable_weights, masked_model, settle_masked
-from slimprune.pipeline.stages import Start, run_training, training_settings
+from slimprune.pipeline.stages import Start, earlier_epochs, run_training, training_settings
 from slimprune.pipeline.training_checks import check_training
 from slimprune.pipeline.workload import Workload
 from slimprune.recipe import ResolvedRecipe
@@ -59,15 +59,17 @@ class MaskedTraining:
             slimmed = masked_model(recipe, work, self.start, self.planned)
         slimmed, accuracies = settle_masked(recipe, work, self.start, slimmed, ignore)
         settings, imitated, masks = training_settings(recipe, work), copy.deepcopy(teacher), self.planned.masks
+        earlier = self.planned.earlier or earlier_epochs(recipe, self.start)
         try:
             result = run_training(
                 settings, work, slimmed.module, self.store, listener,
-                teacher=imitated, masks=masks, earlier=self.planned.earlier,
+                teacher=imitated, masks=masks, earlier=earlier,
             )  # fmt: skip
         except SlimpruneError as error:
             return {"refused": failure_of_one(error)}
         before = 0 if self.start.dense_training is None else self.start.dense_training.epochs
         before += sum(one.epochs for one in self.planned.rounds)
+        before += 0 if earlier else len(self.start.earlier)
         return {
             **outcome_of(result, slimmed.plan.slim, work),
             "pruned": None if accuracies is None else accuracies.pruned,

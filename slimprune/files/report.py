@@ -384,6 +384,7 @@ class RecordedRecipe(TypedDict):
     unit: NotRequired[str]
     epochs: NotRequired[int | None]
     rounds: NotRequired[int | None]
+    prune_epoch: NotRequired[int | None]
     prune_from: NotRequired[int | None]
     prune_until: NotRequired[int | None]
     hash: NotRequired[str]

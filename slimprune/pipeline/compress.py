@@ -41,6 +41,7 @@ from slimprune.pipeline.stages import (
     check_budget,
     check_names,
     dense_settings,
+    earlier_epochs,
     initialise_slim,
     measure_network,
     run_training,
@@ -188,7 +189,7 @@ def _slim_channels(recipe: ResolvedRecipe, work: Workload, outputs: Outputs, lis
     slimmed, accuracies = settle_last(last, initialise_slim(recipe, work.model, slimmed), listener)
     slimmed = with_whole_plan(last, recipe, work.model, slimmed)
     report = replace(_describe(recipe, analysis, slimmed, planned), accuracies=accuracies, early_bird=start.early_bird)
-    return PrunedNetwork(report, slimmed, start, last.recipe, teacher, last, earlier=start.earlier)
+    return PrunedNetwork(report, slimmed, start, last.recipe, teacher, last, earlier=earlier_epochs(recipe, start))
 
 
 def _workload(recipe: ResolvedRecipe, own: nn.Module | None, given: Given, device: str) -> Workload:

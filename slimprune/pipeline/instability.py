@@ -97,7 +97,7 @@ def instability(
     moments = _checked(at, points, networks)
     resolved, _, notes = checked_recipe(None, Given(), settings)
     recipe = resolved.named()
-    if recipe.when in ("gradual", "early-bird"):
+    if recipe.when in ("during-training", "gradual", "early-bird"):
         raise UsageError(f"expected pruning before a training, not in its course, got --when {recipe.when}")
     out = _checked_out(recipe.out)
     announce(notes, listener)

@@ -30,7 +30,14 @@ from slimprune.measure import PeakMemory, count_macs, count_params, weight_bytes
 from slimprune.pipeline.gradual import PartlyTrained, check_gradual, prune_gradually
 from slimprune.pipeline.processes import environment_of
 from slimprune.pipeline.pruned import PrunedNetwork, export_check, start_pruning
-from slimprune.pipeline.stages import Start, budget_of, default_criterion, run_training, training_settings
+from slimprune.pipeline.stages import (
+    Start,
+    budget_of,
+    default_criterion,
+    earlier_epochs,
+    run_training,
+    training_settings,
+)
 from slimprune.pipeline.staging import Outputs
 from slimprune.pipeline.trained import settle
 from slimprune.pipeline.training_checks import log_folder
@@ -96,7 +103,8 @@ def mask_weights(recipe: ResolvedRecipe, work: Workload, outputs: Outputs, liste
     export_check(recipe, work, outputs)(slimmed.module)
     slimmed, accuracies = settle_masked(recipe, work, start, slimmed, listener)
     report = replace(describe_masked(recipe, work, slimmed, planned), accuracies=accuracies)
-    return PrunedNetwork(report, slimmed, start, recipe, teacher, masks=planned.masks, earlier=planned.earlier)
+    earlier = planned.earlier or earlier_epochs(recipe, start)
+    return PrunedNetwork(report, slimmed, start, recipe, teacher, masks=planned.masks, earlier=earlier)
 
 
 def maskable_weights(recipe: ResolvedRecipe, work: Workload) -> tuple[PrunableWeight, ...]:

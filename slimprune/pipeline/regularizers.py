@@ -22,7 +22,7 @@ def penalty_of(recipe: ResolvedRecipe, work: Workload) -> Penalty | None:
         UnsupportedModelError: If the network has no gains of batch norm, or no channels to penalise.
     """
     name = recipe.regularizer
-    if name is None or recipe.when not in ("after-training", "rewind", "early-bird"):
+    if name is None or recipe.when not in ("during-training", "after-training", "rewind", "early-bird"):
         return None
     if name in _OF_GAINS:
         function = _OF_GAINS[name]

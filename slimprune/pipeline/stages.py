@@ -115,6 +115,10 @@ def check_names(recipe: ResolvedRecipe) -> None:
     budget_of(recipe)
     _check_weights(recipe)
     _check_teacher(recipe)
+    if recipe.when == "during-training":
+        check_one_schedule(recipe)
+        if (last := recipe.prune_epoch or 1) >= recipe.epochs:
+            raise UsageError(f"expected --prune-epoch below the {recipe.epochs} epochs, got {last}")
 
 
 def check_one_schedule(recipe: ResolvedRecipe) -> None:
@@ -208,6 +212,8 @@ def starting_networks(
 ) -> Start:
     """Return the networks to start from; unless `before-training`, first train the dense one, resumable in `store`.
 
+    With `during-training` it is trained for the first epochs of the training that the pruned network goes on with.
+
     Args:
         recipe: Recipe of the run.
         work: Workload with the dense network.
@@ -221,6 +227,8 @@ def starting_networks(
     """
     if recipe.when in ("before-training", "trained", "gradual", "early-bird"):
         return Start(work.model, work.model)
+    if recipe.when == "during-training":
+        return _early_epochs(recipe, work, store.with_name(f"{store.name} early"), listener, penalty, log)
     settings = dense_settings(recipe, work)
     train_it = partial(run_training, settings, work, penalty=penalty, log=log)
     trained, early = copy.deepcopy(work.model), copy.deepcopy(work.model)
@@ -239,6 +247,29 @@ def starting_networks(
     if back_to > 0:
         load_weights(early, snapshot)
     return Start(trained, early, result)
+
+
+def _early_epochs(
+    recipe: ResolvedRecipe, work: Workload, store: Path, listener: Listener, penalty: Penalty | None, log: Path | None
+) -> Start:
+    """Return the dense network after the first epochs of its training."""
+    module, last = copy.deepcopy(work.model), recipe.prune_epoch or 1
+    result = run_training(
+        training_settings(recipe, work),
+        work,
+        module,
+        store,
+        listener,
+        penalty=penalty,
+        log=log,
+        enough=lambda epochs: epochs >= last,
+    )
+    return Start(module, module, earlier=result.history)
+
+
+def earlier_epochs(recipe: ResolvedRecipe, start: Start) -> tuple[EpochRecord, ...]:
+    """Return the epochs that the pruned network was trained for already; none if its weights are drawn anew."""
+    return start.earlier if recipe.init == "keep" else ()
 
 
 def budget_of(recipe: ResolvedRecipe) -> Budget:

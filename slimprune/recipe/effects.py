@@ -48,6 +48,11 @@ CONDITIONS: Sequence[Condition] = (
     Condition(("max_loss",), lambda recipe: recipe.int8 or recipe.fp16, "no file of lower precision is written"),
     Condition(("rewind_step",), lambda recipe: recipe.when == "rewind", "nothing is rewound without --when rewind"),
     Condition(
+        ("prune_epoch",),
+        lambda recipe: recipe.when == "during-training",
+        "nothing is pruned after an epoch without --when during-training",
+    ),
+    Condition(
         ("prune_from", "prune_until"),
         lambda recipe: recipe.when == "gradual",
         "weights are not masked in the course of the training without --when gradual",
@@ -76,7 +81,9 @@ CONDITIONS: Sequence[Condition] = (
     ),
     Condition(
         ("dense_epochs",),
-        lambda recipe: recipe.when not in ("before-training", "gradual", "early-bird") or recipe.train_dense,
+        lambda recipe: (
+            recipe.when not in ("before-training", "during-training", "gradual", "early-bird") or recipe.train_dense
+        ),
         "the dense network is not trained without --train-dense",
     ),
     Condition(
@@ -93,7 +100,7 @@ CONDITIONS: Sequence[Condition] = (
     Condition(("temperature",), lambda recipe: recipe.distill is not None, "nothing is distilled without --distill"),
     Condition(
         ("regularizer", "regularizer_strength"),
-        lambda recipe: recipe.when in ("after-training", "rewind", "early-bird"),
+        lambda recipe: recipe.when in ("during-training", "after-training", "rewind", "early-bird"),
         "no dense network is trained before pruning",
     ),
     Condition(

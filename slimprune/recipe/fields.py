@@ -49,12 +49,12 @@ LATER_FIELDS = (
     "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs", "average", "unit",
     "inner_weight_decay", "on_host", "steps_stored", "score_temperature", "by_magnitude", "prune_from", "prune_until",
     "task", "metric", "mask_distance", "milestones", "width_search", "further_metrics",
-    "sync_bn", "bf16_gradients", "split_draws", "score_balanced",
+    "prune_epoch", "sync_bn", "bf16_gradients", "split_draws", "score_balanced",
 )  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
 
-When = Literal["before-training", "trained", "after-training", "rewind", "gradual", "early-bird"]
+When = Literal["before-training", "during-training", "trained", "after-training", "rewind", "gradual", "early-bird"]
 
 
 class Recipe(BaseModel):
@@ -111,10 +111,17 @@ class Recipe(BaseModel):
         None,
         description="which network is scored: the untrained one, the given weights as they are, the dense network "
         "after its training, or that one with the kept weights of an early step; gradual: weights are masked in the "
-        "course of the training; early-bird: the training goes on without channels once those to keep settle",
+        "course of the training; during-training: the training goes on without what is pruned after --prune-epoch; "
+        "early-bird: the training goes on without channels once those to keep settle",
     )
     rewind_step: int | None = Field(
         None, ge=0, le=MOST, description="training step to which `--when rewind` goes back (default: after 2 % of them)"
+    )
+    prune_epoch: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_EPOCHS,
+        description="epoch of the training after which `--when during-training` scores and prunes (default: 1)",
     )
     prune_from: int | None = Field(
         None, ge=0, le=MOST_EPOCHS, description="epoch after which `--when gradual` begins to mask weights (default: 0)"
@@ -400,6 +407,8 @@ class Recipe(BaseModel):
             defaults = {**defaults, **OF_WEIGHTS}
         if when == "early-bird":
             defaults = {**defaults, "mask_distance": MASK_DISTANCE}
+        if when == "during-training":
+            defaults = {**defaults, "prune_epoch": 1}
         if when == "gradual":
             defaults = {**defaults, **gradual_defaults(self.epochs or defaults["epochs"])}
         if self.milestones:
@@ -438,7 +447,7 @@ class ResolvedRecipe(Recipe):
     @property
     def trains_dense(self) -> bool:
         """Whether the dense network is trained, before it is pruned or to compare."""
-        if self.train_dense and self.when in ("before-training", "gradual", "early-bird"):
+        if self.train_dense and self.when in ("before-training", "during-training", "gradual", "early-bird"):
             return True
         return self.when in ("after-training", "rewind")
 

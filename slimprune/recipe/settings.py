@@ -28,8 +28,12 @@ class SettingsBesideTask(_UnderAlias, total=False):
     ratio: float
     of: Quantity
     also: Mapping[Quantity, float] | str
-    when: Literal["before-training", "trained", "after-training", "rewind", "gradual", "early-bird"] | None
+    when: (
+        Literal["before-training", "during-training", "trained", "after-training", "rewind", "gradual", "early-bird"]
+        | None
+    )
     rewind_step: int | None
+    prune_epoch: int | None
     prune_from: int | None
     prune_until: int | None
     mask_distance: float | None

@@ -29,9 +29,9 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "engine", "bench_batch", "bench_threads",
     ),
     "scoring": (
-        "when", "rewind_step", "prune_from", "prune_until", "mask_distance", "criterion", "gate", "steps", "draws",
-        "average", "inner_lr", "inner_momentum", "inner_weight_decay", "on_host", "steps_stored", "rounds",
-        "score_temperature", "by_magnitude", "score_batch", "score_balanced", "dtype", "twin",
+        "when", "rewind_step", "prune_epoch", "prune_from", "prune_until", "mask_distance", "criterion", "gate",
+        "steps", "draws", "average", "inner_lr", "inner_momentum", "inner_weight_decay", "on_host", "steps_stored",
+        "rounds", "score_temperature", "by_magnitude", "score_batch", "score_balanced", "dtype", "twin",
     ),
     "training": (
         "epochs", "batch_size", "lr", "weight_decay", "schedule", "milestones", "loss", "metric", "further_metrics",

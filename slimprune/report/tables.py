@@ -91,7 +91,7 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
     if (search := document["search"]) is not None:
         tried = f"{_count(len(search['trials']), 'short training')}, {_count(search['epochs'], 'epoch')} in all"
         lines.append(("search", f"{search['rule']} after {tried}, {_seconds(search['seconds'])}"))
-    lines += [*_early_bird(document), *_sharing(document)]
+    lines += [*_in_training(document), *_sharing(document)]
     if (known := document.get("accuracies")) is not None:
         lines.append(("dense", f"{scale.shown(known['dense'])} {_origin(document)}"))
     if known is not None and known["pruned"] is not None:
@@ -139,9 +139,11 @@ def _rule(document: ReportDocument) -> str:
     return asked if document["rule"].startswith("factors:") and asked else document["rule"]
 
 
-def _early_bird(document: ReportDocument) -> list[tuple[str, str]]:
-    """Return where an Early-Bird ticket was drawn, and how much the channels to keep still changed."""
-    found = document.get("early_bird")
+def _in_training(document: ReportDocument) -> list[tuple[str, str]]:
+    """Return after which epoch of its training a network was pruned, for Early-Bird tickets with what still changed."""
+    found, recipe = document.get("early_bird"), document["recipe"]
+    if recipe.get("when") == "during-training":
+        return [("pruned", f"after epoch {recipe.get('prune_epoch')} of the {recipe.get('epochs')} of its training")]
     if found is None:
         return []
     last = ", ".join(f"{100 * distance:.1f} %" for distance in found["distances"][-5:])
