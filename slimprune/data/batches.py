@@ -34,7 +34,12 @@ class Store(Protocol):
         """Return the number of samples."""
 
     def fetch(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield uint8 images [B, C, H, W] and stored targets of the samples in `order` (int64 [K], on the CPU)."""
+        """Yield uint8 images [B, C, H, W] and stored targets of the samples in `order`.
+
+        Args:
+            order: Their indices, int64 [K] on the CPU; those that are decoded at random have a seed as well, [K, 2].
+            batch_size: Samples per batch.
+        """
 
 
 @dataclass(frozen=True)
@@ -94,13 +99,17 @@ class TrainBatches:
         batch_size: Images per batch, >= 1.
         seed: Seed >= 0; order and augmentation depend on it and the epoch alone.
         augment: Whether to augment.
+        seeded: Whether the store augments, too: it then takes pairs of an index and a seed.
 
     Raises:
         UsageError: If the batch size or the seed is out of range.
     """
 
-    def __init__(self, store: Store, preparation: Preparation, batch_size: int, seed: int, augment: bool) -> None:
+    def __init__(
+        self, store: Store, preparation: Preparation, batch_size: int, seed: int, augment: bool, seeded: bool = False
+    ) -> None:
         _check(batch_size, seed)
+        self._seeded = seeded
         self._store = store
         self._preparation = preparation
         self._batch_size = min(batch_size, len(store))
@@ -141,13 +150,13 @@ class TrainBatches:
         order = torch.randperm(len(self._store), generator=generator)[: len(self) * self._batch_size]
         rows, (index, count) = self._batch_size // self._ranks.count, (self._ranks.index, self._ranks.count)
         own = slice(index + self._skipped * count, None, count)
+        drawn = self._preparation.draw(generator, len(order)) if self._augment else None
+        if self._seeded:
+            order = torch.stack([order, torch.randint(2**62, order.shape, generator=generator)], dim=1)
         chosen = order.split(rows)[own]
-        draws: list[Draws | None] = [None] * len(chosen)
         if not chosen:
             return
-        if self._augment:
-            drawn = self._preparation.draw(generator, len(order)).to(self._store.device)
-            draws = [*drawn.split(rows)[own]]
+        draws = [None] * len(chosen) if drawn is None else drawn.to(self._store.device).split(rows)[own]
         fetched = self._store.fetch(torch.cat(chosen), rows)
         for (images, targets), batch_draws in zip(fetched, draws, strict=True):
             yield self._preparation(images, targets, batch_draws)

@@ -54,6 +54,11 @@ class RowSamples(EncodedImages):
     size: int | None = None
     zero_one: bool = False
 
+    @property
+    def labelled(self) -> bool:
+        """Whether targets are labels."""
+        return not self.columns.masks
+
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.rows)

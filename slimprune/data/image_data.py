@@ -9,7 +9,9 @@ from torch import Tensor
 
 from slimprune.data.augmentation import Augmentation, seeded_generator
 from slimprune.data.batches import Preparation, ScoringBatches, Store, TestBatches, TrainBatches
+from slimprune.data.encoded_images import CroppedFiles, EncodedImages
 from slimprune.data.resized_crops import ResizedCrops
+from slimprune.data.streamed_store import StreamedStore, default_workers
 from slimprune.data.targets import FULL_SCALE, IGNORED_CLASS, KINDS
 from slimprune.errors import UsageError
 from slimprune.preprocessing import Preprocessing, check_normalisation
@@ -68,9 +70,18 @@ class ImageData(ABC):
         """How an image becomes the input of a network that is trained on this data."""
         return Preprocessing(self.mean, self.std, self.height, self.width, class_names=self.class_names)
 
+    @property
+    def decoding_workers(self) -> int:
+        """Number of processes that decode images while they are read."""
+        return default_workers()
+
     @abstractmethod
     def store(self, part: Part, device: torch.device) -> Store:
         """Open one part for reading batches on `device`."""
+
+    def files(self) -> EncodedImages | None:
+        """Return the files of the training images, if a resized centre of each is stored; None otherwise."""
+        return None
 
     def with_fewer(self, train_size: int) -> Self:
         """Return the same data set with only `train_size` of its training samples.
@@ -151,17 +162,23 @@ class ImageData(ABC):
             device: Device of the batches.
             augment: Whether to augment.
             random_resized_crop: Smallest share of an image, in (0, 1), of which a random crop is resized to the whole
-                image, instead of the augmentation's shifts; None for no such crops.
+                image, instead of the augmentation's shifts; None for no such crops. Of files whose images are resized,
+                crops are taken from the whole image, by worker processes.
 
         Raises:
             UsageError: If the batch size is below 1, the seed below 0 or the share out of range.
         """
         preparation = self._preparation(device)
-        if random_resized_crop is not None:
-            if not 0 < random_resized_crop < 1:
-                raise UsageError(f"expected random_resized_crop in (0, 1), got {random_resized_crop}")
-            preparation = replace(preparation, crops=ResizedCrops(random_resized_crop, self.height, self.width))
-        return TrainBatches(self._open("train", device), preparation, batch_size, seed, augment)
+        if random_resized_crop is None:
+            return TrainBatches(self._open("train", device), preparation, batch_size, seed, augment)
+        if not 0 < random_resized_crop < 1:
+            raise UsageError(f"expected random_resized_crop in (0, 1), got {random_resized_crop}")
+        if (files := self.files()) is not None and augment:
+            unshifted = replace(preparation, augmentation=replace(self.augmentation, crop_padding=0))
+            store = StreamedStore(CroppedFiles(files, random_resized_crop), torch.device(device), self.decoding_workers)
+            return TrainBatches(store, unshifted, batch_size, seed, augment, seeded=True)
+        crops = ResizedCrops(random_resized_crop, self.height, self.width)
+        return TrainBatches(self._open("train", device), replace(preparation, crops=crops), batch_size, seed, augment)
 
     def class_counts(self) -> Tensor:
         """Return the number of training samples of each label, int64 [classes]; for masks of pixels, [2] or [classes].

@@ -25,7 +25,10 @@ class ResizedCrops:
         """Draw crops for `count` images: int64 [count, 4] of top, left, height and width."""
         from torchvision.transforms import v2  # takes a second, and few trainings need it
 
-        crop, image = v2.RandomResizedCrop(1, (self.smallest, 1.0)), torch.empty(1, self.height, self.width)
+        crop, image = (
+            v2.RandomResizedCrop(1, (self.smallest, 1.0)),
+            torch.empty(1, self.height, self.width, device="meta"),
+        )
         seed = int(torch.randint(2**62, (), generator=generator))
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torchvision draws from this generator only

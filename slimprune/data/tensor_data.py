@@ -9,6 +9,7 @@ from torch import Tensor
 
 from slimprune.data.arrays import check_images, check_labels_named, check_part, check_parts_agree
 from slimprune.data.augmentation import Augmentation
+from slimprune.data.encoded_images import ChosenImages, EncodedImages
 from slimprune.data.image_data import ImageData, Part
 from slimprune.data.statistics import channel_statistics
 from slimprune.data.targets import KINDS, check_class_maps, check_targets, number_of_outputs
@@ -52,9 +53,15 @@ class TensorData(ImageData):
 
     Attributes:
         parts: Images (uint8 [N, C, H, W]) and targets (int64 [N] or uint8 [N, 1, H, W]) of "train" and "test".
+        train_files: Files of the training images, if a resized centre of each is held; None otherwise.
     """
 
     parts: dict[Part, tuple[Tensor, Tensor]]
+    train_files: EncodedImages | None = None
+
+    def files(self) -> EncodedImages | None:
+        """Return the files of the training images, if these are resized."""
+        return self.train_files
 
     def store(self, part: Part, device: torch.device) -> TensorStore:
         """Move one part to the device."""
@@ -64,7 +71,9 @@ class TensorData(ImageData):
     def with_training_part(self, chosen: Tensor) -> Self:
         """Return the same data set with only the training samples of these indices, int64 [K]."""
         images, targets = self.parts["train"]
-        return replace(self, train_size=len(chosen), parts={**self.parts, "train": (images[chosen], targets[chosen])})
+        files = self.train_files and ChosenImages(self.train_files, tuple(chosen.tolist()))
+        train = (images[chosen], targets[chosen])
+        return replace(self, train_size=len(chosen), parts={**self.parts, "train": train}, train_files=files)
 
     @classmethod
     def from_arrays(

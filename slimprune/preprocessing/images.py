@@ -1,6 +1,7 @@
 """Decoding of image files into 8-bit pixels, and bringing them to one size; needs nothing but Pillow and numpy."""
 
 import io
+import math
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -121,6 +122,26 @@ class Reduced:
         rows, columns = max(height, round(self.height * scale)), max(width, round(self.width * scale))
         left, top = (columns - width) // 2, (rows - height) // 2
         return self.image.resize((columns, rows), resample, self.box).crop((left, top, left + width, top + height))
+
+    def resized_crop(
+        self, top: int, left: int, height: int, width: int, size: int, resample: Image.Resampling
+    ) -> Image.Image:
+        """Resize a crop to a square.
+
+        Args:
+            top: Upper end of the crop in pixels of the whole image.
+            left: Left end.
+            height: Height.
+            width: Width.
+            size: Side of the square in pixels.
+            resample: Interpolation.
+        """
+        from_left, from_top = self.box[0] + left / self.factor, self.box[1] + top / self.factor
+        to_right, to_bottom = from_left + width / self.factor, from_top + height / self.factor
+        column, row = math.floor(from_left), math.floor(from_top)
+        part = self.image.crop((column, row, math.ceil(to_right), math.ceil(to_bottom)))
+        box = (from_left - column, from_top - row, to_right - column, to_bottom - row)
+        return part.resize((size, size), resample, box)
 
 
 def read_grey(encoded: Encoded, where: str) -> Image.Image:
