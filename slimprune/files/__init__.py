@@ -13,7 +13,7 @@ from slimprune.files.comparison import (
     PublishedFigure,
     TableRow,
 )
-from slimprune.files.inspection import InspectedGroup, InspectionDocument
+from slimprune.files.inspection import HeldBack, InspectedGroup, InspectionDocument, ParamsAndMacs
 from slimprune.files.instability import InstabilityCurve, InstabilityDocument, UnstableNetwork
 from slimprune.files.latency import BenchDocument, Facts, LatencyRow, WithLatency
 from slimprune.files.reading import adapter, as_json, make_report_schema, read_document, read_value, report_schema
@@ -69,6 +69,7 @@ __all__ = [
     "Facts",
     "FurtherMean",
     "FurtherOutcome",
+    "HeldBack",
     "InspectedGroup",
     "InspectionDocument",
     "InstabilityCurve",
@@ -85,6 +86,7 @@ __all__ = [
     "MetricRead",
     "OnnxOutcome",
     "OnnxVerification",
+    "ParamsAndMacs",
     "PlanTiming",
     "PrecisionOutcome",
     "PrecisionSpeed",

@@ -5,8 +5,18 @@ from typing import Literal
 from typing_extensions import TypedDict
 
 
+class ParamsAndMacs(TypedDict):
+    """Parameters and MACs that would be removed."""
+
+    params: int
+    macs: int
+
+
 class InspectedModel(TypedDict):
-    """The model as a whole; `inputs` are the shapes of one sample."""
+    """The model as a whole; `inputs` are the shapes of one sample.
+
+    `removable` is what is gone where every group that may be narrowed has a single channel left.
+    """
 
     name: str
     inputs: list[list[int]]
@@ -15,13 +25,7 @@ class InspectedModel(TypedDict):
     channels: int
     groups: int
     removable_groups: int
-
-
-class ParamsAndMacs(TypedDict):
-    """Parameters and MACs that would be removed."""
-
-    params: int
-    macs: int
+    removable: ParamsAndMacs
 
 
 class AtStake(TypedDict):
@@ -55,6 +59,16 @@ class InspectedGroup(TypedDict):
     slots: list[InspectedSlot]
 
 
+class HeldBack(TypedDict):
+    """A group that stays whole: what all but one of its channels cost, and what to change in the model to free it."""
+
+    group: str
+    params: int
+    macs: int
+    reason: str
+    change: str
+
+
 class UntouchedParameter(TypedDict):
     """A parameter that no group affects."""
 
@@ -79,10 +93,11 @@ class Flow(TypedDict):
 
 
 class InspectionDocument(TypedDict):
-    """The document that `Inspection.to_json` returns."""
+    """The document that `Inspection.to_json` returns; `held_back` has the three costliest groups to free."""
 
     schema_version: Literal[1]
     model: InspectedModel
     groups: list[InspectedGroup]
+    held_back: list[HeldBack]
     untouched: list[UntouchedParameter]
     flow: Flow

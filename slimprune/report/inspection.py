@@ -7,13 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slimprune.files import InspectedGroup, InspectionDocument
+import numpy as np
+
+from slimprune.files import HeldBack, InspectedGroup, InspectionDocument, ParamsAndMacs
+from slimprune.report.advice import change_for
 from slimprune.report.pages import inspection_html, inspection_svg
 from slimprune.report.tree import inspection_page
 
 if TYPE_CHECKING:
     from slimprune.budget import CostModel
     from slimprune.graph import ChannelGroup, DataFlow
+
+
+_ENDS = ("model output", "has a single channel")
+"""Reasons that belong to what the model computes."""
+_MOST_HELD_BACK = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +63,10 @@ class Inspection:
                 "channels": dense.channels,
                 "groups": len(self.groups),
                 "removable_groups": sum(group.protected_reason is None for group in self.groups),
+                "removable": self._removable(),
             },
             "groups": [self._group(number, group) for number, group in enumerate(self.groups)],
+            "held_back": self._held_back(),
             "untouched": [
                 {"parameter": name, "shape": list(shape)}
                 for name, shape in self.costs.shapes.items()
@@ -110,6 +120,26 @@ class Inspection:
                 for slot in group.slots
             ],
         }
+
+    def _removable(self) -> ParamsAndMacs:
+        """Return what goes where every group that may be narrowed keeps one channel."""
+        gone = [0 if group.protected_reason else group.width - 1 for group in self.groups]
+        saved = self.costs.saved(np.array(gone, np.int64))
+        return {"params": saved.params, "macs": saved.macs}
+
+    def _held_back(self) -> list[HeldBack]:
+        """Return the costliest groups that stay whole for a reason that can be changed."""
+        found: list[HeldBack] = []
+        for number, group in enumerate(self.groups):
+            reason = group.protected_reason
+            if reason is not None and reason not in _ENDS:
+                saved = self.costs.saved(np.eye(len(self.groups), dtype=np.int64)[number] * (group.width - 1))
+                change = change_for(reason)
+                found.append(
+                    {"group": group.id, "params": saved.params, "macs": saved.macs, "reason": reason, "change": change}
+                )
+        costly = [held for held in found if held["params"] or held["macs"]]
+        return sorted(costly, key=lambda held: (held["params"], held["macs"]), reverse=True)[:_MOST_HELD_BACK]
 
     def _type(self, layer: str) -> str:
         return self.types.get(layer, "")

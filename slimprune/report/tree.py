@@ -5,7 +5,7 @@ from typing import Literal
 
 from slimprune.files import InspectedGroup, InspectionDocument
 from slimprune.report.tables import magnitude
-from slimprune.report.text import paragraph, text_table
+from slimprune.report.text import INDENT, paragraph, text_table
 
 Width = Literal["wide", "middle", "narrow"]
 
@@ -35,6 +35,7 @@ def inspection_page(document: InspectionDocument, columns: int = 80) -> str:
         parts.append(_branches("touched by no group", [("as is", names)], columns))
     if document["groups"]:
         parts += [paragraph(f"{STAKES} * stays whole.", columns) + "\n" + _stakes(document, columns)]
+    parts.append("\n".join([paragraph(removable(document), columns), *_held_back(document, columns)]))
     return "\n\n".join(parts)
 
 
@@ -47,6 +48,27 @@ def headline(document: InspectionDocument) -> list[str]:
     whole = f"; {groups - free} stay{'s' if groups - free == 1 else ''} whole" if groups > free else ""
     first = f"{model['name']}, input {inputs}: {figures}"
     return [first, f"{groups} group{'' if groups == 1 else 's'} of channels, {free} may be narrowed{whole}"]
+
+
+def removable(document: InspectionDocument) -> str:
+    """Return a sentence with the shares of parameters and MACs that can go at all."""
+    model = document["model"]
+    # Rounded down: 100 % never go.
+    params, macs = (1000 * model["removable"][of] // max(model[of], 1) / 10 for of in ("params", "macs"))
+    return f"{params} % of the parameters and {macs} % of the MACs can go, with one channel left in every group."
+
+
+def _held_back(document: InspectionDocument, columns: int) -> list[str]:
+    """Return what holds most back, and what to change in the model to free it."""
+    held = document["held_back"]
+    if not held:
+        return []
+    model, lines = document["model"], ["", "What stays whole and costs most, and what would free it:"]
+    for group in held:
+        shares = [f"{percent(group[of] / model[of])} of the {of}" for of in ("params", "macs") if model[of]]
+        title = f"{group['group']} ({', '.join(shares)}): {group['reason']}".replace("of the macs", "of the MACs")
+        lines += [paragraph(title, columns, "", INDENT), paragraph(f"-> {group['change']}", columns, INDENT, INDENT)]
+    return lines
 
 
 def members(group: InspectedGroup) -> list[tuple[str, list[str]]]:

@@ -35,10 +35,10 @@ def test_every_parameter_is_in_a_group_or_untouched(kind):
 
 def test_the_schema():
     document = inspected(Residual)
-    assert document.keys() == {"schema_version", "model", "groups", "untouched", "flow"}
+    assert document.keys() == {"schema_version", "model", "groups", "held_back", "untouched", "flow"}
     assert document["model"] == {
         "name": "Residual", "inputs": [[3, 8, 8]], "params": 776, "macs": 44_952, "channels": 15, "groups": 3,
-        "removable_groups": 2,
+        "removable_groups": 2, "removable": {"params": 776 - 61, "macs": 44_952 - 64 * 45 - 4},
     }  # fmt: skip
     stem, inner, head = document["groups"]
     assert stem.keys() == {"id", "width", "protected_reason", "exact", "layers", "at_stake", "slots"}
@@ -52,6 +52,10 @@ def test_the_schema():
         "kind": "layer", "name": "stem", "type": "Conv2d", "tensors": ["stem.weight", "stem.bias"],
     }  # fmt: skip
     assert all(0 <= first < last < len(document["flow"]["nodes"]) for first, last in document["flow"]["edges"])
+
+
+def test_outputs_are_not_held_back():
+    assert inspected(Residual)["held_back"] == []
 
 
 def test_what_is_at_stake():

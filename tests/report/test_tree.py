@@ -1,10 +1,23 @@
 import pytest
+from torch import nn
 
 from slimprune.report import inspection_page
 from slimprune.report.tree import percent
 from tests.networks import Concat, Flatten, Residual
 
 from .inspections import inspected
+
+
+class Sorted(nn.Module):
+    """Channels that are sorted, and a layer without an obstacle."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.free, self.head = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 6, 1), nn.Conv2d(6, 4, 1)
+
+    def forward(self, x):
+        return self.head(self.free(self.conv(x).sort(1)[0]))
+
 
 RESIDUAL = """\
 Residual, input 3 x 8 x 8: 776 parameters, 44,952 MACs, 15 channels
@@ -34,11 +47,27 @@ group    channels   one: params    MACs   all but one: params    MACs
 ─────────────────────────────────────────────────────────────────────
 stem            6           127   7.49k                   635   37.5k
 inner           5           110   6.91k                   440   27.6k
-head *          4             7       6                    21      18"""
+head *          4             7       6                    21      18
+
+92.1 % of the parameters and 93.5 % of the MACs can go, with one channel left in
+every group."""
 
 
 def test_the_tree_of_a_residual_network():
     assert inspection_page(inspected(Residual), 80) == RESIDUAL
+
+
+def test_what_holds_most_back_comes_last():
+    document = inspected(Sorted)
+    # Five rows of `free`, 8 weights and a bias, and five columns of the head.
+    assert document["model"]["removable"] == {"params": 5 * (9 + 4), "macs": 5 * 64 * (8 + 4)}
+    # Seven rows of `conv`, 3 weights and a bias, of 114 parameters.
+    assert inspection_page(document, 80).endswith(
+        """
+What stays whole and costs most, and what would free it:
+conv (25 % of the params, 22 % of the MACs): sort joins several channels
+    -> let sort work on every channel by itself"""
+    )
 
 
 def test_positions_behind_a_flatten_are_counted():
