@@ -30,7 +30,7 @@ class ForwardAdapter(nn.Module):
 
     def __init__(self, model: nn.Module, forward_fn: ForwardFn) -> None:
         super().__init__()
-        shared = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "training")
+        shared = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
         self.__dict__.update({name: getattr(model, name) for name in shared})
         # Bypass nn.Module.__setattr__, which would register the model's tensors a second time under other names.
         self.__dict__.update(_model=model, _forward_fn=forward_fn)
@@ -42,8 +42,22 @@ class ForwardAdapter(nn.Module):
     def train(self, mode: bool = True) -> "ForwardAdapter":
         """Set the mode, also that of the model."""
         self._model.train(mode)
-        self.training = mode
         return self
+
+    @property
+    def training(self) -> bool:
+        """Mode of the model itself, which is no submodule."""
+        return self._model.training
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        if "_model" in self.__dict__:  # not yet while nn.Module sets up its attributes
+            self._model.training = mode
+
+
+def with_batch(model: nn.Module, batch: Any) -> Any:
+    """Call a model whose only argument is a whole batch; a `ForwardFn`."""
+    return model(batch)
 
 
 def bind_forward(model: nn.Module, example: Any, forward_fn: ForwardFn | None) -> tuple[nn.Module, Any]:
@@ -56,6 +70,16 @@ def bind_forward(model: nn.Module, example: Any, forward_fn: ForwardFn | None) -
     """
     model = unwrap(model)
     return (model, example) if forward_fn is None else (ForwardAdapter(model, forward_fn), (example,))
+
+
+def without_adapter(model: nn.Module) -> nn.Module:
+    """Return the model itself, which a `ForwardAdapter` may call."""
+    return model._model if isinstance(model, ForwardAdapter) else model
+
+
+def name_of(model: nn.Module) -> str:
+    """Return the name of a model's class, also of one that a `ForwardAdapter` calls."""
+    return type(without_adapter(model)).__name__
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -17,7 +17,7 @@ from slimprune.errors import UsageError
 from slimprune.ranks.group import ALONE, Ranks
 
 Batch = tuple[Tensor, Tensor]
-"""Normalised float32 images [B, C, H, W] and targets, such as int64 labels [B] or float32 masks [B, 1, H, W]."""
+"""Normalised float32 images [B, C, H, W] and targets: int64 labels [B], float32 masks [B, 1, H, W] and so on."""
 
 TRAINING_STREAM = 0
 SCORING_STREAM = 1
@@ -81,6 +81,9 @@ class Preparation:
         moved, inside = move(images, draws)
         if self.targets.moves:
             targets, _ = move(targets, draws)
+        elif self.targets.mirrored is not None:
+            exchanged = self.targets.mirrored(targets, images.shape[3])
+            targets = torch.where(draws.mirrored[:, None, None], exchanged, targets)
         return self._normalise(moved).mul_(inside), self.targets.prepared(targets)
 
     def _normalise(self, images: Tensor) -> Tensor:

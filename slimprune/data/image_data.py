@@ -173,6 +173,9 @@ class ImageData(ABC):
             return TrainBatches(self._open("train", device), preparation, batch_size, seed, augment)
         if not 0 < random_resized_crop < 1:
             raise UsageError(f"expected random_resized_crop in (0, 1), got {random_resized_crop}")
+        if KINDS[self.task].mirrored is not None:
+            rule = "expected no random_resized_crop for images with boxes"
+            raise UsageError(f"{rule}, got {random_resized_crop} for {self.name}")
         if (files := self.files()) is not None and augment:
             unshifted = replace(preparation, augmentation=replace(self.augmentation, crop_padding=0))
             store = StreamedStore(CroppedFiles(files, random_resized_crop), torch.device(device), self.decoding_workers)

@@ -127,6 +127,12 @@ SOURCES.declare(
     takes="DIR",
 )
 SOURCES.declare(
+    "coco",
+    "images with boxes in COCO's form, such as DIR/annotations/instances_train2017.json and DIR/train2017/*",
+    "slimprune.data.coco:load_coco",
+    takes="DIR",
+)
+SOURCES.declare(
     "tensors",
     "DIR/train.safetensors and DIR/test.safetensors with images and labels, masks or other targets",
     "slimprune.data.tensors:load_tensors",

@@ -5,6 +5,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from slimprune.data.targets import KINDS
+from slimprune.types import TaskName
+
 LEVELS = 256
 
 
@@ -28,6 +31,17 @@ def channel_statistics(batches: Iterable[Tensor]) -> tuple[tuple[float, ...], tu
     constant = (counts > 0).sum(dim=1) == 1
     std = torch.where(constant, 1.0, variance.sqrt())
     return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def normalisation_for(task: TaskName, batches: Iterable[Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and standard deviation by which images are normalised for a task, in 0..1.
+
+    They are those of `channel_statistics`, or 0 and 1 where networks normalise their images themselves.
+    """
+    if KINDS[task].raw:
+        channels = next(iter(batches)).shape[1]
+        return (0.0,) * channels, (1.0,) * channels
+    return channel_statistics(batches)
 
 
 def _level_counts(images: Tensor) -> Tensor:

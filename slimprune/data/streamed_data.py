@@ -10,9 +10,10 @@ from torch.utils.data import Dataset, Subset
 from slimprune.data.augmentation import Augmentation, default_augmentation
 from slimprune.data.encoded_images import ChosenImages, EncodedImages, whole_files
 from slimprune.data.image_data import ImageData, Part
-from slimprune.data.statistics import channel_statistics
+from slimprune.data.statistics import normalisation_for
 from slimprune.data.streamed_store import Samples, StreamedStore, default_workers
 from slimprune.data.tensor_data import TensorData
+from slimprune.types import TaskName
 
 STREAM_ABOVE = 2 * 1024**3
 """Decoded size in bytes above which a data set is not held in memory."""
@@ -62,6 +63,7 @@ class StreamedData(ImageData):
         class_names: tuple[str, ...],
         augmentation: Augmentation,
         workers: int | None = None,
+        task: TaskName | None = None,
     ) -> Self:
         """Create a data set from samples, whose images must have one shape.
 
@@ -74,16 +76,19 @@ class StreamedData(ImageData):
             class_names: One name per label; a single one for masks.
             augmentation: Random changes of training images.
             workers: Number of decoding processes; by default one less than the number of CPU cores.
+            task: Task whose targets these are, see `TensorData.from_arrays`; by default by their shape, labels or
+                masks.
 
         Raises:
             DataError: If a sample that is needed for the statistics cannot be decoded.
         """
         chosen = torch.linspace(0, len(train) - 1, min(STATISTICS_SAMPLES, len(train))).round().long().tolist()
-        mean, std = channel_statistics(train[index][0][None] for index in chosen)
         image, target = train[0]
+        task = task or ("segmentation" if target.ndim else "classification")
+        mean, std = normalisation_for(task, (train[index][0][None] for index in chosen))
         return cls(
             name=name,
-            task="segmentation" if target.ndim else "classification",
+            task=task,
             class_names=class_names,
             channels=image.shape[0],
             height=image.shape[1],
@@ -99,7 +104,14 @@ class StreamedData(ImageData):
 
 
 def hold_or_stream(
-    name: str, train: Samples, test: Samples, class_names: tuple[str, ...], stream_above: int = STREAM_ABOVE
+    name: str,
+    train: Samples,
+    test: Samples,
+    class_names: tuple[str, ...],
+    stream_above: int = STREAM_ABOVE,
+    *,
+    task: TaskName | None = None,
+    augmentation: Augmentation | None = None,
 ) -> TensorData | StreamedData:
     """Decode all samples now if they need at most `stream_above` bytes; otherwise decode them while reading.
 
@@ -109,16 +121,19 @@ def hold_or_stream(
         test: Test samples, at least one.
         class_names: One name per label; a single one for masks.
         stream_above: Limit in bytes on the decoded images and masks of both parts.
+        task: See `StreamedData.from_samples`.
+        augmentation: Random changes of training images; by default those that suit photographs.
 
     Raises:
         DataError: If a sample cannot be decoded.
     """
     image, target = train[0]
-    augmentation = default_augmentation(image.shape[1], image.shape[2], segmentation=target.ndim > 0)
+    if augmentation is None:
+        augmentation = default_augmentation(image.shape[1], image.shape[2], segmentation=target.ndim > 0)
     if (len(train) + len(test)) * (image.nbytes + target.nbytes) > stream_above:
-        return StreamedData.from_samples(name, train, test, class_names, augmentation)
+        return StreamedData.from_samples(name, train, test, class_names, augmentation, task=task)
     decoded = (*_decode_all(train), *_decode_all(test))
-    held = TensorData.from_arrays(name, *decoded, class_names=class_names, augmentation=augmentation)
+    held = TensorData.from_arrays(name, *decoded, class_names=class_names, augmentation=augmentation, task=task)
     return replace(held, train_files=whole_files(train))
 
 

@@ -11,8 +11,8 @@ from slimprune.data.arrays import check_images, check_labels_named, check_part, 
 from slimprune.data.augmentation import Augmentation
 from slimprune.data.encoded_images import ChosenImages, EncodedImages
 from slimprune.data.image_data import ImageData, Part
-from slimprune.data.statistics import channel_statistics
-from slimprune.data.targets import KINDS, check_class_maps, check_targets, number_of_outputs
+from slimprune.data.statistics import normalisation_for
+from slimprune.data.targets import KINDS, check_box_classes, check_class_maps, check_targets, number_of_outputs
 from slimprune.errors import DataError, UsageError
 from slimprune.types import TaskName
 
@@ -100,7 +100,8 @@ class TensorData(ImageData):
             augmentation: Random changes of training images; none by default. Crops are not possible with masks.
             task: Task whose targets these are, for targets other than labels [N] and masks: `multi-label` (uint8
                 [N, K] of 0 and 1), `regression` (float32 [N, K]), `semantic-segmentation` (classes of pixels, uint8
-                [N, 1, H, W], 255 to ignore) or `image-to-image` (uint8 [N, C, H, W]).
+                [N, 1, H, W], 255 to ignore), `image-to-image` (uint8 [N, C, H, W]) or `detection` (float32 [N, M, 5],
+                class or -1 for none, x1, y1, x2, y2 in pixels).
 
         Raises:
             DataError: If a shape, type or value is not as described.
@@ -118,10 +119,12 @@ class TensorData(ImageData):
         augmentation = augmentation or Augmentation()
         if masks and augmentation.crop_padding:
             raise UsageError(f"expected no crop for images with masks, got crop_padding {augmentation.crop_padding}")
+        if KINDS[task].mirrored is not None and (augmentation.crop_padding or augmentation.turn):
+            raise UsageError(f"expected no crop and no turn for images with boxes, got {augmentation}")
         height, width = train_images.shape[2:]
         if augmentation.turn and height != width:
             raise UsageError(f"expected square images to turn, got {height}x{width}")
-        mean, std = channel_statistics(torch.split(train_images, STATISTICS_CHUNK))
+        mean, std = normalisation_for(task, torch.split(train_images, STATISTICS_CHUNK))
         return cls(
             name=name,
             task=task,
@@ -172,6 +175,8 @@ def check_named(task: TaskName, targets: Tensor, count: int, where: str) -> None
         check_labels_named(targets, count, where)
     elif task == "semantic-segmentation":
         check_class_maps(targets, count, where)
+    elif task == "detection":
+        check_box_classes(targets, count, where)
     elif task != "segmentation" and targets.shape[1] != count:
         raise DataError(f"expected {count} columns or channels of targets in {where}, got {targets.shape[1]}")
 

@@ -24,8 +24,9 @@ def load_tensors(name: str, source: str, image_size: int | None = None) -> Tenso
 
     These are int64 `labels` [N]; uint8 `labels` [N, K] of 0 and 1 that may occur together; uint8 `masks` [N, 1, H, W]
     of 0 and 1 or of 0 and 255; uint8 `classes` [N, 1, H, W] of pixels, with 255 for those to ignore; float32 `values`
-    [N] or [N, K]; or uint8 images `targets` [N, C, H, W]. The number of classes is the largest one in training plus 1.
-    The default augmentation applies: flips, and shifts if no target is an image; none with `values`.
+    [N] or [N, K]; uint8 images `targets` [N, C, H, W]; or float32 `boxes` [N, M, 5], each a class or -1 for none, x1,
+    y1, x2 and y2 in pixels. The number of classes is the largest one in training plus 1. The default augmentation
+    applies: flips, and shifts if targets are neither images nor boxes; none with `values`.
 
     Args:
         name: Name of the set in reports.
@@ -46,6 +47,8 @@ def load_tensors(name: str, source: str, image_size: int | None = None) -> Tenso
     check_named(task, test[1], len(names_of(task, train[1])), where=f"'{test_file}'")
     check_image_size(name, (height, width), image_size)
     augmentation = default_augmentation(height, width, kind.moves) if kind.flips else Augmentation()
+    if kind.mirrored is not None:
+        augmentation = Augmentation(flip=True)
     return TensorData.from_arrays(name, *train, *test, augmentation=augmentation, task=task)
 
 

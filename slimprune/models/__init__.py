@@ -1,6 +1,7 @@
 """Named and user-defined architectures, built with freshly initialised weights."""
 
-from slimprune.models.architecture import Architecture, InputSpec
+from slimprune.models.architecture import DETECTION, Architecture, InputSpec
+from slimprune.models.detectors import is_detector, two_stages, with_one_input
 from slimprune.models.given_weights import fill
 from slimprune.models.main_output import MAIN, MainOutput, has_main_output, main_output
 from slimprune.models.preprocessing import Preprocessing
@@ -21,6 +22,7 @@ from slimprune.models.weights import load_weights, save_weights
 
 __all__ = [
     "ARCHITECTURES",
+    "DETECTION",
     "MAIN",
     "Architecture",
     "InputSpec",
@@ -32,6 +34,7 @@ __all__ = [
     "configuration_of",
     "fill",
     "has_main_output",
+    "is_detector",
     "is_user_code",
     "load_weights",
     "main_output",
@@ -41,4 +44,6 @@ __all__ = [
     "register",
     "save_weights",
     "task_of",
+    "two_stages",
+    "with_one_input",
 ]

@@ -12,6 +12,7 @@ from slimprune.types import TaskName
 
 CLASSIFICATION: TaskName = "classification"
 SEGMENTATION: TaskName = "segmentation"
+DETECTION: TaskName = "detection"
 
 MOST, MOST_NUMBERS = 2**20, 2**26
 """Most of each number of an `InputSpec`, and most numbers of one image."""
@@ -59,7 +60,7 @@ class Architecture:
 
     Attributes:
         name: Name that `build` accepts.
-        task: "classification" or "segmentation"; None if it is unknown until the architecture is built.
+        task: "classification", "segmentation" or "detection"; None if it is unknown until the architecture is built.
         description: One line for users.
     """
 

@@ -17,6 +17,7 @@ from slimprune.models import (
     resnet,
     timm_models,
     tiny_resnet,
+    torchvision_detection,
     torchvision_models,
     torchvision_segmentation,
     transformers_models,
@@ -39,6 +40,7 @@ FAMILIES = (
     unet.FAMILY,
     torchvision_models.FAMILY,
     torchvision_segmentation.FAMILY,
+    torchvision_detection.FAMILY,
     timm_models.FAMILY,
     transformers_models.FAMILY,
 )

@@ -165,4 +165,6 @@ def _error(module: nn.Module, work: Workload, settings: TrainSettings) -> float:
     """Return the test error of a network with batch norm statistics of its own."""
     set_epoch(work.train_batches, 0)
     settled = with_new_statistics(module, work, seed=settings.seed)
-    return 1 - evaluate(settled, work.test_batches, work.metric, device=settings.device, amp=settings.amp)
+    return 1 - evaluate(
+        settled, work.test_batches, work.metric, device=settings.device, amp=settings.amp, forward_fn=work.forward_fn
+    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from slimprune.data import Batch, ImageData
 from slimprune.errors import UsageError
 from slimprune.forward import Loss
-from slimprune.models import task_of
+from slimprune.models import DETECTION, task_of
 from slimprune.recipe import NamedRecipe
 from slimprune.tasks import OWN, Task, find_task, guessed_task
 from slimprune.training import AnyMetric, as_metric
@@ -41,7 +41,8 @@ def task_of_recipe(recipe: NamedRecipe, data: ImageData) -> ChosenTask:
     if task.reads == "logit" and data.classes != 2:
         raise UsageError(f"expected two classes for task {task.name}, got {data.classes} of {data.name}")
     built_for = task_of(recipe.arch)
-    if built_for is not None and task.reads != "other" and built_for != _kind(task):
+    known = task.reads != "other" or built_for == DETECTION
+    if built_for is not None and known and built_for != _kind(task):
         raise UsageError(f"expected an architecture for {task.name} (the task of {data.name}), got {recipe.arch}")
     return ChosenTask(task, task.loss(recipe.loss), task.metric(recipe.metric))
 
@@ -86,5 +87,7 @@ def _first_targets(batches: Iterable[Batch] | None) -> object:
 
 
 def _kind(task: Task) -> str:
-    """Return what an architecture is built for: an output for every pixel, or one per image."""
+    """Return what an architecture is built for: boxes, an output for every pixel, or one per image."""
+    if task.takes_batches:
+        return DETECTION
     return "segmentation" if task.reads in ("mask", "class map", "image") else "classification"

@@ -18,7 +18,7 @@ from slimprune.forward import Loss
 from slimprune.pipeline.autocast import with_precision
 from slimprune.pipeline.class_weights import class_weights_of, count_targets
 from slimprune.pipeline.early_bird import check_early_bird, draw_early
-from slimprune.pipeline.export import export_trained
+from slimprune.pipeline.export import check_exportable, export_trained
 from slimprune.pipeline.gradual import check_gradual
 from slimprune.pipeline.latency import check_timing, with_latency_model
 from slimprune.pipeline.masks import describe_masked, mask_weights, maskable_weights, masked_model, plan_masks
@@ -105,6 +105,7 @@ def compress(
         work = in_processes(recipe, _workload(recipe, own, given, device))
         if own is None:
             outputs.resume_from(work.fingerprint)
+        check_exportable(work.model, outputs.out)
         check_training(recipe, work)
         pruned = pruned_network(recipe, work, outputs, listener)
         report, slimmed, log = pruned.report, pruned.slimmed, log_folder(recipe)

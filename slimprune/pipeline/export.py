@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from slimprune.errors import UsageError, VerificationError
+from slimprune.errors import UnsupportedModelError, UsageError, VerificationError
 from slimprune.export import (
     InputForm,
     OnnxCheck,
@@ -20,11 +20,13 @@ from slimprune.export import (
     verify_program,
 )
 from slimprune.export.program import SUFFIX as PROGRAM
+from slimprune.forward import name_of, without_adapter
 from slimprune.measure import versions
+from slimprune.models import two_stages
 from slimprune.pipeline.opened import Model, OpenedBundle, open_bundle
 from slimprune.pipeline.precision import add_lower_precisions, check_conversion, training_images
 from slimprune.pipeline.preprocessing import input_form
-from slimprune.pipeline.staging import ONNX, Outputs, staged_outputs
+from slimprune.pipeline.staging import BUNDLE, ONNX, Outputs, staged_outputs
 from slimprune.pipeline.workload import Workload
 from slimprune.results import Report
 from slimprune.surgery import Bundle, SlimModel, read, save
@@ -73,6 +75,7 @@ def export(
         if precision == "int8" and opened.images is None:
             raise UsageError(f"expected --data with training images for int8 of {bundle}, which names none, got none")
         staged = outputs.staged(out)
+        check_exportable(opened.module, out)
         if out.suffix == PROGRAM:
             export_program(opened.module, opened.samples, staged, form, _all_metadata(found, form))
             check = verify_program(opened.module, staged, opened.samples, form)
@@ -109,6 +112,20 @@ def verify(
     opened = open_bundle(found, data=data, model=model, trust_code=trust_code)
     check = verify_onnx(opened.module, onnx, opened.samples, preprocessing=found.preprocessing)
     return replace(check, noise=opened.noise)
+
+
+def check_exportable(module: nn.Module, out: Path) -> None:
+    """Check that a network computes by itself all that an exported file would have to give.
+
+    Raises:
+        UnsupportedModelError: If it is a detector of two stages and the file is more than a bundle.
+    """
+    plain = without_adapter(module)
+    if out.suffix != BUNDLE and two_stages(plain):
+        raise UnsupportedModelError(
+            f"expected a detector of one stage for {out.suffix} files, got {name_of(plain)}, whose second stage "
+            f"depends on what the first one finds: --out {out.with_suffix(BUNDLE).name} writes the bundle alone"
+        )
 
 
 def check_export(

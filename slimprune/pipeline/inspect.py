@@ -13,7 +13,7 @@ from slimprune.data import load
 from slimprune.errors import UsageError
 from slimprune.files import check_writable, write_files
 from slimprune.graph import Example, find_groups, named_tensors, shapes_of, trace_flow
-from slimprune.models import InputSpec, build, task_of
+from slimprune.models import InputSpec, build, is_detector, task_of, with_one_input
 from slimprune.pipeline.workload import seeded
 from slimprune.recipe import Recipe, RecipeSettings, make_recipe
 from slimprune.report import Inspection
@@ -94,6 +94,8 @@ def inspect_named(
         model = build(recipe.arch, inputs).to(choose_device(recipe.device))
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     example = torch.zeros(2, inputs.channels, inputs.height, inputs.width, device=device)
+    if is_detector(model):
+        model = with_one_input(model, inputs.height, inputs.width)
     found = inspect(model, example, protect=recipe.protect, progress=listener)
     found = replace(found, name=recipe.arch)
     forms = {"json": found.to_text, "html": found.to_html, "svg": found.to_svg}

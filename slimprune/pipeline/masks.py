@@ -137,6 +137,7 @@ def score_layers(
             seed=recipe.seed,
             target=weight_target(layers, recipe.ratio, rule=recipe.rule),
             progress=lambda stage, done, total, _: listener(stage, done, total, criterion),
+            forward_fn=work.forward_fn,
             ranks=work.across.ranks,
         )
     seconds = time.perf_counter() - began

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from slimprune.bounded import LARGEST_SIDE
 from slimprune.data import ImageData, is_user_code, load
 from slimprune.errors import UnsupportedModelError, UsageError, VerificationError, first_line
-from slimprune.forward import ForwardAdapter
-from slimprune.models import InputSpec, main_output
+from slimprune.forward import ForwardAdapter, name_of
+from slimprune.models import InputSpec, is_detector, main_output, with_one_input
 from slimprune.pipeline.workload import OWN_BATCHES, SAMPLES
 from slimprune.surgery import Bundle, build_dense
 from slimprune.timing.compare import noise
@@ -60,16 +60,18 @@ def open_bundle(bundle: Bundle, *, data: str | None, model: Model | None, trust_
 
 
 def with_one_tensor(module: nn.Module, sample: Tensor) -> nn.Module:
-    """Return a module that gives the main output of one that gives several by name, in eval mode.
+    """Return a module that gives one tensor, in eval mode: the main output of several by name, or that of a detector.
 
     Raises:
         UnsupportedModelError: If the module fails on the sample.
     """
+    if is_detector(module):
+        module = with_one_input(module, *sample.shape[-2:])
     try:
         with torch.no_grad():
             output = module.eval()(sample)
     except Exception as error:
-        found = f"{type(module).__name__} fails on inputs {list(sample.shape)}: {first_line(error)}"
+        found = f"{name_of(module)} fails on inputs {list(sample.shape)}: {first_line(error)}"
         raise UnsupportedModelError(found) from error
     return module if main_output(output) is output else ForwardAdapter(module, _main_output_of)
 

@@ -114,6 +114,7 @@ def _trial(
         replace(training_settings(recipe, work), epochs=epochs, distill=None, warm_up=None, milestones=()),
         loss=work.loss,
         metric=work.metric,
+        forward_fn=work.forward_fn,
     )
     return SearchTrial(rule, epochs, result.history[-1].train_loss, plan.slim.params, plan.slim.macs)
 

@@ -340,6 +340,7 @@ def score_channels(
             seed=recipe.seed,
             target=goal,
             progress=lambda stage, done, total, _: listener(stage, done, total, criterion),
+            forward_fn=work.forward_fn,
             ranks=work.across.ranks,
             split_draws=recipe.split_draws,
         )
@@ -457,6 +458,7 @@ def run_training(
         progress=under(store.name, listener),
         after_step=lambda done: after_step(module, done),
         checkpoint=store,
+        forward_fn=work.forward_fn,
         teacher=teacher,
         penalty=penalty,
         log=None if log is None else log / store.name.replace(" ", "-"),

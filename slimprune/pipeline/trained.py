@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
+from slimprune.data import Batch
 from slimprune.pipeline.stages import Start
 from slimprune.pipeline.workload import Workload, seeded
 from slimprune.recipe import ResolvedRecipe
@@ -71,8 +72,14 @@ def _reconstructed(
 ) -> tuple[SlimModel, Accuracies]:
     """Return the slim model with the layers behind removed channels solved anew, if that lowers its loss."""
     with seeded(recipe.seed):
+        plain = work.forward_fn is None
         found = reconstruct(
-            start.inherited, slimmed, work.train_batches, loss=work.loss, seed=recipe.seed, progress=listener
+            start.inherited,
+            slimmed,
+            work.train_batches if plain else _Inputs(work.train_batches),
+            loss=work.loss if plain else None,  # one of whole batches cannot judge what the network gives for images
+            seed=recipe.seed,
+            progress=listener,
         )
     accuracies = replace(accuracies, solved=found.solved, left_out=len(found.layers) - found.solved)
     if not found.kept:
@@ -95,7 +102,18 @@ def with_new_statistics(module: nn.Module, work: Workload, *, seed: int) -> nn.M
 
 
 def _tested(module: nn.Module, work: Workload) -> float:
-    return evaluate(module, work.test_batches, work.metric, device=work.example.device)
+    return evaluate(module, work.test_batches, work.metric, device=work.example.device, forward_fn=work.forward_fn)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """The inputs of batches (inputs, targets)."""
+
+    batches: Iterable[Batch]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield the inputs of each batch."""
+        return (inputs for inputs, _ in self.batches)
 
 
 def _first_images(batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[Tensor]:

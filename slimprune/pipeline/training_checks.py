@@ -3,17 +3,18 @@
 import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from slimprune.errors import UnsupportedModelError, UsageError, first_line
 from slimprune.files import check_writable
-from slimprune.forward import Loss
-from slimprune.pipeline.stages import training_settings
-from slimprune.pipeline.workload import Workload, check_loss, first_pair, seeded
+from slimprune.forward import Loss, name_of
+from slimprune.pipeline.stages import default_criterion, needs_scores, training_settings
+from slimprune.pipeline.workload import Workload, check_loss, check_metric, first_batch, first_pair, seeded, shape_of
 from slimprune.recipe import ResolvedRecipe
+from slimprune.saliency import make_criterion, twice_differentiable
 from slimprune.training import TrainSettings, check_event_log, mixing_of, training_loss
 from slimprune.training.batches import set_epoch
 from slimprune.training.evaluation import eval_mode
@@ -35,6 +36,7 @@ def check_training(recipe: ResolvedRecipe, work: Workload) -> None:
     """
     settings = training_settings(recipe, work)
     _check_lengths(recipe, settings)
+    _check_whole_batches(recipe, work)
     device = work.example.device
     if recipe.distill is not None and not work.task.has_logits:
         raise UsageError(f"expected a task whose outputs are logits beside --distill, got {work.task.name}")
@@ -59,6 +61,9 @@ def _check_first_step(recipe: ResolvedRecipe, work: Workload, loss: Loss) -> Non
         set_epoch(work.train_batches, 0)
         tried = copy.deepcopy(work.model)
         for batches, training in ((work.train_batches, True), (work.test_batches, False)):
+            if work.forward_fn is not None:
+                _check_batch(recipe, work, tried.train(training), first_batch(batches, device), loss)
+                continue
             inputs, targets = (part.to(device) for part in first_pair(batches))
             output = _output(tried.train(training), inputs, training)
             check_fit(output, targets)
@@ -68,14 +73,59 @@ def _check_first_step(recipe: ResolvedRecipe, work: Workload, loss: Loss) -> Non
                 raise UnsupportedModelError(f"{rule}, got one without a gradient")
 
 
-def _output(model: nn.Module, inputs: Tensor, training: bool) -> Tensor:
+def _check_batch(recipe: ResolvedRecipe, work: Workload, model: nn.Module, batch: Any, loss: Loss) -> None:
+    """Check the loss of a whole batch and that it is differentiable as often as needed, or in eval mode the metric."""
+    output = _output(model, batch, model.training)
+    if not model.training:
+        return check_metric(output, batch, work.metric)
+    check_loss(output, batch, loss)
+    value = loss(output, batch)
+    if not value.requires_grad:
+        raise UnsupportedModelError("expected a loss that depends on trainable weights, got one without a gradient")
+    if not bool(value.isfinite()):
+        raise UnsupportedModelError(f"expected a finite loss of the first training batch, got {value.item()}")
+    if needs_scores(recipe) and _needs_curvature(recipe):
+        _check_twice_differentiable(model, value)
+    return None
+
+
+def _needs_curvature(recipe: ResolvedRecipe) -> bool:
+    criterion = make_criterion(recipe.criterion or default_criterion(recipe), **recipe.criterion_options())
+    return bool(getattr(criterion, "second_order", False))
+
+
+def _check_twice_differentiable(model: nn.Module, loss: Tensor) -> None:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(loss, trained, create_graph=True, allow_unused=True)
+    total = sum((gradient.square().sum() for gradient in gradients if gradient is not None), loss.new_zeros(()))
+    with twice_differentiable():
+        torch.autograd.grad(total, trained, allow_unused=True)
+
+
+def _check_whole_batches(recipe: ResolvedRecipe, work: Workload) -> None:
+    """Check what needs one output and one target of each image, which a task of whole batches does not have.
+
+    Raises:
+        UsageError: If the recipe asks for it.
+    """
+    if work.forward_fn is None:
+        return
+    kinds: dict[str, object] = {"mixup": recipe.mixup, "cutmix": recipe.cutmix, "distill": recipe.distill}
+    kinds |= {"int8": recipe.int8, "fp16": recipe.fp16, "rule learned": recipe.rule == "learned"}
+    kinds |= {"label_smoothing": recipe.label_smoothing, "class_weights": recipe.class_weights}
+    for name, given in kinds.items():
+        if given:
+            raise UsageError(f"expected no --{name.replace('_', '-')} beside task {work.task.name}, got one")
+
+
+def _output(model: nn.Module, inputs: Any, training: bool) -> Any:
     try:
         with torch.set_grad_enabled(training):
-            return cast(Tensor, model(inputs))
+            return model(inputs)
     except Exception as error:
         mode = " in training mode" if training else ""
-        shape = f"inputs {tuple(inputs.shape)}"
-        raise UnsupportedModelError(f"{type(model).__name__}{mode} fails on {shape}: {first_line(error)}") from error
+        found = f"inputs {shape_of(inputs)}"
+        raise UnsupportedModelError(f"{name_of(model)}{mode} fails on {found}: {first_line(error)}") from error
 
 
 def log_folder(recipe: ResolvedRecipe) -> Path | None:

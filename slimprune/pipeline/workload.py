@@ -8,15 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from slimprune.data import Batch, ImageData, load
+from slimprune.data.targets import KINDS
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError, first_line
-from slimprune.forward import Loss, unwrap
+from slimprune.forward import ForwardFn, Loss, name_of, unwrap, with_batch
 from slimprune.measure import check_memory, versions
 from slimprune.models import (
     MAIN,
@@ -25,9 +26,11 @@ from slimprune.models import (
     build,
     fill,
     has_main_output,
+    is_detector,
     pretrained_preprocessing,
     pretrained_weights,
     read_weights,
+    with_one_input,
 )
 from slimprune.pipeline.chosen_task import outputs_of, task_of_objects, task_of_recipe
 from slimprune.pipeline.class_weights import class_weights_of
@@ -63,7 +66,7 @@ class Workload:
             there are none.
         scoring_batches: As many batches as scoring requests.
         samples: Test inputs on the CPU, [N, ...], at most `SAMPLES`.
-        loss: Function (output, targets) -> scalar.
+        loss: Function (output, targets) -> scalar; (output, batch) if there is a `forward_fn`.
         task: What the network is trained for.
         metric: Metric by which tested networks are judged.
         further: Further metrics of trained networks.
@@ -76,6 +79,8 @@ class Workload:
         code: Files of the user's code that the recipe names.
         data: Data set of the batches; None if they were passed as objects.
         across: Ranks that share the scoring and the trainings.
+        forward_fn: Function (model, batch) -> output in scoring, training and tests, whose loss and metric then take
+            (output, batch); None if the model is called with the inputs.
     """
 
     model: nn.Module
@@ -98,6 +103,7 @@ class Workload:
     data: ImageData | None = None
     across: AcrossRanks = BY_ITSELF
     further: tuple[AnyMetric, ...] = ()
+    forward_fn: ForwardFn | None = None
 
     @property
     def judged(self) -> Judged:
@@ -198,12 +204,13 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
     check_memory(at_once * BYTES * data.channels * data.height * data.width, f"{at_once} images of {inputs}")
     with seeded(recipe.seed):
         built = build(recipe.arch, inputs).to(device)
-        model, output = _with_one_output(built, data.samples(2).to(device))
+        called = _called(built, chosen.task, data.height, data.width)
+        model, output = _with_one_output(called, data.samples(2).to(device))
         _check_shape(model, output, data, chosen.task)
     missing = _fill_from(recipe, built, inputs, outputs=output.shape[1])
     return Workload(
         model=model,
-        origin=Origin(recipe.arch, inputs, main_output=model is not built),
+        origin=Origin(recipe.arch, inputs, main_output=model is not called),
         train_batches=data.train_batches(
             recipe.batch_size, seed=recipe.seed, device=device, random_resized_crop=recipe.resized_crop
         ),
@@ -227,7 +234,25 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
         else held_out.test_batches(recipe.batch_size, device=device, part="train"),
         data=data,
         further=further_metrics(recipe, chosen.task),
+        forward_fn=_forward_of(chosen.task),
     )
+
+
+def _called(model: nn.Module, task: Task, height: int, width: int) -> nn.Module:
+    """Return a model as it is called for a task: as it is, or a detector with one input.
+
+    Raises:
+        UnsupportedModelError: If the task takes whole batches and the model is no detector, or one for other images.
+    """
+    if not task.takes_batches:
+        return model
+    if not is_detector(model):
+        raise UnsupportedModelError(f"expected a detector of torchvision for {task.name}, got {name_of(model)}")
+    return with_one_input(model, height, width)
+
+
+def _forward_of(task: Task) -> ForwardFn | None:
+    return with_batch if task.takes_batches else None
 
 
 def further_metrics(recipe: Recipe, task: Task) -> tuple[AnyMetric, ...]:
@@ -264,6 +289,10 @@ def load_data(recipe: NamedRecipe) -> ImageData:
     if recipe.train_size is not None:
         data = data.with_fewer(recipe.train_size)
     weights_own = pretrained_preprocessing(recipe.arch) if recipe.pretrained else None
+    if (recipe.mean or recipe.std) and KINDS[data.task].raw:
+        raise UsageError(
+            f"expected no mean and std for {data.task}, whose networks normalise images themselves, got some"
+        )
     if recipe.mean or recipe.std:
         data = data.with_normalisation(recipe.mean, recipe.std)
     elif weights_own is not None and len(weights_own.mean) == data.channels:
@@ -280,7 +309,7 @@ def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Work
         DataError: If there are no test batches, or they are not pairs of tensors.
     """
     if not isinstance(model, nn.Module):
-        raise UnsupportedModelError(f"expected an architecture name or a torch.nn.Module, got {type(model).__name__}")
+        raise UnsupportedModelError(f"expected an architecture name or a torch.nn.Module, got {name_of(model)}")
     train_batches = _repeatable(given.train_batches, "train_batches")
     test_batches = _repeatable(given.test_batches, "test_batches")
     with seeded(seed):  # loaders that shuffle draw from torch's generator
@@ -288,15 +317,17 @@ def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Work
     copied = _copied(unwrap(model)).to(device)
     with seeded(seed):
         inputs, targets = (part.to(device) for part in first_pair(test_batches))
-        whole, output = _with_one_output(copied, inputs)
+        called = _called(copied, chosen.task, *_sides(inputs, chosen.task))
+        whole, output = _with_one_output(called, inputs)
         if chosen.checked:
             chosen.task.check(output, targets)
-        check_loss(output, targets, chosen.loss)
-        check_metric(output, targets, chosen.metric)
+        if not chosen.task.takes_batches:
+            check_loss(output, targets, chosen.loss)
+            check_metric(output, targets, chosen.metric)
         samples = first_inputs(test_batches, SAMPLES)
     return Workload(
         model=whole,
-        origin=Origin.of_object(inputs, output, main_output=whole is not copied),
+        origin=Origin.of_object(inputs, output, main_output=whole is not called),
         train_batches=train_batches,
         test_batches=test_batches,
         scoring_batches=_Cycle(train_batches),
@@ -306,7 +337,19 @@ def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Work
         metric=chosen.metric,
         checked=chosen.checked,
         pixels=_stretched,
+        forward_fn=_forward_of(chosen.task),
     )
+
+
+def _sides(inputs: Tensor, task: Task) -> tuple[int, int]:
+    """Return height and width of images [N, C, H, W].
+
+    Raises:
+        DataError: If the task is for images and these are none.
+    """
+    if task.takes_batches and inputs.ndim != 4:
+        raise DataError(f"expected images [N, C, H, W] for {task.name}, got {list(inputs.shape)}")
+    return (inputs.shape[-2], inputs.shape[-1]) if inputs.ndim == 4 else (1, 1)
 
 
 class _Cycle(Iterable[Batch]):
@@ -353,6 +396,18 @@ def first_pair(batches: Iterable[Batch]) -> Batch:
     return batch[0], batch[1]
 
 
+def first_batch(batches: Iterable[Any], device: torch.device) -> Any:
+    """Return the first batch on the device.
+
+    Raises:
+        DataError: If there is none.
+    """
+    batch = next(iter(batches), None)
+    if batch is None:
+        raise DataError("expected batches, got none")
+    return tree_map_only(Tensor, lambda tensor: tensor.to(device), batch)
+
+
 def first_inputs(batches: Iterable[Batch], count: int) -> Tensor:
     """Return the first inputs of batches on the CPU, [N, ...], at most `count`."""
     inputs: list[Tensor] = []
@@ -373,11 +428,11 @@ def _check_shape(model: nn.Module, output: Tensor, data: ImageData, task: Task) 
     allowed = task.shapes(outputs_of(task, data), data.height, data.width)
     if allowed and tuple(output.shape[1:]) not in allowed:
         expected = (len(output), *allowed[0])
-        found = f"expected {type(model).__name__} to give an output of shape {expected}, got {tuple(output.shape)}"
+        found = f"expected {name_of(model)} to give an output of shape {expected}, got {tuple(output.shape)}"
         raise UnsupportedModelError(found)
 
 
-def check_metric(output: Tensor, targets: Tensor, metric: AnyMetric) -> None:
+def check_metric(output: Any, targets: Any, metric: AnyMetric) -> None:
     """Check that a metric can judge an output and targets.
 
     Raises:
@@ -389,18 +444,23 @@ def check_metric(output: Tensor, targets: Tensor, metric: AnyMetric) -> None:
     except SlimpruneError:
         raise
     except Exception as error:
-        shapes = f"outputs {tuple(output.shape)} and targets {tuple(targets.shape)}"
-        raise UnsupportedModelError(f"the metric {metric.name} fails on {shapes}: {first_line(error)}") from error
+        found = f"outputs {shape_of(output)} and targets {shape_of(targets)}"
+        raise UnsupportedModelError(f"the metric {metric.name} fails on {found}: {first_line(error)}") from error
 
 
-def check_loss(output: Tensor, targets: Tensor, loss: Loss) -> None:
+def shape_of(value: Any) -> str:
+    """Return the shape of a tensor, or the kind of anything else."""
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else f"of kind {type(value).__name__}"
+
+
+def check_loss(output: Any, targets: Any, loss: Loss) -> None:
     """Check that a loss of an output and targets is a scalar.
 
     Raises:
         UnsupportedModelError: If it fails or is not a scalar.
         SlimpruneError: If it refuses the output or the targets itself.
     """
-    shapes = f"outputs {tuple(output.shape)} and targets {tuple(targets.shape)}"
+    shapes = f"outputs {shape_of(output)} and targets {shape_of(targets)}"
     try:
         value = loss(output, targets)
     except SlimpruneError:
@@ -432,7 +492,7 @@ def _check_layer_names(model: nn.Module) -> None:
     for name, _ in (entry for layer in model.modules() for entry in layer.named_children()):
         if not name or "." in name or '"' in name or not name.isprintable():
             rule = "printable names of layers without dots and double quotes"
-            raise UnsupportedModelError(f"expected {rule}, got {name!r} in {type(model).__name__}")
+            raise UnsupportedModelError(f"expected {rule}, got {name!r} in {name_of(model)}")
 
 
 def _check_tensor(model: nn.Module, output: object) -> None:
@@ -451,4 +511,4 @@ def _forward(model: nn.Module, inputs: Tensor) -> object:
 
 
 def _in_mode(model: nn.Module) -> str:
-    return f"{type(model).__name__}{' in training mode' if model.training else ''}"
+    return f"{name_of(model)}{' in training mode' if model.training else ''}"

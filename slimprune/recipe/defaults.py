@@ -32,6 +32,9 @@ BY_DATA: Mapping[str, RecipeSettings] = {
     "digits": {
         "epochs": 12, "batch_size": 64, "lr": 0.05, "schedule": "cosine", "draws": 8, "score_batch": 64,
     },
+    "coco": {
+        "epochs": 100, "batch_size": 16, "lr": 0.01, "schedule": "cosine", "draws": 16, "score_batch": 16,
+    },
 }  # fmt: skip
 BENCH_BATCH = 8
 BY_MACHINE: Mapping[str, str] = {
@@ -94,7 +97,7 @@ def find_defaults(
     """Return the defaults by field.
 
     Args:
-        data: Name of the data set.
+        data: Name of the data set; what follows a colon does not matter.
         limited: Quantities that the budget limits; the first one decides the rule.
         segmentation: Whether the task is segmentation.
         fine_tuning: Whether the network is trained already.
@@ -103,7 +106,7 @@ def find_defaults(
     of_task = SEGMENTATION if segmentation else PAPER
     round_to: Literal["auto"] | int = "auto" if "latency" in limited else 1
     of_budget: RecipeSettings = {"rule": DEFAULT_RULES[limited[0]], "round_to": round_to}
-    found: RecipeSettings = {**PAPER, **of_task, **BY_DATA.get(data, of_task), **of_budget}
+    found: RecipeSettings = {**PAPER, **of_task, **BY_DATA.get(data.partition(":")[0], of_task), **of_budget}
     if adamw:
         found["lr"] = ADAMW_LR
     return _gentle(found) if fine_tuning else found

@@ -402,7 +402,13 @@ class Recipe(BaseModel):
         limited = (self.of, *self.also)
         gentle = when == "trained" or (when == "after-training" and self.has_weights)
         adamw = self.optimizer == "adamw"
-        defaults = find_defaults(self.data, limited, segmentation=segmentation, fine_tuning=gentle, adamw=adamw)
+        defaults = find_defaults(
+            "coco" if self.task == "detection" else self.data,
+            limited,
+            segmentation=segmentation,
+            fine_tuning=gentle,
+            adamw=adamw,
+        )
         if self.unit == "weights":
             defaults = {**defaults, **OF_WEIGHTS}
         if when == "early-bird":

@@ -252,7 +252,7 @@ def verification(onnx: OnnxVerification, *, predicts: bool = True) -> str:
 
 
 def _predicts(document: ReportDocument) -> bool:
-    return "metric" not in document or document["metric"]["reads"] not in ("values", "image")
+    return "metric" not in document or document["metric"]["reads"] not in ("values", "image", "boxes")
 
 
 def markdown(document: ReportDocument) -> str:

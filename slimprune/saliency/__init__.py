@@ -4,7 +4,7 @@ import slimprune.saliency.criteria  # noqa: F401  (registers every criterion)
 from slimprune.saliency.adjoint import InnerTraining, final_weights, meta_gradient, trajectory
 from slimprune.saliency.averaging import AVERAGES, Average, Signed, average_of
 from slimprune.saliency.iterative import IterativePruning, exponential
-from slimprune.saliency.problem import GATES, Gate, Problem
+from slimprune.saliency.problem import GATES, Gate, Problem, twice_differentiable
 from slimprune.saliency.ranks import ranks, spearman
 from slimprune.saliency.registry import (
     CRITERIA,
@@ -54,4 +54,5 @@ __all__ = [
     "score_weights",
     "spearman",
     "trajectory",
+    "twice_differentiable",
 ]

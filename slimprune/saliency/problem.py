@@ -127,7 +127,7 @@ class Problem:
         (gradient,) = torch.autograd.grad(loss, weights, create_graph=True)
 
         def product(direction: Tensor) -> Tensor:
-            with _twice_differentiable():
+            with twice_differentiable():
                 return torch.autograd.grad(gradient, weights, direction, materialize_grads=True)[0]
 
         return gradient.detach(), product
@@ -230,12 +230,12 @@ def _root_mean_square(weights: Mapping[str, Tensor], group: ChannelGroup) -> Ten
 
 
 @contextmanager
-def _twice_differentiable() -> Iterator[None]:
+def twice_differentiable() -> Iterator[None]:
     """Explain the alternatives if torch has only the first derivative of an operator, such as multi_margin_loss."""
     try:
         yield
     except RuntimeError as error:
-        if "derivative for" not in str(error):
+        if not any(said in str(error) for said in ("derivative for", "double backward")):
             raise
         raise UnsupportedModelError(
             f"expected operators with second derivatives, got {first_line(error)}: a criterion of first order, such as "

@@ -19,7 +19,8 @@ class Criterion(Protocol):
     A criterion that does not support every gate lists the supported ones in a class attribute `gates`, one that can
     score single weights has `units = UNITS`. One of whose
     scores only the order means something, not their ratios, has an attribute `ratios` that is false: rules then get
-    ranks. One whose scores have a sign until the end subclasses `Signed`.
+    ranks. One whose scores have a sign until the end subclasses `Signed`. One that takes second derivatives of the
+    loss has an attribute `second_order` that is true: that they exist is then checked before anything is trained.
     """
 
     @property

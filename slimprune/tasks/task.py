@@ -9,9 +9,10 @@ from slimprune.forward import Loss
 from slimprune.training.metrics import AnyMetric
 from slimprune.types import AUTO
 
-Reading = Literal["classes", "logit", "labels", "values", "mask", "class map", "image", "other"]
+Reading = Literal["classes", "logit", "labels", "values", "mask", "class map", "image", "boxes", "other"]
 """How an output is read: as logits of one class among K, one logit of yes or no, logits of labels that may occur
-together, numbers, logits of a mask, logits [K, H, W] of the classes of pixels, an image, or not at all."""
+together, numbers, logits of a mask, logits [K, H, W] of the classes of pixels, an image, boxes with scores [A, 4 + K],
+or not at all."""
 
 OWN = "own"
 """Name of the task of a run whose loss and metric are the user's."""
@@ -43,6 +44,8 @@ class Task:
             dimension; empty if every shape may be.
         data: Task of the named data that it is for; "" for its own name.
         dense: Whether there is an output for every pixel, so that the training has the defaults of segmentation.
+        takes_batches: Whether networks, losses and metrics take whole batches (images, targets) in place of images and
+            of targets, because a network computes its loss itself.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Task:
     shapes: Callable[[int, int, int], Sequence[tuple[int, ...]]] = field(default=no_shapes)
     data: str = ""
     dense: bool = False
+    takes_batches: bool = False
 
     @property
     def of_data(self) -> str:

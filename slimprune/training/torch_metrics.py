@@ -29,6 +29,7 @@ class TorchMetric:
         read: Function (output, target) of a batch -> arguments of the metric's `update`.
         unit: "%" for a share in [0, 1], which reports show in percent; "" for a plain number, or "dB".
         higher_is_better: Whether larger values are better.
+        pick: Function of what the metric computes -> one number.
     """
 
     name: str
@@ -36,6 +37,7 @@ class TorchMetric:
     read: Callable[[Any, Any], tuple[Any, ...]] = lambda output, target: (output, target)
     unit: MetricUnit = "%"
     higher_is_better: bool = True
+    pick: Callable[[Any], Any] = lambda computed: computed
 
     @property
     def scale(self) -> Scale:
@@ -74,7 +76,7 @@ class _Collected:
         self.inner.sync_on_compute = together
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # for instance that a label has no positive sample, which is left out
-            value = self.inner.compute()
+            value = self.metric.pick(self.inner.compute())
         number = float(value) if torch.is_tensor(value) and value.numel() == 1 else value
         if not isinstance(number, float):
             raise UsageError(f"expected one number from metric {self.metric.name}, got {type(value).__name__}")
@@ -151,6 +153,38 @@ def _average_precision(output: Tensor, target: Tensor) -> Any:
 def _root_mean_square(output: Tensor, target: Tensor) -> Any:
     return _torchmetrics("MeanSquaredError", squared=False)
 
+
+def _boxes(output: Any, batch: Any) -> tuple[Any, Any]:
+    """Return detections and what is in the images, from a batch of images and boxes [N, M, 5] with -1 for no class."""
+    present = [rows[rows[:, 0] >= 0] for rows in batch[1]]
+    return output, [{"boxes": rows[:, 1:], "labels": rows[:, 0].long()} for rows in present]
+
+
+def _precision_of_boxes(output: Any, batch: Any) -> Any:
+    try:
+        metric = _torchmetrics("detection.MeanAveragePrecision", box_format="xyxy", iou_type="bbox")
+    except ImportError as error:
+        raise UsageError(
+            "expected the package pycocotools for the mean average precision of boxes, found none "
+            "(pip install 'slimprune[detection]')"
+        ) from error
+    metric.warn_on_many_detections = False  # the best 100 count, as COCO defines it
+    return metric
+
+
+def _defined(computed: Any, name: str) -> Any:
+    """Return a precision, or nan where torchmetrics says -1 because there are no boxes to find."""
+    value = computed[name]
+    return torch.where(value < 0, torch.nan, value)
+
+
+box_precision = TorchMetric("map", _precision_of_boxes, _boxes, pick=lambda computed: _defined(computed, "map"))
+"""Mean average precision of boxes over the classes and the overlaps 0.50, 0.55, ..., 0.95, as COCO defines it."""
+
+box_precision_at_half = TorchMetric(
+    "map50", _precision_of_boxes, _boxes, pick=lambda computed: _defined(computed, "map_50")
+)
+"""The same at an overlap of 0.5 alone."""
 
 mean_average_precision = TorchMetric("map", _average_precision, _labels)
 """Area under the curve of precision over recall of every label, averaged over the labels with a positive sample."""

@@ -85,6 +85,13 @@ def sample(flow: Flow, call: OperatorCall) -> None:
         flow.block(call, [call["grid"]], f"{call.where} takes coordinates")
 
 
+def regions(flow: Flow, call: OperatorCall) -> None:
+    """Follow the pooling of regions [K, C, h, w] from images [N, C, H, W], whose corners are no channels."""
+    flow.set_ids(call.out, joined(flow, flow.ids(call["input"]), (0, 2, 3), call.where))
+    if flow.carries(call["rois"]):
+        flow.block(call, [call["rois"]], f"{call.where} takes coordinates")
+
+
 def _summed(ids: Tensor, dims: Sequence[int]) -> Tensor:
     """Return the identity after a sum along `dims`, which holds no channel where several are joined.
 

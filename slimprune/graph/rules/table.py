@@ -119,6 +119,7 @@ _TORCHS: dict[str, OperatorRule] = {
         "replication_pad2d",
     ),
     **_each(reductions.sample, "grid_sampler_2d grid_sampler_3d"),
+    **_each(reductions.regions, "torchvision::roi_align torchvision::roi_pool"),
     **_each(
         reductions.window(3),
         "max_pool3d_with_indices avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d upsample_trilinear3d "

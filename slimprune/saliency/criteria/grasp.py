@@ -39,6 +39,7 @@ class GraSP(Signed):
     steps = 0
     batches_per_draw = 1
     deterministic = False
+    second_order = True
     units = UNITS
 
     def __post_init__(self) -> None:

@@ -38,6 +38,7 @@ class OptimalBrainDamage(Signed):
     steps = 0
     batches_per_draw = 1
     deterministic = False
+    second_order = True
     average = "absolute"
 
     def __post_init__(self) -> None:

@@ -61,6 +61,11 @@ class ProsPr(InnerTraining, Signed):
         """One batch for each inner step and one for the final loss; a single one if they share it."""
         return 1 if self.one_batch else self.steps + 1
 
+    @property
+    def second_order(self) -> bool:
+        """Whether it takes second derivatives of the loss."""
+        return not self.first_order
+
     def signed(self, problem: Problem) -> Mapping[str, Tensor]:
         """Return the derivative [width] for the gates of every group."""
         if self.one_batch:
