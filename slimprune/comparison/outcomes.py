@@ -28,7 +28,11 @@ def as_given(recipe: ResolvedRecipe, work: Workload, start: Start) -> TrainResul
     accuracy = dense_accuracy(recipe, work, start) or 0.0
     device = work.example.device
     further = tuple(
-        FurtherMetric(one.name, evaluate(start.scored, work.test_batches, one, device=device), one.scale)
+        FurtherMetric(
+            one.name,
+            evaluate(start.scored, work.test_batches, one, device=device, forward_fn=work.forward_fn),
+            one.scale,
+        )
         for one in work.further
     )
     return TrainResult(work.metric.name, accuracy, accuracy, 0, 0.0, (), scale=work.metric.scale, further=further)
