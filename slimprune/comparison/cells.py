@@ -17,7 +17,7 @@ from torch import nn
 
 from slimprune.comparison.grid import TRAINING, Cell
 from slimprune.comparison.masked_cells import MaskedTraining, refused_masks
-from slimprune.comparison.outcomes import as_given, failure_of_one, kept_shares, outcome_of
+from slimprune.comparison.outcomes import as_given, failure_of_one, kept_by_layer, kept_shares, outcome_of
 from slimprune.data import data_files
 from slimprune.errors import BudgetError, DataError, SlimpruneError, UnsupportedModelError
 from slimprune.files import CellRecord, digest_of
@@ -226,6 +226,7 @@ class RunCache:
             "rule": plan.rule,
             "widths": plan.widths,
             "kept": kept_shares(plan),
+            "kept_by_layer": kept_by_layer(plan),
             "scoring": None if saliency is None else saliency.to_json(),
             "width_epochs": planned.pruning.epochs,
             "epochs": before + math.ceil(planned.pruning.epochs) + result.epochs,

@@ -28,6 +28,7 @@ from slimprune.report import (
     comparison_html,
     comparison_markdown,
     draw_comparison,
+    draw_layers,
     scale_of_metric,
 )
 from slimprune.training import choose_device
@@ -47,8 +48,9 @@ def compare(
 ) -> ComparisonDocument:
     """Run the cells of a grid that have no result yet, and write the tables.
 
-    Writes `compare.json`, `compare.md`, `compare.html`, `compare.svg`, `compare.png` and one `cells/HASH.json` per
-    finished cell to `out`. Repeating the call resumes an interrupted one; a changed grid runs its new cells only.
+    Writes `compare.json`, `compare.md`, `compare.html`, `compare.svg` and `layers.svg`, both also as `.png`, and one
+    `cells/HASH.json` per finished cell to `out`. Repeating the call resumes an interrupted one; a changed grid runs its
+    new cells only.
 
     Args:
         recipe: YAML file of a grid, or its fields.
@@ -291,6 +293,7 @@ def _publish(document: ComparisonDocument, out: Path, *, draw: bool) -> None:
     write_atomically(file, text)
     if draw and not (same and all((out / f"compare.{suffix}").exists() for suffix in ("svg", "png", "html"))):
         draw_comparison(document, out / "compare")
+        draw_layers(document, out / "layers")
         write_atomically(out / "compare.html", comparison_html(document))
 
 

@@ -76,6 +76,11 @@ class MaskedTraining:
             "rule": self.planned.rule,
             "widths": None,
             "weights_kept": {layer.layer: layer.kept for layer in self.planned.result.layers},
+            "kept_by_layer": {
+                layer.layer: layer.kept / layer.weights
+                for layer in self.planned.result.layers
+                if layer.protected_reason is None
+            },
             "kept": kept_shares(slimmed.plan),
             "scoring": self.planned.saliency.to_json(),
             "epochs": before + result.epochs,

@@ -63,3 +63,9 @@ def kept_shares(plan: Plan) -> KeptShares:
         "params": plan.slim.params / plan.dense.params,
         "macs": plan.slim.macs / plan.dense.macs,
     }
+
+
+def kept_by_layer(plan: Plan) -> dict[str, float]:
+    """Return the share of the channels that is kept of every group that may lose some."""
+    widths = plan.widths
+    return {group.id: widths[group.id] / group.width for group in plan.groups if group.protected_reason is None}

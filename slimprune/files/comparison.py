@@ -25,6 +25,7 @@ class CellOutcome(TypedDict, total=False):
     `further` are metrics of the test images beside `final`. `validation` is the metric on training images that were
     held out, None if there were none. `width_epochs` are the epochs that were trained to choose the widths, at about
     the cost of the slim network's. If single weights are masked, `weights_kept` has the number of the others by layer,
+    `kept_by_layer` are the shares of the channels, or of the weights, of every layer that may lose some.
     `widths` is None, and `params` and `macs` leave out what is masked. `refused` is the reason why there is no result.
     """
 
@@ -43,6 +44,7 @@ class CellOutcome(TypedDict, total=False):
     rule: str | None
     widths: Mapping[str, int] | None
     weights_kept: Mapping[str, int] | None
+    kept_by_layer: Mapping[str, float]
     kept: KeptShares
     scoring: ScoringOutcome | None
     width_epochs: float
@@ -115,6 +117,7 @@ class TableRow(TypedDict):
     best: float | None
     validation: NotRequired[float | None]
     further: NotRequired[list[FurtherMean]]
+    kept_by_layer: NotRequired[dict[str, float]]
     pruned: NotRequired[float | None]
     reconstructed: NotRequired[float | None]
     channels: float | None

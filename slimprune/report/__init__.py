@@ -5,6 +5,7 @@ from slimprune.report.figures import scale_of_metric
 from slimprune.report.inspection import Inspection
 from slimprune.report.instability import draw_instability, instability_page
 from slimprune.report.latency import latency_markdown, latency_table
+from slimprune.report.layer_plots import draw_layers
 from slimprune.report.markdown_table import markdown_table
 from slimprune.report.pages import comparison_html, report_html
 from slimprune.report.pictures import draw_masks
@@ -26,6 +27,7 @@ __all__ = [
     "comparison_page",
     "draw_comparison",
     "draw_instability",
+    "draw_layers",
     "draw_masks",
     "facts",
     "inspection_page",

@@ -7,6 +7,7 @@ from typing import Any
 from slimprune.files import ComparisonDocument, ComparisonTable, PublishedFigure, TableRow
 from slimprune.report.escaping import for_markdown
 from slimprune.report.figures import axis_title, scale_of_metric, titled
+from slimprune.report.layer_plots import layer_panels
 from slimprune.report.markdown_table import markdown_table
 from slimprune.report.tables import magnitude
 from slimprune.report.text import paragraph, text_table
@@ -46,6 +47,8 @@ def comparison_markdown(document: ComparisonDocument) -> str:
     document = for_markdown(document)
     parts = [f"# {document['title'] or 'Comparison'}", *notes_of(document)]
     parts.append("![Accuracy against MACs and parameters](compare.svg)")
+    if layer_panels(document):
+        parts.append("![What is kept of every layer](layers.svg)")
     for table in document["tables"]:
         parts += [f"## Removed: {table['budget']}", _markdown_table(document, table)]
         parts.append("\n".join(f"- {finding}" for finding in table["findings"]))

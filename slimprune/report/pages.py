@@ -15,6 +15,7 @@ from slimprune.report.diagram import diagram, group_colours
 from slimprune.report.escaping import for_pages
 from slimprune.report.figures import scale_of_metric, titled
 from slimprune.report.latency import FULL_HEAD, LATENCY_NOTE, full_row, latency_groups
+from slimprune.report.layer_plots import layer_panels, layers_figure
 from slimprune.report.plots import comparison_figure
 from slimprune.report.precision import alarms, other_warnings, precision_note, precision_table
 from slimprune.report.tables import (
@@ -92,6 +93,7 @@ def comparison_html(document: ComparisonDocument) -> str:
         document=document,
         subtitle=f"{metric} under equal budgets, equal training and equal seeds",
         plot=_markup(inline_svg(comparison_figure({**document, "title": ""}))),
+        layers=_markup(inline_svg(layers_figure(document))) if layer_panels(document) else None,
         tables=[
             {
                 "budget": table["budget"],

@@ -1,7 +1,7 @@
 """Plots of a comparison: accuracy against MACs and against parameters."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -34,11 +34,16 @@ def draw_comparison(document: ComparisonDocument, stem: Path) -> None:
 
     This neither opens a window nor changes global state of matplotlib. Each file is written completely or not at all.
     """
+    write_figure(lambda: comparison_figure(for_pages(document)), stem)
+
+
+def write_figure(make: Callable[[], "Figure"], stem: Path) -> None:
+    """Write a figure to `STEM.svg` and `STEM.png`, the same bytes each time."""
     import matplotlib
 
     # With a fixed salt, equal documents give equal files.
     with matplotlib.rc_context({"svg.hashsalt": "slimprune", "font.size": 9, "svg.fonttype": "none"}):
-        figure = comparison_figure(for_pages(document))
+        figure = make()
         for suffix in ("svg", "png"):
             metadata = {"Date": None} if suffix == "svg" else {"Software": None}
             with atomic_write(stem.with_suffix(f".{suffix}")) as partial:
@@ -88,16 +93,26 @@ def _series(document: ComparisonDocument) -> dict[str, list[TableRow]]:
     return dict(sorted(series.items(), key=lambda item: order[item[1][0]["kind"]]))
 
 
+def row_styles(document: ComparisonDocument) -> dict[str, tuple[str, str]]:
+    """Return colour and marker of every row that has a result, by name, the same in all figures."""
+    series = _series(document)
+    return dict(zip(series, _styles(series), strict=True))
+
+
 def _styles(series: Mapping[str, Sequence[TableRow]]) -> list[tuple[str, str]]:
     """Return colour and marker of every row; no two rows share both. A twin has the colour of its row."""
-    twins = {name for name, rows in series.items() if rows[0]["kind"] == "twin"}
+    originals = {name: name.rpartition(": ") for name, rows in series.items() if rows[0]["kind"] == "twin"}
+    twins = {
+        name: (row, kind)
+        for name, (row, _, kind) in originals.items()
+        if row in series.keys() - FIXED.keys() and kind in CONTROL_STYLES
+    }
     methods = [name for name in series if name not in FIXED and name not in twins]
     free = {
         name: (COLOURS[number % len(COLOURS)], MARKERS[(number + number // len(COLOURS)) % len(MARKERS)])
         for number, name in enumerate(methods)
     }
-    for name in twins - FIXED.keys():
-        row, _, kind = name.rpartition(": ")
+    for name, (row, kind) in twins.items():
         free[name] = (free[row][0], CONTROL_STYLES[kind][1])
     return [FIXED.get(name) or free[name] for name in series]
 

@@ -102,6 +102,7 @@ def _row(name: str, cells: Sequence[CellRecord], scale: Scale) -> TableRow:
         "best": _mean([factor * cell["best"] for cell in done]),
         "validation": _mean([factor * found for cell in done if (found := cell.get("validation")) is not None]),
         "further": _further(done),
+        "kept_by_layer": _kept_by_layer(done),
         "pruned": _mean([factor * pruned for cell in done if (pruned := cell.get("pruned")) is not None]),
         "reconstructed": _mean([factor * found for cell in done if (found := cell.get("reconstructed")) is not None]),
         "channels": _mean([cell["channels"] for cell in done]),
@@ -137,6 +138,13 @@ def _further(cells: Sequence[CellRecord]) -> list[FurtherMean]:
                 }
             )
     return found
+
+
+def _kept_by_layer(cells: Sequence[CellRecord]) -> dict[str, float]:
+    """Return the mean share that is kept of every layer; nothing if a cell does not state it."""
+    shares = [cell.get("kept_by_layer") or {} for cell in cells]
+    layers = list(shares[0]) if shares else []
+    return {layer: fmean(own[layer] for own in shares) for layer in layers if all(layer in own for own in shares)}
 
 
 def _findings(rows: Sequence[TableRow], scale: Scale) -> list[str]:

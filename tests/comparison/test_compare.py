@@ -134,7 +134,7 @@ def test_all_rows_start_from_the_same_network_and_batches(compared: Any, grid: d
 def test_the_folder_holds_the_tables_and_nothing_unfinished(compared: Any) -> None:
     document, out, _ = compared
     names = [f"cells/{name}.json" for name in {cell["hash"] for cell in document["cells"]}]
-    names += [f"compare.{suffix}" for suffix in ("html", "json", "md", "png", "svg")]
+    names += [f"compare.{suffix}" for suffix in ("html", "json", "md", "png", "svg")] + ["layers.png", "layers.svg"]
     assert listing(out) == sorted(["cells", *names])
     assert json.loads((out / "compare.json").read_text()) == json.loads(json.dumps(document))
     assert "# tiny" in (out / "compare.md").read_text()
