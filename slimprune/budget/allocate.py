@@ -10,6 +10,7 @@ from torch import Tensor
 
 from slimprune.budget.cost import Cost, Costs
 from slimprune.budget.limits import Limits
+from slimprune.budget.obstacles import largest_obstacle, most_removed
 from slimprune.budget.plan import Budget, Plan
 from slimprune.budget.rules import Priorities, channel_priorities, find_rule
 from slimprune.errors import BudgetError, UsageError
@@ -82,7 +83,7 @@ def allocate(
     def widths(count: int) -> Integers:
         return limits.rounded(limits.low + np.bincount(order[:count], minlength=len(groups)))
 
-    _check_floor(costs.cost(widths(0)), dense, budget, _describe(groups, floor, round_to))
+    _check_floor(costs.cost(widths(0)), groups, budget, costs, floor, round_to)
     count = _last(len(order), lambda count: fits(widths(count)))
     final = widths(count)
     if LATENCY in budget.ratios:
@@ -131,24 +132,18 @@ def schedule_target(
     return Target(density, narrow)
 
 
-def _check_floor(least: Cost, dense: Cost, budget: Budget, floor: str) -> None:
+def _check_floor(
+    least: Cost, groups: Sequence[ChannelGroup], budget: Budget, costs: Costs, floor: float, round_to: int
+) -> None:
+    dense = costs.dense
     for of, ratio in budget.ratios.items():
         if least.of(of) > budget.allowed(of, dense):
-            share = math.floor(1e4 * (1 - least.of(of) / dense.of(of))) / 1e4
+            obstacle = largest_obstacle(groups, costs, of, floor=floor, round_to=round_to)
             raise BudgetError(
-                f"cannot remove {ratio:.4g} of {of}: the floor ({floor}) leaves {least.of(of):,} of "
-                f"{dense.of(of):,}{' ns' if of == LATENCY else ''}, a ratio of {share:.4f} at most"
+                f"cannot remove {ratio:.4g} of {of}: the floor ({_describe(groups, floor, round_to)}) leaves "
+                f"{least.of(of):,} of {dense.of(of):,}{' ns' if of == LATENCY else ''}, a ratio of "
+                f"{most_removed(least.of(of), dense.of(of)):.4f} at most{'' if obstacle is None else f'; {obstacle}'}"
             )
-
-
-def least_widths(groups: Sequence[ChannelGroup], floor: float, round_to: int) -> Integers:
-    """Return the minimum widths of a plan, [G].
-
-    Raises:
-        UsageError: If floor or round_to is out of range.
-    """
-    limits = Limits.of(groups, floor, round_to)
-    return limits.rounded(limits.low)
 
 
 def _allocation_order(ranks: Sequence[Priorities], low: Integers) -> Integers:

@@ -46,3 +46,13 @@ class Limits:
         most = self.full // self.step * self.step
         least = np.minimum(-(-self.low // self.step) * self.step, most)
         return np.clip(nearest, least, most)
+
+
+def least_widths(groups: Sequence[ChannelGroup], floor: float, round_to: int) -> Integers:
+    """Return the minimum widths of a plan, [G].
+
+    Raises:
+        UsageError: If floor or round_to is out of range.
+    """
+    limits = Limits.of(groups, floor, round_to)
+    return limits.rounded(limits.low)

@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from slimprune.data import Batch, ImageData
-from slimprune.errors import UsageError
+from slimprune.errors import UsageError, did_you_mean
 from slimprune.forward import Loss
 from slimprune.models import DETECTION, task_of
-from slimprune.recipe import NamedRecipe
-from slimprune.tasks import OWN, Task, find_task, guessed_task
+from slimprune.recipe import NamedRecipe, Recipe
+from slimprune.tasks import OWN, TASKS, Task, find_task, guessed_task
 from slimprune.training import AnyMetric, as_metric
+from slimprune.types import AUTO
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,27 @@ def task_of_recipe(recipe: NamedRecipe, data: ImageData) -> ChosenTask:
     if built_for is not None and known and built_for != _kind(task):
         raise UsageError(f"expected an architecture for {task.name} (the task of {data.name}), got {recipe.arch}")
     return ChosenTask(task, task.loss(recipe.loss), task.metric(recipe.metric))
+
+
+def check_task_names(recipe: Recipe) -> None:
+    """Check task, loss and metrics of a recipe by their names, before any data is loaded.
+
+    Without a task, which the data then brings, they have to be known to some task.
+
+    Raises:
+        UsageError: If one of them is unknown.
+    """
+    tasks = [*TASKS.available().values()] if recipe.task is None else [find_task(recipe.task)]
+    _check_known("a loss", recipe.loss, [name for task in tasks for name in task.losses], recipe.task)
+    for name in (recipe.metric, *recipe.further_metrics):
+        _check_known("a metric", name, [name for task in tasks for name in task.metrics], recipe.task)
+
+
+def _check_known(what: str, name: str, known: Iterable[str], task: str | None) -> None:
+    listed = list(dict.fromkeys([AUTO, *known]))
+    if name not in listed:
+        of_task = "" if task is None else f" for {task}"
+        raise UsageError(f"expected {what}{of_task} ({', '.join(listed)}), got {name!r}{did_you_mean(name, listed)}")
 
 
 def outputs_of(task: Task, data: ImageData) -> int:

@@ -16,6 +16,7 @@ from slimprune.errors import UsageError
 from slimprune.files import ReportDocument
 from slimprune.forward import Loss
 from slimprune.pipeline.autocast import with_precision
+from slimprune.pipeline.chosen_task import check_task_names
 from slimprune.pipeline.class_weights import class_weights_of, count_targets
 from slimprune.pipeline.early_bird import check_early_bird, draw_early
 from slimprune.pipeline.export import check_exportable, export_trained
@@ -223,6 +224,7 @@ def checked_recipe(
     check_gradual(recipe)
     check_early_bird(recipe)
     check_names(recipe)
+    check_task_names(recipe)
     check_timing(recipe)
     recipe = with_criterion(recipe)
     check_rounds(recipe)

@@ -178,3 +178,18 @@ def test_named_data_brings_its_task_and_the_command_line_reports_it(tmp_path, mo
     assert f"RMSE (lower is better) {rmse['final']:.4g}" in (tmp_path / "net.report.md").read_text()
     assert run_command([*base.split(), "--task", "multi-label", "--out", "other.onnx"]) == 2
     assert "expected a task for the targets of tensors:data (regression), got multi-label" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"loss": "crossentropy"}, "a loss .*cross-entropy.*, got 'crossentropy' .did you mean cross-entropy"),
+        ({"metric": "top2"}, "a metric .*top1.*, got 'top2'"),
+        ({"further_metrics": ("top9",)}, "a metric .*, got 'top9'"),
+        ({"task": "binary", "loss": "mse"}, "a loss for binary .auto, bce., got 'mse'"),
+        ({"task": "binry"}, "a task .*got 'binry'"),
+    ],
+)
+def test_unknown_names_are_refused_before_data_is_looked_for(tmp_path, options, found):
+    with pytest.raises(UsageError, match=found):
+        slimprune.compress("resnet20", data=f"folder:{tmp_path / 'absent'}", out=tmp_path / "net.onnx", **options)
