@@ -1,11 +1,28 @@
 """The document of `instability`: the error along the line between two trainings from one state."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
 from slimprune.files.latency import Facts
+
+
+class CurveOfSeed(TypedDict):
+    """The curve of one seed; see `InstabilityCurve`."""
+
+    seed: int
+    errors: list[float]
+    trained: list[float]
+    instability: float
+    distance: float
+
+
+class CurveSpread(TypedDict):
+    """Standard deviations over seeds (n - 1), of the errors at each place and of the instability."""
+
+    errors: list[float]
+    instability: float
 
 
 class InstabilityCurve(TypedDict):
@@ -13,6 +30,7 @@ class InstabilityCurve(TypedDict):
 
     `errors` are test errors as shares at the document's `places`, `trained` those of both networks as they were
     trained, `instability` the highest of `errors` less the mean of its ends, and `distance` is that of the weights.
+    With several seeds these are means, `instability` that of the seeds' own ones.
     """
 
     step: int
@@ -21,6 +39,8 @@ class InstabilityCurve(TypedDict):
     trained: list[float]
     instability: float
     distance: float
+    spread: NotRequired[CurveSpread]
+    by_seed: NotRequired[list[CurveOfSeed]]
 
 
 class UnstableNetwork(TypedDict):
@@ -37,12 +57,14 @@ class InstabilityDocument(TypedDict):
     """The document that `instability` writes.
 
     `places` are those on the lines, from 0 to 1. `statistics_images` is the number of training images from which the
-    statistics of batch norm are estimated anew at each place, 0 for networks without.
+    statistics of batch norm are estimated anew at each place, 0 for networks without. `seeds` are there if there are
+    several, each with initial weights, masks and orders of its own.
     """
 
     schema_version: Literal[1]
     recipe: Mapping[str, Any]
     metric: str
+    seeds: NotRequired[list[int]]
     places: list[float]
     statistics_images: int
     networks: list[UnstableNetwork]

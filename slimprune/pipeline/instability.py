@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Unpack, get_args
 
@@ -15,6 +15,7 @@ from slimprune.files import InstabilityDocument, check_writable, write_files
 from slimprune.measure import count_params, environment
 from slimprune.pipeline.branched_trainings import TrainedTwice, instability_curves, statistics_images
 from slimprune.pipeline.compress import announce, checked_recipe, pruned_network
+from slimprune.pipeline.instability_seeds import over_seeds
 from slimprune.pipeline.regularizers import penalty_of
 from slimprune.pipeline.stages import dense_settings, training_settings
 from slimprune.pipeline.staging import Outputs, staged_outputs
@@ -66,6 +67,7 @@ def instability(
     at: Sequence[str] = ("0",),
     points: int = 11,
     networks: Sequence[str] = NETWORKS,
+    seeds: Sequence[int] = (),
     listener: Listener = ignore,
     **settings: Unpack[RecipeSettings],
 ) -> InstabilityDocument:
@@ -84,6 +86,8 @@ def instability(
         at: The numbers k, in steps (`500`) or epochs (`1epoch`). All share the first training, and each has a second.
         points: Places on the line, its ends included.
         networks: `dense` for the dense network, `pruned` for the slim or masked one.
+        seeds: Seeds, each with initial weights, a pruned network and orders of its own, of which means and standard
+            deviations are stated; none for the recipe's.
         listener: Called during the run.
         **settings: Fields of `Recipe`; `out` is the JSON file to write, beside which plots are drawn.
 
@@ -94,42 +98,58 @@ def instability(
         SlimpruneError: If a step fails; see `slimprune.errors` for the subclasses.
     """
     began = time.perf_counter()
-    moments = _checked(at, points, networks)
+    moments = _checked(at, points, networks, seeds)
     resolved, _, notes = checked_recipe(None, Given(), settings)
     recipe = resolved.named()
     if recipe.when in ("during-training", "gradual", "early-bird"):
         raise UsageError(f"expected pruning before a training, not in its course, got --when {recipe.when}")
     out = _checked_out(recipe.out)
     announce(notes, listener)
-    asked = json.dumps([recipe.hash, [repr(moment) for moment in moments], sorted(networks)])
+    recipes = [recipe.model_copy(update={"seed": seed}) for seed in seeds or (recipe.seed,)]
+    asked = json.dumps([recipe.hash, [repr(moment) for moment in moments], sorted(networks), list(seeds)])
     with staged_outputs(out, hashlib.sha256(asked.encode()).hexdigest(), more=(JSON,)) as outputs:
-        work = named_workload(recipe, str(choose_device(recipe.device)))
+        device = str(choose_device(recipe.device))
+        work = named_workload(recipes[0], device)
         outputs.resume_from(work.fingerprint)
         if work.metric.scale != SHARES:
             raise UsageError(f"expected a metric that is a share for test errors, got {work.metric.name}")
         check_training(recipe, work)
         steps = _steps_of(moments, recipe, work, networks)
-        subjects = _subjects(recipe, work, networks, outputs, listener)
         places = [number / (points - 1) for number in range(points)]
+        found = []
+        for own in recipes:
+            of_seed = work if own is recipes[0] else named_workload(own, device)
+            staged = outputs if len(recipes) == 1 else _staged_for(own.seed, outputs)
+            subjects = _subjects(own, of_seed, networks, staged, listener)
+            found.append(
+                [instability_curves(one, steps, places, of_seed, own, staged.stage, listener) for one in subjects]
+            )
         document: InstabilityDocument = {
             "schema_version": 1,
             "recipe": recipe.model_dump(mode="json", exclude={"out"}),
             "metric": work.metric.name,
             "places": places,
             "statistics_images": statistics_images(work, recipe),
-            "networks": [
-                instability_curves(one, steps, places, work, recipe, outputs.stage, listener) for one in subjects
-            ],
+            "networks": over_seeds([own.seed for own in recipes], found),
             "notes": list(notes),
             "environment": environment(work.example.device),
             "seconds": time.perf_counter() - began,
         }
+        if seeds:
+            document["seeds"] = list(seeds)
         draw_instability(document, out.with_suffix(""))
         write_files({out: json.dumps(document, indent=1) + "\n"})
     return document
 
 
-def _checked(at: Sequence[str], points: int, networks: Sequence[str]) -> list[Moment]:
+def _staged_for(seed: int, outputs: Outputs) -> Outputs:
+    """Return the outputs with a folder of its own for a seed."""
+    stage = outputs.stage / f"seed {seed}"
+    stage.mkdir(exist_ok=True)
+    return replace(outputs, stage=stage)
+
+
+def _checked(at: Sequence[str], points: int, networks: Sequence[str], seeds: Sequence[int]) -> list[Moment]:
     """Return the moments of the branches after checking everything that needs no network.
 
     Raises:
@@ -140,6 +160,9 @@ def _checked(at: Sequence[str], points: int, networks: Sequence[str]) -> list[Mo
     unknown = [name for name in networks if name not in NETWORKS]
     if unknown or not networks:
         raise UsageError(f"expected --network ({', '.join(NETWORKS)}), got {', '.join(unknown) or 'none'}")
+    for number, seed in enumerate(seeds):
+        if not 0 <= seed < 2**63 or seed in seeds[:number]:
+            raise UsageError(f"expected --seeds from 0, each once, got {', '.join(map(str, seeds))}")
     if not at:
         raise UsageError("expected --at as steps (500) or epochs (1epoch), got none")
     return list(dict.fromkeys(map(Moment.parsed, at)))

@@ -48,8 +48,16 @@ def instability_figure(document: InstabilityDocument) -> "Figure":
     panels[0].set_ylabel(f"test error (100 - {metric}), %", parse_math=False)
     figure.supxlabel("place on the line between the weights of two trainings", fontsize=9)
     recipe = document["recipe"]
-    figure.suptitle(f"{recipe['arch']}, {recipe['data']}, seed {recipe['seed']}", fontsize=10, parse_math=False)
+    figure.suptitle(f"{recipe['arch']}, {recipe['data']}, {_seeds(document)}", fontsize=10, parse_math=False)
     return figure
+
+
+def _seeds(document: InstabilityDocument) -> str:
+    """Return the seed, or the seeds over which means and standard deviations are."""
+    seeds = document.get("seeds", [])
+    if len(seeds) > 1:
+        return f"mean ± one sd of seeds {', '.join(map(str, seeds))}"
+    return f"seed {seeds[0] if seeds else document['recipe']['seed']}"
 
 
 def instability_page(document: InstabilityDocument, columns: int = 80) -> str:
@@ -66,13 +74,20 @@ def explanation(document: InstabilityDocument) -> str:
     return (
         f"Test error at {len(document['places'])} places on the line between the weights of two trainings{statistics}. "
         "Instability is the highest one less the mean of both ends."
+        + (f" Means of {len(document['seeds'])} seeds." if len(document.get("seeds", [])) > 1 else "")
     )
 
 
 def _row(network: UnstableNetwork, curve: InstabilityCurve) -> Sequence[str]:
     ends = f"{percent(curve['errors'][0])}, {percent(curve['errors'][-1])}"
-    gap = f"{100 * curve['instability']:.2f} points"
+    gap = f"{_instability(curve, '.2f')} points"
     return network["network"], moment(curve), ends, percent(max(curve["errors"])), gap, f"{curve['distance']:.2f}"
+
+
+def _instability(curve: InstabilityCurve, digits: str) -> str:
+    """Return the instability in points, over several seeds with its standard deviation."""
+    spread = f" ± {100 * curve['spread']['instability']:{digits}}" if "spread" in curve else ""
+    return f"{100 * curve['instability']:{digits}}{spread}"
 
 
 def moment(curve: InstabilityCurve) -> str:
@@ -85,10 +100,14 @@ def moment(curve: InstabilityCurve) -> str:
 
 def _draw_network(axes: "Axes", network: UnstableNetwork, places: Sequence[float]) -> None:
     for number, curve in enumerate(network["curves"]):
-        label = f"{moment(curve)}: {100 * curve['instability']:.1f} points"
+        label = f"{moment(curve)}: {_instability(curve, '.1f')} points"
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         errors = [100 * error for error in curve["errors"]]
         axes.plot(places, errors, color=colour, marker=marker, markersize=4, linewidth=1.5, label=label)
+        if "spread" in curve:
+            around = [100 * spread for spread in curve["spread"]["errors"]]
+            low, high = ([a + sign * sd for a, sd in zip(errors, around, strict=True)] for sign in (-1, 1))
+            axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set_title(f"{network['network']}, {magnitude(network['params'])} parameters, {_epochs(network)}", fontsize=9)
     axes.grid(True, color="#EEEEEE", linewidth=0.8)
     axes.set_axisbelow(True)

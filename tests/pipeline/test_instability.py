@@ -105,6 +105,28 @@ def test_a_run_that_is_stopped_ends_in_the_same_figures(wanted: dict[str, Any], 
     assert document["networks"] == whole["networks"]
 
 
+@pytest.mark.parametrize(("unit", "kinds"), [("channels", ["dense", "slim"]), ("weights", ["dense", "masked"])])
+def test_several_seeds_are_those_of_runs_of_their_own(
+    wanted: dict[str, Any], unit: str, kinds: list[str], tmp_path: Path
+) -> None:
+    """Of two values a and b the mean is (a + b) / 2 and the standard deviation |a - b| / sqrt(2)."""
+    asked = {**wanted, "unit": unit, "of": "params", "at": ("3",), "points": 3}
+    both = pipeline.instability(**asked, seeds=(4, 1), out=tmp_path / "both.json")
+    alone = [pipeline.instability(**{**asked, "seed": seed}, out=tmp_path / f"{seed}.json") for seed in (4, 1)]
+    assert both["seeds"] == [4, 1]
+    assert [network["network"] for network in both["networks"]] == kinds
+    for number, network in enumerate(both["networks"]):
+        (curve,) = network["curves"]
+        own = [document["networks"][number]["curves"][0] for document in alone]
+        assert [one["errors"] for one in curve["by_seed"]] == [one["errors"] for one in own]
+        first, second = (one["instability"] for one in own)
+        assert curve["instability"] == pytest.approx((first + second) / 2)
+        assert curve["spread"]["instability"] == pytest.approx(abs(first - second) / 2**0.5)
+        middle = [one["errors"][1] for one in own]
+        assert curve["errors"][1] == pytest.approx(sum(middle) / 2)
+        assert "by_seed" not in own[0]
+
+
 @pytest.mark.parametrize(("text", "steps"), [("0", 0), ("7", 7), ("7 steps", 7), (" 1epoch ", 10), ("3 epochs", 30)])
 def test_moments(text: str, steps: int) -> None:
     assert Moment.parsed(text).step(10) == steps
@@ -121,6 +143,7 @@ def test_moments(text: str, steps: int) -> None:
         ({"networks": ("slim",)}, "expected --network \\(dense, pruned\\), got slim"),
         ({"networks": ()}, "expected --network .* got none"),
         ({"when": "gradual", "unit": "weights"}, "expected pruning before a training, .* got --when gradual"),
+        ({"seeds": (1, 1)}, "expected --seeds from 0, each once, got 1, 1"),
         ({"out": Path("a.onnx")}, "expected --out to end in .json, got a.onnx"),
     ],
     ids=str,
@@ -138,6 +161,8 @@ def test_the_command(wanted: dict[str, Any], folder: Path, slimprune: Callable[.
     (folder / "r.yaml").write_text(yaml.safe_dump({**wanted, "out": "r.onnx"}))
     result = slimprune("instability", "r.yaml", "--at", "5", "--points", "2", "--trust-code")
     assert error_line(result) == "error: expected --points of at least 3, got 2"
+    result = slimprune("instability", "r.yaml", "--seeds", "0,a", "--trust-code")
+    assert error_line(result) == "error: expected --seeds as numbers with commas, got 'a'"
     more = ("--points", "3", "--network", "dense", "--epochs", "1", "--trust-code")
     code, out, _ = slimprune("instability", "r.yaml", *more, "--json")
     assert (code, json.loads(out)["networks"][0]["epochs"]) == (0, 1)

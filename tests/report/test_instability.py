@@ -54,6 +54,22 @@ def test_every_curve_is_within_the_shared_axis():
     assert labels == ["step 0: 45.0 points", "step 100 (1 epoch): 5.0 points"]
 
 
+def test_several_seeds_are_means_with_their_spread():
+    found = document()
+    found["seeds"] = [0, 1]
+    for network in found["networks"]:
+        for curve in network["curves"]:
+            curve["spread"] = {"errors": [0.01, 0.02, 0.01], "instability": 0.04}
+    figure = instability_figure(found)
+    assert figure.get_suptitle().endswith("mean ± one sd of seeds 0, 1")
+    band = figure.axes[0].collections[0].get_paths()[0].vertices
+    assert band[:, 1].max() == 62  # 60 + 2
+    assert figure.axes[0].get_legend().get_texts()[0].get_text() == "step 0: 45.0 ± 4.0 points"
+    text = " ".join(instability_page(found, 100).split())
+    assert "Means of 2 seeds." in text
+    assert "45.00 ± 4.00 points" in text
+
+
 def test_the_page_names_what_was_done():
     text = instability_page(document(), 100)
     assert "statistics of batch norm of 4,096 training images each" in " ".join(text.split())

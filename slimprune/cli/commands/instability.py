@@ -7,6 +7,7 @@ import typer
 
 from slimprune.cli.flags import takes_recipe
 from slimprune.cli.options import Debug, Json, Quiet, TrustRecipe
+from slimprune.errors import UsageError
 
 
 @takes_recipe
@@ -23,6 +24,10 @@ def command(
     network: Annotated[str, typer.Option("--network", help="which networks are trained", metavar="NAME,...")] = (
         "dense,pruned"
     ),
+    seeds: Annotated[
+        str,
+        typer.Option("--seeds", help="several seeds, of which means are stated, with --seed left out", metavar="N,..."),
+    ] = "",
     trust_code: TrustRecipe = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -38,7 +43,7 @@ def command(
     out = Path(settings.get("out") or f"{recipe.stem}.instability.json")
     fields = {**merged(recipe, settings, trust_code=trust_code), "out": out}
     make_recipe(fields)  # validates before the call, so that the recipe's error names an unknown field
-    asked: dict[str, Any] = {"at": _parts(at), "networks": _parts(network), "points": points}
+    asked: dict[str, Any] = {"at": _parts(at), "networks": _parts(network), "points": points, "seeds": _numbers(seeds)}
     with own_stdout(), listening(quiet) as listener:
         document = pipeline.instability(listener=listener, **asked, **fields)
 
@@ -47,6 +52,18 @@ def command(
         return f"{paragraph(written, columns())}\n{instability_page(document, columns())}"
 
     show(document, text, as_json, quiet)
+
+
+def _numbers(text: str) -> list[int]:
+    """Read numbers between commas.
+
+    Raises:
+        UsageError: If one is no number.
+    """
+    wrong = next((part for part in _parts(text) if not part.isascii() or not part.isdigit()), None)
+    if wrong is not None:
+        raise UsageError(f"expected --seeds as numbers with commas, got {wrong!r}")
+    return [int(part) for part in _parts(text)]
 
 
 def _parts(text: str) -> list[str]:
