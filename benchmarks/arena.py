@@ -26,7 +26,7 @@ from league import Network, league, league_page
 import slimprune
 from slimprune.comparison import make_grid, recorded_cells
 from slimprune.recipe import read_recipe
-from slimprune.report import comparison_document, comparison_markdown, draw_comparison
+from slimprune.report import comparison_document, comparison_markdown, draw_comparison, draw_layers
 
 ROOT = Path(__file__).parents[1]
 RECIPES, RESULTS = ROOT / "recipes" / "arena", ROOT / "benchmarks" / "results" / "arena"
@@ -163,6 +163,7 @@ def written(options: argparse.Namespace, name: str) -> Network | None:
     (folder / "compare.json").write_text(json.dumps(document, indent=1) + "\n")
     (folder / "compare.md").write_text(comparison_markdown(document))
     draw_comparison(document, folder / "compare")
+    draw_layers(document, folder / "layers")
     of = grid.row_cells(grid.budgets[0])[0].recipe.of
     return Network(name, grid.title, of, list(grid.methods()), records)
 

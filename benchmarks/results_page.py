@@ -268,6 +268,28 @@ def saliency_cost() -> str:
     )
 
 
+def width_search(name: str) -> str:
+    """Return the losses of the widths that searches found, by seed, and their paired difference."""
+    document = _read(f"{name}.json")
+    rows, found = document["rows"], document["circumstances"]
+    ways, by_seed = list(dict.fromkeys(row["search"] for row in rows)), {}
+    for row in rows:
+        by_seed.setdefault(row["seed"], {})[row["search"]] = row
+    lines = [
+        [str(seed), *(f"{own[way]['loss']:.4f}" for way in ways), f"{own[ways[0]]['uniform_loss']:.4f}"]
+        for seed, own in by_seed.items()
+    ]
+    losses = {way: {str(seed): own[way]["loss"] for seed, own in by_seed.items()} for way in ways}
+    gap = paired_gap(losses["evolution"], losses["cross-entropy"])
+    fewer = sum(losses["evolution"][seed] < loss for seed, loss in losses["cross-entropy"].items())
+    said = f"The loss by evolution is lower with {fewer} of {len(by_seed)} seeds"
+    if gap is not None and gap.low is not None:
+        said += f", {gap.mean:+.4f} in the mean (95 % interval {gap.low:+.4f} to {gap.high:+.4f})"
+    table = _markdown(["seed", *ways, "uniform"], lines)
+    circumstances = f"`{found['command']}`, {rows[0]['evaluations']} evaluations each; {_machine(found, found)}"
+    return f"{table}\n\n{said}.\n\nCircumstances: {circumstances}. {_file(f'{name}.json')}"
+
+
 def data_memory() -> str:
     """Return the peak memory of whole runs beside the size of their data."""
     document = _read("data-memory-cpu.json")
@@ -348,6 +370,7 @@ SECTIONS: Mapping[str, Callable[..., str]] = {
     "latency-budgets": latency_budgets,
     "zoo": zoo,
     "saliency-cost": saliency_cost,
+    "width-search": width_search,
     "data-memory": data_memory,
     "loading": loading,
     "decoding": decoding,
