@@ -33,6 +33,7 @@ def _visible(folder: Path) -> list[Path]:
 FILES_OF: Mapping[str, Callable[[Path], list[Path]]] = {
     "folder": image_files,
     "hf": _visible,
+    "parquet": _visible,
     "tensors": _tensors,
     "tiny-imagenet": tiny_imagenet_files,
     "webdataset": shard_files,

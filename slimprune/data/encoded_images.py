@@ -32,6 +32,10 @@ class EncodedImages(ABC):
     def __len__(self) -> int:
         """Return the number of images."""
 
+    def shuffled(self, generator: torch.Generator) -> Tensor:
+        """Return a random order of the images that can be read in it, int64 [N]."""
+        return torch.randperm(len(self), generator=generator)
+
     @abstractmethod
     def encoded(self, index: int) -> tuple[Encoded, str, int]:
         """Return the file of an image, its name in error messages, and its class index."""
@@ -76,6 +80,13 @@ class ChosenImages(EncodedImages):
         """Decode one image."""
         return self.files[self.indices[index]]
 
+    def shuffled(self, generator: torch.Generator) -> Tensor:
+        """Return a random order of the chosen images that can be read in it, int64 [N]."""
+        place = torch.full((len(self.files),), -1)
+        place[list(self.indices)] = torch.arange(len(self))
+        order = place[self.files.shuffled(generator)]
+        return order[order >= 0]
+
     def encoded(self, index: int) -> tuple[Encoded, str, int]:
         """Return the file of an image, its name in error messages, and its class index."""
         return self.files.encoded(self.indices[index])
@@ -96,6 +107,10 @@ class CroppedFiles:
     def __len__(self) -> int:
         """Return the number of files."""
         return len(self.files)
+
+    def shuffled(self, generator: torch.Generator) -> Tensor:
+        """Return a random order of the files that can be read in it, int64 [N]."""
+        return self.files.shuffled(generator)
 
     def __getitem__(self, place: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Decode the crop of one image, by index and seed, into uint8 [3, H, W] and int64 [].

@@ -76,6 +76,12 @@ class RowSamples(EncodedImages):
         mask = self._mask(row[self.columns.target], index, image.size)
         return to_tensor(squared(image, self.size, Image.Resampling.BILINEAR)), mask
 
+    def shuffled(self, generator: torch.Generator) -> Tensor:
+        """Return a random order of the rows that can be read in it, int64 [N]."""
+        own = getattr(self.rows, "shuffled", None)
+        order: Tensor = super().shuffled(generator) if own is None else own(generator)
+        return order
+
     def encoded(self, index: int) -> tuple[Encoded, str, int]:
         """Return the file of an image, its row in words, and its class index."""
         row, where = self.rows[index], self._where(index, self.columns.image)

@@ -7,9 +7,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from slimprune.bounded import files_below
 from slimprune.data.decoding import choose_size
 from slimprune.data.hub_rows import MASK_THRESHOLD, Columns, RowSamples
 from slimprune.data.image_data import ImageData
+from slimprune.data.parquet_rows import ParquetRows
 from slimprune.data.quiet import quiet
 from slimprune.data.streamed_data import STREAM_ABOVE, hold_or_stream
 from slimprune.errors import DataError
@@ -46,7 +48,46 @@ def load_huggingface(
     Raises:
         DataError: If `datasets` is not installed, the data cannot be read or reached, or has other columns or splits.
     """
-    splits = _load_splits(source)
+    return _opened(name, source, _load_splits(source), image_size, stream_above)
+
+
+def load_parquet(name: str, source: str, image_size: int | None = None, stream_above: int = STREAM_ABOVE) -> ImageData:
+    """Load what `load_huggingface` loads from a folder of parquet files, without a converted copy of them.
+
+    Files belong to the split with which their names begin, as train-00000-of-00008.parquet does, or that of their
+    folder. Training images come in an order that mixes the rows of few row groups at a time; see `ParquetRows`.
+
+    Args:
+        name: Name of the set in reports.
+        source: A folder.
+        image_size: Side in pixels that images are resized and cropped to.
+        stream_above: Decoded size in bytes above which images are decoded each time they are read.
+
+    Raises:
+        DataError: If `datasets` is not installed, the files cannot be read, or have other columns or splits.
+    """
+    _library()
+    found = _parquet_files(Path(os.path.expanduser(source)))
+    splits = {split: ParquetRows.of(files) for split, files in found.items() if files}
+    if not splits:
+        raise DataError(f"expected parquet files train*.parquet and test*.parquet in {source!r}, found none")
+    return _opened(name, source, splits, image_size, stream_above)
+
+
+def _parquet_files(folder: Path) -> dict[str, list[Path]]:
+    """Return the parquet files of each split below a folder, in order of their paths."""
+    try:
+        found = sorted(path for path in files_below(folder, hidden=False) if path.suffix == ".parquet")
+    except OSError as error:
+        raise DataError(f"expected a folder that can be read, got {error.filename}: {error.strerror}") from error
+    return {
+        split: [path for path in found if path.name.startswith(split) or path.parent.name == split]
+        for split in ("train", *TEST_SPLITS)
+    }
+
+
+def _opened(name: str, source: str, splits: Any, image_size: int | None, stream_above: int) -> ImageData:
+    """Return the data of the splits, which are rows as those of `datasets`."""
     test_split = next((split for split in TEST_SPLITS if split in splits), None)
     if "train" not in splits or test_split is None:
         raise DataError(f"expected splits train and test (or validation) in {source!r}, got {', '.join(splits)}")

@@ -115,6 +115,12 @@ SOURCES.declare(
     takes="NAME_OR_DIR",
 )
 SOURCES.declare(
+    "parquet",
+    "what hf: reads from a folder of train*.parquet and test*.parquet, without a converted copy",
+    "slimprune.data.huggingface:load_parquet",
+    takes="DIR",
+)
+SOURCES.declare(
     "tiny-imagenet",
     "Tiny-ImageNet as distributed: DIR/train, DIR/val with val_annotations.txt, DIR/wnids.txt",
     "slimprune.data.tiny_imagenet:load_tiny_imagenet",

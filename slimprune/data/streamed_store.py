@@ -74,6 +74,12 @@ class StreamedStore:
         """Return the number of samples."""
         return len(self.samples)
 
+    def shuffled(self, generator: torch.Generator) -> Tensor:
+        """Return a random order of the samples, int64 [N]: one that they can be read in, if they say which."""
+        own = getattr(self.samples, "shuffled", None)
+        order: Tensor = torch.randperm(len(self), generator=generator) if own is None else own(generator)
+        return order
+
     def fetch(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the samples in `order`, see `Store`; a single batch is decoded in the current process."""
         indices = [part.tolist() for part in torch.split(order, batch_size)]
