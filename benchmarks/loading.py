@@ -1,10 +1,13 @@
-"""Images per second and memory of tar shards that two ranks share, beside torchvision's ImageFolder.
+"""Images per second and memory of shards that two ranks share, beside torchvision's ImageFolder.
 
     python benchmarks/loading.py
+    python benchmarks/loading.py --source parquet --images 16000 --padding 300000 --side 96 --size 64
 
-Makes JPEG files and the same images in ten shards in a temporary place. Two ranks, each with workers of its own, read
-three epochs of the shards at the same time; then one process reads the files by an `ImageFolder` and a `DataLoader`
-with as many workers in all. Counts how often every image came, and samples the resident memory of all processes.
+Makes JPEG files and the same images in ten shards in a temporary place, tar files or parquet files with row groups of
+100 images. Random bytes behind each image (`--padding`) make a set larger than memory that is decoded fast. Two ranks,
+each with workers of its own, read three epochs of the shards at the same time; then one process reads the files by an
+`ImageFolder` and a `DataLoader` with as many workers in all. Counts how often every image came, and samples the
+resident memory of all processes.
 """
 
 import argparse
@@ -12,11 +15,13 @@ import io
 import json
 import multiprocessing
 import os
+import sys
 import tarfile
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -34,21 +39,26 @@ from slimprune.ranks.group import Ranks
 from slimprune.report import markdown_table
 
 RESULTS = Path(__file__).parent / "results"
-RANKS, SHARDS, TESTED = 2, 10, 20
+RANKS, SHARDS, TESTED, ROWS_OF_GROUP = 2, 10, 20, 100
+Put = Callable[[int, bytes], None]
 Epochs = list[dict[str, Any]]
 
 
 def main() -> None:
     """Make the data, read it both ways and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", choices=("webdataset", "parquet"), default="webdataset")
+    parser.add_argument("--padding", type=int, default=0, help="random bytes behind each image")
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--side", type=int, default=160, help="pixels a side of the JPEG files")
     parser.add_argument("--size", type=int, default=128, help="pixels a side of the batches")
     parser.add_argument("--batch", type=int, default=256, help="images in a batch of all ranks")
     parser.add_argument("--workers", type=int, default=2, help="workers of each rank")
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=RESULTS / "loading-cpu.json")
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    kind = "" if options.source == "webdataset" else f"-{options.source}"
+    options.out = options.out or RESULTS / f"loading{kind}-cpu.json"
     with tempfile.TemporaryDirectory() as made:
         make(Path(made), options)
         shards, counted = read_by_ranks(Path(made), options)
@@ -59,19 +69,60 @@ def main() -> None:
 def make(folder: Path, options: argparse.Namespace) -> None:
     """Write every image as a file of its class and into a shard, labelled by its own number."""
     generator = torch.Generator().manual_seed(0)
-    for part, count in (("train", options.images), ("val", TESTED)):
-        with ExitStack() as stack:
-            paths = [folder / f"{part}-{number:02}.tar" for number in range(SHARDS)]
-            archives = [stack.enter_context(tarfile.open(path, "w")) for path in paths]
+    write_into = {"webdataset": tar_files, "parquet": parquet_files}[options.source]
+    for part, count in (("train", options.images), ("val" if options.source == "webdataset" else "test", TESTED)):
+        with write_into(folder, part) as put:
             for number in range(count):
-                data = encoded(generator, options.side)
+                data = encoded(generator, options.side) + os.urandom(options.padding)
                 target = folder / "files" / part / str(number % 10)
                 target.mkdir(parents=True, exist_ok=True)
                 (target / f"{number:06}.jpg").write_bytes(data)
-                for suffix, content in (("jpg", data), ("cls", str(number).encode())):
-                    member = tarfile.TarInfo(f"{number:06}.{suffix}")
-                    member.size = len(content)
-                    archives[number % SHARDS].addfile(member, io.BytesIO(content))
+                put(number, data)
+
+
+@contextmanager
+def tar_files(folder: Path, part: str) -> Iterator[Put]:
+    """Yield a function that writes an image into one of the tar files."""
+    with ExitStack() as stack:
+        paths = [folder / f"{part}-{number:02}.tar" for number in range(SHARDS)]
+        archives = [stack.enter_context(tarfile.open(path, "w")) for path in paths]
+
+        def put(number: int, data: bytes) -> None:
+            for suffix, content in (("jpg", data), ("cls", str(number).encode())):
+                member = tarfile.TarInfo(f"{number:06}.{suffix}")
+                member.size = len(content)
+                archives[number % SHARDS].addfile(member, io.BytesIO(content))
+
+        yield put
+
+
+@contextmanager
+def parquet_files(folder: Path, part: str) -> Iterator[Put]:
+    """Yield a function that writes an image into one of the parquet files."""
+    import datasets
+    import pyarrow
+    from pyarrow.parquet import ParquetWriter
+
+    names = [str(number) for number in range(10**5)]
+    schema = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)}).arrow_schema
+    with ExitStack() as stack:
+        paths = [folder / f"{part}-{number:05}-of-{SHARDS:05}.parquet" for number in range(SHARDS)]
+        writers = [stack.enter_context(ParquetWriter(path, schema)) for path in paths]
+        waiting: list[list[dict[str, Any]]] = [[] for _ in paths]
+
+        def flush(shard: int) -> None:
+            if waiting[shard]:
+                writers[shard].write_table(pyarrow.Table.from_pylist(waiting[shard], schema))
+                waiting[shard].clear()
+
+        def put(number: int, data: bytes) -> None:
+            waiting[number % SHARDS].append({"image": {"bytes": data, "path": None}, "label": number})
+            if len(waiting[number % SHARDS]) == ROWS_OF_GROUP:
+                flush(number % SHARDS)
+
+        yield put
+        for shard in range(SHARDS):
+            flush(shard)
 
 
 def encoded(generator: torch.Generator, side: int) -> bytes:
@@ -104,7 +155,7 @@ def read_share(index: int, folder: Path, options: argparse.Namespace, together: 
     """Read the share of one rank, whose workers are forked, as those of a program by itself are."""
     multiprocessing.set_start_method("fork", force=True)
     torch.set_num_threads(1)
-    data = load(f"webdataset:{folder}", image_size=options.size, stream_above=0)
+    data = load(f"{options.source}:{folder}", image_size=options.size, stream_above=0)
     batches = replace(cast(StreamedData, data), workers=options.workers).train_batches(options.batch)
     share, labels, epochs = batches.shared(Ranks(index, RANKS)), [], []
     for epoch in range(1, options.epochs + 1):
@@ -165,7 +216,7 @@ def write(options: argparse.Namespace, shards: Epochs, counted: Counter[int], fi
     often = {str(times): number for times, number in sorted(Counter(counted.values()).items())}
     exact = sum(counted.values()) == options.epochs * usable and max(counted.values()) <= options.epochs
     document = {
-        "command": "python benchmarks/loading.py", "environment": environment(torch.device("cpu")),
+        "command": " ".join(["python", *sys.argv]), "environment": environment(torch.device("cpu")),
         "load": os.getloadavg()[0],
         "settings": {name: value for name, value in vars(options).items() if name != "out"},
         "ranks": RANKS, "shards": SHARDS, "epochs": shards, "image_folder": files,
@@ -176,7 +227,8 @@ def write(options: argparse.Namespace, shards: Epochs, counted: Counter[int], fi
     facts = ", ".join(f"{name} {value}" for name, value in document["environment"].items())
     text = [
         "# Loading shards beside ImageFolder",
-        f"{options.images:,} JPEG files of {options.side} pixels in {SHARDS} shards, batches of {options.batch} at "
+        f"{options.images:,} JPEG files of {options.side} pixels, each with {options.padding:,} bytes more, in "
+        f"{SHARDS} shards ({options.source}), batches of {options.batch} at "
         f"{options.size} pixels; shards by {RANKS} ranks with {options.workers} workers each, files by one process "
         f"with {RANKS * options.workers}. Peak memory is that of all processes; pages that they share count once.",
         markdown_table(head, rows),
