@@ -39,6 +39,8 @@ PAPERS = {
     "table9-unet-hela": "ProsPr, table 9",
     "nuclei-unet-cpu": "ProsPr, tables 8 and 9 (stand-in)",
     "table10-pretrained-init": "ProsPr, table 10",
+    "snip-alexnet-s": "SNIP, main table",
+    "snip-alexnet-b": "SNIP, main table",
     "snip-wrn-14-8": "SNIP, main table",
     "snip-wrn-20-8": "SNIP, main table",
     "grasp-vgg19": "GraSP, main table",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from slimprune.bounded import files_below
+from slimprune.data.cell_tracking import cell_tracking_files
 from slimprune.data.folder import image_files
 from slimprune.data.shards import shard_files
 from slimprune.data.tiny_imagenet import tiny_imagenet_files
@@ -31,6 +32,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 FILES_OF: Mapping[str, Callable[[Path], list[Path]]] = {
+    "cell-tracking": cell_tracking_files,
     "folder": image_files,
     "hf": _visible,
     "parquet": _visible,

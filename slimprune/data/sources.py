@@ -127,6 +127,12 @@ SOURCES.declare(
     takes="DIR",
 )
 SOURCES.declare(
+    "cell-tracking",
+    "a 2D set of the Cell Tracking Challenge as distributed: DIR/01/t*.tif, DIR/01_GT/SEG/man_seg*.tif",
+    "slimprune.data.cell_tracking:load_cell_tracking",
+    takes="DIR",
+)
+SOURCES.declare(
     "webdataset",
     "tar files of images and class numbers, as DIR/train-*.tar and DIR/val-*.tar (or DIR/test-*.tar)",
     "slimprune.data.shards:load_shards",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.models import (
+    alexnet,
     cifar_densenet,
     cifar_mobilenet,
     cifar_resnet,
@@ -36,6 +37,7 @@ FAMILIES = (
     tiny_resnet.FAMILY,
     cifar_mobilenet.FAMILY,
     cifar_densenet.FAMILY,
+    alexnet.FAMILY,
     lenet.FAMILY,
     unet.FAMILY,
     torchvision_models.FAMILY,

@@ -10,6 +10,7 @@ from slimprune.preprocessing.images import (
     image_size,
     read_grey,
     read_image,
+    read_numbers,
     read_reduced,
     read_rgb,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "image_size",
     "read_grey",
     "read_image",
+    "read_numbers",
     "read_reduced",
     "read_rgb",
 ]

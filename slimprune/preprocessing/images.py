@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from slimprune.errors import DataError
@@ -151,6 +152,20 @@ def read_grey(encoded: Encoded, where: str) -> Image.Image:
         DataError: If the file cannot be decoded or its pixels have no known scale.
     """
     return _decode(encoded, where).image.convert("L")
+
+
+def read_numbers(encoded: Encoded, where: str) -> NDArray[np.int64]:
+    """Return the pixels of a grey image of 8 or 16 bits as they are, such as the numbers of segments, [H, W].
+
+    Raises:
+        DataError: If the file cannot be decoded or has colours.
+    """
+    with _naming(where), Image.open(_stream(encoded)) as image:
+        image.load()
+    if image.mode not in ("1", "L", *DEEP_MODES):
+        raise DataError(f"expected a grey image of 8 or 16 bits in {where}, got Pillow mode {image.mode!r}")
+    numbers: NDArray[np.int64] = np.asarray(image).astype(np.int64)
+    return numbers
 
 
 def framed(image: Image.Image, how: Preprocessing) -> Image.Image:
