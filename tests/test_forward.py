@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn.utils import prune as masks
 
 import slimprune
@@ -157,6 +158,36 @@ def test_operators_without_second_derivatives_are_one_line():
     with pytest.raises(UnsupportedModelError, match=r"second derivatives, got .*multi_margin.*prospr-first-order"):
         slimprune.score(model, groups, pairs, F.multi_margin_loss, draws=1)
     assert slimprune.score(model, groups, pairs, F.multi_margin_loss, criterion="snip", draws=1).by_group["stem"].any()
+
+
+class _Once(torch.autograd.Function):
+    """x squared, with a gradient that torch must not differentiate."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        return 2 * ctx.saved_tensors[0] * gradient
+
+
+def test_a_function_that_can_be_differentiated_once_is_named_as_such():
+    """Torch itself would leave its second derivative out."""
+    model = toy(Residual)
+    groups = slimprune.find_groups(model, EXAMPLE)
+    pairs = [(torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 3]))] * 4
+
+    def loss(output, target):
+        return F.cross_entropy(_Once.apply(output), target)
+
+    with pytest.raises(
+        UnsupportedModelError, match=r"second derivatives, got .*once_differentiable.*prospr-first-order"
+    ):
+        slimprune.score(model, groups, pairs, loss, draws=1)
+    assert slimprune.score(model, groups, pairs, loss, criterion="prospr-first-order", draws=1).by_group["stem"].any()
 
 
 def test_wrappers_are_taken_off_at_every_step():

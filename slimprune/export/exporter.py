@@ -14,6 +14,7 @@ from torch.onnx import OnnxExporterError
 from torch.utils._pytree import tree_map_only
 
 from slimprune.errors import UnsupportedModelError, UsageError, VerificationError, kind_and_line
+from slimprune.export.full_precision import without_autocast
 from slimprune.export.normalisation import InputForm
 from slimprune.export.onnx_file import PREFIX, SEAL, serialise, write_bytes
 from slimprune.export.runtime import open_session, outputs_of
@@ -55,6 +56,7 @@ class OnnxFile:
     size_step: int | None = None
 
 
+@without_autocast()
 def export_onnx(
     model: nn.Module,
     example: Any,

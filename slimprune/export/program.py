@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from slimprune.errors import UnsupportedModelError, kind_and_line
 from slimprune.export.exporter import BATCH, cpu_copy
+from slimprune.export.full_precision import without_autocast
 from slimprune.export.normalisation import InputForm
 from slimprune.export.onnx_file import PREFIX, write_bytes
 from slimprune.export.verification import OnnxCheck, Pair, check_arguments, judged
@@ -20,6 +21,7 @@ METADATA_FILE = "slimprune.json"
 """Name of the extra file with the metadata in the archive."""
 
 
+@without_autocast()
 def export_program(
     model: nn.Module, example: Tensor, path: Path, form: InputForm, metadata: Mapping[str, str] | None = None
 ) -> None:
@@ -59,6 +61,7 @@ def export_program(
     write_bytes(path, data)
 
 
+@without_autocast()
 def verify_program(
     model: nn.Module, path: Path, samples: Tensor, form: InputForm, *, batches: Sequence[int] = (1, 2, 5)
 ) -> OnnxCheck:

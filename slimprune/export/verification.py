@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from slimprune.errors import DataError, UsageError, VerificationError
 from slimprune.export.exporter import cpu_copy, opset_version, signature_of
+from slimprune.export.full_precision import without_autocast
 from slimprune.export.normalisation import InputForm
 from slimprune.export.onnx_file import metadata_of, precision_of, read_onnx
 from slimprune.export.runtime import open_session, outputs_of
@@ -57,6 +58,7 @@ class OnnxCheck:
     precision: Precision = "fp32"
 
 
+@without_autocast()
 def verify_onnx(
     model: nn.Module,
     path: str | Path,

@@ -12,7 +12,7 @@ from slimprune.errors import FORWARD_ERRORS, first_line
 from slimprune.graph.example import BATCH, Example, first_samples, on_device_of_proofs, random_inputs
 from slimprune.graph.groups import ChannelGroup, named_tensors
 from slimprune.graph.no_statistics import NoStatistics
-from slimprune.graph.random_weights import eval_copy, outputs, random_state, training_copy, visible_groups
+from slimprune.graph.random_weights import eval_copy, in_double, outputs, random_state, training_copy, visible_groups
 from slimprune.graph.removal import Kept, select
 from slimprune.graph.zero_at_zero import ZeroAtZero
 
@@ -279,7 +279,11 @@ def _training_problem(model: nn.Module, inputs: tuple[Any, ...], gradients: bool
     """Describe, in a clause, what goes wrong when the slim model runs in training mode."""
     try:
         with torch.set_grad_enabled(gradients), torch.random.fork_rng(devices=[]):
-            leaves = [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor) and leaf.requires_grad]
+            leaves = [
+                leaf
+                for leaf in tree_leaves(in_double(model, inputs))
+                if isinstance(leaf, Tensor) and leaf.requires_grad
+            ]
             if gradients:
                 torch.stack([leaf.square().mean() for leaf in leaves]).sum().backward()
     except FORWARD_ERRORS as error:

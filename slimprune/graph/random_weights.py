@@ -1,5 +1,6 @@
 """Running a model under random float64 tensors that make every channel count."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
@@ -14,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from slimprune.errors import FORWARD_ERRORS, first_line
 from slimprune.graph.groups import ChannelGroup, named_tensors
+from slimprune.graph.in_double import InDouble
 from slimprune.graph.removal import with_values
 
 
@@ -170,9 +172,23 @@ def outputs(
         with torch.no_grad(), torch.random.fork_rng(devices=[]), ExitStack() as entered:
             for mode in (_WithoutStatistics(model, cross_channel), *modes):
                 entered.enter_context(mode)
-            return [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor)]
+            return [leaf for leaf in tree_leaves(in_double(model, inputs)) if isinstance(leaf, Tensor)]
     except FORWARD_ERRORS as error:
         return first_line(error)
+
+
+def in_double(model: nn.Module, inputs: tuple[Any, ...]) -> Any:
+    """Call a model of float64 tensors; if the numbers that its code asks for do not fit, all stay float64."""
+    try:
+        return model(*inputs)
+    except RuntimeError as error:
+        if not _OTHER_NUMBERS.search(str(error)):
+            raise
+        with InDouble():  # type: ignore[no-untyped-call]
+            return model(*inputs)
+
+
+_OTHER_NUMBERS = re.compile("dtype|type", re.IGNORECASE)
 
 
 def visible_groups(model: nn.Module, inputs: tuple[Any, ...], groups: Sequence[ChannelGroup]) -> frozenset[str]:
@@ -192,7 +208,11 @@ def visible_groups(model: nn.Module, inputs: tuple[Any, ...], groups: Sequence[C
         for tensor in parameters.values():
             tensor.requires_grad_(id(tensor) in wanted)
         with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            leaves = [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor) and leaf.requires_grad]
+            leaves = [
+                leaf
+                for leaf in tree_leaves(in_double(model, inputs))
+                if isinstance(leaf, Tensor) and leaf.requires_grad
+            ]
             found = torch.autograd.grad(
                 [leaf.square().sum() for leaf in leaves], list(wanted.values()), allow_unused=True
             )

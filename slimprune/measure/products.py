@@ -84,6 +84,11 @@ def _attention(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
     return int(math.prod(queries[:-1]) * keys[-2] * (queries[-1] + values[-1]))
 
 
+def _deformed_convolution(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
+    """Return the MACs of torchvision's deformable convolution: outputs times the products of one, resampling apart."""
+    return int(out.numel() * math.prod(args[1].shape[1:]))
+
+
 _FORMULAS: Mapping[str, Formula] = {
     "linear": _contraction(0),
     "mv": _contraction(0),
@@ -93,4 +98,5 @@ _FORMULAS: Mapping[str, Formula] = {
     "addbmm": _summed_batches,
     "_cdist_forward": _contraction(0),
     "_euclidean_dist": _contraction(0),
+    "deform_conv2d": _deformed_convolution,
 }

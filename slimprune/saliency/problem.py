@@ -1,6 +1,7 @@
 """A scoring problem: the network as a function of one weight vector, its batches, and its gates."""
 
 import copy
+import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,6 +126,8 @@ class Problem:
         with SecondOrder(weights, gradient_read=gradient_read):
             loss = self.loss_at(weights, step)
         (gradient,) = torch.autograd.grad(loss, weights, create_graph=True)
+        with _twice_differentiable():
+            _check_connected(gradient)
 
         def product(direction: Tensor) -> Tensor:
             with twice_differentiable():
@@ -229,13 +232,30 @@ def _root_mean_square(weights: Mapping[str, Tensor], group: ChannelGroup) -> Ten
     return torch.cat(rows, 1).square().mean(1).sqrt()
 
 
+def _check_connected(gradient: Tensor) -> None:
+    """Raise where torch would leave out a part of the second derivative: functions marked `once_differentiable`."""
+    waiting, seen = [gradient.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name().rpartition(":")[2] == "Error":
+            raise RuntimeError("a torch.autograd.Function that cannot be differentiated twice (once_differentiable)")
+        seen.add(node)
+        waiting += [following for following, _ in node.next_functions]
+
+
+_ONCE = re.compile(r"derivative for|double backwards? on|differentiated? twice")
+"""How torch, torchvision and functions of the user say that they have no second derivative."""
+
+
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
     """Explain the alternatives if torch has only the first derivative of an operator, such as multi_margin_loss."""
     try:
         yield
     except RuntimeError as error:
-        if not any(said in str(error) for said in ("derivative for", "double backward")):
+        if not _ONCE.search(str(error)):
             raise
         raise UnsupportedModelError(
             f"expected operators with second derivatives, got {first_line(error)}: a criterion of first order, such as "

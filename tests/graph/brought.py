@@ -310,6 +310,19 @@ class Embedding(nn.Module):
         return self.head((x + self.narrow(F.gelu(self.wide(x)))).mean(1))
 
 
+class Autocast(nn.Module):
+    """A forward that computes in 16-bit floats by itself, up to its head, which gets 32-bit floats."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.read, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 6, 3), nn.Linear(6, 4)
+
+    def forward(self, x):
+        with torch.autocast(x.device.type, dtype=torch.bfloat16):
+            x = F.relu(self.read(F.relu(self.stem(x))))
+        return self.head(x.mean((2, 3)).float())
+
+
 class HandNorm(nn.Module):
     """A layer norm over the channels of an image, written by hand (ConvNeXt, NAFNet)."""
 
@@ -396,6 +409,7 @@ BROUGHT = {
     },
     CrossAttention: {"patches": 8, "image": 6, "attention": 4, "again": 2},
     Embedding: {"patches": 4, "wide": 16},
+    Autocast: {"stem": 8, "read": 6},
     NonLocal: {"stem": 8, "asks": 6, "values": 5},
     NormsByHand: {"stem": 8, "wide": 12, "narrow": 6},
     Lengths: {"stem": 8, "read": 6},

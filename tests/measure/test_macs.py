@@ -9,6 +9,7 @@ import torchvision
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
+from torchvision.ops import deform_conv2d
 
 from slimprune.errors import UnsupportedModelError
 from slimprune.measure import count_macs, macs_by_parameter
@@ -65,6 +66,7 @@ class Product(nn.Module):
         (lambda x: x[0] @ x[0, 0] + torch.addmv(x[0, :, 0], x[0], x[0, 0]), 2 * 5 * 4),
         (lambda x: torch.dot(x[0, 0], x[0, 1]) + torch.vdot(x[0, 0], x[0, 1]), 2 * 4),
         (lambda x: torch.cdist(x, x[:, :3]), 5 * 3 * 4),
+        (lambda x: deform_conv2d(x[:, None], torch.zeros(1, 18, 3, 2), torch.ones(6, 1, 3, 3)), 6 * 3 * 2 * 9),
         (lambda x: torch.linalg.multi_dot([x[0].mT, x[0], x[0].mT]), 4 * 5 * 4 + 4 * 4 * 5),
         (lambda x: torch.nn.functional.interpolate(x[:, None], scale_factor=2, mode="bilinear"), 0),
     ],
@@ -211,18 +213,12 @@ def custom_product(x: torch.Tensor) -> torch.Tensor:
     return x @ x.mT
 
 
-def deformed(x):
-    images, weights = x[:, None], torch.ones(2, 1, 1, 1)
-    return torchvision.ops.deform_conv2d(images, torch.zeros(1, 2, 5, 4), weights)
-
-
 @pytest.mark.parametrize(
     ("function", "name"),
     [
         (nn.LSTM(4, 4, batch_first=True), "nn.LSTM"),
         (nn.GRU(4, 4, batch_first=True), "nn.GRU"),
         (nn.Sequential(nn.Flatten(0, 1), nn.LSTMCell(4, 3)), "nn.LSTMCell"),
-        (deformed, "torchvision::deform_conv2d"),
         (lambda x: nn.Bilinear(4, 4, 3)(x, x), "aten::_trilinear"),
         (lambda x: torch.conv_tbc(x, torch.ones(2, 4, 3), torch.ones(3)), "aten::conv_tbc"),
         (lambda x: custom_product(x), "slimprune_tests::product"),

@@ -38,6 +38,13 @@ def convolution(flow: Flow, call: OperatorCall) -> None:
     _apply(flow, call, values, (1, columns), (1, rows))
 
 
+def deformed_convolution(flow: Flow, call: OperatorCall) -> None:
+    """Follow a deformable convolution, whose offsets and mask belong to positions of its filters."""
+    convolution(flow, call)
+    for name in ("offset", "mask"):
+        flow.channel_ids.protect(flow.ids(call[name]), f"{call.where} takes coordinates")
+
+
 def matrix_product(left: str, right: str, bias: str | None = None) -> "_MatrixProduct":
     """Return the rule for products left [..., n, k] @ right [..., k, m] with or without a bias."""
     return _MatrixProduct(left, right, bias)

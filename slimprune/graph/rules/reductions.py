@@ -81,8 +81,7 @@ class _Window:
 def sample(flow: Flow, call: OperatorCall) -> None:
     """Follow resampling at given coordinates, which are not channels of the output."""
     window(call["input"].ndim - 2)(flow, call)
-    if flow.carries(call["grid"]):
-        flow.block(call, [call["grid"]], f"{call.where} takes coordinates")
+    flow.channel_ids.protect(flow.ids(call["grid"]), f"{call.where} takes coordinates")
 
 
 def regions(flow: Flow, call: OperatorCall) -> None:

@@ -53,6 +53,7 @@ def _each(rule: OperatorRule, names: str) -> dict[str, OperatorRule]:
 
 _TORCHS: dict[str, OperatorRule] = {
     **_each(products.convolution, "convolution _convolution convolution_overrideable"),
+    **_each(products.deformed_convolution, "torchvision::deform_conv2d"),
     **_each(products.matrix_product("mat1", "mat2", "self"), "addmm _addmm_activation"),
     **_each(products.matrix_product("batch1", "batch2", "self"), "baddbmm"),
     **_each(products.matrix_product("self", "mat2"), "mm bmm"),

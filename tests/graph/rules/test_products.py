@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision.ops import DeformConv2d
 
 from tests.graph.following import groups_of, mean, reason
 
@@ -123,3 +124,11 @@ def test_a_single_head_loses_width():
     found = groups_of(attend, 6, **layers)
     assert found["asks"].layers == ("asks", "answers")
     assert {name: group.width for name, group in found.items()} == {"conv": 8, "head": 2, "asks": 6, "values": 6}
+
+
+def test_offsets_of_a_deformable_convolution_are_coordinates():
+    layers = {"offsets": nn.Conv2d(8, 18, 1), "deformed": DeformConv2d(8, 6, 3, padding=1)}
+    found = groups_of(lambda net, x: mean(net.deformed(x, net.offsets(x))), 6, **layers)
+    assert found["conv"].protected_reason is None
+    assert found["deformed"].width == 6
+    assert found["offsets"].protected_reason == "torchvision::deform_conv2d in deformed takes coordinates"

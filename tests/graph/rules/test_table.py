@@ -21,7 +21,8 @@ def test_a_rule_that_fails_protects_what_reached_it(monkeypatch):
 def test_every_rule_names_an_operator_of_torch():
     known, names = torch.ops.aten, {entry.name for entry in OPERATORS.entries() if entry.built_in}
     assert len(names) > 100
-    assert not {name for name in names if not hasattr(known, name) and not hasattr(known, f"{name}_")}
+    unknown = {name for name in names if not hasattr(known, name) and not hasattr(known, f"{name}_")}
+    assert unknown == {"torchvision::deform_conv2d"}
 
 
 def test_every_rule_is_described():
