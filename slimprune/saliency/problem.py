@@ -126,7 +126,7 @@ class Problem:
         with SecondOrder(weights, gradient_read=gradient_read):
             loss = self.loss_at(weights, step)
         (gradient,) = torch.autograd.grad(loss, weights, create_graph=True)
-        with _twice_differentiable():
+        with twice_differentiable():
             _check_connected(gradient)
 
         def product(direction: Tensor) -> Tensor:
@@ -245,7 +245,7 @@ def _check_connected(gradient: Tensor) -> None:
         waiting += [following for following, _ in node.next_functions]
 
 
-_ONCE = re.compile(r"derivative for|double backwards? on|differentiated? twice")
+_ONCE = re.compile(r"derivative for|double backward|differentiated? twice")
 """How torch, torchvision and functions of the user say that they have no second derivative."""
 
 
