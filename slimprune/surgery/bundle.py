@@ -25,13 +25,14 @@ from slimprune.graph import named_tensors, with_tensors
 from slimprune.measure import versions
 from slimprune.models import InputSpec, MainOutput, build, built_from, configuration_of, is_user_code
 from slimprune.preprocessing import LabelConfig, Preprocessing, ProcessorConfig, as_configs, from_configs
+from slimprune.registry import code_file
 
 SCHEMA_VERSION = 1
 LARGEST_FILE, LARGEST_DESCRIPTION = 2**36, 2**28
 """Most bytes of a file of a bundle and of its description."""
 _WEIGHTS, _DESCRIPTION = "weights.safetensors", "slim.json"
 _PROCESSOR, _LABELS = "preprocessor_config.json", "config.json"
-_ARCHITECTURE = "architecture.json"
+_ARCHITECTURE, _CODE = "architecture.json", "architecture.py"
 _README = """A slim model made by slimprune. Its tensors are narrower than those of the dense architecture, so that
 `load_state_dict` of the dense class refuses them. Load it with
 
@@ -156,7 +157,8 @@ def save(
     """Write a bundle into a folder, which is created if needed.
 
     Files that are already in the folder are covered by the digests too. The configuration of an architecture
-    `hf:FOLDER_OR_ID` is copied as `architecture.json`, so that the bundle can be loaded without that folder.
+    `hf:FOLDER_OR_ID` is copied as `architecture.json`, and the file of an architecture `FILE.py:FUNCTION` as
+    `architecture.py`, so that the bundle can be loaded where these are not.
 
     Args:
         module: The slim module; `torch.compile`, `DataParallel` and `DistributedDataParallel` are taken off.
@@ -176,13 +178,16 @@ def save(
     (folder / _WEIGHTS).write_bytes(as_safetensors(tensors))
     (folder / "README.md").write_text(_README.format(name=folder.name))
     if is_bundle(folder):  # what an earlier one says of its preprocessing is not said of this one
-        for name in (_PROCESSOR, _LABELS):
+        for name in (_PROCESSOR, _LABELS, _CODE):
             (folder / name).unlink(missing_ok=True)
     for name, config in ({} if preprocessing is None else as_configs(preprocessing)).items():
         (folder / name).write_text(json.dumps(config, indent=1) + "\n")
     configuration = None if origin.arch is None else configuration_of(origin.arch)
     if configuration is not None:
         shutil.copy(configuration, folder / _ARCHITECTURE)
+    code = None if origin.arch is None or not _is_file_of_code(origin.arch) else code_file(origin.arch)
+    if code is not None:
+        shutil.copy(code, folder / _CODE)
     files = sorted(path for path in folder.iterdir() if path.name != _DESCRIPTION)
     description = {
         "schema_version": SCHEMA_VERSION,
@@ -292,8 +297,15 @@ def _built(bundle: Bundle, arch: str | None, inputs: InputSpec | None, trust_cod
         if not bundle.origin.is_user_code:
             _check_sizes(bundle.folder, inputs)
         named = built_from(named, bundle.folder / _ARCHITECTURE)
+        if _is_file_of_code(named) and code_file(named) is None and (bundle.folder / _CODE).is_file():
+            named = f"{bundle.folder / _CODE}:{named.rpartition(':')[2]}"
     with torch.random.fork_rng(devices=[]):
         return build(named, inputs)
+
+
+def _is_file_of_code(arch: str) -> bool:
+    """Return whether an architecture is a function in a file, which can be copied; a module has others around it."""
+    return is_user_code(arch) and arch.rpartition(":")[0].endswith(".py")
 
 
 def module_widths(module: nn.Module) -> dict[str, dict[str, int]]:

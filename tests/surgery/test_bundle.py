@@ -196,3 +196,20 @@ def test_code_named_by_a_bundle_runs_only_when_trusted(tmp_path):
         load(folder)
     inputs = torch.randn(2, 3, 16, 16)
     assert torch.equal(load(folder, trust_code=True)(inputs), found.module.eval()(inputs))
+
+
+def test_the_code_of_an_architecture_goes_along(tmp_path, monkeypatch):
+    """A file that is named relative to the current folder is not found from another one."""
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\ndef build():\n    return nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    found = slimmed(build("net.py:build", INPUTS), torch.zeros(1, 3, 16, 16))
+    folder = tmp_path / "made" / "net.slim"
+    save(found.module, found.plan, folder, origin=Origin("net.py:build", INPUTS), recipe={}, results={})
+    monkeypatch.chdir(tmp_path / "made")
+    inputs = torch.randn(2, 3, 16, 16)
+    assert torch.equal(load(folder, trust_code=True)(inputs), found.module.eval()(inputs))
+    (folder / "architecture.py").write_text("raise SystemExit")
+    with pytest.raises(VerificationError, match=r"architecture\.py was altered"):
+        load(folder, trust_code=True)
