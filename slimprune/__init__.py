@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from slimprune.budget import Budget, Cost, CostModel, Costs, LatencyModel, Plan
     from slimprune.budget.allocate import allocate
+    from slimprune.comparison.clusters import OnCluster
     from slimprune.comparison.compare import compare
     from slimprune.data import ImageData, TensorData
     from slimprune.data import load as load_data
@@ -95,6 +96,7 @@ __all__ = [
     "Listener",
     "Loss",
     "Metric",
+    "OnCluster",
     "OnnxCheck",
     "OnnxFile",
     "Origin",
@@ -157,6 +159,7 @@ __all__ = [
 _PLACES = {
     "budget": ("Budget", "Cost", "CostModel", "Costs", "LatencyModel", "Plan"),
     "budget.allocate": ("allocate",),
+    "comparison.clusters": ("OnCluster",),
     "comparison.compare": ("compare",),
     "data": ("ImageData", "TensorData", "load_data"),
     "files": ("BenchDocument", "ComparisonDocument", "LatencyRow", "ReportDocument", "report_schema"),

@@ -307,12 +307,17 @@ class RunCache:
 def start_key(cell: Cell) -> str:
     """Return a key of all settings that the networks from which a cell starts depend on."""
     recipe = _start_recipe(cell)
-    if recipe.when in ("before-training", "trained", "gradual", "early-bird"):
+    if not trains_a_start(cell):
         return _key(recipe, (*_MODEL, "when"))
     trained = recipe.model_copy(update={"epochs": recipe.dense_epochs or recipe.epochs})
     return _key(
         trained, (*_MODEL, *TRAINING, "when", "rewind_step", "prune_epoch", "regularizer", "regularizer_strength")
     )
+
+
+def trains_a_start(cell: Cell) -> bool:
+    """Return whether a cell starts from a dense network that is trained."""
+    return _start_recipe(cell).when not in ("before-training", "trained", "gradual", "early-bird")
 
 
 def score_key(recipe: ResolvedRecipe) -> str:

@@ -2,18 +2,20 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from threading import Event, Lock
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from slimprune.comparison.cells import PlannedCell, RunCache, private_stream, start_key
+from slimprune.comparison.cells import RunCache
+from slimprune.comparison.clusters import CellsOnCluster, OnCluster, find_cluster
 from slimprune.comparison.grid import RANDOM, Cell, Grid, make_grid
+from slimprune.comparison.progress import CellProgress
+from slimprune.comparison.side_by_side import Finish, SideBySide
 from slimprune.errors import UsageError, VerificationError
 from slimprune.files import CellPlace, CellRecord, ComparisonDocument, read_document, write_atomically
 from slimprune.pipeline.autocast import faster_in_bfloat16
@@ -35,7 +37,6 @@ from slimprune.training import choose_device
 from slimprune.types import AUTO, Listener, ignore
 
 MOST_JOBS = 1024
-Job = Callable[[], None]
 
 
 def compare(
@@ -43,6 +44,7 @@ def compare(
     *,
     out: Path,
     jobs: int = 1,
+    on: OnCluster | None = None,
     trust_code: bool = False,
     listener: Listener = ignore,
 ) -> ComparisonDocument:
@@ -56,6 +58,8 @@ def compare(
         recipe: YAML file of a grid, or its fields.
         out: Folder to fill.
         jobs: Number of networks trained at once, in threads of this process.
+        on: Cluster that trains the networks instead of this process, all at once as far as it has room. Its machines
+            need this package, and the files that the grid names and `out` under the same paths.
         trust_code: Whether a file may name code, such as `file.py:factory`; code in given fields is run.
         listener: Called with ("cells", done, total, current step) from any of the threads, never concurrently.
 
@@ -63,8 +67,8 @@ def compare(
         The document `compare.json`.
 
     Raises:
-        UsageError: If the grid is invalid, a network cannot be trained in parallel with others, or the folder cannot
-            be written to or is in use by another process.
+        UsageError: If the grid is invalid, a network cannot be trained in parallel with others, the folder cannot
+            be written to or is in use by another process, or the cluster cannot be used.
         SlimpruneError: If an error affects all cells. An error that affects one cell becomes a row that has no result
             and states the reason.
     """
@@ -75,22 +79,58 @@ def compare(
             check_rounds(cell.recipe)
             if cell.recipe.distill is not None and cell.recipe.when != "trained":
                 raise UsageError(f"expected weights of a trained network beside distill, got when: {cell.recipe.when}")
-    if jobs < 1:
-        raise UsageError(f"expected jobs of at least 1, got {jobs}")
-    if jobs > MOST_JOBS:
-        raise UsageError(f"expected jobs of at most {MOST_JOBS}, got {jobs}")
+    _check_places(grid, jobs, on)
     grid, choice = _with_precision(grid)
     with resumable_folder(out) as unfinished, torch.random.fork_rng(devices=[]):
         progress = CellProgress(listener, _count(grid))
-        run = _Run(out / "cells", RunCache(unfinished, _device(grid)), jobs, progress)
-        if choice is not None:
-            progress.tell(choice)
-        records = run.records(grid.dense_cells())
-        for budget in grid.budgets:
-            records += _table(grid, budget, run)
-            document = comparison_document(grid.model_dump(mode="json"), records)
-            _publish(document, out, draw=budget == grid.budgets[-1])
+        cache = RunCache(unfinished, _device(grid) if on is None else "cpu")
+        with _trainer(cache, jobs, on, progress) as trainer:
+            run = _Run(out / "cells", cache, trainer, progress)
+            if choice is not None:
+                progress.tell(choice)
+            if on is not None:
+                rows = [cell for budget in grid.budgets for cell in grid.row_cells(budget)]
+                run.run_ahead([*grid.dense_cells(), *rows])
+            records = run.records(grid.dense_cells())
+            for budget in grid.budgets:
+                records += _table(grid, budget, run)
+                document = comparison_document(grid.model_dump(mode="json"), records)
+                _publish(document, out, draw=budget == grid.budgets[-1])
     return document
+
+
+def _check_places(grid: Grid, jobs: int, on: OnCluster | None) -> None:
+    """Check where cells are to be trained.
+
+    Raises:
+        UsageError: If that is nowhere, or both here and on a cluster.
+    """
+    if not 1 <= jobs <= MOST_JOBS:
+        bound = f"least 1, got {jobs}" if jobs < 1 else f"most {MOST_JOBS}, got {jobs}"
+        raise UsageError(f"expected jobs of at {bound}")
+    if on is None:
+        return
+    if jobs > 1:
+        raise UsageError(f"expected jobs or a cluster, got {jobs} jobs and {on.name}")
+    if grid.base.get("amp") == AUTO:
+        raise UsageError("expected amp as true or false on a cluster, whose machines are not measured here, got auto")
+    on.check()
+
+
+class _Trainer(Protocol):
+    """What trains cells and calls `finish` with the record of each."""
+
+    def train(self, cells: Sequence[Cell], finish: Finish) -> None: ...
+
+
+@contextmanager
+def _trainer(cache: RunCache, jobs: int, on: OnCluster | None, progress: CellProgress) -> Iterator[_Trainer]:
+    """Yield what trains cells: this process, or a cluster, which is left afterwards."""
+    if on is None:
+        yield SideBySide(cache, jobs, progress)
+        return
+    with closing(find_cluster(on, cache.unfinished)) as cluster:
+        yield CellsOnCluster(cluster, cache, on.threads, progress)
 
 
 def _read(file: Path, trust_code: bool) -> dict[str, object]:
@@ -142,9 +182,9 @@ class _Run:
 
     folder: Path
     cache: RunCache
-    jobs: int
-    progress: "CellProgress"
-    stop: Event = field(default_factory=Event)
+    trainer: _Trainer
+    progress: CellProgress
+    ahead: Counter[str] = field(default_factory=Counter)
 
     def records(self, cells: Sequence[Cell]) -> list[CellRecord]:
         """Return the records of cells; run those that have none yet, equal recipes only once."""
@@ -152,68 +192,22 @@ class _Run:
         different = {cell.recipe.hash: cell for cell in cells}
         known = {key: self._read(cell) for key, cell in different.items() if self._file(cell).exists()}
         pending = {key: cell for key, cell in different.items() if key not in known}
-        self.progress.add(sum(places[key] for key in known))
-        self._run(list(pending.values()), places)
+        self.progress.add(sum(places[key] - self.ahead.pop(key, 0) for key in known))
+        self.trainer.train(list(pending.values()), partial(self._finish, places))
         known |= {key: self._read(cell) for key, cell in pending.items()}
         return [{**known[cell.recipe.hash], **_place(cell)} for cell in cells]
 
-    def _run(self, cells: Sequence[Cell], places: Mapping[str, int]) -> None:
-        """Train the networks that cells start from in parallel, plan the cells one by one, train them in parallel."""
-        refusals = [self.cache.refusal(cell) for cell in cells]
-        for cell in cells if self.jobs > 1 else ():
-            if self.cache.draws_at_random(cell):
-                raise UsageError(
-                    f"expected jobs of 1 for {cell.recipe.arch}, which draws random numbers in training (as dropout "
-                    f"does): networks trained side by side would share them, got {self.jobs}"
-                )
-        possible = [cell for cell, refusal in zip(cells, refusals, strict=True) if refusal is None]
-        starts = {start_key(cell): cell for cell in possible}
-        self._side_by_side([partial(self._start, cell) for cell in starts.values()])
-        plans = [
-            self.cache.plan(cell, self._listener(cell)) if refusal is None else PlannedCell(refused=refusal)
-            for cell, refusal in zip(cells, refusals, strict=True)
-        ]
-        ready = zip(cells, plans, strict=True)
-        self._side_by_side([partial(self._finish, *cell, places[cell[0].recipe.hash]) for cell in ready])
+    def run_ahead(self, cells: Sequence[Cell]) -> None:
+        """Run cells whose records are asked for later, so that none of them waits for another."""
+        self.records(cells)
+        self.ahead.update(cell.recipe.hash for cell in cells)
 
-    def _start(self, cell: Cell) -> None:
-        self.cache.train_dense(cell, self._listener(cell))
-
-    def _finish(self, cell: Cell, planned: PlannedCell, places: int) -> None:
-        record = self.cache.train(cell, planned, self._listener(cell))
+    def _finish(self, places: Mapping[str, int], cell: Cell, record: CellRecord) -> None:
         self.folder.mkdir(exist_ok=True)
         write_atomically(self._file(cell), json.dumps(record, indent=1) + "\n")
         self.cache.clear(cell)
         result = record.get("refused") or _result(record)
-        self.progress.add(places, f"{cell.title}: {result}")
-
-    def _side_by_side(self, jobs: Sequence[Job]) -> None:
-        """Run jobs in threads; the first failure or an interruption stops the others at their next step."""
-        if self.jobs == 1 or len(jobs) < 2:
-            for job in jobs:
-                job()
-            return
-        with ThreadPoolExecutor(self.jobs) as threads:
-            futures = [threads.submit(self._on_stream, job) for job in jobs]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-            except BaseException:
-                self.stop.set()
-                threads.shutdown(wait=False, cancel_futures=True)
-                raise
-
-    def _on_stream(self, job: Job) -> None:
-        with private_stream(self.cache.device):
-            job()
-
-    def _listener(self, cell: Cell) -> Listener:
-        def tell(stage: str, done: int, total: int, note: str) -> None:
-            if self.stop.is_set():
-                raise _StoppedError
-            self.progress.tell(f"{cell.title}: {note if stage.startswith('train') else stage}")
-
-        return tell
+        self.progress.add(places[cell.recipe.hash], f"{cell.title}: {result}")
 
     def _read(self, cell: Cell) -> CellRecord:
         file = self._file(cell)
@@ -234,38 +228,6 @@ def _record(file: Path) -> CellRecord:
         return read_document(CellRecord, file.read_bytes(), f"the record of a cell, {file},")
     except (OSError, VerificationError) as error:
         raise UsageError(f"{error}; remove it to go on") from error
-
-
-class _StoppedError(Exception):
-    """Internal signal that stops a thread after another cell failed or the run was interrupted."""
-
-
-@dataclass(eq=False)
-class CellProgress:
-    """The number of finished cells, reported to a listener."""
-
-    listener: Listener
-    total: int
-    done: int = 0
-    lock: Lock = field(default_factory=Lock)
-
-    def add(self, cells: int, note: str = "") -> None:
-        """Count and report further finished cells."""
-        with self.lock:
-            self.done += cells
-            if cells:
-                self.listener("cells", self.done, self.total, note)
-
-    def drop(self, cells: int) -> None:
-        """Reduce the total by the number of cells that will not be run."""
-        if cells:
-            self.total -= cells
-            self.tell("")
-
-    def tell(self, note: str) -> None:
-        """Report the current step."""
-        with self.lock:
-            self.listener("cells", self.done, self.total, note)
 
 
 def _count(grid: Grid) -> int:

@@ -1,11 +1,17 @@
 """`slimprune compare`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from slimprune.cli.options import OUTPUT, Debug, Json, Quiet, TrustRecipe
+from slimprune.errors import UsageError
+
+if TYPE_CHECKING:
+    from slimprune.comparison import OnCluster
+
+CLUSTER = "On a cluster"
 
 
 def command(
@@ -16,7 +22,35 @@ def command(
             "--out", help="folder to fill (default: the recipe's name)", metavar="DIR", rich_help_panel=OUTPUT
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", help="networks to train at once", metavar="N")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", help="networks to train at once on this machine (default: 1)", metavar="N")
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option("--on", help="train on ray, ray:HOST:PORT or slurm", metavar="CLUSTER", rich_help_panel=CLUSTER),
+    ] = None,
+    cpus: Annotated[
+        float | None,
+        typer.Option(
+            "--cpus-per-cell", help="CPU cores of a network (default: 1)", metavar="N", rich_help_panel=CLUSTER
+        ),
+    ] = None,
+    gpus: Annotated[
+        float | None,
+        typer.Option(
+            "--gpus-per-cell", help="GPUs of a network, such as 0.25 (default: 0)", metavar="N", rich_help_panel=CLUSTER
+        ),
+    ] = None,
+    minutes: Annotated[
+        int | None,
+        typer.Option(
+            "--minutes-per-cell", help="time limit on slurm (default: 60)", metavar="N", rich_help_panel=CLUSTER
+        ),
+    ] = None,
+    partition: Annotated[
+        str | None,
+        typer.Option("--slurm-partition", help="partition of slurm", metavar="NAME", rich_help_panel=CLUSTER),
+    ] = None,
     trust_code: TrustRecipe = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -28,12 +62,45 @@ def command(
     from slimprune.cli.running import columns, own_stdout, show
     from slimprune.report import comparison_page, paragraph
 
-    folder = out or Path(recipe.stem)
+    folder, cluster = out or Path(recipe.stem), _cluster(on, jobs, cpus, gpus, minutes, partition)
     with own_stdout(), listening(quiet, cells=True) as listener:
-        document = comparison.compare(recipe, out=folder, jobs=jobs, trust_code=trust_code, listener=listener)
+        document = comparison.compare(
+            recipe, out=folder, jobs=1 if jobs is None else jobs, on=cluster, trust_code=trust_code, listener=listener
+        )
 
     def text() -> str:
         written = f"{folder} holds compare.html and .md (all columns), .json, .svg and .png"
         return f"{paragraph(written, columns())}\n{comparison_page(document, columns())}"
 
     show(document, text, as_json, quiet)
+
+
+def _cluster(
+    on: str | None,
+    jobs: int | None,
+    cpus: float | None,
+    gpus: float | None,
+    minutes: int | None,
+    partition: str | None,
+) -> "OnCluster | None":
+    """Return the cluster that the options describe; None if they name none.
+
+    Raises:
+        UsageError: If options contradict each other or are without effect.
+    """
+    from slimprune.comparison import OnCluster
+
+    named = {
+        "--cpus-per-cell": cpus,
+        "--gpus-per-cell": gpus,
+        "--minutes-per-cell": minutes,
+        "--slurm-partition": partition,
+    }
+    given = [name for name, value in named.items() if value is not None]
+    if on is None and given:
+        raise UsageError(f"expected --on beside {' and '.join(given)}, got none")
+    if on is None:
+        return None
+    if jobs is not None:
+        raise UsageError(f"expected --jobs or --on, got --jobs {jobs} and --on {on}")
+    return OnCluster(on, 1 if cpus is None else cpus, 0 if gpus is None else gpus, minutes, partition)
