@@ -24,7 +24,8 @@ from tests.commands import Run, error_line, listing
 from tests.conftest import Compressed
 
 BUNDLE = (
-    "README.md", "config.json", "metrics.jsonl", "preprocessor_config.json", "slim.json", "weights.safetensors",
+    "README.md", "architecture.py", "config.json", "metrics.jsonl", "preprocessor_config.json", "slim.json",
+    "weights.safetensors",
 )  # fmt: skip
 
 
