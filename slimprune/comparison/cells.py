@@ -132,9 +132,9 @@ class RunCache:
         work = self._work(cell.recipe)
         copied = copy.deepcopy(work.model).train()
         with seeded(0), torch.no_grad():
-            before = _generator_states(work.example.device)
+            before = _generator_states(work.device)
             copied(work.example)
-            after = _generator_states(work.example.device)
+            after = _generator_states(work.device)
         return any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
     def train_dense(self, cell: Cell, listener: Listener) -> None:

@@ -26,7 +26,7 @@ def failure_of_one(error: SlimpruneError) -> str:
 def as_given(recipe: ResolvedRecipe, work: Workload, start: Start) -> TrainResult:
     """Return the accuracy of a dense network with given weights as the result of a training without epochs."""
     accuracy = dense_accuracy(recipe, work, start) or 0.0
-    device = work.example.device
+    device = work.device
     further = tuple(
         FurtherMetric(
             one.name,
@@ -49,7 +49,7 @@ def outcome_of(result: TrainResult, cost: Cost, work: Workload) -> CellOutcome:
         "macs": cost.macs,
         "channels": cost.channels,
         "training_seconds": result.seconds,
-        "environment": environment(work.example.device),
+        "environment": environment(work.device),
     }
     if result.further:
         outcome["further"] = further_to_json(result)

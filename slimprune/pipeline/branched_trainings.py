@@ -139,7 +139,7 @@ def _trained(
 def _reordered(work: Workload, recipe: NamedRecipe) -> Iterable[Batch]:
     """Return the training batches in another order, with other augmentation."""
     assert work.data is not None
-    seed, crops, device = (recipe.seed + 1) % 2**63, recipe.resized_crop, str(work.example.device)
+    seed, crops, device = (recipe.seed + 1) % 2**63, recipe.resized_crop, str(work.device)
     return work.data.train_batches(recipe.batch_size, seed=seed, device=device, random_resized_crop=crops)
 
 

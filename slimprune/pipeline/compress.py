@@ -14,7 +14,7 @@ from slimprune.budget import CostModel
 from slimprune.data import Batch
 from slimprune.errors import UsageError
 from slimprune.files import ReportDocument
-from slimprune.forward import Loss
+from slimprune.forward import ForwardFn, Loss
 from slimprune.pipeline.autocast import with_precision
 from slimprune.pipeline.chosen_task import check_task_names
 from slimprune.pipeline.class_weights import class_weights_of, count_targets
@@ -71,6 +71,7 @@ def compress(
     task: Task | str | None = None,
     loss: Loss | str = AUTO,
     metric: AnyMetric | object = AUTO,
+    forward_fn: ForwardFn | None = None,
     listener: Listener = ignore,
     **settings: Unpack[SettingsBesideTask],
 ) -> Report:
@@ -78,12 +79,15 @@ def compress(
 
     Args:
         model: Architecture name, or a module, which is not modified and requires both kinds of batches.
-        train_batches: Re-iterable of `(inputs [N, ...], targets)`, such as a `DataLoader`.
+        train_batches: Re-iterable of `(inputs [N, ...], targets)`, such as a `DataLoader`; several inputs in a tuple or
+            list, or a mapping of them. With a `forward_fn` whatever it takes.
         test_batches: The same for testing and for verifying the export; at least 32 samples are advisable.
         task: What the network is for, by name (`slimprune list tasks`) or as a `Task`; by default, what the targets say
             if they are integers.
         loss: Name of one of the task's losses, or for a module a function (output, targets) -> scalar.
         metric: Name of one of the task's metrics, or for a module a `Metric` or a metric object of torchmetrics.
+        forward_fn: For a module that is not called with its inputs, (model, batch) -> output. Loss and metric are then
+            your own, of (output, batch).
         listener: Called during the run.
         **settings: Fields of `Recipe`; `out` is required.
 
@@ -96,7 +100,7 @@ def compress(
         SlimpruneError: If a step fails; see `slimprune.errors` for the subclasses.
     """
     began = time.perf_counter()
-    given = Given(train_batches, test_batches, task, loss, metric)
+    given = Given(train_batches, test_batches, task, loss, metric, forward_fn)
     named = {name: part for name, part in (("task", task), ("loss", loss), ("metric", metric)) if isinstance(part, str)}
     recipe, own, notes = checked_recipe(model, given, {**settings, **named})
     announce(notes, listener)

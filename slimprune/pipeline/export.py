@@ -21,12 +21,14 @@ from slimprune.export import (
 )
 from slimprune.export.program import SUFFIX as PROGRAM
 from slimprune.forward import name_of, without_adapter
+from slimprune.graph import Example
 from slimprune.measure import versions
 from slimprune.models import two_stages
 from slimprune.pipeline.opened import Model, OpenedBundle, open_bundle
 from slimprune.pipeline.precision import add_lower_precisions, check_conversion, training_images
 from slimprune.pipeline.preprocessing import input_form
 from slimprune.pipeline.staging import BUNDLE, ONNX, Outputs, staged_outputs
+from slimprune.pipeline.whole_batches import first_rows
 from slimprune.pipeline.workload import Workload
 from slimprune.results import Report
 from slimprune.surgery import Bundle, SlimModel, read, save
@@ -129,7 +131,7 @@ def check_exportable(module: nn.Module, out: Path) -> None:
 
 
 def check_export(
-    module: nn.Module, samples: Tensor, outputs: Outputs, form: InputForm, precisions: Sequence[Precision] = ()
+    module: nn.Module, samples: Example, outputs: Outputs, form: InputForm, precisions: Sequence[Precision] = ()
 ) -> None:
     """Check that a model can be exported and converted, before any time is spent on its training.
 
@@ -140,8 +142,9 @@ def check_export(
     if outputs.onnx is None:
         return
     file = outputs.stage / "untrained.onnx"
-    export_onnx(module, samples[:2], file, preprocessing=form.preprocessing, input=form.kind)
-    check_conversion(file, precisions, samples[:2])
+    export_onnx(module, first_rows(samples, 2), file, preprocessing=form.preprocessing, input=form.kind)
+    if isinstance(samples, Tensor):
+        check_conversion(file, precisions, samples[:2])
     file.unlink()
 
 
@@ -191,9 +194,11 @@ def export_trained(report: Report, work: Workload, slimmed: SlimModel, outputs: 
     return add_lower_precisions(report, work, module, outputs, form, listener)
 
 
-def _write(module: nn.Module, samples: Tensor, path: Path, bundle: Bundle, form: InputForm) -> OnnxFile:
+def _write(module: nn.Module, samples: Example, path: Path, bundle: Bundle, form: InputForm) -> OnnxFile:
     metadata = _all_metadata(bundle, form)
-    return export_onnx(module, samples[:2], path, metadata=metadata, preprocessing=form.preprocessing, input=form.kind)
+    return export_onnx(
+        module, first_rows(samples, 2), path, metadata=metadata, preprocessing=form.preprocessing, input=form.kind
+    )
 
 
 def _all_metadata(bundle: Bundle, form: InputForm) -> dict[str, str]:

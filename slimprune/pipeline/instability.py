@@ -132,7 +132,7 @@ def instability(
             "statistics_images": statistics_images(work, recipe),
             "networks": over_seeds([own.seed for own in recipes], found),
             "notes": list(notes),
-            "environment": environment(work.example.device),
+            "environment": environment(work.device),
             "seconds": time.perf_counter() - began,
         }
         if seeds:

@@ -131,7 +131,7 @@ def with_latency_model(recipe: ResolvedRecipe, analysis: Analysis, listener: Lis
     if not needs_times(recipe):
         return analysis
     work = analysis.work
-    timer = NetworkTimer(runtime_of(recipe), work.model, work.example)
+    timer = NetworkTimer(runtime_of(recipe), work.model, work.plain_example)
     assert isinstance(analysis.costs, CostModel)
     costs, first = _layered(analysis.costs, analysis.groups, timer, listener), None
     if LATENCY in budget_of(recipe).ratios:

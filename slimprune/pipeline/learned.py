@@ -161,7 +161,7 @@ def split_images(recipe: ResolvedRecipe, work: Workload) -> Images:
         first: list[Batch] = list(islice(work.train_batches, 2 * max(1, HELD_OUT // _length(work.train_batches) // 2)))
         half = max(1, len(first) // 2)
         return Images(work.train_batches, first[:half], first[half:] or first[:half])
-    data, device = work.data, work.example.device
+    data, device = work.data, work.device
     held_out = 2 * (min(HELD_OUT, int(HELD_OUT_SHARE * data.train_size)) // 2)
     order = torch.randperm(data.train_size, generator=torch.Generator().manual_seed(recipe.seed))
     rest = data.with_training_part(order[held_out:].sort().values)
@@ -234,7 +234,7 @@ def _settings(recipe: ResolvedRecipe, work: Workload, epochs: int) -> TrainSetti
         isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and max(layer.stride) > 1
         for layer in work.model.modules()
     )
-    captured = work.example.device.type == "cuda"  # widths that change cannot be captured in a graph
+    captured = work.device.type == "cuda"  # widths that change cannot be captured in a graph
     return replace(settings, fast=False) if strided or captured else settings
 
 

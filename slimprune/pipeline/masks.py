@@ -114,7 +114,7 @@ def maskable_weights(recipe: ResolvedRecipe, work: Workload) -> tuple[PrunableWe
         BudgetError: If so many cannot be masked.
         UnsupportedModelError: If there are none.
     """
-    layers = find_weights(work.model, work.example, protect=recipe.protect)
+    layers = find_weights(work.model, work.plain_example, protect=recipe.protect)
     check_sparsity(layers, recipe.ratio, recipe.rule)
     return layers
 
@@ -124,7 +124,7 @@ def score_layers(
 ) -> tuple[Scores, Saliency]:
     """Score all weights of `network`; return the scores and how they were computed."""
     began, criterion = time.perf_counter(), recipe.criterion or default_criterion(recipe)
-    with PeakMemory(work.example.device) as memory, seeded(recipe.seed):
+    with PeakMemory(work.device) as memory, seeded(recipe.seed):
         scores = score_weights(
             network,
             [layer.group for layer in layers],
@@ -286,7 +286,7 @@ def masked_model(recipe: ResolvedRecipe, work: Workload, start: Start, planned: 
         inherited = initialise(inherited, work.model, recipe.init, seed=recipe.seed)
     found = planned.result
     channels = sum(layer.channels for layer in found.layers)
-    dense = Cost(count_params(work.model), count_macs(work.model, work.example), channels)
+    dense = Cost(count_params(work.model), count_macs(work.model, work.plain_example), channels)
     params, macs = dense.params - found.weights + found.kept, dense.macs - found.macs + found.sparse_macs
     sparse = replace(dense, params=params, macs=macs)
     return SlimModel(masked(inherited, planned.masks), Plan((), {}, budget_of(recipe), recipe.rule, dense, sparse))

@@ -42,7 +42,7 @@ def draw_pictures(work: Workload, slim: nn.Module, dense: nn.Module | None, fold
         dense: Trained dense network, or None if it was not trained.
         folder: Folder to create if there is something to draw; its parent is the report's folder.
     """
-    if work.task.reads != "mask":
+    if work.task.reads != "mask" or work.forward_fn is not None:
         return ()
     networks = {"slim": slim} if dense is None else {"dense": dense, "slim": slim}
     with seeded(0):  # loaders that shuffle draw from torch's generator
@@ -77,7 +77,7 @@ def _seen(work: Workload, networks: Mapping[str, nn.Module]) -> Seen:
         truth.append((plain_mask(targets) > 0.5).cpu())
         for name, network in networks.items():
             with torch.no_grad():
-                output = network.eval()(inputs.to(work.example.device)).cpu()
+                output = network.eval()(inputs.to(work.device)).cpu()
             masks[name].append(foreground_logits(output, targets) > 0)
             pairs = zip(output.split(1), targets.cpu().split(1), strict=True)
             iou[name] += [mean_iou.value(*mean_iou(*pair)) for pair in pairs]

@@ -68,7 +68,7 @@ def add_lower_precisions(
         check = verify_onnx(module, target, work.samples, preprocessing=work.preprocessing)
         found = described(target, precision, check, calibration, work)
         listener(STAGE, 3 * number + 3, total, f"{precision}, speed")
-        files.append(replace(found, speed=_speed(source, target, form.pixels(work.samples), recipe)))
+        files.append(replace(found, speed=_speed(source, target, form.pixels(work.images), recipe)))
     listener(STAGE, total, total, ", ".join(wanted))
     return replace(report, precisions=Precisions(work.metric.name, recipe.max_loss, tuple(files), work.metric.scale))
 

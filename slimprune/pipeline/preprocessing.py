@@ -28,11 +28,11 @@ def with_own_preprocessing(recipe: ResolvedRecipe, work: Workload) -> Workload:
             if needs:
                 raise UsageError(f"expected mean and std beside {field} for own batches, got none")
         return work
-    if work.samples.ndim != 4:
-        raise UsageError(f"expected inputs [N, C, H, W] beside mean and std, got {list(work.samples.shape)}")
-    height, width = work.samples.shape[2:]
+    if work.images.ndim != 4:
+        raise UsageError(f"expected inputs [N, C, H, W] beside mean and std, got {list(work.images.shape)}")
+    height, width = work.images.shape[2:]
     how = Preprocessing(recipe.mean, recipe.std, height, width, class_names=recipe.class_names)
-    InputForm("normalized", how).check(work.samples)
+    InputForm("normalized", how).check(work.images)
     if how.class_names:
         _check_names(how.class_names, work)
     return replace(work, preprocessing=how)

@@ -66,7 +66,7 @@ def device_of_run(recipe: ResolvedRecipe) -> str:
 def environment_of(work: Workload) -> dict[str, str | int]:
     """Return device, threads and versions of a run, and the number of its processes if there are several."""
     count = work.across.ranks.count
-    return environment(work.example.device) | ({"processes": count} if count > 1 else {})
+    return environment(work.device) | ({"processes": count} if count > 1 else {})
 
 
 def _check_split(recipe: ResolvedRecipe, count: int) -> None:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from slimprune.budget import Budget, Cost, CostModel, Costs, Plan, allocate, control_plan, find_rule, schedule_target
 from slimprune.errors import BudgetError, UnsupportedModelError, UsageError
-from slimprune.graph import ChannelGroup, find_groups, free_groups
+from slimprune.graph import ChannelGroup, Example, find_groups, free_groups
+from slimprune.graph.example import first_samples
 from slimprune.masks import find_mask_rule
-from slimprune.measure import PeakMemory, count_macs, count_macs_fvcore, count_params, weight_bytes
+from slimprune.measure import PeakMemory, count_macs, count_macs_fvcore, count_params, macs_by_parameter, weight_bytes
 from slimprune.models import load_weights, save_weights
 from slimprune.pipeline.workload import Workload, seeded
 from slimprune.recipe import DEFAULT_CRITERIA, EARLY_BIRD_CRITERION, WEIGHT_CRITERIA, ResolvedRecipe
@@ -326,7 +327,7 @@ def score_channels(
         floor=recipe.floor,
         round_to=multiple(recipe),
     )
-    with PeakMemory(work.example.device) as memory, seeded(recipe.seed):
+    with PeakMemory(work.device) as memory, seeded(recipe.seed):
         scores = score(
             network,
             analysis.groups,
@@ -396,7 +397,7 @@ def training_settings(recipe: ResolvedRecipe, work: Workload) -> TrainSettings:
         warm_up=recipe.warm_up,
         amp=recipe.amp,
         fast=recipe.fast,
-        device=str(work.example.device),
+        device=str(work.device),
         seed=recipe.seed,
         optimizer=recipe.optimizer,
         label_smoothing=recipe.label_smoothing,
@@ -470,8 +471,10 @@ def run_training(
     )
 
 
-def fvcore_macs(module: nn.Module, example: Tensor) -> int | str:
+def fvcore_macs(module: nn.Module, example: Example) -> int | str:
     """Return the MACs of a network as counted by fvcore, or the reason why it cannot count them."""
+    if not isinstance(example, Tensor):
+        return "fvcore is asked about one input tensor only"
     try:
         return count_macs_fvcore(module, example)
     except UnsupportedModelError as error:
@@ -485,6 +488,13 @@ def second_opinion(analysis: Analysis, slim: nn.Module) -> SecondOpinion:
     return SecondOpinion(dense, small, next((count for count in counts if isinstance(count, str)), None))
 
 
-def measure_network(module: nn.Module, example: Tensor, channels: int) -> Measured:
+def measure_network(module: nn.Module, example: Example, channels: int) -> Measured:
     """Return the costs of a network, counted on the network itself."""
-    return Measured(Cost(count_params(module), count_macs(module, example), channels), weight_bytes(module))
+    return Measured(Cost(count_params(module), macs_of(module, example), channels), weight_bytes(module))
+
+
+def macs_of(module: nn.Module, example: Example) -> int:
+    """Return the MACs of one sample."""
+    if isinstance(example, Tensor):
+        return count_macs(module, example)
+    return macs_by_parameter(module, *first_samples(example)).total

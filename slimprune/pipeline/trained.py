@@ -10,13 +10,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
 from slimprune.data import Batch
+from slimprune.forward import ForwardAdapter
 from slimprune.pipeline.stages import Start
+from slimprune.pipeline.whole_batches import inputs_alone
 from slimprune.pipeline.workload import Workload, seeded
 from slimprune.recipe import ResolvedRecipe
 from slimprune.results import Accuracies
 from slimprune.surgery import SlimModel, reconstruct
 from slimprune.training import evaluate
-from slimprune.training.batches import set_epoch
+from slimprune.training.batches import on_device, set_epoch
 from slimprune.types import Listener, ignore
 
 CALIBRATION_IMAGES = 4096
@@ -57,7 +59,7 @@ def settle(
     set_epoch(work.train_batches, 0)
     settled = replace(slimmed, module=with_new_statistics(slimmed.module, work, seed=recipe.seed))
     accuracies = Accuracies(work.metric.name, dense, _tested(settled.module, work))
-    if recipe.reconstruct is False:
+    if recipe.reconstruct is False or not isinstance(work.samples, Tensor):
         return settled, accuracies
     return _reconstructed(recipe, work, start, settled, accuracies, listener)
 
@@ -97,12 +99,16 @@ def with_new_statistics(module: nn.Module, work: Workload, *, seed: int) -> nn.M
     module = copy.deepcopy(module)
     if any(isinstance(layer, _BatchNorm) for layer in module.modules()):
         with seeded(seed):
-            update_bn(_first_images(work.train_batches, work.example.device), module)
+            if work.forward_fn is None:
+                update_bn(_first_images(work.train_batches, work.device), module)
+            else:
+                batches = inputs_alone(on_device(work.train_batches, work.device), CALIBRATION_IMAGES)
+                update_bn(batches, ForwardAdapter(module, work.forward_fn))
     return module
 
 
 def _tested(module: nn.Module, work: Workload) -> float:
-    return evaluate(module, work.test_batches, work.metric, device=work.example.device, forward_fn=work.forward_fn)
+    return evaluate(module, work.test_batches, work.metric, device=work.device, forward_fn=work.forward_fn)
 
 
 @dataclass(frozen=True)

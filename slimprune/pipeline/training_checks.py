@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from slimprune.errors import UnsupportedModelError, UsageError, first_line
 from slimprune.files import check_writable
-from slimprune.forward import Loss, name_of
+from slimprune.forward import ForwardFn, Loss, name_of
 from slimprune.pipeline.stages import default_criterion, needs_scores, training_settings
 from slimprune.pipeline.workload import Workload, check_loss, check_metric, first_batch, first_pair, seeded, shape_of
 from slimprune.recipe import ResolvedRecipe
@@ -37,7 +37,7 @@ def check_training(recipe: ResolvedRecipe, work: Workload) -> None:
     settings = training_settings(recipe, work)
     _check_lengths(recipe, settings)
     _check_whole_batches(recipe, work)
-    device = work.example.device
+    device = work.device
     if recipe.distill is not None and not work.task.has_logits:
         raise UsageError(f"expected a task whose outputs are logits beside --distill, got {work.task.name}")
     loss = training_loss(work.loss, settings, device)
@@ -56,7 +56,7 @@ def check_training(recipe: ResolvedRecipe, work: Workload) -> None:
 
 def _check_first_step(recipe: ResolvedRecipe, work: Workload, loss: Loss) -> None:
     """Check a forward pass of the training and one of the test on a copy, as far as no weight changes."""
-    device = work.example.device
+    device = work.device
     with seeded(recipe.seed):
         set_epoch(work.train_batches, 0)
         tried = copy.deepcopy(work.model)
@@ -75,7 +75,7 @@ def _check_first_step(recipe: ResolvedRecipe, work: Workload, loss: Loss) -> Non
 
 def _check_batch(recipe: ResolvedRecipe, work: Workload, model: nn.Module, batch: Any, loss: Loss) -> None:
     """Check the loss of a whole batch and that it is differentiable as often as needed, or in eval mode the metric."""
-    output = _output(model, batch, model.training)
+    output = _output(model, batch, model.training, work.forward_fn)
     if not model.training:
         return check_metric(output, batch, work.metric)
     check_loss(output, batch, loss)
@@ -112,16 +112,19 @@ def _check_whole_batches(recipe: ResolvedRecipe, work: Workload) -> None:
         return
     kinds: dict[str, object] = {"mixup": recipe.mixup, "cutmix": recipe.cutmix, "distill": recipe.distill}
     kinds |= {"int8": recipe.int8, "fp16": recipe.fp16, "rule learned": recipe.rule == "learned"}
+    kinds |= {"reconstruct": recipe.reconstruct is True and not isinstance(work.samples, Tensor)}
+    kinds |= {"latency budget": "latency" in (recipe.of, *recipe.also) and not isinstance(work.samples, Tensor)}
     kinds |= {"label_smoothing": recipe.label_smoothing, "class_weights": recipe.class_weights}
     for name, given in kinds.items():
         if given:
-            raise UsageError(f"expected no --{name.replace('_', '-')} beside task {work.task.name}, got one")
+            found = "a forward_fn or several inputs" if work.task.reads != "boxes" else f"task {work.task.name}"
+            raise UsageError(f"expected no --{name.replace('_', '-')} beside {found}, got one")
 
 
-def _output(model: nn.Module, inputs: Any, training: bool) -> Any:
+def _output(model: nn.Module, inputs: Any, training: bool, forward_fn: ForwardFn | None = None) -> Any:
     try:
         with torch.set_grad_enabled(training):
-            return model(inputs)
+            return model(inputs) if forward_fn is None else forward_fn(model, inputs)
     except Exception as error:
         mode = " in training mode" if training else ""
         found = f"inputs {shape_of(inputs)}"

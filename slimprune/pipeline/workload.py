@@ -18,6 +18,7 @@ from slimprune.data import Batch, ImageData, load
 from slimprune.data.targets import KINDS
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError, first_line
 from slimprune.forward import ForwardFn, Loss, name_of, unwrap, with_batch
+from slimprune.graph import Example
 from slimprune.measure import check_memory, versions
 from slimprune.models import (
     MAIN,
@@ -32,9 +33,16 @@ from slimprune.models import (
     read_weights,
     with_one_input,
 )
-from slimprune.pipeline.chosen_task import outputs_of, task_of_objects, task_of_recipe
+from slimprune.pipeline.chosen_task import ChosenTask, outputs_of, task_of_objects, task_of_recipe
 from slimprune.pipeline.class_weights import class_weights_of
 from slimprune.pipeline.trust import code_files
+from slimprune.pipeline.whole_batches import (
+    by_forward_fn,
+    by_several_inputs,
+    check_own,
+    first_rows,
+    has_several_inputs,
+)
 from slimprune.preprocessing import Preprocessing
 from slimprune.recipe import NamedRecipe, Recipe, ResolvedRecipe
 from slimprune.results import Judged
@@ -65,7 +73,7 @@ class Workload:
         validation_batches: The same for testing after every epoch, from training images that are held out; None if
             there are none.
         scoring_batches: As many batches as scoring requests.
-        samples: Test inputs on the CPU, [N, ...], at most `SAMPLES`.
+        samples: Test inputs on the CPU, [N, ...], at most `SAMPLES`; several or nested ones in a tuple.
         loss: Function (output, targets) -> scalar; (output, batch) if there is a `forward_fn`.
         task: What the network is trained for.
         metric: Metric by which tested networks are judged.
@@ -88,7 +96,7 @@ class Workload:
     train_batches: Iterable[Batch]
     test_batches: Iterable[Batch]
     scoring_batches: Iterable[Batch]
-    samples: Tensor
+    samples: Example
     loss: Loss
     task: Task
     metric: AnyMetric
@@ -122,10 +130,31 @@ class Workload:
         check_metric(output, targets, self.metric)
 
     @property
-    def example(self) -> Tensor:
+    def device(self) -> torch.device:
+        """Device of the model."""
+        return next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
+
+    @property
+    def example(self) -> Example:
         """Two test inputs on the model's device."""
-        device = next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
-        return self.samples[:2].to(device)
+        placed: Example = tree_map_only(Tensor, lambda one: one.to(self.device), first_rows(self.samples, 2))
+        return placed
+
+    @property
+    def plain_example(self) -> Tensor:
+        """The example of a model that takes one tensor; see `images`."""
+        return self.images[:2].to(self.device)
+
+    @property
+    def images(self) -> Tensor:
+        """The samples, of a model that takes one tensor.
+
+        Raises:
+            UsageError: If it takes something else.
+        """
+        if not isinstance(self.samples, Tensor):
+            raise UsageError("expected a model that takes one tensor, got one with other inputs")
+        return self.samples
 
     @property
     def fingerprint(self) -> str:
@@ -139,7 +168,8 @@ class Workload:
             digest.update(code)
         for file in self.code:
             digest.update(file.read_bytes())
-        given = chain([self.samples], tree_leaves(next(iter(self.scoring_batches))))
+        given = tree_leaves((self.samples, next(iter(self.scoring_batches))))
+        given = [leaf for leaf in given if isinstance(leaf, Tensor)]
         for tensor in chain(self.model.parameters(), self.model.buffers(), given):
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
@@ -155,6 +185,7 @@ class Given:
         task: Task, or its name, that decides loss and metric; None to go by the targets.
         loss: Function (output, targets) -> scalar, or the name of one of the task's losses.
         metric: Metric of slimprune or torchmetrics, or the name of one of the task's metrics.
+        forward_fn: Function (model, batch) -> output; loss and metric then take (output, batch).
     """
 
     train_batches: Iterable[Batch] | None = None
@@ -162,11 +193,13 @@ class Given:
     task: Task | str | None = None
     loss: Loss | str = AUTO
     metric: AnyMetric | object = AUTO
+    forward_fn: ForwardFn | None = None
 
     @property
     def has_objects(self) -> bool:
         """Whether something was passed that only fits a model object."""
-        named = all(part is None or isinstance(part, str) for part in (self.task, self.loss, self.metric))
+        given = (self.task, self.loss, self.metric, self.forward_fn)
+        named = all(part is None or isinstance(part, str) for part in given)
         return self.train_batches is not None or self.test_batches is not None or not named
 
 
@@ -312,9 +345,14 @@ def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Work
         raise UnsupportedModelError(f"expected an architecture name or a torch.nn.Module, got {name_of(model)}")
     train_batches = _repeatable(given.train_batches, "train_batches")
     test_batches = _repeatable(given.test_batches, "test_batches")
+    if given.forward_fn is not None:
+        check_own(given.loss, given.metric)
     with seeded(seed):  # loaders that shuffle draw from torch's generator
         chosen = task_of_objects(given.task, given.loss, given.metric, test_batches)
+        several = given.forward_fn is None and has_several_inputs(test_batches)
     copied = _copied(unwrap(model)).to(device)
+    if given.forward_fn is not None or several:
+        return _whole_workload(copied, chosen, given.forward_fn, (train_batches, test_batches), seed)
     with seeded(seed):
         inputs, targets = (part.to(device) for part in first_pair(test_batches))
         called = _called(copied, chosen.task, *_sides(inputs, chosen.task))
@@ -338,6 +376,35 @@ def own_workload(model: nn.Module, given: Given, device: str, seed: int) -> Work
         checked=chosen.checked,
         pixels=_stretched,
         forward_fn=_forward_of(chosen.task),
+    )
+
+
+def _whole_workload(
+    model: nn.Module,
+    chosen: ChosenTask,
+    forward_fn: ForwardFn | None,
+    batches: tuple[Iterable[Batch], Iterable[Batch]],
+    seed: int,
+) -> Workload:
+    """Return the workload of a model that is not called with one tensor."""
+    train_batches, test_batches = batches
+    _check_layer_names(model)
+    with seeded(seed):
+        parts = test_batches, chosen.loss, chosen.metric, SAMPLES
+        found = by_several_inputs(model, *parts) if forward_fn is None else by_forward_fn(model, forward_fn, *parts)
+    return Workload(
+        model=found.model,
+        origin=Origin(None),
+        train_batches=train_batches,
+        test_batches=test_batches,
+        scoring_batches=_Cycle(train_batches),
+        samples=found.samples,
+        loss=found.loss,
+        task=chosen.task,
+        metric=found.metric,
+        checked=False,
+        pixels=_stretched,
+        forward_fn=found.forward_fn,
     )
 
 
