@@ -116,7 +116,7 @@ def test_defaults_are_what_the_help_says() -> None:
         default_text("lr")
         == "0.1, 0.05 for digits, 0.01 for coco, 0.001 with adamw; a tenth of that for trained networks"
     )
-    schedules = "step, cosine for segmentation and digits and coco; cosine for trained networks"
+    schedules = "step, cosine for segmentation and digits; cosine for trained networks"
     assert default_text("schedule") == schedules
     assert default_text("ratio") == str(make_recipe({}).ratio)
     assert default_text("seed") == "0"

@@ -33,7 +33,7 @@ BY_DATA: Mapping[str, RecipeSettings] = {
         "epochs": 12, "batch_size": 64, "lr": 0.05, "schedule": "cosine", "draws": 8, "score_batch": 64,
     },
     "coco": {
-        "epochs": 100, "batch_size": 16, "lr": 0.01, "schedule": "cosine", "draws": 16, "score_batch": 16,
+        "epochs": 100, "batch_size": 16, "lr": 0.01, "schedule": "step", "draws": 16, "score_batch": 16,
     },
 }  # fmt: skip
 BENCH_BATCH = 8
