@@ -17,7 +17,7 @@ class NoStatistics(DataMode):
     Weight standardisation, weight normalisation and spectral normalisation mix the columns of a weight, and norms
     written by hand mix channels: the loss of one changes all others by nature. Without the statistics each entry is
     computed by itself, gains included, in the dense model and in the slim one alike. Statistics of data are left out if
-    they are taken over channels (see `is_over_channels`), and so are those of group norms without a gain.
+    they are taken over channels (see `is_over_channels`), and so are those of group and layer norms without a gain.
 
     Args:
         inputs: What the model reads. It and the outputs of layers are data, all else are weights.
@@ -36,7 +36,7 @@ class NoStatistics(DataMode):
         # What a layer makes of learned queries or tables is data too.
         data = name in _LAYERS or any(map(is_data, read))
         plain = _zeros_or_ones if data and name == "mean" else _PLAIN.get(name)
-        if name == "native_group_norm" and arguments.get("weight") is None:
+        if name in ("native_group_norm", "native_layer_norm") and arguments.get("weight") is None:
             self.changed[name] = None
             out = (arguments["input"].clone(), *out[1:])
         elif plain is not None and (name not in _EXACT and _is_over_channels(arguments) if data else _is_of_many(read)):

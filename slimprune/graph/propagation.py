@@ -1,11 +1,11 @@
 """Propagation of channels through one forward pass: the identity of each tensor, or the model's tensor that it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from slimprune.graph.channel_ids import ChannelUnionFind, compressed, core, varying
@@ -98,10 +98,12 @@ class Flow:
     Attributes:
         channel_ids: The ids that are carried.
         computed: Layers whose weights are not plain tensors of the model, with the reason.
+        layers: Modules by name.
     """
 
     channel_ids: ChannelUnionFind
     computed: dict[str, str] = field(default_factory=dict)
+    layers: Mapping[str, nn.Module] = field(default_factory=dict)
 
     def carries(self, tensor: Tensor) -> bool:
         """Return whether the tensor carries an identity or is a tensor of the model."""

@@ -119,7 +119,7 @@ class _WithoutStatistics(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in (F.layer_norm, F.rms_norm):
+        if func in (F.layer_norm, F.rms_norm) and kwargs.get("weight", args[2] if len(args) > 2 else None) is not None:
             return _gain_and_offset(*args, **kwargs)
         if func is F.group_norm and id(kwargs.get("weight", args[2] if len(args) > 2 else None)) in self._cross_channel:
             return _gain_and_offset_of_images(*args, **kwargs)

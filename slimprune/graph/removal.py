@@ -14,6 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 from slimprune.errors import UsageError
 from slimprune.graph.groups import ChannelGroup, Integers, loses_whole_groups, named_tensors
 from slimprune.graph.narrow_attention import narrow_attention
+from slimprune.graph.norms_of_input import norm_of_input
 
 Kept = Mapping[str, Tensor]
 """Kept channel indices by group id, int64, ascending; a group that is not listed keeps all channels."""
@@ -68,7 +69,10 @@ def with_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """Return a deep copy of `model` with the named tensors replaced and the modules' attributes adapted."""
     result, dense = with_values(model, tensors), named_tensors(model)
     former = {id(tensor): dense[name].shape for name, tensor in named_tensors(result).items()}
+    if all(former[id(tensor)] == tensor.shape for tensor in named_tensors(result).values()):
+        return result
     for module in result.modules():
+        norm_of_input(module)
         fit_heads(module)
         fit_widths(module, former)
         if any(former.get(id(tensor)) not in (None, tensor.shape) for tensor in _tensors_of(module)):
@@ -130,6 +134,8 @@ def narrowed(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
                         registry[name] = given[id(old)]
                         restored.append(partial(registry.__setitem__, name, old))
         for module in model.modules():
+            restored.append(partial(_restore, module, {}, type(module)))
+            norm_of_input(module)
             if {*_HEADS, *_WIDTHS} & vars(module).keys():
                 restored.append(partial(_restore, module, dict(vars(module)), type(module)))
                 fit_heads(module)

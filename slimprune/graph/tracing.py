@@ -50,7 +50,7 @@ def trace(model: nn.Module, example: Example) -> ChannelUnionFind:
 
 
 def _follow(model: nn.Module, inputs: tuple[Any, ...], channel_ids: ChannelUnionFind) -> None:
-    flow = Flow(channel_ids)
+    flow = Flow(channel_ids, layers=dict(model.named_modules()))
     for name, tensor in named_tensors(model).items():
         flow.set_source(tensor, TensorSource.of(name, tensor))
     barrier = torch.tensor(channel_ids.barrier(_INPUT))

@@ -378,6 +378,48 @@ class Lengths(nn.Module):
         return self.head(F.normalize(F.relu(self.read(x)).mean((2, 3)), dim=1))
 
 
+class ModulatedNorms(nn.Module):
+    """Layer norms without gain and offset, scaled and shifted by what another layer makes (DiT), and whole groups."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 8, 3), nn.LayerNorm(8, elementwise_affine=False)
+        self.modulate, self.read, self.head = nn.Linear(8, 16), nn.Conv2d(8, 12, 3), nn.Linear(12, 4)
+        self.pairs = nn.GroupNorm(6, 12, affine=False)
+
+    def forward(self, x):
+        x = F.relu(self.stem(x))
+        scale, shift = self.modulate(x.mean((2, 3))).chunk(2, 1)
+        x = self.norm(x.permute(0, 2, 3, 1)) * (1 + scale[:, None, None]) + shift[:, None, None]
+        return self.head(F.relu(self.pairs(self.read(x.permute(0, 3, 1, 2)))).mean((2, 3)))
+
+
+class Blur(nn.Module):
+    """A fixed filter for every channel, kept once or as often as there are channels."""
+
+    def __init__(self, channels, kept):
+        super().__init__()
+        self.channels = channels
+        self.register_buffer("filter", torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]).repeat(kept, 1, 1, 1) / 16)
+
+    def forward(self, x):
+        if len(self.filter) > 1:
+            return F.conv2d(x, self.filter, groups=self.channels)
+        return F.conv2d(x, self.filter.expand(x.shape[1], -1, -1, -1), groups=x.shape[1], padding=1)
+
+
+class Blurs(nn.Module):
+    """Blurs before a convolution and behind it."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.once, self.read = nn.Conv2d(3, 8, 3), Blur(8, 1), nn.Conv2d(8, 6, 3)
+        self.often, self.head = Blur(6, 6), nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.head(self.often(F.relu(self.read(self.once(F.relu(self.stem(x)))))).mean((2, 3)))
+
+
 class BareGroupNorms(nn.Module):
     """Group norms without gain and offset: one channel of every group goes."""
 
@@ -410,6 +452,8 @@ BROUGHT = {
     CrossAttention: {"patches": 8, "image": 6, "attention": 4, "again": 2},
     Embedding: {"patches": 4, "wide": 16},
     Autocast: {"stem": 8, "read": 6},
+    ModulatedNorms: {"stem": 8, "read": 6},
+    Blurs: {"stem": 8, "read": 6},
     NonLocal: {"stem": 8, "asks": 6, "values": 5},
     NormsByHand: {"stem": 8, "wide": 12, "narrow": 6},
     Lengths: {"stem": 8, "read": 6},

@@ -1,6 +1,6 @@
 """Normalisation layers: gains, offsets and statistics follow the channels of the input."""
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from slimprune.graph.channel_ids import tied
 from slimprune.graph.groups import Role, loses_whole_groups
@@ -30,13 +30,13 @@ def layer_norm(flow: Flow, call: OperatorCall) -> None:
 def group_norm(flow: Flow, call: OperatorCall) -> None:
     """Follow a group norm, which loses whole groups or one channel of each, whichever is finer.
 
-    A group norm without a gain that would lose whole groups blocks its channels, because no tensor tells how many are
-    left.
+    A group norm without a gain that would lose whole groups blocks its channels if it is no layer of torch, because no
+    tensor tells how many are left.
     """
     values, groups = call["input"], call["group"]
     whole = loses_whole_groups(groups, values.shape[1] // groups)
-    if whole and call["weight"] is None:
-        flow.block(call, [values], f"group norm {call.layer} has no gain and offset")
+    if whole and call["weight"] is None and type(flow.layers.get(call.layer)) is not nn.GroupNorm:
+        flow.block(call, [values], f"{call.where} has no gain and offset")
         return
     ids = flow.ids(values)
     channels = tied(flow.channel_ids, ids, 1)

@@ -16,6 +16,9 @@ def convolution(flow: Flow, call: OperatorCall) -> None:
     """
     values, weight, groups = call["input"], call["weight"], call["groups"]
     inputs, outputs = values.shape[1], call.out.shape[1]
+    if groups == inputs == outputs > 1 and call["bias"] is None and _is_one_filter(flow, weight):
+        flow.set_ids(call.out, tied(flow.channel_ids, flow.ids(values), 1).view(-1, *[1] * (call.out.ndim - 2)))
+        return
     if groups > 1 and loses_whole_groups(groups, max(inputs, outputs) // groups):
         filters = flow.places(weight, 0, "depthwise")
         if filters is None:
@@ -36,6 +39,14 @@ def convolution(flow: Flow, call: OperatorCall) -> None:
     flow.channel_ids.unite(first.view(groups, -1), first.view(groups, -1)[:1])
     columns, rows = (first, second.repeat(groups)) if call["transposed"] else (second.repeat(groups), first)
     _apply(flow, call, values, (1, columns), (1, rows))
+
+
+def _is_one_filter(flow: Flow, weight: Tensor) -> bool:
+    """Return whether all filters of a depthwise weight are one that was expanded or repeated, as in a blur."""
+    source = flow.source(weight)
+    if source is None:
+        return not flow.carries(weight)
+    return len(weight) > source.shape[0] == 1 and all(0 not in varying(steps) for steps in source.coordinates)
 
 
 def deformed_convolution(flow: Flow, call: OperatorCall) -> None:

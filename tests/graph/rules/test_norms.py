@@ -1,4 +1,5 @@
 import pytest
+import torch.nn.functional as F
 from torch import nn
 
 from tests.graph.following import groups_of, mean
@@ -18,6 +19,7 @@ ROLES = {
     "many groups": (nn.GroupNorm(4, 8), 4, {"norm"}),
     "few groups": (nn.GroupNorm(2, 8), 4, {"cross-channel-norm"}),
     "one group": (nn.GroupNorm(1, 8), 8, {"cross-channel-norm"}),
+    "many groups without a gain": (nn.GroupNorm(4, 8, affine=False), 4, set()),
     "few groups without a gain": (nn.GroupNorm(2, 8, affine=False), 4, set()),
     "layer norm over an image": (nn.LayerNorm([8, 8, 8]), 8, {"cross-channel-norm"}),
 }
@@ -37,4 +39,5 @@ def test_layer_norm_over_channels_that_lie_last():
 
 
 def test_a_group_norm_that_cannot_be_refitted_is_an_obstacle():
-    assert of(nn.GroupNorm(4, 8, affine=False)).protected_reason == "group norm norm has no gain and offset"
+    found = groups_of(lambda net, x: mean(F.group_norm(x, 4)))["conv"]
+    assert found.protected_reason == "native_group_norm has no gain and offset"
