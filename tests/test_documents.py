@@ -15,7 +15,7 @@ from tests.pages import NOT_RUN, PAGES, ROOT, Block, agrees, blocks, drawings, r
 
 README = ROOT / "README.md"
 LANGUAGES = {"python", "text", "console", "sh", "yaml", "toml"}
-BLOCKS_NOT_RUN = {"README.md": 1, "latency.md": 1}
+BLOCKS_NOT_RUN = {"README.md": 1, "detection.md": 1, "latency.md": 1}
 """The README's first command takes minutes (tests/test_first_command.py runs it), a latency budget half a minute."""
 
 
