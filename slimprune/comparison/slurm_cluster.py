@@ -52,8 +52,8 @@ class SlurmCluster:
                         continue
                     deaths[number] += 1
                     if deaths[number] > RETRIES:
-                        told = f"expected a job that finishes, got {RETRIES + 1} that died (see {job.paths.stderr})"
-                        raise SlimpruneError(f"{tasks[number].title}: {told}")
+                        died = f"expected a job that finishes, got {RETRIES + 1} that died ({_last_words(job)})"
+                        raise SlimpruneError(f"{tasks[number].title}: {died}")
                     left[self._submit([tasks[number]])[0]] = number
                 time.sleep(POLLING)
         finally:
@@ -96,6 +96,11 @@ def _cancel_former(folder: Path) -> None:
     for job in {file.name.split("_")[0] for file in folder.glob("*_submitted.pkl")} if EXECUTOR == "slurm" else ():
         submitit.SlurmJob(folder, job).cancel(check=False)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_words(job: submitit.Job[Outcome]) -> str:
+    """Return the last line that a job wrote to stderr, since the folder of its log may not stay."""
+    return next((line for line in reversed((job.stderr() or "").splitlines()) if line.strip()), "without a word")
 
 
 def _outcome(job: submitit.Job[Outcome], task: CellTask) -> Outcome | None:

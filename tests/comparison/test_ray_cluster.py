@@ -112,10 +112,15 @@ def test_an_address_without_ray(
 
 
 def driver(address: str) -> "subprocess.Popen[str]":
+    """Start the command; a shell that runs the tests in its background lets them ignore SIGINT, but not the command."""
     command = [sys.executable, "-m", "slimprune", "compare", "grid.yaml", "--out", "ray", "--trust-code", "--quiet"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipe = subprocess.PIPE
-    return subprocess.Popen([*command, "--on", f"ray:{address}"], env=environment, stderr=pipe, text=True)
+    return subprocess.Popen(
+        [*command, "--on", f"ray:{address}"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
 
 
 def wait_for_cells(count: int, process: "subprocess.Popen[str]") -> None:
