@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from slimprune.cli.signals import watch
+from slimprune.cli.signals import STOPPED, watch
 
 __all__ = ["main", "run"]
 
@@ -16,7 +16,13 @@ def main() -> None:
     """
     watch()  # before the heavy imports
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code in STOPPED:
+        # Everything is kept, and the interpreter takes long to clean up on a busy machine.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

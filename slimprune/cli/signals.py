@@ -5,6 +5,8 @@ import signal
 from types import FrameType
 
 _STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+STOPPED = tuple(128 + number for number in _STOPS)
+"""Exit codes of a command that a signal stopped."""
 
 
 class Stopped(KeyboardInterrupt):
