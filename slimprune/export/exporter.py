@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.onnx import OnnxExporterError
 from torch.utils._pytree import tree_map_only
 
@@ -95,8 +96,8 @@ def export_onnx(
             `{"image": {2: "height", 3: "width"}}`.
 
     Raises:
-        UnsupportedModelError: If the model does not return one tensor with a sample per row, holds 2 GiB or more, or
-            cannot be exported by torch's exporter.
+        UnsupportedModelError: If the model does not return one tensor with a sample per row, holds 2 GiB or more, has
+            batch norms without running statistics, or cannot be exported by torch's exporter.
         UsageError: If the path cannot be written to, the metadata contains the key of the digest, or the preprocessing
             is missing or does not fit the example.
     """
@@ -104,6 +105,7 @@ def export_onnx(
     if SEAL in {PREFIX + key for key in metadata}:
         raise UsageError(f"expected metadata that leaves {SEAL} free, got {SEAL.removeprefix(PREFIX)}")
     form = InputForm.of(preprocessing, input)
+    _check_norms(model)
     if not isinstance(example, Tensor):
         return _export_several(model, example, path, metadata, forward_fn, form, free or {})
     if free:
@@ -185,6 +187,14 @@ def opset_version(model: onnx.ModelProto) -> int:
 
 def _repeat(sample: Tensor, rows: int) -> Tensor:
     return sample.repeat(rows, *[1] * (sample.ndim - 1))
+
+
+def _check_norms(model: nn.Module) -> None:
+    """Refuse batch norms that use statistics of the batch in eval mode too: a file would differ for another batch."""
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is None:
+            rule = "expected batch norms with running statistics, so that a sample's output does not depend on others"
+            raise UnsupportedModelError(f"{rule}, got {name or type(module).__name__} (track_running_stats=False)")
 
 
 def _check_size(model: nn.Module) -> None:

@@ -167,6 +167,12 @@ def test_what_cannot_be_exported_is_refused_in_one_line(function, rule, tmp_path
     assert capfd.readouterr() == ("", "")
 
 
+def test_outputs_that_depend_on_other_samples_are_refused(tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False))
+    with pytest.raises(UnsupportedModelError, match=r"running statistics, .* got 1 \(track_running_stats=False\)"):
+        export_onnx(model, images(1), tmp_path / "model.onnx")
+
+
 def test_what_cannot_be_copied_is_refused(tmp_path):
     model = Refused(torch.relu)
     model.lock = (item for item in ())
