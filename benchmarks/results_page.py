@@ -303,9 +303,9 @@ def data_memory() -> str:
     return f"{table}\n\nCircumstances: `{found['command']}`; {_machine(found, found)}. {_file('data-memory-cpu.json')}"
 
 
-def loading() -> str:
+def loading(name: str = "loading-cpu") -> str:
     """Return images per second and memory of shards that two ranks read, beside torchvision's ImageFolder."""
-    document = _read("loading-cpu.json")
+    document = _read(f"{name}.json")
     settings, lines = document["settings"], []
     for epoch in range(1, settings["epochs"] + 1):
         own, other = (
@@ -321,7 +321,7 @@ def loading() -> str:
     return (
         f"{_markdown(head, lines)}\n\nOf {settings['images']:,} images {counted}; {exact}.\n\n"
         f"Circumstances: `{document['command']}`; {_machine(found, found)}, load {document['load']:.1f}. "
-        f"{_file('loading-cpu.json')}"
+        f"{_file(f'{name}.json')}"
     )
 
 
