@@ -32,7 +32,7 @@ PAGES = (
 )
 UNIFORM = {"params": "uniform at equal params", "macs": "uniform at equal MACs"}
 METRICS = {"top1": "top-1", "miou": "mean IoU"}
-NO_VERSIONS = ("command", "device", "threads", "inputs", "rounds")
+NO_VERSIONS = ("command", "device", "threads", "inputs", "rounds", "arch", "load")
 
 Document = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -344,6 +344,55 @@ def decoding() -> str:
     )
 
 
+def scale() -> str:
+    """Return predicted and measured memory and time of draws through several steps, and predictions for large ones."""
+    document = _read("scale-cpu.json")
+    found = document["circumstances"]
+    head = [
+        "batch",
+        "steps",
+        "vectors stored",
+        "peak, predicted",
+        "measured",
+        "differs by",
+        "CPU time, predicted",
+        "measured",
+    ]
+    lines = []
+    for row in document["confirmed"]:
+        measured = row["measured"]
+        memory = [_gib(row["peak_bytes"]), _gib(measured["peak_bytes"]), f"{100 * row['peak_bytes_deviation']:+.1f} %"]
+        times = [f"{row['cpu_seconds']:.1f} s", f"{measured['cpu_seconds']:.1f} s"]
+        differs = f"{100 * row['cpu_seconds_deviation']:+.1f} %"
+        lines.append([str(row["batch"]), str(row["steps"]), _stored(row), *memory, *times, differs])
+    confirmed = _markdown([*head, "differs by"], lines)
+    head = ["steps", "vectors stored", "stored", "all else", "gradients", "Hessian products", "CPU time"]
+    lines = []
+    for row in document["large"]:
+        memory = (_gib(size) for size in (row["stored_bytes"], row["peak_bytes"] - row["stored_bytes"]))
+        work = (f"{row['gradients']:,}", f"{row['products']:,}", f"{row['cpu_seconds'] / 3600:,.1f} h")
+        lines.append([str(row["steps"]), _stored(row), *memory, *work])
+    here, there = document["confirmed"][0]["size"], document["large"][0]
+    one = document["passes"]
+    factor = one["second_order_bytes"] / one["forward_bytes"]
+    return (
+        f"{found['arch']}, images of {here} px, predicted and run:\n\n{confirmed}\n\n"
+        f"{found['arch']}, batches of {there['batch']} images of {there['size']} px, predicted:\n\n"
+        f"{_markdown(head, lines)}\n\nA forward pass keeps {one['forward_bytes'] / one['batch'] / 2**20:.1f} MiB of "
+        f"activations an image at {here} px, the graph of a Hessian product {factor:.1f} "
+        f"times as much.\n\nCircumstances: `{found['command']}`; {_machine(found, found)}, "
+        f"load {found['load']:.1f}. {_file('scale-cpu.json')}"
+    )
+
+
+def _stored(row: Row) -> str:
+    return str(row["stored"] or f"all {row['steps']:,}")
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:,.2f} GiB"
+
+
 def instability(name: str) -> str:
     """Return the test errors between two trainings from one state, by network and by the step at which they part."""
     document = _read(f"{name}.json")
@@ -373,6 +422,7 @@ SECTIONS: Mapping[str, Callable[..., str]] = {
     "width-search": width_search,
     "data-memory": data_memory,
     "loading": loading,
+    "scale": scale,
     "decoding": decoding,
     "instability": instability,
 }

@@ -1,5 +1,6 @@
 """The benchmark scripts run, in small."""
 
+import importlib.util
 import json
 import runpy
 import sys
@@ -40,6 +41,46 @@ def test_saliency_cost_measures_each_number_of_steps_by_both_methods(tmp_path):
     assert [(row["steps"], row["method"]) for row in rows] == [(1, method) for method in ("adjoint", "unrolled")]
     assert all(row["seconds"] > 0 for row in rows)
     assert "| 1 | adjoint |" in out.with_suffix(".md").read_text()
+
+
+def test_scale_predicts_draws_and_runs_some_of_them(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("scale", BENCHMARKS / "scale.py")
+    scale = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "scale", scale)
+    spec.loader.exec_module(scale)
+    out = tmp_path / "scale"
+    small = [
+        "--arch",
+        "resnet20",
+        "--batch",
+        4,
+        "--size",
+        16,
+        "--steps",
+        1,
+        3,
+        "--steps-stored",
+        1,
+        "--large-batch-here",
+        6,
+        "--out",
+        out,
+    ]
+    large = ["--large-batch", 8, "--large-size", 32, "--large-steps", 3, 100, "--large-stored", 64]
+    monkeypatch.setattr("sys.argv", ["scale.py", *map(str, [*small, *large])])
+    monkeypatch.setattr(scale, "run", lambda what, *numbers: scale.RUNS[what](scale.parse(), *numbers))
+    scale.main()
+    document = json.loads(out.with_suffix(".json").read_text())
+    confirmed, vector = document["confirmed"], 4 * document["passes"]["parameters"]
+    # of one step: the final loss; of three, the third of which is a product: two more; with one vector: 3 + 2 + 1
+    done = [(row["batch"], row["steps"], row["stored"], row["gradients"]) for row in confirmed]
+    assert done == [(4, 1, 0, 1), (4, 3, 0, 3), (4, 3, 1, 6), (6, 1, 0, 1)]
+    assert all(row["measured"]["cpu_seconds"] > 0 for row in confirmed)
+    three, hundred, with_fewer = document["large"]
+    assert hundred["peak_bytes"] - with_fewer["peak_bytes"] == pytest.approx(36 * vector)
+    assert hundred["peak_bytes"] - three["peak_bytes"] == pytest.approx(97 * vector)
+    assert document["passes"]["second_order_bytes"] > document["passes"]["forward_bytes"] > 0
+    assert "| 100 | 64 | 8 | 32 |" in out.with_suffix(".md").read_text()
 
 
 def test_zoo_runs_each_model_once(tmp_path):
