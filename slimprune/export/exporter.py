@@ -105,12 +105,13 @@ def export_onnx(
     if SEAL in {PREFIX + key for key in metadata}:
         raise UsageError(f"expected metadata that leaves {SEAL} free, got {SEAL.removeprefix(PREFIX)}")
     form = InputForm.of(preprocessing, input)
-    _check_norms(model)
     if not isinstance(example, Tensor):
+        _check_norms(model)
         return _export_several(model, example, path, metadata, forward_fn, form, free or {})
     if free:
         raise UsageError(f"expected free dimensions beside an example that is no tensor, got {dict(free)}")
     form.check(example)
+    _check_norms(model)
     plain = cpu_copy(bind_forward(model, example, forward_fn)[0])
     sample = example[:1].detach().to("cpu", torch.float32)
     _check_size(plain)

@@ -1,8 +1,9 @@
 """The states of a process from the last to the first, of which only some are stored and the rest computed again."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 State = TypeVar("State")
 Value = TypeVar("Value")
@@ -36,31 +37,41 @@ def in_reverse(
 
     Source: Griewank and Walther, Algorithm 799: revolve (ACM TOMS 2000), extended to states larger than values.
     """
-    reach = _reach(room, size, steps + 1)
+    # Not a function within this one: it would refer to itself and hold all states until the garbage collector comes.
+    return _Reversal(advance, value, kept, size, _reach(room, size, steps + 1)).part(start, 0, steps, room)
 
-    def part(state: State, first: int, last: int, room: int) -> Iterator[Value]:
+
+@dataclass(frozen=True)
+class _Reversal(Generic[State, Value]):
+    """What all parts of a process that is gone through backwards have in common; see `in_reverse`."""
+
+    advance: Callable[[State, int], State]
+    value: Callable[[State], Value]
+    kept: Callable[[State], State]
+    size: int
+    reach: list[list[int]]
+
+    def part(self, state: State, first: int, last: int, room: int) -> Iterator[Value]:
         """Yield values `last` ... `first`; `state` is state `first`."""
         while last - first > room:
-            middle = last + 1 - _right_part(reach, last + 1 - first, room, size)
+            middle = last + 1 - _right_part(self.reach, last + 1 - first, room, self.size)
             if last - middle < room:
-                yield from part(_advanced(state, first, middle), middle, last, room - 1)
+                yield from self.part(self._advanced(state, first, middle), middle, last, room - 1)
             else:
-                yield from part(kept(_advanced(state, first, middle)), middle, last, room - size)
+                yield from self.part(self.kept(self._advanced(state, first, middle)), middle, last, room - self.size)
             last = middle - 1
-        values = [value(state)]
+        values = [self.value(state)]
         for step in range(first, last):
-            state = advance(state, step)
-            values.append(value(state))
+            state = self.advance(state, step)
+            values.append(self.value(state))
         del state
         while values:
             yield values.pop()
 
-    def _advanced(state: State, first: int, last: int) -> State:
+    def _advanced(self, state: State, first: int, last: int) -> State:
         for step in range(first, last):
-            state = advance(state, step)
+            state = self.advance(state, step)
         return state
-
-    return part(start, 0, steps, room)
 
 
 def _reach(room: int, size: int, count: int) -> list[list[int]]:

@@ -83,8 +83,8 @@ def test_classes_of_pixels_are_counted_without_those_to_ignore(tmp_path):
         ({"values": VALUES.long()}, "expected float32 values"),
         ({"targets": IMAGES.float()}, r"uint8 targets \[N, C, 8, 8\]"),
         (
-            {"boxes": VALUES},
-            r"labels, masks, values, classes or targets in .* got boxes, images",
+            {"polygons": VALUES},
+            r"labels, masks, values, classes, targets or boxes in .* got images, polygons",
         ),
     ],
 )

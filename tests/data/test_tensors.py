@@ -42,15 +42,16 @@ def test_masks(tmp_path: Path, white: int):
     [
         (
             {"images": IMAGES},
-            "expected images and labels, masks, values, classes or targets in '{file}', got images",
+            "expected images and labels, masks, values, classes, targets or boxes in '{file}', got images",
         ),
         (
             {"labels": LABELS},
-            "expected images and labels, masks, values, classes or targets in '{file}', got labels",
+            "expected images and labels, masks, values, classes, targets or boxes in '{file}', got labels",
         ),
         (
             {"images": IMAGES, "labels": LABELS, "masks": MASKS},
-            "expected images and labels, masks, values, classes or targets in '{file}', got images, labels, masks",
+            "expected images and labels, masks, values, classes, targets or boxes in '{file}', got images, labels, "
+            "masks",
         ),
         (
             {"images": IMAGES.float(), "labels": LABELS},
