@@ -23,13 +23,8 @@ from slimprune.report.tables import magnitude
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path("benchmarks/results")
-PAGES = (
-    "README.md",
-    *(
-        f"docs/{name}.md"
-        for name in ("results", "segmentation", "speed", "latency", "proof", "instability", "many-devices")
-    ),
-)
+_WITH_RESULTS = ("results", "segmentation", "speed", "latency", "proof", "instability", "many-devices", "weight-masks")
+PAGES = ("README.md", *(f"docs/{name}.md" for name in _WITH_RESULTS))
 UNIFORM = {"params": "uniform at equal params", "macs": "uniform at equal MACs"}
 METRICS = {"top1": "top-1", "miou": "mean IoU"}
 NO_VERSIONS = ("command", "device", "threads", "inputs", "rounds", "arch", "load")
@@ -121,9 +116,55 @@ def every_comparison() -> str:
 
 
 def comparisons() -> list[tuple[str, Document]]:
-    """Return the folders that contain a comparison, with its content."""
+    """Return the folders that contain a comparison of slim networks, with its content."""
     files = sorted((ROOT / RESULTS).glob("*/compare.json"))
-    return [(file.parent.name, json.loads(file.read_text())) for file in files]
+    found = [(file.parent.name, json.loads(file.read_text())) for file in files]
+    return [(name, document) for name, document in found if document["grid"]["base"].get("unit") != "weights"]
+
+
+def curves(name: str) -> str:
+    """Return the accuracies of masked networks by method, one column for each share of the weights that is masked."""
+    document = _read(f"{name}/compare.json")
+    tables = document["tables"]
+    rows = {row["row"]: row for row in tables[0]["rows"]}
+    lines = [
+        [label, *(_score(_row(table, label)) for table in tables), f"{row['epochs']:.0f}"]
+        for label, row in rows.items()
+        if row["epochs"] is not None
+    ]
+    head = [f"{METRICS[document['metric']]}, %, masked:", *map(_masked_share, tables), "epochs"]
+    return f"{_markdown(head, lines)}\n\n{_grid_facts(name, document)}"
+
+
+def collapse(name: str) -> str:
+    """Return by method and share what the layer with the fewest weights keeps, and the accuracy after training."""
+    document = _read(f"{name}/compare.json")
+    tables = document["tables"]
+    rows = dict.fromkeys(row["row"] for table in tables for row in table["rows"] if row["row"] != "dense")
+    lines = [[label, *(_smallest_layer(document, table, label) for table in tables)] for label in rows]
+    shares = [f"masked: {_masked_share(table)}" for table in tables]
+    return f"{_markdown(['', *shares], lines)}\n\n{_grid_facts(name, document)}"
+
+
+def _smallest_layer(document: Document, table: Mapping[str, Any], label: str) -> str:
+    cells = [cell for cell in document["cells"] if (cell["row"], cell["budget"]) == (label, table["budget"])]
+    kept = [count for cell in cells for count in cell.get("weights_kept", {}).values()]
+    if not kept:
+        return "refused"
+    empty = sum(count == 0 for count in kept)
+    least = f"{empty} empty" if empty else str(min(kept))
+    return f"{least}, {_score(_row(table, label))} %"
+
+
+def _masked_share(table: Mapping[str, Any]) -> str:
+    return f"{100 * float(table['budget'].partition('=')[2]):g} %"
+
+
+def _grid_facts(name: str, document: Document) -> str:
+    seeds = f"seed{'s' * (len(document['grid']['seeds']) > 1)} {', '.join(map(str, document['grid']['seeds']))}"
+    machines = "; ".join(_machine(found, found) for found in document["environments"])
+    network = _network(document["grid"]["base"])
+    return f"Circumstances: {network}, {seeds}; {machines}. {_file(f'{name}/compare.json')}"
 
 
 def _comparison_table(document: Document, table: Mapping[str, Any]) -> str:
@@ -414,6 +455,8 @@ SECTIONS: Mapping[str, Callable[..., str]] = {
     "overview": overview,
     "comparison": comparison,
     "comparisons": every_comparison,
+    "curves": curves,
+    "collapse": collapse,
     "rules": rules,
     "speed": speed,
     "latency-budgets": latency_budgets,
