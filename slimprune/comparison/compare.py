@@ -42,7 +42,7 @@ MOST_JOBS = 1024
 def compare(
     recipe: str | Path | Mapping[str, Any],
     *,
-    out: Path,
+    out: str | Path,
     jobs: int = 1,
     on: OnCluster | None = None,
     trust_code: bool = False,
@@ -72,6 +72,7 @@ def compare(
         SlimpruneError: If an error affects all cells. An error that affects one cell becomes a row that has no result
             and states the reason.
     """
+    out = Path(out)
     grid = make_grid(recipe if isinstance(recipe, Mapping) else _read(Path(recipe), trust_code))
     for budget in grid.budgets:
         for cell in grid.row_cells(budget):

@@ -48,6 +48,8 @@ class ProsPr(InnerTraining, Signed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.first_order and self.on_host:
+            raise UsageError("expected no on_host for first order, which keeps no weights of the steps, got True")
         if self.steps_stored is None:
             return
         if self.first_order:

@@ -59,9 +59,10 @@ def test_fewer_stored_steps_give_the_same_scores(scores):
         ({"steps": 3, "steps_stored": 3}, r"expected steps_stored >= 1 and below the number of steps \(3\), .*, got 3"),
         ({"steps_stored": 1}, r"expected steps_stored >= 1 and below the number of steps \(1\), .*, got 1"),
         ({"steps": 3, "steps_stored": 2, "first_order": True}, "expected no steps_stored for first order, .*, got 2"),
+        ({"on_host": True, "first_order": True}, "expected no on_host for first order, .*, got True"),
     ],
 )
-def test_stored_steps_without_effect_are_refused(options, message):
+def test_options_without_effect_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
         ProsPr(**options)
 
