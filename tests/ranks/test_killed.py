@@ -75,9 +75,11 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, T
 @pytest.mark.parametrize("victim", ["rank", "launcher", "preempted"])
 def test_killed_at_random_moments(victim: str, uninterrupted: tuple[dict[str, Tensor], float], tmp_path: Path) -> None:
     expected, seconds = uninterrupted
-    moments, killed, slowest, within = random.Random(victim), 0, 0.0, 0
+    moments, killed, slowest, within, runs_to_the_end = random.Random(victim), 0, 0.0, 0, 0
     while killed < KILLS:
-        process = start(tmp_path)
+        folder = tmp_path / str(runs_to_the_end)
+        folder.mkdir(exist_ok=True)
+        process = start(folder)
         try:
             process.wait(moments.uniform(0.1, 0.9) * seconds)
         except subprocess.TimeoutExpired:
@@ -91,24 +93,29 @@ def test_killed_at_random_moments(victim: str, uninterrupted: tuple[dict[str, Te
             killed += 1
             slowest = max(slowest, end_of_all(process, ranks))
             process.communicate()
-            within += bool(list(tmp_path.rglob("checkpoint-*-*.safetensors")))
-            continue
-        assert process.returncode == 0
-        break
-    process = start(tmp_path)
-    _, stderr = process.communicate(timeout=600)
-    assert process.returncode == 0, stderr
-    found = weights(tmp_path)
+            within += bool(list(folder.rglob("checkpoint-*-*.safetensors")))
+        else:
+            check_end(process, folder, expected)
+            runs_to_the_end += 1
+    folder = tmp_path / str(runs_to_the_end)
+    folder.mkdir(exist_ok=True)
+    check_end(start(folder), folder, expected)
     sys.stdout.write(
-        f"{victim}: {killed} kills, {within} stopped within an epoch, "
+        f"{victim}: {killed} kills in {runs_to_the_end + 1} runs, {within} stopped within an epoch, "
         f"all processes gone after at most {slowest:.1f} s\n"
     )
-    assert killed
     assert within if victim == "preempted" else not within
     assert slowest < 20
+
+
+def check_end(process: subprocess.Popen[str], folder: Path, expected: dict[str, Tensor]) -> None:
+    """Check that the process ends well, with these weights, and leaves nothing beside its files."""
+    _, stderr = process.communicate(timeout=600)
+    assert process.returncode == 0, stderr
+    found = weights(folder)
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
-    assert not list(tmp_path.glob(".*slimprune*"))
+    assert not list(folder.glob(".*slimprune*"))
 
 
 def test_the_launcher_starts_the_ranks_anew(uninterrupted: tuple[dict[str, Tensor], float], tmp_path: Path) -> None:
