@@ -7,35 +7,24 @@ from torchvision.models import detection
 from slimprune.errors import UnsupportedModelError
 from slimprune.graph import find_groups, free_groups
 from slimprune.models import InputSpec, architectures, build, is_detector, with_one_input
-from slimprune.models.torchvision_detection import FAMILY, TinyBackbone
+from slimprune.models.torchvision_detection import FAMILY
+from tests.detectors import OneMap, two_stages
 
 SIZE = {"min_size": 64, "max_size": 64}
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 BOXES = torch.tensor([[[0.0, 4, 4, 40, 40], [1, 10, 30, 60, 60]], [[1, 0, 0, 32, 64], [-1, 0, 0, 0, 0]]])
 
 
-class OneMap(TinyBackbone):
-    """The features of a thirty-second of the size, under torchvision's name of a single map."""
-
-    def __init__(self):
-        super().__init__()
-        self.out_channels = 128
-
-    def forward(self, images):
-        return {"0": super().forward(images)["4"]}
-
-
 def small(name: str) -> torch.nn.Module:
     torch.manual_seed(0)
     if name == "ssd":
         return build("ssd_tiny", InputSpec(3, 64, 64, 2))
+    if name == "faster":
+        return two_stages(2, 64)
     anchors = detection.anchor_utils.AnchorGenerator(((16,) if name == "fcos" else (16, 32),), ((1.0,),))
     if name == "fcos":
         return detection.FCOS(OneMap(), 3, anchor_generator=anchors, score_thresh=0.0, **SIZE)
-    if name == "retinanet":
-        return detection.RetinaNet(OneMap(), 3, anchor_generator=anchors, score_thresh=0.0, **SIZE)
-    pool = detection.faster_rcnn.MultiScaleRoIAlign(["0"], 3, 2)
-    return detection.FasterRCNN(OneMap(), 3, rpn_anchor_generator=anchors, box_roi_pool=pool, **SIZE)
+    return detection.RetinaNet(OneMap(), 3, anchor_generator=anchors, score_thresh=0.0, **SIZE)
 
 
 @pytest.mark.parametrize("name", ["ssd", "fcos", "retinanet"])

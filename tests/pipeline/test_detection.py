@@ -11,7 +11,7 @@ from torchvision.models import detection
 
 import slimprune
 from slimprune.errors import SlimpruneError, UnsupportedModelError, UsageError
-from slimprune.models.torchvision_detection import TinyBackbone
+from tests.detectors import two_stages
 
 SCENES = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "scenes.py"))
 SETTINGS = {"ratio": 0.5, "of": "macs", "epochs": 1, "batch_size": 4, "score_batch": 2, "draws": 1}
@@ -22,25 +22,6 @@ def scenes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scenes")
     SCENES["draw_scenes"](folder, counts={"train": 8, "val": 4})
     return f"coco:{folder}"
-
-
-class OneMap(TinyBackbone):
-    """The features of a thirty-second of the size alone."""
-
-    def __init__(self):
-        super().__init__()
-        self.out_channels = 128
-
-    def forward(self, images):
-        return {"0": super().forward(images)["4"]}
-
-
-def two_stages() -> torch.nn.Module:
-    torch.manual_seed(0)
-    anchors = detection.anchor_utils.AnchorGenerator(((16, 32),), ((1.0,),))
-    pool = detection.faster_rcnn.MultiScaleRoIAlign(["0"], 3, 2)
-    sizes = {"min_size": 96, "max_size": 96}
-    return detection.FasterRCNN(OneMap(), 4, rpn_anchor_generator=anchors, box_roi_pool=pool, **sizes)
 
 
 def test_a_detector_is_slimmed_scored_trained_exported_and_used_by_torchvision(tmp_path, scenes):
@@ -83,7 +64,7 @@ def test_what_does_not_fit_a_detector_is_refused(tmp_path, scenes, arch, options
 
 def test_two_stages_write_a_bundle_and_say_what_replaces_exact_meta_gradients_before_any_step(tmp_path, scenes):
     pytest.importorskip("pycocotools", reason="needs the extra detection")
-    model, steps = two_stages(), []
+    model, steps = two_stages(3, 96), []
     data = slimprune.load_data(scenes)
     given = {"train_batches": data.train_batches(4), "test_batches": data.test_batches(4), "task": "detection"}
     given |= {"ratio": 0.5, "epochs": 1, "draws": 1, "lr": 0.001}
