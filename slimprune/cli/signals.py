@@ -4,8 +4,9 @@ import os
 import signal
 from types import FrameType
 
-_STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-STOPPED = tuple(128 + number for number in _STOPS)
+from slimprune.interruption import STOPS
+
+STOPPED = tuple(128 + number for number in STOPS)
 """Exit codes of a command that a signal stopped."""
 
 
@@ -25,7 +26,7 @@ class _Stops:
 
 def watch() -> None:
     """Handle the signals that stop the program, except those that its caller ignores, as nohup does SIGHUP."""
-    for number in _STOPS:
+    for number in STOPS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
 

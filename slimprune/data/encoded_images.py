@@ -127,8 +127,9 @@ class CroppedFiles:
 
 def whole_files(samples: object) -> EncodedImages | None:
     """Return samples that are image files with labels and of which a resized centre is stored; None for others."""
-    known = isinstance(samples, EncodedImages) and samples.size is not None and samples.labelled
-    return samples if known and isinstance(samples, EncodedImages) else None
+    if isinstance(samples, EncodedImages) and samples.size is not None and samples.labelled:
+        return samples
+    return None
 
 
 def random_crop(encoded: Encoded, where: str, size: int, smallest: float, seed: int) -> Image.Image:
