@@ -1,5 +1,6 @@
 """`slimprune compare`."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ from slimprune.errors import UsageError
 if TYPE_CHECKING:
     from slimprune.comparison import OnCluster
 
-CLUSTER = "On a cluster"
+_on_cluster = partial(typer.Option, rich_help_panel="On a cluster")
 
 
 def command(
@@ -26,30 +27,19 @@ def command(
         int | None, typer.Option("--jobs", help="networks to train at once on this machine (default: 1)", metavar="N")
     ] = None,
     on: Annotated[
-        str | None,
-        typer.Option("--on", help="train on ray, ray:HOST:PORT or slurm", metavar="CLUSTER", rich_help_panel=CLUSTER),
+        str | None, _on_cluster("--on", help="train on ray, ray:HOST:PORT or slurm", metavar="CLUSTER")
     ] = None,
     cpus: Annotated[
-        float | None,
-        typer.Option(
-            "--cpus-per-cell", help="CPU cores of a network (default: 1)", metavar="N", rich_help_panel=CLUSTER
-        ),
+        float | None, _on_cluster("--cpus-per-cell", help="CPU cores of a network (default: 1)", metavar="N")
     ] = None,
     gpus: Annotated[
-        float | None,
-        typer.Option(
-            "--gpus-per-cell", help="GPUs of a network, such as 0.25 (default: 0)", metavar="N", rich_help_panel=CLUSTER
-        ),
+        float | None, _on_cluster("--gpus-per-cell", help="GPUs of a network, such as 0.25 (default: 0)", metavar="N")
     ] = None,
     minutes: Annotated[
-        int | None,
-        typer.Option(
-            "--minutes-per-cell", help="time limit on slurm (default: 60)", metavar="N", rich_help_panel=CLUSTER
-        ),
+        int | None, _on_cluster("--minutes-per-cell", help="time limit on slurm (default: 60)", metavar="N")
     ] = None,
     partition: Annotated[
-        str | None,
-        typer.Option("--slurm-partition", help="partition of slurm", metavar="NAME", rich_help_panel=CLUSTER),
+        str | None, _on_cluster("--slurm-partition", help="partition of slurm", metavar="NAME")
     ] = None,
     trust_code: TrustRecipe = False,
     as_json: Json = False,
