@@ -1,6 +1,6 @@
 """From a model and an example input to channel groups, each proven or protected."""
 
-from slimprune.graph.example import Example, first_samples, inputs_of, shapes_of
+from slimprune.graph.example import Example, first_rows, first_samples, inputs_of, shapes_of
 from slimprune.graph.find import find_groups
 from slimprune.graph.groups import ChannelGroup, Role, Slot, free_groups, named_tensors
 from slimprune.graph.layer_graph import DataFlow, Node, trace_flow
@@ -26,6 +26,7 @@ __all__ = [
     "Slot",
     "find_groups",
     "first_channels",
+    "first_rows",
     "first_samples",
     "free_groups",
     "inputs_of",

@@ -22,10 +22,15 @@ def inputs_of(example: Example) -> tuple[Any, ...]:
     return example if isinstance(example, tuple) else (example,)
 
 
+def first_rows(example: Example, count: int) -> Example:
+    """Return the example with each tensor cut to its first `count` samples."""
+    cut: Example = tree_map_only(Tensor, lambda tensor: tensor[:count], example)
+    return cut
+
+
 def first_samples(example: Example, count: int = 1) -> tuple[Any, ...]:
     """Return the positional arguments with each tensor cut to its first `count` samples."""
-    cut: tuple[Any, ...] = tree_map_only(Tensor, lambda tensor: tensor[:count], inputs_of(example))
-    return cut
+    return inputs_of(first_rows(example, count))
 
 
 def shapes_of(example: Example) -> list[tuple[int, ...]]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from slimprune.errors import FORWARD_ERRORS, first_line
 from slimprune.graph.example import BATCH, Example, first_samples, on_device_of_proofs, random_inputs
@@ -279,11 +278,7 @@ def _training_problem(model: nn.Module, inputs: tuple[Any, ...], gradients: bool
     """Describe, in a clause, what goes wrong when the slim model runs in training mode."""
     try:
         with torch.set_grad_enabled(gradients), torch.random.fork_rng(devices=[]):
-            leaves = [
-                leaf
-                for leaf in tree_leaves(in_double(model, inputs))
-                if isinstance(leaf, Tensor) and leaf.requires_grad
-            ]
+            leaves = [leaf for leaf in in_double(model, inputs) if leaf.requires_grad]
             if gradients:
                 torch.stack([leaf.square().mean() for leaf in leaves]).sum().backward()
     except FORWARD_ERRORS as error:

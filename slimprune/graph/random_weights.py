@@ -172,20 +172,24 @@ def outputs(
         with torch.no_grad(), torch.random.fork_rng(devices=[]), ExitStack() as entered:
             for mode in (_WithoutStatistics(model, cross_channel), *modes):
                 entered.enter_context(mode)
-            return [leaf for leaf in tree_leaves(in_double(model, inputs)) if isinstance(leaf, Tensor)]
+            return in_double(model, inputs)
     except FORWARD_ERRORS as error:
         return first_line(error)
 
 
-def in_double(model: nn.Module, inputs: tuple[Any, ...]) -> Any:
-    """Call a model of float64 tensors; if the numbers that its code asks for do not fit, all stay float64."""
+def in_double(model: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
+    """Return all tensors that a model of float64 tensors returns.
+
+    If the numbers that its code asks for do not fit, all stay float64.
+    """
     try:
-        return model(*inputs)
+        found = model(*inputs)
     except RuntimeError as error:
         if not _OTHER_NUMBERS.search(str(error)):
             raise
         with InDouble():  # type: ignore[no-untyped-call]
-            return model(*inputs)
+            found = model(*inputs)
+    return [leaf for leaf in tree_leaves(found) if isinstance(leaf, Tensor)]
 
 
 _OTHER_NUMBERS = re.compile("dtype|type", re.IGNORECASE)
@@ -208,11 +212,7 @@ def visible_groups(model: nn.Module, inputs: tuple[Any, ...], groups: Sequence[C
         for tensor in parameters.values():
             tensor.requires_grad_(id(tensor) in wanted)
         with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            leaves = [
-                leaf
-                for leaf in tree_leaves(in_double(model, inputs))
-                if isinstance(leaf, Tensor) and leaf.requires_grad
-            ]
+            leaves = [leaf for leaf in in_double(model, inputs) if leaf.requires_grad]
             found = torch.autograd.grad(
                 [leaf.square().sum() for leaf in leaves], list(wanted.values()), allow_unused=True
             )

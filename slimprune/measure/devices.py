@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 ACCELERATORS = ("cuda", "mps", "xpu")
 """Types of devices beside the CPU, under torch's names: NVIDIA and AMD, Apple, Intel."""
@@ -38,6 +38,11 @@ def seed_device(device: torch.device, seed: int) -> None:
         module = torch.get_device_module(device)
         with module.device(device):
             module.manual_seed(seed)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return the device of a model: that of its first parameter, the CPU if it has none."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def random_state(device: torch.device) -> Tensor:

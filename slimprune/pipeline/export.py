@@ -21,14 +21,13 @@ from slimprune.export import (
 )
 from slimprune.export.program import SUFFIX as PROGRAM
 from slimprune.forward import name_of, without_adapter
-from slimprune.graph import Example
+from slimprune.graph import Example, first_rows
 from slimprune.measure import versions
 from slimprune.models import two_stages
 from slimprune.pipeline.opened import Model, OpenedBundle, open_bundle
 from slimprune.pipeline.precision import add_lower_precisions, check_conversion, training_images
 from slimprune.pipeline.preprocessing import input_form
 from slimprune.pipeline.staging import BUNDLE, ONNX, Outputs, staged_outputs
-from slimprune.pipeline.whole_batches import first_rows
 from slimprune.pipeline.workload import Workload
 from slimprune.results import Report
 from slimprune.surgery import Bundle, SlimModel, read, save

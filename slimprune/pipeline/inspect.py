@@ -13,6 +13,7 @@ from slimprune.data import load
 from slimprune.errors import UsageError
 from slimprune.files import check_writable, write_files
 from slimprune.graph import Example, find_groups, named_tensors, shapes_of, trace_flow
+from slimprune.measure.devices import device_of
 from slimprune.models import InputSpec, build, is_detector, task_of, with_one_input
 from slimprune.pipeline.workload import seeded
 from slimprune.recipe import Recipe, RecipeSettings, make_recipe
@@ -92,7 +93,7 @@ def inspect_named(
     inputs = _inputs_of_data(recipe) if shape is None else _parsed(shape, classes)
     with seeded(recipe.seed):
         model = build(recipe.arch, inputs).to(choose_device(recipe.device))
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     example = torch.zeros(2, inputs.channels, inputs.height, inputs.width, device=device)
     if is_detector(model):
         model = with_one_input(model, inputs.height, inputs.width)

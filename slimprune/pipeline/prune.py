@@ -14,6 +14,7 @@ from slimprune.budget import DEFAULT_FLOOR, LATENCY, Budget, CostModel, allocate
 from slimprune.errors import BudgetError, UnsupportedModelError, UsageError
 from slimprune.forward import ForwardFn, Loss, bind_forward, unwrap
 from slimprune.graph import ChannelGroup, Example, find_groups, free_groups, inputs_of
+from slimprune.measure.devices import device_of
 from slimprune.models import main_output
 from slimprune.pipeline.stages import FOUND_RULES
 from slimprune.pipeline.workload import seeded
@@ -103,7 +104,7 @@ def prune(
     rule = _without_training(rule or DEFAULT_RULES[of])
     protect = [name.strip() for name in protect.split(",")] if isinstance(protect, str) else protect
     _check_round_to(round_to)
-    model, device = unwrap(model), _device_of(model)
+    model, device = unwrap(model), device_of(unwrap(model))
     example = _moved(example, device)
     with seeded(seed), _plain_arithmetic(device):
         groups = find_groups(model, example, protect=protect, progress=progress, forward_fn=forward_fn)
@@ -204,10 +205,6 @@ def _check_round_to(round_to: int) -> None:
         raise UsageError(
             f"expected round_to as a whole number, got {round_to!r}: compress chooses one by measured times"
         )
-
-
-def _device_of(model: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in unwrap(model).parameters()), torch.device("cpu"))
 
 
 def _moved(example: Example, device: torch.device) -> Example:

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
-from slimprune.errors import DataError, UnsupportedModelError, UsageError, first_line
+from slimprune.errors import UnsupportedModelError, UsageError, first_line
 from slimprune.forward import ForwardAdapter, ForwardFn, Loss, name_of, with_batch
-from slimprune.graph import Example
+from slimprune.graph import first_rows
+from slimprune.measure.devices import device_of
 from slimprune.training import AnyMetric
-from slimprune.training.batches import first_tensor
+from slimprune.training.batches import first_of, first_tensor
 from slimprune.training.metrics import Tally
 
 
@@ -93,12 +94,6 @@ def has_several_inputs(batches: Iterable[Any]) -> bool:
     return pair and not isinstance(batch[0], Tensor) and any(isinstance(leaf, Tensor) for leaf in tree_leaves(batch[0]))
 
 
-def first_rows(samples: Example, count: int) -> Example:
-    """Return the first `count` samples of every tensor."""
-    cut: Example = tree_map_only(Tensor, lambda tensor: tensor[:count], samples)
-    return cut
-
-
 def inputs_alone(batches: Iterable[Any], most: int) -> Iterator[tuple[Any]]:
     """Yield each batch as the only element of a tuple, until they hold `most` samples or one of them a single one."""
     seen = 0
@@ -167,7 +162,7 @@ class _Reading(TorchDispatchMode):
 
 def _read_tensors(called: nn.Module, batch: Any) -> set[int]:
     """Return the ids of the tensors of a batch that a forward pass reads; those of the batch itself, not of copies."""
-    device = next((parameter.device for parameter in called.parameters()), torch.device("cpu"))
+    device = device_of(called)
     leaves = [leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)]
     placed = {id(leaf): leaf.to(device).clone() for leaf in leaves}
     try:
@@ -179,15 +174,13 @@ def _read_tensors(called: nn.Module, batch: Any) -> set[int]:
 
 
 def _first(batches: Iterable[Any]) -> Any:
-    batch = next(iter(batches), None)
-    if batch is None:
-        raise DataError("expected batches, got none")
+    batch = first_of(batches)
     first_tensor(batch)
     return batch
 
 
 def _rows(samples: Any, count: int) -> Any:
-    return tree_map_only(Tensor, lambda tensor: tensor[:count].cpu(), samples)
+    return tree_map_only(Tensor, Tensor.cpu, first_rows(samples, count))
 
 
 def check_own(loss: object, metric: object) -> None:

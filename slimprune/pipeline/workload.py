@@ -18,8 +18,9 @@ from slimprune.data import Batch, ImageData, load
 from slimprune.data.targets import KINDS
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError, first_line
 from slimprune.forward import ForwardFn, Loss, name_of, unwrap, with_batch
-from slimprune.graph import Example
+from slimprune.graph import Example, first_rows
 from slimprune.measure import check_memory, versions
+from slimprune.measure.devices import device_of
 from slimprune.models import (
     MAIN,
     InputSpec,
@@ -40,7 +41,6 @@ from slimprune.pipeline.whole_batches import (
     by_forward_fn,
     by_several_inputs,
     check_own,
-    first_rows,
     has_several_inputs,
 )
 from slimprune.preprocessing import Preprocessing
@@ -49,6 +49,7 @@ from slimprune.results import Judged
 from slimprune.surgery import Origin
 from slimprune.tasks import Task
 from slimprune.training import BY_ITSELF, AcrossRanks, AnyMetric
+from slimprune.training.batches import first_of
 from slimprune.types import AUTO
 
 OWN_BATCHES = "own batches"
@@ -132,7 +133,7 @@ class Workload:
     @property
     def device(self) -> torch.device:
         """Device of the model."""
-        return next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
+        return device_of(self.model)
 
     @property
     def example(self) -> Example:
@@ -455,9 +456,7 @@ def first_pair(batches: Iterable[Batch]) -> Batch:
     Raises:
         DataError: If there are none, or they are no tensors.
     """
-    batch: object = next(iter(batches), None)
-    if batch is None:
-        raise DataError("expected batches, got none")
+    batch: object = first_of(batches)
     if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)):
         raise DataError(f"expected batches (inputs, targets) of two tensors, got {type(batch).__name__}")
     return batch[0], batch[1]
@@ -469,10 +468,7 @@ def first_batch(batches: Iterable[Any], device: torch.device) -> Any:
     Raises:
         DataError: If there is none.
     """
-    batch = next(iter(batches), None)
-    if batch is None:
-        raise DataError("expected batches, got none")
-    return tree_map_only(Tensor, lambda tensor: tensor.to(device), batch)
+    return tree_map_only(Tensor, lambda tensor: tensor.to(device), first_of(batches))
 
 
 def first_inputs(batches: Iterable[Batch], count: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from slimprune.errors import DataError, SlimpruneError, UnsupportedModelError, UsageError
 from slimprune.forward import ForwardFn, Loss
 from slimprune.graph import ChannelGroup, free_groups
-from slimprune.measure.devices import has_float64
+from slimprune.measure.devices import device_of, has_float64
 from slimprune.ranks.group import ALONE, Ranks, from_rank
 from slimprune.saliency.averaging import Average, Signed, average_of
 from slimprune.saliency.problem import AnyBatch, Gate, Problem, precise_arithmetic
@@ -144,7 +144,7 @@ def check_precision(model: nn.Module, dtype: torch.dtype) -> None:
     Raises:
         UsageError: If it does not.
     """
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     if dtype == torch.float64 and not has_float64(device):
         raise UsageError(f"expected scoring in float32 on {device.type}, which has no float64, got float64")
 

@@ -80,6 +80,18 @@ def pair_of(batch: Any, forward_fn: ForwardFn | None) -> tuple[Any, Any]:
     return arguments[0], targets
 
 
+def first_of(batches: Iterable[Any]) -> Any:
+    """Return the first batch.
+
+    Raises:
+        DataError: If there is none.
+    """
+    batch = next(iter(batches), None)
+    if batch is None:
+        raise DataError("expected batches, got none")
+    return batch
+
+
 def first_tensor(batch: Any) -> Tensor:
     """Return the first tensor of a batch, whose length is the number of samples.
 

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 from slimprune.errors import DataError, UsageError
 from slimprune.forward import Loss, loss_of
 from slimprune.graph import first_samples
+from slimprune.measure.devices import device_of
 
 Batch = Any
 """Inputs, or a pair (inputs, targets); several inputs in a tuple."""
@@ -53,7 +54,7 @@ class Calibration:
         taken: list[tuple[tuple[Any, ...], Any]] = []
         found = 0
         for batch in batches:
-            parts = tree_map_only(Tensor, lambda tensor: tensor.to(_device(model)), _parts(batch))
+            parts = tree_map_only(Tensor, lambda tensor: tensor.to(device_of(model)), _parts(batch))
             if not taken:
                 samples = min(samples, max(_FEWEST, _LARGEST_ACTIVATION // _largest_output(model, parts[0])))
             elif _shapes(parts) != _shapes(taken[0]):
@@ -64,7 +65,7 @@ class Calibration:
                 break
         if found < _FEWEST:
             raise DataError(f"expected at least {_FEWEST} samples to reconstruct with, got {found}")
-        order = torch.randperm(found, generator=torch.Generator().manual_seed(seed))[:samples].to(_device(model))
+        order = torch.randperm(found, generator=torch.Generator().manual_seed(seed))[:samples].to(device_of(model))
         inputs, targets = tree_map(
             lambda *parts: torch.cat(parts)[order] if isinstance(parts[0], Tensor) else parts[0], taken[0], *taken[1:]
         )
@@ -141,10 +142,6 @@ def _shapes(parts: tuple[tuple[Any, ...], Any]) -> list[torch.Size]:
 
 def _length(inputs: tuple[Any, ...]) -> int:
     return next(len(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor))
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def _flat(outputs: Any) -> list[Tensor]:
