@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from slimprune.data.augmentation import Augmentation, Draws, draw, move, seeded_generator, turn
+from slimprune.data.random_order import random_order
 from slimprune.data.resized_crops import ResizedCrops, resize
 from slimprune.data.targets import FULL_SCALE, TargetKind
 from slimprune.errors import UsageError
@@ -150,7 +151,7 @@ class TrainBatches:
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the selected epoch."""
         generator = seeded_generator(self._seed, TRAINING_STREAM, self._epoch)
-        order = _shuffled(self._store, generator)[: len(self) * self._batch_size]
+        order = random_order(self._store, generator)[: len(self) * self._batch_size]
         rows, (index, count) = self._batch_size // self._ranks.count, (self._ranks.index, self._ranks.count)
         own = slice(index + self._skipped * count, None, count)
         drawn = self._preparation.draw(generator, len(order)) if self._augment else None
@@ -257,7 +258,7 @@ class ScoringBatches:
         if number < 0:
             raise IndexError(f"expected a batch number of at least 0, got {number}")
         generator = seeded_generator(self._seed, SCORING_STREAM, number)
-        order = _shuffled(self._store, generator)
+        order = random_order(self._store, generator)
         if self._labels is not None:
             order = _of_each_class(order, self._labels, self._batch_size)
         order = order[: self._batch_size]
@@ -273,13 +274,6 @@ def _of_rank(batches: _Batches, ranks: Ranks) -> _Batches:
     shared = copy.copy(batches)
     shared._ranks = ranks
     return shared
-
-
-def _shuffled(store: Store, generator: torch.Generator) -> Tensor:
-    """Return a random order of a store's samples, int64 [N]: one of its own if it has a method `shuffled`."""
-    own = getattr(store, "shuffled", None)
-    order: Tensor = torch.randperm(len(store), generator=generator) if own is None else own(generator)
-    return order
 
 
 def _of_each_class(order: Tensor, labels: Tensor, count: int) -> Tensor:

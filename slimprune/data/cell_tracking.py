@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from slimprune.data.decoding import choose_size, squared, to_tensor
+from slimprune.data.decoding import check_same_size, choose_size, squared, to_tensor
 from slimprune.data.folder import image_sizes
 from slimprune.data.image_data import ImageData
 from slimprune.data.streamed_data import STREAM_ABOVE, hold_or_stream
@@ -52,9 +52,7 @@ class Frames:
         image_file, mask_file = self.files[index]
         image = read_rgb(image_file, f"'{image_file}'")
         mask = Image.fromarray(read_numbers(mask_file, f"'{mask_file}'") > 0)
-        if mask.size != image.size:
-            found = f"{mask.width}x{mask.height} and {image.width}x{image.height}"
-            raise DataError(f"expected mask and image of one size (width x height) in '{mask_file}', got {found}")
+        check_same_size(mask, image.size, f"'{mask_file}'")
         pixels = to_tensor(squared(mask.convert("L"), self.size, Image.Resampling.NEAREST)) > 0
         return to_tensor(squared(image, self.size, Image.Resampling.BILINEAR)), pixels.to(torch.uint8)
 

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from slimprune.bounded import LARGEST_SIDE, read_bounded
 from slimprune.data.augmentation import Augmentation
+from slimprune.data.decoding import to_tensor
 from slimprune.data.image_data import ImageData
 from slimprune.data.streamed_data import STREAM_ABOVE, hold_or_stream
 from slimprune.data.targets import BOX_NUMBERS, NO_BOX
@@ -114,7 +115,7 @@ class BoxSamples:
             said, found = (f"{width}x{height}" for width, height in (self.sizes[index], image.size))
             raise DataError(f"expected an image of {said} (width x height), as annotated, in '{path}', got {found}")
         fitted = image if self.side is None else letterboxed(image, self.side)
-        return torch.from_numpy(np.array(fitted)).permute(2, 0, 1), self.boxes[index]
+        return to_tensor(fitted), self.boxes[index]
 
 
 def load_coco(name: str, source: str, image_size: int | None = None, stream_above: int = STREAM_ABOVE) -> ImageData:

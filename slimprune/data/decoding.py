@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from slimprune.data.augmentation import SMALL_IMAGE
+from slimprune.errors import DataError
 from slimprune.preprocessing import filled
 
 DEFAULT_IMAGE_SIZE = 224
@@ -23,6 +24,17 @@ def to_tensor(image: Image.Image) -> Tensor:
     """Return the pixels of an "RGB" or "L" image as uint8 [C, H, W]."""
     pixels = torch.from_numpy(np.array(image))
     return pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+
+
+def check_same_size(mask: Image.Image, size: tuple[int, int], where: str) -> None:
+    """Check that a mask has the size of its image, width and height in pixels.
+
+    Raises:
+        DataError: If it does not.
+    """
+    if mask.size != size:
+        found = f"{mask.width}x{mask.height} and {size[0]}x{size[1]}"
+        raise DataError(f"expected mask and image of one size (width x height) in {where}, got {found}")
 
 
 def choose_size(sizes: Iterable[tuple[int, int]], wanted: int | None, keep_large: bool) -> int | None:

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from slimprune.data.decoding import squared, to_tensor
+from slimprune.data.decoding import check_same_size, squared, to_tensor
 from slimprune.data.encoded_images import EncodedImages
+from slimprune.data.random_order import random_order
 from slimprune.errors import DataError
 from slimprune.preprocessing import Encoded, image_size, read_grey, read_rgb
 
@@ -78,9 +79,7 @@ class RowSamples(EncodedImages):
 
     def shuffled(self, generator: torch.Generator) -> Tensor:
         """Return a random order of the rows that can be read in it, int64 [N]."""
-        own = getattr(self.rows, "shuffled", None)
-        order: Tensor = super().shuffled(generator) if own is None else own(generator)
-        return order
+        return random_order(self.rows, generator)
 
     def encoded(self, index: int) -> tuple[Encoded, str, int]:
         """Return the file of an image, its row in words, and its class index."""
@@ -116,9 +115,7 @@ class RowSamples(EncodedImages):
     def _mask(self, value: object, index: int, image: tuple[int, int]) -> Tensor:
         where = self._where(index, self.columns.target)
         mask = read_grey(_encoded(value, where), where)
-        if mask.size != image:
-            found = f"{mask.width}x{mask.height} and {image[0]}x{image[1]}"
-            raise DataError(f"expected mask and image of one size (width x height) in {where}, got {found}")
+        check_same_size(mask, image, where)
         pixels = to_tensor(squared(mask, self.size, Image.Resampling.NEAREST))
         if not self.zero_one:
             return (pixels > MASK_THRESHOLD).to(torch.uint8)

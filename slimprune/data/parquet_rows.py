@@ -9,6 +9,7 @@ ranks and workers divide exactly and which can be entered at any batch.
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -60,7 +61,7 @@ class ParquetRows:
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return int(self.groups[:, 2].sum())
+        return int(self._ends[-1]) if len(self._ends) else 0
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Read a row; its row group is held for those that follow.
@@ -71,10 +72,14 @@ class ParquetRows:
         """
         if not 0 <= index < len(self):
             raise IndexError(f"expected a row below {len(self)}, got {index}")
-        ends = self.groups[:, 2].cumsum(0)
-        number = int(torch.searchsorted(ends, index, right=True))
-        table, row = self._group(number), index - int(ends[number] - self.groups[number, 2])
+        number = int(torch.searchsorted(self._ends, index, right=True))
+        table, row = self._group(number), index - int(self._ends[number] - self.groups[number, 2])
         return {name: table.column(name)[row].as_py() for name in self.names}
+
+    @cached_property
+    def _ends(self) -> Tensor:
+        """Number of rows up to the end of each row group, int64 [G]."""
+        return self.groups[:, 2].cumsum(0)
 
     def select_columns(self, names: str | Sequence[str]) -> Self:
         """Return the same rows with only these columns."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from slimprune.data.random_order import random_order
 from slimprune.errors import DataError
 from slimprune.interruption import outlast_signals
 
@@ -76,9 +77,7 @@ class StreamedStore:
 
     def shuffled(self, generator: torch.Generator) -> Tensor:
         """Return a random order of the samples, int64 [N]: one that they can be read in, if they say which."""
-        own = getattr(self.samples, "shuffled", None)
-        order: Tensor = torch.randperm(len(self), generator=generator) if own is None else own(generator)
-        return order
+        return random_order(self.samples, generator)
 
     def fetch(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the samples in `order`, see `Store`; a single batch is decoded in the current process."""
