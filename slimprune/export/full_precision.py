@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -11,25 +12,25 @@ _ONE_AT_A_TIME = threading.RLock()
 
 @contextmanager
 def without_autocast() -> Iterator[None]:
-    """Let `torch.autocast` do nothing in the context, in all threads.
+    """Let `torch.autocast` do nothing in the context, in this thread: others may be training with it.
 
     Files hold what a model computes in float32; onnxruntime has no convolution of 16-bit floats on the CPU.
     """
-    kind = torch.amp.autocast_mode.autocast
+    kind, here = torch.amp.autocast_mode.autocast, threading.get_ident()
     with _ONE_AT_A_TIME:
-        enter, leave = kind.__enter__, kind.__exit__
-        kind.__enter__ = _enter  # type: ignore[method-assign]
-        kind.__exit__ = _leave  # type: ignore[method-assign]
+        enter: Any = kind.__enter__
+        leave: Any = kind.__exit__
+
+        def entered(region: torch.autocast) -> Any:
+            return region if threading.get_ident() == here else enter(region)
+
+        def left(region: torch.autocast, *raised: Any) -> Any:
+            return None if threading.get_ident() == here else leave(region, *raised)
+
+        kind.__enter__ = entered  # type: ignore[method-assign]
+        kind.__exit__ = left  # type: ignore[method-assign]
         try:
             yield
         finally:
             kind.__enter__ = enter  # type: ignore[method-assign]
             kind.__exit__ = leave  # type: ignore[method-assign]
-
-
-def _enter(region: torch.autocast) -> torch.autocast:
-    return region
-
-
-def _leave(region: torch.autocast, *raised: object) -> None:
-    """Leave a region that was never entered."""

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 
 from slimprune.export.full_precision import without_autocast
@@ -17,3 +19,9 @@ def test_regions_of_autocast_do_nothing_in_the_context():
     with without_autocast():
         assert (product().dtype, decorated().dtype) == (torch.float32, torch.float32)
     assert (product().dtype, decorated().dtype) == (torch.bfloat16, torch.bfloat16)
+
+
+def test_other_threads_keep_it():
+    with ThreadPoolExecutor(1) as threads, without_autocast():
+        assert threads.submit(product).result().dtype == torch.bfloat16
+        assert product().dtype == torch.float32
