@@ -104,7 +104,8 @@ def test_killed_at_random_moments(victim: str, uninterrupted: tuple[dict[str, Te
         f"{victim}: {killed} kills in {runs_to_the_end + 1} runs, {within} stopped within an epoch, "
         f"all processes gone after at most {slowest:.1f} s\n"
     )
-    assert within if victim == "preempted" else not within
+    # Ranks that outlive their launcher send themselves SIGTERM; the neighbour of one that was killed does not.
+    assert not within if victim == "rank" else within
     assert slowest < 20
 
 
