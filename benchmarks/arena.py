@@ -5,8 +5,10 @@
     python benchmarks/arena.py --table
 
 Trains the cells of recipes/arena/*.yaml that have no record yet in benchmarks/results/arena/NETWORK/cells, so that the
-same command resumes, also on another machine that has the records. Then writes compare.json and .md for every network,
-league.json and league.md over all of them, and prints the league table over whatever there is.
+same command resumes, also on another machine that has the records. Networks are trained in bfloat16 where that is
+faster and in float32 elsewhere, and compared with networks of the same precision only. Then writes compare.json and .md
+for every network and precision, league.json and league.md over all of them, and prints the league table over whatever
+there is.
 """
 
 import argparse
@@ -31,13 +33,15 @@ from slimprune.report import comparison_document, comparison_markdown, draw_comp
 ROOT = Path(__file__).parents[1]
 RECIPES, RESULTS = ROOT / "recipes" / "arena", ROOT / "benchmarks" / "results" / "arena"
 NETWORKS = sorted(file.stem for file in RECIPES.glob("*.yaml"))
+PRECISIONS = {"bfloat16": True, "float32": False}
+"""Values of the field `amp`."""
 
 
 def main() -> int:
     """Run the missing cells, then write and print the tables."""
     options = parsed()
     failures = [] if options.table else run(options)
-    networks = [written(options, name) for name in NETWORKS]
+    networks = [written(options, name, precision) for name in NETWORKS for precision in PRECISIONS]
     document = league([network for network in networks if network is not None], command())
     page = league_page(document)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -152,20 +156,21 @@ def attempt(task: Task) -> str | None:
     return None
 
 
-def written(options: argparse.Namespace, name: str) -> Network | None:
+def written(options: argparse.Namespace, name: str, precision: str) -> Network | None:
     """Write the comparison of a network as far as it was run, and return its records; None if there are none."""
     given, folder = recipe_of(options, name), options.out / name
-    grid = make_grid(given)
+    grid = make_grid({**given, "base": {**given["base"], "amp": PRECISIONS[precision]}})
     records = recorded_cells(grid, folder)
     if not records:
         return None
-    document = comparison_document(grid.model_dump(mode="json"), records)
-    (folder / "compare.json").write_text(json.dumps(document, indent=1) + "\n")
-    (folder / "compare.md").write_text(comparison_markdown(document))
-    draw_comparison(document, folder / "compare")
-    draw_layers(document, folder / "layers")
+    document, own = comparison_document(grid.model_dump(mode="json"), records), folder / precision
+    own.mkdir(exist_ok=True)
+    (own / "compare.json").write_text(json.dumps(document, indent=1) + "\n")
+    (own / "compare.md").write_text(comparison_markdown(document))
+    draw_comparison(document, own / "compare")
+    draw_layers(document, own / "layers")
     of = grid.row_cells(grid.budgets[0])[0].recipe.of
-    return Network(name, grid.title, of, list(grid.methods()), records)
+    return Network(name, grid.title, precision, of, list(grid.methods()), records)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from slimprune.statistics import (
 UNIFORM = "uniform"
 BUDGETS = {"macs": "MACs", "params": "parameters"}
 NOTES = (
-    "Difference to `uniform`, plainly narrower layers at the same budget, in points, with its 95 % interval: Welch's "
-    "for independent samples, or of the pairs of equal seeds where the results of all rows say that pairs vary less. "
+    "Difference to `uniform`, plainly narrower layers at the same budget and precision, in points, with its 95 % "
+    "interval: Welch's for independent samples, or of the pairs of equal seeds where the results of all rows say that "
+    "pairs vary less. "
     "p-values are corrected by Holm for the rows of a table; **beats** and **loses** stand only where the corrected "
     "interval excludes zero. Rows with fewer than three seeds have no interval.",
     "*Choosing* is what it cost to choose the widths, in epochs of the slim network. Results are those after the "
@@ -32,11 +33,12 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Network:
-    """A network of the arena with a budget.
+    """A network of the arena with a budget, trained in one precision.
 
     Attributes:
         name: Name of its recipe.
         title: Its title.
+        precision: Type of its numbers in training.
         of: Quantity that the budget limits.
         rows: Names of all rows in order.
         records: Records of the cells that were trained.
@@ -44,6 +46,7 @@ class Network:
 
     name: str
     title: str
+    precision: str
     of: str
     rows: Sequence[str]
     records: Sequence[Mapping[str, Any]]
@@ -66,7 +69,7 @@ def league_page(document: Mapping[str, Any]) -> str:
     if document["over_networks"]:
         parts += ["## Over the networks", OVER_NOTE, _over_table(document["over_networks"])]
     for table in document["networks"]:
-        parts += [f"## {table['title']}", _network_table(table), _pairing_sentence(table)]
+        parts += [f"## {table['title']}, {table['precision']}", _network_table(table), _pairing_sentence(table)]
     facts = [f"- command: `{document['command']}`", *(_facts(found) for found in document["environments"])]
     return "\n\n".join([*parts, "## Circumstances", "\n".join(facts)]) + "\n"
 
@@ -105,8 +108,8 @@ def _table(network: Network) -> dict[str, Any]:
     refused = {record["row"]: record["refused"] for record in network.records if "refused" in record}
     metric = next((record["metric"] for record in network.records), None)
     return {
-        "name": network.name, "title": network.title, "budget": network.of, "metric": metric, "paired": paired,
-        "rows": rows, "refused": refused,
+        "name": network.name, "title": network.title, "precision": network.precision, "budget": network.of,
+        "metric": metric, "paired": paired, "rows": rows, "refused": refused,
     }  # fmt: skip
 
 
@@ -189,16 +192,17 @@ def _pairing_sentence(table: Mapping[str, Any]) -> str:
 OVER_NOTE = (
     "Mean of the differences over the networks on which a row has an interval, from a random-effects model with "
     "DerSimonian and Laird's variance between networks, and with Knapp and Hartung's interval, which is never narrower "
-    "here than the seeds alone allow."
+    "here than the seeds alone allow. Of a network in two precisions, that with more seeds of the row counts."
 )
 
 
 def _over(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    found: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    most_seeds: dict[str, dict[str, Mapping[str, Any]]] = {}
     for table in tables:
-        for row in table["rows"]:
-            if row.get("error") is not None:
-                found.setdefault(row["row"], []).append((table["name"], row))
+        for row in (row for row in table["rows"] if row.get("error") is not None):
+            places = most_seeds.setdefault(row["row"], {})
+            places[table["name"]] = max(places.get(table["name"], row), row, key=lambda one: one["n"])
+    found = {name: list(places.items()) for name, places in most_seeds.items()}
     means = {}
     for name, places in found.items():
         mean = random_effects([row["difference"] for _, row in places], [row["error"] for _, row in places])

@@ -23,9 +23,9 @@ def records(row: str, *finals: float, **changes: Any) -> list[dict[str, Any]]:
     return [{**about, "seed": seed, "final": final / 100} for seed, final in enumerate(finals)]
 
 
-def network(league: Any, name: str, **rows: tuple[float, ...]) -> Any:
+def network(league: Any, name: str, precision: str = "float32", /, **rows: tuple[float, ...]) -> Any:
     found = [record for row, finals in rows.items() for record in records(row, *finals)]
-    return league.Network(name, f"Network {name}", "macs", list(rows), found)
+    return league.Network(name, f"Network {name}", precision, "macs", list(rows), found)
 
 
 def of_row(document: dict[str, Any], row: str, table: int = 0) -> dict[str, Any]:
@@ -83,11 +83,26 @@ def test_the_mean_over_networks(league: Any):
     assert found["verdict"] is None
 
 
+def test_networks_are_compared_with_those_of_the_same_precision_and_count_once(league: Any):
+    """Early is at 91 in bfloat16 and at 93 in float32, where uniform is at 90 and at 91 and there are more seeds."""
+    short = network(league, "a", "bfloat16", uniform=(90.0, 90.1, 89.9), early=(91.0, 91.1, 90.9))
+    exact = network(league, "a", "float32", uniform=(91.0, 91.1, 90.9, 91.0), early=(93.0, 93.1, 92.9, 93.0))
+    other = network(league, "b", uniform=(70.0, 71.0, 70.5), early=(73.0, 73.5, 72.5))
+    document = league.league([short, exact, other], "")
+    assert [of_row(document, "early", table)["difference"] for table in (0, 1)] == pytest.approx([1, 2])
+    (found,) = document["over_networks"]
+    assert found["networks"] == 2
+    assert found["worst"] == {"network": "a", "difference": pytest.approx(2)}
+    assert "## Network a, bfloat16" in league.league_page(document)
+
+
 def test_what_is_missing_is_left_open(league: Any):
     """Two seeds have no interval; a row without results, or networks without uniform, have no difference."""
     few = network(league, "a", uniform=(90.0, 90.2), early=(91.0, 91.3), late=())
     alone = network(league, "b", early=(91.0, 91.3, 91.4))
-    refused = league.Network("c", "Network c", "params", ["uniform"], [{**records("uniform", 1)[0], "refused": "why"}])
+    refused = league.Network(
+        "c", "Network c", "float32", "params", ["uniform"], [{**records("uniform", 1)[0], "refused": "why"}]
+    )
     document = league.league([few, alone, refused], "")
     assert of_row(document, "early")["difference"] == pytest.approx(91.15 - 90.1)
     assert "low" not in of_row(document, "early")
@@ -99,7 +114,9 @@ def test_what_is_missing_is_left_open(league: Any):
 
 def test_the_page_shows_cost_and_size_beside_uniform(league: Any):
     rows = [*records("uniform", 90, 91, 92), *records("search", 93, 94, 95, params=500, width_epochs=33)]
-    page = league.league_page(league.league([league.Network("a", "A", "macs", ["uniform", "search"], rows)], "run it"))
+    page = league.league_page(
+        league.league([league.Network("a", "A", "float32", "macs", ["uniform", "search"], rows)], "run it")
+    )
     assert "| uniform | 91.00 ± 1.00 | 3 |  |  |  |  |  | 1.00k | 2.00k | 0 |" in page
     assert "| 500 (0.50 x) | 2.00k | 33 |" in page
     assert "- command: `run it`" in page
@@ -108,7 +125,7 @@ def test_the_page_shows_cost_and_size_beside_uniform(league: Any):
 
 def test_differences_on_held_out_images_stand_beside_those_on_test_images(league: Any):
     rows = [*records("uniform", 90, 91, 92, validation=0.8), *records("early", 91, 92, 95, validation=0.805)]
-    first = league.Network("a", "A", "macs", ["uniform", "early"], rows)
+    first = league.Network("a", "A", "float32", "macs", ["uniform", "early"], rows)
     second = network(league, "b", uniform=(70.0, 71.0, 70.5), early=(69.0, 69.5, 68.7))
     document = league.league([first, second], "")
     assert of_row(document, "early")["held_out"] == pytest.approx(0.5)
@@ -129,7 +146,7 @@ def test_the_arena_trains_what_is_missing(tmp_path: Path, data: str):
     assert [file.read_text() for file in first] == list(first.values())
     (table,) = json.loads((tmp_path / "league.json").read_text())["networks"]
     assert [(row["row"], row["n"]) for row in table["rows"]] == [("uniform", 2), ("erk", 2)]
-    assert len(json.loads((folder / "compare.json").read_text())["cells"]) == 2 * 2
+    assert len(json.loads(next(folder.glob("*/compare.json")).read_text())["cells"]) == 2 * 2
     assert "## Arena, ResNet-8 of MLPerf Tiny" in (tmp_path / "league.md").read_text()
 
 
