@@ -347,7 +347,7 @@ def stability_sentence(document: ReportDocument) -> str | None:
     if document["saliency"] is None or (found := document["saliency"]["stability"]) is None:
         return None
     verdict = (
-        "is mostly noise: more draws or a larger scoring batch settle it"
+        "is mostly noise: more draws or a larger scoring batch lower the noise"
         if found < NOISE
         else "is settled in part: single channels may well change places with other draws"
         if found < SETTLED
