@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from slimprune.export.silence import silence
 from slimprune.export.sizes import other_sizes, resized, size_step
 from slimprune.export.structure import Signature, check_equally_many
 from slimprune.forward import ForwardFn, bind_forward
+from slimprune.measure import in_steps
 from slimprune.preprocessing import Preprocessing, as_metadata
 from slimprune.types import InputKind
 
@@ -121,7 +123,8 @@ def export_onnx(
     proto = None if step is None else _with_free_size(whole, _repeat(sample, 2), step, form)
     if proto is None:
         # The exporter would treat a batch of one as a constant.
-        proto, step = _translate(whole, form.pixels(_repeat(sample, 2)), {0: torch.export.Dim(BATCH)}), None
+        pair, free_dims = form.pixels(_repeat(sample, 2)), {0: torch.export.Dim(BATCH)}
+        proto, step = _translate_recurrent(whole, pair, free_dims), None
     described = {} if preprocessing is None else as_metadata(form.stated(step))
     data = serialise(proto, {**described, **metadata})
     write_bytes(path, data)
@@ -243,6 +246,17 @@ def _computes(session: onnxruntime.InferenceSession, model: nn.Module, inputs: T
     with torch.no_grad():
         expected = model(inputs)
     return torch.allclose(outputs_of(session, [inputs], expected), expected, rtol=_CLOSE, atol=_CLOSE)
+
+
+def _translate_recurrent(model: nn.Module, pair: Tensor, free: Mapping[int, Any]) -> onnx.ModelProto:
+    """Return an ONNX model; recurrent layers that the exporter does not write, or writes wrongly, compute in steps."""
+    if not any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        return _translate(model, pair, free)
+    with suppress(UnsupportedModelError, VerificationError):
+        proto = _translate(model, pair, free)
+        if _computes(open_session(proto.SerializeToString(), Path("a file of recurrent layers")), model, pair):
+            return proto
+    return _translate(in_steps(copy.deepcopy(model)), pair, free)
 
 
 def _translate(model: nn.Module, pair: Tensor, free: Mapping[int, Any]) -> onnx.ModelProto:

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._pytree import tree_leaves
 
 from slimprune.errors import FORWARD_ERRORS, first_line
+from slimprune.graph.data_mode import mark_data
 from slimprune.graph.groups import ChannelGroup, named_tensors
 from slimprune.graph.in_double import InDouble
 from slimprune.graph.removal import with_values
@@ -111,6 +113,8 @@ class _WithoutStatistics(TorchFunctionMode):
     """Mode in which norms over channels apply only gain and offset, so that no channel influences another.
 
     Group norms that lose whole groups are unchanged. Dropout is off, because its random mask depends on the shape.
+    Recurrent layers compute out of the sight of other modes: a silent unit stays silent in them, and if their gates
+    were taken minus their value at zero, what they remember would fade within a few steps.
     """
 
     def __init__(self, model: nn.Module, cross_channel: frozenset[str]) -> None:
@@ -123,11 +127,20 @@ class _WithoutStatistics(TorchFunctionMode):
             return _gain_and_offset(*args, **kwargs)
         if func is F.group_norm and id(kwargs.get("weight", args[2] if len(args) > 2 else None)) in self._cross_channel:
             return _gain_and_offset_of_images(*args, **kwargs)
+        if func in _RECURRENT:
+            with no_dispatch():
+                out = func(*args, **kwargs)
+            mark_data(out)
+            return out
         if func in _DROPOUTS:
             return args[0] if args else kwargs["input"]
         return func(*args, **kwargs)
 
 
+_RECURRENT = (
+    *(torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu),
+    *(torch.lstm_cell, torch.gru_cell, torch.rnn_tanh_cell, torch.rnn_relu_cell),
+)
 _DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
 
 

@@ -15,6 +15,7 @@ from slimprune.errors import UsageError
 from slimprune.graph.groups import ChannelGroup, Integers, loses_whole_groups, named_tensors
 from slimprune.graph.narrow_attention import narrow_attention
 from slimprune.graph.norms_of_input import norm_of_input
+from slimprune.measure import in_steps
 
 Kept = Mapping[str, Tensor]
 """Kept channel indices by group id, int64, ascending; a group that is not listed keeps all channels."""
@@ -31,7 +32,11 @@ def keep_channels(model: nn.Module, groups: Iterable[ChannelGroup], kept: Kept) 
     Returns:
         A deep copy with smaller tensors; tied tensors stay tied, frozen ones stay frozen.
     """
-    return with_tensors(model, select(named_tensors(model), groups, kept))
+    result = with_tensors(model, select(named_tensors(model), groups, kept))
+    for module in result.modules():
+        if isinstance(module, nn.RNNBase):
+            module.flatten_parameters()
+    return result
 
 
 def first_channels(groups: Iterable[ChannelGroup], widths: Integers) -> dict[str, Tensor]:
@@ -140,12 +145,13 @@ def narrowed(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
                 restored.append(partial(_restore, module, dict(vars(module)), type(module)))
                 fit_heads(module)
                 fit_widths(module, former)
+        in_steps(model)
         for module in resized:
             restored.append(partial(_restore, module, dict(vars(module)), type(module)))
             fit_attributes(module)
         yield
     finally:
-        for restore in restored:
+        for restore in reversed(restored):
             restore()
 
 
@@ -235,6 +241,21 @@ def _fit_linear(linear: nn.Linear) -> None:
     linear.out_features, linear.in_features = _weight_shape(linear)
 
 
+def _fit_recurrent(layer: nn.RNNBase) -> None:
+    tensors: dict[str, Any] = layer._parameters
+    rows, layer.input_size = tensors["weight_ih_l0"].shape
+    layer.hidden_size = rows // _GATES[layer.mode]
+    layer.proj_size = len(tensors["weight_hr_l0"]) if layer.proj_size else 0
+
+
+def _fit_cell(cell: nn.RNNCellBase) -> None:
+    cell.input_size, cell.hidden_size = cell.weight_ih.shape[1], cell.weight_hh.shape[1]
+
+
+_GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
+"""Rows of a recurrent layer for each of its units, by its mode."""
+
+
 def _fit_norm(norm: _NormBase) -> None:
     tensor = norm.weight if norm.affine else norm.running_mean
     if tensor is not None:
@@ -270,4 +291,6 @@ _FITS: tuple[tuple[type[nn.Module], Callable[[Any], None]], ...] = (
     (nn.Embedding, _fit_embedding),
     (nn.PReLU, _fit_prelu),
     (nn.MultiheadAttention, narrow_attention),
+    (nn.RNNBase, _fit_recurrent),
+    (nn.RNNCellBase, _fit_cell),
 )

@@ -19,7 +19,7 @@ from slimprune.graph.example import Example, random_inputs
 from slimprune.graph.groups import named_tensors
 from slimprune.graph.propagation import Flow, OperatorCall, TensorSource, replaced
 from slimprune.graph.rules import apply_rule
-from slimprune.measure import unfused_attention
+from slimprune.measure import in_steps, unfused_attention
 
 _INPUT = "it meets the model's input"
 
@@ -46,11 +46,23 @@ def trace(model: nn.Module, example: Example) -> ChannelUnionFind:
     # A failure in training mode would hit dense and slim models alike; ids united before it belong together anyway.
     with suppress(*FORWARD_ERRORS):
         _follow(copy.deepcopy(model).train(), inputs, channel_ids)
+    _equal_layers(model, channel_ids)
     return channel_ids
 
 
+def _equal_layers(model: nn.Module, channel_ids: ChannelUnionFind) -> None:
+    """Unite the units of all layers and directions of a recurrent layer, for which torch knows one width."""
+    names = {id(tensor): name for name, tensor in named_tensors(model).items()}
+    for module in model.modules():
+        for part in ("weight_hh", "weight_hr") if isinstance(module, nn.RNNBase) else ():
+            own = [names[id(tensor)] for name, tensor in module.named_parameters(recurse=False) if part in name]
+            rows = [channel_ids.places[name, 0] for name in own if (name, 0) in channel_ids.places]
+            for several in rows[1:]:
+                channel_ids.unite(rows[0], several)
+
+
 def _follow(model: nn.Module, inputs: tuple[Any, ...], channel_ids: ChannelUnionFind) -> None:
-    flow = Flow(channel_ids, layers=dict(model.named_modules()))
+    flow = Flow(channel_ids, layers=dict(in_steps(model).named_modules()))
     for name, tensor in named_tensors(model).items():
         flow.set_source(tensor, TensorSource.of(name, tensor))
     barrier = torch.tensor(channel_ids.barrier(_INPUT))

@@ -11,6 +11,7 @@ from slimprune.measure.machine import (
 )
 from slimprune.measure.macs import MacCount, count_macs, macs_by_parameter, unfused_attention
 from slimprune.measure.memory import PeakMemory, check_memory
+from slimprune.measure.recurrent import in_steps
 from slimprune.measure.second_count import count_macs_fvcore
 from slimprune.measure.size import count_params, weight_bytes, zstd_bytes
 
@@ -23,6 +24,7 @@ __all__ = [
     "count_params",
     "device_name",
     "environment",
+    "in_steps",
     "load_average",
     "macs_by_parameter",
     "pinned_threads",

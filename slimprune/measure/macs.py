@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from slimprune.errors import FORWARD_ERRORS, UnsupportedModelError, first_line
 from slimprune.measure.products import formula_of, may_sum_products
+from slimprune.measure.recurrent import computes_in_steps, in_steps
 
 _COMPUTED = "_slimprune_computed"
 
@@ -64,10 +65,10 @@ def macs_by_parameter(model: nn.Module, *inputs: Any) -> MacCount:
 
     Raises:
         UnsupportedModelError: If the model does multiply-accumulates in an operator that is not counted, such as a
-            recurrent layer, a deformable convolution or a custom operator, or if it cannot be copied or run.
+            custom operator or a recurrent layer of a class of its own, or if it cannot be copied or run.
     """
     try:
-        twin = copy.deepcopy(model).eval()
+        twin = in_steps(copy.deepcopy(model).eval())
         counter = _Counter(twin)
         with torch.no_grad(), torch.random.fork_rng(devices=[]), unfused_attention(), _attention_in_steps(), counter:
             twin(*inputs)
@@ -105,8 +106,8 @@ class _Counter(TorchDispatchMode):
     """Mode that counts the MACs of every operator by the parameter that takes part in it.
 
     Args:
-        model: The copy that will run. Recurrent layers get hooks, because torch computes them by one operator or by
-            many, depending on device and version.
+        model: The copy that will run. Recurrent layers that do not compute in steps get hooks, because torch computes
+            them by one operator or by many, depending on device and version.
     """
 
     supports_higher_order_operators = True
@@ -119,8 +120,8 @@ class _Counter(TorchDispatchMode):
         self.others = 0
         self.uncounted: list[str] = []
         for module in model.modules():
-            if isinstance(module, nn.RNNBase | nn.RNNCellBase):
-                module.register_forward_pre_hook(lambda layer, _: self.uncounted.append(f"nn.{type(layer).__name__}"))
+            if isinstance(module, nn.RNNBase | nn.RNNCellBase) and not computes_in_steps(module):
+                module.register_forward_pre_hook(lambda layer, _: self.uncounted.append(type(layer).__name__))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from slimprune.errors import UnsupportedModelError, kind_and_line
 from slimprune.measure.macs import unfused_attention
+from slimprune.measure.recurrent import in_steps
 
 _Handle = Callable[[Sequence[Any], Sequence[Any]], float]
 
@@ -48,7 +49,7 @@ def _analysis(model: nn.Module, example: Tensor) -> Any:
         # On import fvcore compiles a loss function with torch.jit.script, which is deprecated.
         warnings.simplefilter("ignore")
         from fvcore.nn import FlopCountAnalysis
-    analysis = FlopCountAnalysis(copy.deepcopy(model).eval(), example)
+    analysis = FlopCountAnalysis(in_steps(copy.deepcopy(model).eval()), example)
     analysis.clear_op_handles().set_op_handle(**_handles())
     return analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
 

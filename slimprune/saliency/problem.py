@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map_only
 from slimprune.errors import UnsupportedModelError, first_line
 from slimprune.forward import ForwardFn, Loss, bind_forward, loss_of, split_batch
 from slimprune.graph import ChannelGroup, Role, Slot
+from slimprune.measure import in_steps
 from slimprune.ranks.gradients import mean_over_ranks, replicated
 from slimprune.ranks.group import ALONE, Ranks
 from slimprune.ranks.norms import synchronised_norms
@@ -81,7 +82,7 @@ class Problem:
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise UnsupportedModelError("expected at least one trainable parameter, got a fully frozen model")
         network, _ = bind_forward(model, None, forward_fn)
-        return cls(copy.deepcopy(network).to(dtype).train(), groups, (), loss, gate, 0, forward_fn=forward_fn)
+        return cls(in_steps(copy.deepcopy(network)).to(dtype).train(), groups, (), loss, gate, 0, forward_fn=forward_fn)
 
     @cached_property
     def initial(self) -> Tensor:

@@ -7,16 +7,19 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from slimprune.budget import CostModel
+from slimprune.budget import Budget, CostModel, Plan
 from slimprune.export import export_onnx, verify_onnx
 from slimprune.graph import find_groups, inputs_of, keep_channels, prove_removal
 from slimprune.graph.example import random_inputs
+from slimprune.surgery import Origin, load, save
 from tests.graph.brought import BROUGHT
 from tests.graph.patterns import PATTERNS, Named, TwoInputs, example_of
+from tests.graph.recurrent import RECURRENT, Crnn, GatedOnce
 from tests.graph.test_proof import tampered
 from tests.networks import halves, toy
 
-KINDS = PATTERNS | BROUGHT
+KINDS = PATTERNS | BROUGHT | RECURRENT
+LONG, UNROLLED = pytest.mark.slow, set(RECURRENT) - {Crnn, GatedOnce}
 
 
 @cache
@@ -78,7 +81,7 @@ class OneTensor(nn.Module):
         return outputs if isinstance(outputs, torch.Tensor) else torch.cat(tree_leaves(outputs), 1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=LONG if kind in UNROLLED else ()) for kind in KINDS])
 def test_the_slim_network_is_exported_and_agrees(kind, tmp_path):
     model, _, groups = found(kind)
     slim = OneTensor(keep_channels(model, groups, halves(groups)), kind).eval()
@@ -107,6 +110,19 @@ def test_it_costs_what_is_predicted(kind):
     assert costs.cost(widths).params == size(slim)
     assert costs.cost(widths).macs == CostModel.of(slim, [], example).dense.macs
     assert costs.dense.params == size(model)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_bundle_is_loaded_into_a_dense_network(kind, tmp_path):
+    model, example, groups = found(kind)
+    costs, kept = CostModel.of(model, groups, example), halves(groups)
+    kept = {group.id: kept.get(group.id, torch.arange(group.width)) for group in groups}
+    slim = keep_channels(model, groups, kept).eval()
+    plan = Plan(tuple(groups), kept, Budget(0.5), "uniform", costs.dense, costs.dense)
+    save(slim, plan, tmp_path / "slim", origin=Origin(None), recipe={}, results={})
+    inputs = random_inputs(example, seed=0, double=False)
+    expected, loaded = (tree_leaves(one(*inputs)) for one in (slim, load(tmp_path / "slim", model=toy(kind))))
+    assert all(torch.equal(*pair) for pair in zip(expected, loaded, strict=True))
 
 
 def test_tied_weights_stay_tied():

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from slimprune.graph import find_groups, keep_channels, narrowed, with_tensors
+from slimprune.graph import find_groups, keep_channels, named_tensors, narrowed, with_tensors
 from tests.graph.brought import Heads
+from tests.graph.recurrent import Crnn, GatedOnce, Projected
 from tests.networks import EXAMPLE, TOYS, Depthwise, Residual, Transposed, halves, toy
 
 
@@ -63,3 +64,28 @@ def test_the_number_of_heads_follows_the_rows_of_the_queries():
         torch.testing.assert_close(model(torch.ones(1, 3, 8, 8)), slim(torch.ones(1, 3, 8, 8)))
         assert model.first.num_heads == 2
     assert (model.first.num_heads, model.first.qkv.out_features) == (4, 36)
+
+
+@pytest.mark.parametrize("kind", [Crnn, Projected, GatedOnce])
+def test_recurrent_layers_take_the_widths_of_their_tensors(kind):
+    model = toy(kind)
+    groups = find_groups(model, EXAMPLE)
+    slim = keep_channels(model, groups, halves(groups))
+    own = {name: (type(part), dict(vars(part))) for name, part in model.named_modules()}
+    with narrowed(model, {name: tensor.detach() for name, tensor in named_tensors(slim).items()}):
+        torch.testing.assert_close(model.eval()(torch.ones(1, 3, 8, 8)), slim.eval()(torch.ones(1, 3, 8, 8)))
+    for name, part in model.named_modules():
+        kind, attributes = own[name]
+        assert type(part) is kind
+        assert {key: vars(part).get(key) for key in _WIDTHS} == {key: attributes.get(key) for key in _WIDTHS}
+
+
+_WIDTHS = ("input_size", "hidden_size", "proj_size")
+
+
+def test_the_widths_of_a_recurrent_layer_are_those_of_its_tensors():
+    model = toy(Projected)
+    kept = {"stem": torch.arange(4), "recurrent": torch.arange(3), "recurrent#2": torch.arange(2)}
+    slim = keep_channels(model, find_groups(model, EXAMPLE), kept).recurrent
+    assert (slim.input_size, slim.hidden_size, slim.proj_size) == (4, 3, 2)
+    assert slim.weight_ih_l1.shape == (4 * 3, 2)

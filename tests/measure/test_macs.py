@@ -208,6 +208,36 @@ def test_a_layer_used_twice_counts_twice():
     assert count_macs(nn.Sequential(layer, layer), torch.rand(2, 4)) == 2 * 16
 
 
+class OwnRecurrence(nn.LSTM):
+    """A recurrent layer whose code may be any."""
+
+
+class Outputs(nn.Module):
+    """The outputs of a recurrent layer without its states."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x)[0]
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        # steps * gates * units * (inputs + outputs)
+        (Outputs(nn.LSTM(4, 3, batch_first=True)), 5 * 4 * 3 * (4 + 3)),
+        (Outputs(nn.LSTM(4, 3, batch_first=True, proj_size=2)), 5 * (4 * 3 * (4 + 2) + 3 * 2)),
+        (Outputs(nn.GRU(4, 3, batch_first=True, bidirectional=True)), 2 * 5 * 3 * 3 * (4 + 3)),
+        (Outputs(nn.RNN(4, 3, batch_first=True, num_layers=2)), 5 * 3 * (4 + 3) + 5 * 3 * (3 + 3)),
+        (nn.Sequential(nn.Flatten(0, 1), nn.GRUCell(4, 3)), 5 * 3 * 3 * (4 + 3)),
+    ],
+)
+def test_recurrent_layers_count_their_steps(layer, expected):
+    assert count_macs(layer, torch.rand(1, 5, 4)) == expected
+
+
 @torch.library.custom_op("slimprune_tests::product", mutates_args=())
 def custom_product(x: torch.Tensor) -> torch.Tensor:
     return x @ x.mT
@@ -216,9 +246,7 @@ def custom_product(x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("function", "name"),
     [
-        (nn.LSTM(4, 4, batch_first=True), "nn.LSTM"),
-        (nn.GRU(4, 4, batch_first=True), "nn.GRU"),
-        (nn.Sequential(nn.Flatten(0, 1), nn.LSTMCell(4, 3)), "nn.LSTMCell"),
+        (OwnRecurrence(4, 4, batch_first=True), "OwnRecurrence"),
         (lambda x: nn.Bilinear(4, 4, 3)(x, x), "aten::_trilinear"),
         (lambda x: torch.conv_tbc(x, torch.ones(2, 4, 3), torch.ones(3)), "aten::conv_tbc"),
         (lambda x: custom_product(x), "slimprune_tests::product"),

@@ -10,6 +10,7 @@ from torchvision.models import swin_transformer, vision_transformer
 from slimprune.errors import UnsupportedModelError
 from slimprune.measure import count_macs, count_macs_fvcore
 from slimprune.models import InputSpec, build
+from tests.graph.recurrent import Crnn
 from tests.networks import EXAMPLE, TOYS, toy
 
 OWN = ["vgg11", "resnet18", "resnet20", "unet", "unet:depth=3,width=8,upsampling=bilinear"]
@@ -113,6 +114,14 @@ class Unpooled(nn.Module):
         return functional.max_unpool2d(pooled, places, 2)
 
 
+class OwnRecurrence(nn.LSTM):
+    """A recurrent layer whose code may be any."""
+
+
+def test_recurrent_networks():
+    assert_counts_agree(toy(Crnn), EXAMPLE)
+
+
 def trace_is_refused(images):
     if torch.jit.is_tracing():
         raise TypeError("there is no trace of me\nat all")
@@ -123,7 +132,7 @@ def trace_is_refused(images):
     ("model", "message"),
     [
         (Function(trace_is_refused), r"fvcore can trace on an input \[1, 3, 8, 8\], got .*there is no trace of me"),
-        (nn.Sequential(nn.Flatten(2), nn.LSTM(64, 4, batch_first=True)), "fvcore can count, got aten::lstm"),
+        (nn.Sequential(nn.Flatten(2), OwnRecurrence(64, 4, batch_first=True)), "fvcore can count, got aten::lstm"),
         (Function(lambda x: torch.tensordot(x[0, 0], x[0, 0])), "fvcore can count, got aten::tensordot"),
     ],
     ids=["trace", "lstm", "tensordot"],

@@ -1,14 +1,17 @@
+import copy
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from slimprune.errors import UsageError
 from slimprune.graph import ChannelGroup, find_groups, free_groups
 from slimprune.saliency import Problem, final_weights, meta_gradient, score, score_weights
 from slimprune.saliency.criteria.prospr import ProsPr
 from slimprune.saliency.criteria.three_sp import ThreeSP
+from tests.graph.recurrent import Crnn, Gated
 from tests.networks import EXAMPLE, Residual, toy
 
 
@@ -38,6 +41,28 @@ def test_first_order_takes_the_gradient_at_the_end_of_the_inner_training():
     final = final_weights(prob, criterion)
     expected = prob.gate_gradient(prob.gradient(final, 3))["inner"].abs()
     assert torch.equal(criterion.score(prob)["inner"], expected)
+
+
+@pytest.mark.parametrize("kind", [Crnn, Gated])
+def test_units_of_recurrent_layers_are_channels(kind):
+    model = toy(kind)
+    groups = free_groups(find_groups(model, EXAMPLE))
+    batches = [(torch.randn(4, 3, 8, 8), torch.randn(4)) for _ in range(2)]
+    start = Problem.prepare(
+        model, groups, lambda output, target: output.sum(1).sub(target).square().sum(), "consumer", torch.float64
+    )
+    start, criterion = replace(start, batches=batches), ProsPr(steps=1, lr=0.01)
+    found = start.gate_gradient(meta_gradient(start, criterion))
+    for group in groups:
+        losses = []
+        for step in (1e-5, -1e-5):
+            network = copy.deepcopy(start.network)
+            gates = torch.ones(group.width, dtype=torch.float64)
+            gates[1] += step
+            nn.utils.vector_to_parameters(start.gated({group.id: gates}), network.parameters())
+            moved = replace(start, network=network)
+            losses.append(float(moved.loss_at(final_weights(moved, criterion), 1)))
+        assert float(found[group.id][1]) == pytest.approx((losses[0] - losses[1]) / 2e-5, rel=1e-5)
 
 
 @pytest.mark.parametrize("scores", [score, score_weights], ids=["channels", "weights"])
