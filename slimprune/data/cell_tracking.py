@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from slimprune.data.decoding import check_same_size, choose_size, squared, to_tensor
-from slimprune.data.folder import image_sizes
 from slimprune.data.image_data import ImageData
+from slimprune.data.image_listing import image_sizes
 from slimprune.data.streamed_data import STREAM_ABOVE, hold_or_stream
 from slimprune.errors import DataError
 from slimprune.preprocessing import read_numbers, read_rgb
@@ -52,7 +52,7 @@ class Frames:
         image_file, mask_file = self.files[index]
         image = read_rgb(image_file, f"'{image_file}'")
         mask = Image.fromarray(read_numbers(mask_file, f"'{mask_file}'") > 0)
-        check_same_size(mask, image.size, f"'{mask_file}'")
+        check_same_size(mask.size, image.size, f"'{mask_file}'")
         pixels = to_tensor(squared(mask.convert("L"), self.size, Image.Resampling.NEAREST)) > 0
         return to_tensor(squared(image, self.size, Image.Resampling.BILINEAR)), pixels.to(torch.uint8)
 
@@ -81,7 +81,7 @@ def load_cell_tracking(
         held_out = max(1, round(HELD_OUT * len(frames)))
         train += frames[:-held_out]
         test += frames[-held_out:]
-    size = choose_size(image_sizes([(image, 0) for image, _ in (*train, *test)]), image_size, keep_large=True)
+    size = choose_size(image_sizes(image for image, _ in (*train, *test)), image_size, keep_large=True)
     return hold_or_stream(name, Frames(tuple(train), size), Frames(tuple(test), size), (CELL,), stream_above)
 
 

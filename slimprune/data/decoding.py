@@ -26,14 +26,14 @@ def to_tensor(image: Image.Image) -> Tensor:
     return pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
 
 
-def check_same_size(mask: Image.Image, size: tuple[int, int], where: str) -> None:
-    """Check that a mask has the size of its image, width and height in pixels.
+def check_same_size(mask: tuple[int, int], image: tuple[int, int], where: str) -> None:
+    """Check that a mask has the size of its image, each as width and height in pixels.
 
     Raises:
         DataError: If it does not.
     """
-    if mask.size != size:
-        found = f"{mask.width}x{mask.height} and {size[0]}x{size[1]}"
+    if mask != image:
+        found = " and ".join(f"{width}x{height}" for width, height in (mask, image))
         raise DataError(f"expected mask and image of one size (width x height) in {where}, got {found}")
 
 

@@ -1,20 +1,18 @@
-"""Images in one folder per class: DIR/train/CLASS/* and DIR/val/CLASS/* (or DIR/test/CLASS/*)."""
+"""Images in folders: DIR/train/CLASS/* and DIR/val/CLASS/* (or DIR/test/CLASS/*), and those with masks or numbers."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slimprune.bounded import files_below
 from slimprune.data.decoding import choose_size
 from slimprune.data.encoded_images import EncodedImages
 from slimprune.data.image_data import ImageData
+from slimprune.data.image_listing import held_out_folder, image_sizes, images_in, reading_folders
+from slimprune.data.masked_folder import CLASSES, has_masks, load_masked_folder, parts_with_masks
 from slimprune.data.streamed_data import STREAM_ABOVE, hold_or_stream
+from slimprune.data.value_folder import TABLE, has_values, load_value_folder, parts_with_values
 from slimprune.errors import DataError, visible
-from slimprune.preprocessing import image_size
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-TEST_FOLDERS = ("val", "test")
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class FileSamples(EncodedImages):
 
 
 def load_folder(name: str, source: str, image_size: int | None = None, stream_above: int = STREAM_ABOVE) -> ImageData:
-    """Load a folder of images.
+    """Load a folder of images: of each class, with masks (`load_masked_folder`) or with numbers (`load_value_folder`).
 
     Images that all have one size of up to 64 pixels keep it. Otherwise the shorter side is resized and the centre
     cropped to a square. If both folders "val" and "test" exist, "val" is used.
@@ -62,45 +60,45 @@ def load_folder(name: str, source: str, image_size: int | None = None, stream_ab
         DataError: If a part or all images are missing, the parts' classes differ, or an image cannot be read.
     """
     root = Path(os.path.expanduser(source))
-    try:
-        classes, train_files, test_files = _listed(root)
-    except OSError as error:
-        raise DataError(f"expected folders that can be read, got {error.filename}: {error.strerror}") from error
-    size = choose_size(image_sizes([*train_files, *test_files]), image_size, keep_large=False)
+    with reading_folders():
+        masks, values = has_masks(root), has_values(root)
+    if masks:
+        return load_masked_folder(name, root, image_size, stream_above)
+    if values:
+        return load_value_folder(name, root, image_size, stream_above)
+    classes, train_files, test_files = _listed(root)
+    size = choose_size(image_sizes(path for path, _ in (*train_files, *test_files)), image_size, keep_large=False)
     return hold_or_stream(
         name, FileSamples.of(train_files, size), FileSamples.of(test_files, size), classes, stream_above
     )
 
 
 def image_files(root: Path) -> list[Path]:
-    """List the images of both parts of a folder.
+    """List the images of both parts of a folder, and the files with their masks or numbers.
 
     Raises:
         DataError: If a part or all images are missing, or the parts' classes differ.
     """
+    if has_masks(root):
+        pairs = [file for part in parts_with_masks(root) for pair in part for file in pair]
+        return [*pairs, *filter(Path.is_file, [root / CLASSES])]
+    if has_values(root):
+        tables = [root / "train" / TABLE, held_out_folder(root) / TABLE]
+        return [*tables, *(path for part in parts_with_values(root) for path in part.paths)]
     _, train_files, test_files = _listed(root)
     return [path for path, _ in (*train_files, *test_files)]
 
 
-def _test_folder(root: Path) -> Path:
-    for name in TEST_FOLDERS:
-        if (root / name).is_dir():
-            return root / name
-    raise DataError(f"expected a folder 'val' or 'test' in '{root}', found neither")
-
-
 def _listed(root: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]], list[tuple[Path, int]]]:
     """Return the classes and the files of both parts."""
-    try:
+    with reading_folders():
         return _checked(root)
-    except OSError as error:
-        raise DataError(f"expected folders that can be read, got {error.filename}: {error.strerror}") from error
 
 
 def _checked(root: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]], list[tuple[Path, int]]]:
     train = root / "train"
     classes = _class_names(train)
-    test = _test_folder(root)
+    test = held_out_folder(root)
     found = _class_names(test)
     if found != classes:
         different = ", ".join(sorted(set(classes) ^ set(found)))
@@ -126,19 +124,3 @@ def _files(part: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
     if not files:
         raise DataError(f"expected images in the folders of '{part}', found none")
     return files
-
-
-def images_in(folder: Path) -> list[Path]:
-    """List the images in a folder and below, in order of their paths, without hidden ones.
-
-    Raises:
-        OSError: If the folder cannot be read.
-    """
-    return sorted(
-        file for file in files_below(folder) if file.name.lower().endswith(SUFFIXES) and not file.name.startswith(".")
-    )
-
-
-def image_sizes(files: Sequence[tuple[Path, int]]) -> Iterator[tuple[int, int]]:
-    """Yield the height and width of image files, read only as far as they are asked for."""
-    return (image_size(path, str(path)) for path, _ in files)

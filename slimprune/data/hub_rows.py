@@ -1,21 +1,20 @@
 """Decoding of the rows of a Hugging Face table into 8-bit tensors."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from slimprune.data.decoding import check_same_size, squared, to_tensor
-from slimprune.data.encoded_images import EncodedImages
+from slimprune.data.decoding import to_tensor
+from slimprune.data.encoded_images import EncodedImages, to_size
+from slimprune.data.mask_forms import File, MaskForm, sample_of_files
 from slimprune.data.random_order import random_order
 from slimprune.errors import DataError
-from slimprune.preprocessing import Encoded, image_size, read_grey, read_rgb
-
-MASK_THRESHOLD = 127
+from slimprune.preprocessing import Encoded
 
 
 @dataclass(frozen=True)
@@ -24,16 +23,16 @@ class Columns:
 
     Attributes:
         image: Name of the image column.
-        target: Name of the column of labels or masks.
-        masks: Whether the target is a mask.
-        labels: Class index of each value in the label column; empty for masks.
-        class_names: One name per class index; the mask column's name for masks.
+        targets: Name of the column of labels or masks, or names of the columns of values.
+        kind: What the targets are.
+        labels: Class index of each value in the label column; empty for others.
+        class_names: One name per class index or column of values; for masks the column's name.
     """
 
     image: str
-    target: str
-    masks: bool
-    labels: dict[int, int]
+    targets: tuple[str, ...]
+    kind: Literal["labels", "masks", "values"]
+    labels: Mapping[int, int]
     class_names: tuple[str, ...]
 
 
@@ -46,36 +45,39 @@ class RowSamples(EncodedImages):
         split: Name of the split in error messages.
         columns: Columns to read.
         size: Side in pixels that images are resized and cropped to; None leaves them unchanged.
-        zero_one: Whether masks hold 0 and 1 instead of 0 and 255.
+        form: What the numbers in masks mean.
     """
 
     rows: Any
     split: str
     columns: Columns
     size: int | None = None
-    zero_one: bool = False
+    form: MaskForm = field(default=MaskForm(1))
 
     @property
     def labelled(self) -> bool:
         """Whether targets are labels."""
-        return not self.columns.masks
+        return self.columns.kind == "labels"
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Decode one row into an image uint8 [3, H, W] and a label int64 [] or mask uint8 [1, H, W].
+        """Decode one row into an image uint8 [3, H, W] and a label int64 [], mask uint8 [1, H, W] or values [K].
 
         Raises:
-            DataError: If the image, the label or the mask cannot be read.
+            DataError: If the image, the label, the mask or a value cannot be read.
         """
-        if not self.columns.masks:
+        if self.columns.kind == "labels":
             return super().__getitem__(index)
-        row, where = self.rows[index], self._where(index, self.columns.image)
-        image = read_rgb(_encoded(row[self.columns.image], where), where)
-        mask = self._mask(row[self.columns.target], index, image.size)
-        return to_tensor(squared(image, self.size, Image.Resampling.BILINEAR)), mask
+        row = self.rows[index]
+        image = self._file(row, index, self.columns.image)
+        if self.columns.kind == "masks":
+            return sample_of_files(image, self._file(row, index, self.columns.targets[0]), self.form, self.size)
+        return to_tensor(to_size(*image, self.size)), torch.tensor(
+            [self._value(row[name], index, name) for name in self.columns.targets]
+        )
 
     def shuffled(self, generator: torch.Generator) -> Tensor:
         """Return a random order of the rows that can be read in it, int64 [N]."""
@@ -83,54 +85,35 @@ class RowSamples(EncodedImages):
 
     def encoded(self, index: int) -> tuple[Encoded, str, int]:
         """Return the file of an image, its row in words, and its class index."""
-        row, where = self.rows[index], self._where(index, self.columns.image)
-        return _encoded(row[self.columns.image], where), where, self._label(row[self.columns.target], index)
+        row, label = self.rows[index], self.columns.targets[0]
+        return *self._file(row, index, self.columns.image), self._label(row[label], index, label)
 
-    def sizes(self) -> Iterator[tuple[int, int]]:
-        """Yield height and width of every image.
+    def files_of(self, column: str) -> Iterator[File]:
+        """Yield the file in a column of every row, with its name in error messages.
 
         Raises:
-            DataError: If an image cannot be read.
+            DataError: If there is none.
         """
-        for index, row in enumerate(self.rows.select_columns(self.columns.image)):
-            where = self._where(index, self.columns.image)
-            yield image_size(_encoded(row[self.columns.image], where), where)
+        return (self._file(row, index, column) for index, row in enumerate(self.rows.select_columns(column)))
 
-    def brightest_mask_value(self, count: int) -> int:
-        """Return the largest value, 0..255, in the first `count` masks; read more masks while all of them are empty."""
-        brightest = 0
-        for index in range(len(self)):
-            if index >= count and brightest > 0:
-                break
-            where = self._where(index, self.columns.target)
-            mask = read_grey(_encoded(self.rows[index][self.columns.target], where), where)
-            brightest = max(brightest, int(to_tensor(mask).max()))
-        return brightest
+    def _file(self, row: Mapping[str, Any], index: int, column: str) -> File:
+        """Return the file in a cell {"bytes": ..., "path": ...}, either of which may be None, with a name in words."""
+        value, where = row[column], self._where(index, column)
+        if isinstance(value, dict) and value.get("bytes"):
+            return bytes(value["bytes"]), where
+        if isinstance(value, dict) and value.get("path"):
+            return Path(value["path"]), where
+        raise DataError(f"expected an image in {where}, found none")
 
-    def _label(self, value: int, index: int) -> int:
+    def _label(self, value: int, index: int, column: str) -> int:
         if value not in self.columns.labels:
-            raise DataError(f"expected a known label in {self._where(index, self.columns.target)}, got {value}")
+            raise DataError(f"expected a known label in {self._where(index, column)}, got {value}")
         return self.columns.labels[value]
 
-    def _mask(self, value: object, index: int, image: tuple[int, int]) -> Tensor:
-        where = self._where(index, self.columns.target)
-        mask = read_grey(_encoded(value, where), where)
-        check_same_size(mask, image, where)
-        pixels = to_tensor(squared(mask, self.size, Image.Resampling.NEAREST))
-        if not self.zero_one:
-            return (pixels > MASK_THRESHOLD).to(torch.uint8)
-        if int(pixels.max()) > 1:
-            raise DataError(f"expected a mask of 0 and 1, as others of its set, in {where}, got {int(pixels.max())}")
-        return pixels
+    def _value(self, value: float | None, index: int, column: str) -> float:
+        if value is None or not math.isfinite(value):
+            raise DataError(f"expected a finite number in {self._where(index, column)}, got {value}")
+        return value
 
     def _where(self, index: int, column: str) -> str:
         return f"row {index} of {self.split}, column {column!r}"
-
-
-def _encoded(value: object, where: str) -> Encoded:
-    """Extract the file from a cell {"bytes": ..., "path": ...}, either of which may be None."""
-    if isinstance(value, dict) and value.get("bytes"):
-        return bytes(value["bytes"])
-    if isinstance(value, dict) and value.get("path"):
-        return Path(value["path"])
-    raise DataError(f"expected an image in {where}, found none")

@@ -3,38 +3,43 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from slimprune.bounded import files_below
 from slimprune.data.decoding import choose_size
-from slimprune.data.hub_rows import MASK_THRESHOLD, Columns, RowSamples
+from slimprune.data.hub_rows import Columns, RowSamples
 from slimprune.data.image_data import ImageData
+from slimprune.data.mask_forms import MaskForm, check_sizes, find_form
 from slimprune.data.parquet_rows import ParquetRows
 from slimprune.data.quiet import quiet
 from slimprune.data.streamed_data import STREAM_ABOVE, hold_or_stream
 from slimprune.errors import DataError
 from slimprune.files import cache_folder
+from slimprune.preprocessing import image_size
 
 TEST_SPLITS = ("test", "validation")
+MASK_WORDS = ("mask", "label", "annotation", "segmentation")
+_WORDS = ", ".join(map(repr, MASK_WORDS[:-1])) + f" or {MASK_WORDS[-1]!r}"
 MOST_LABELS = 1000
-CHECKED_MASKS = 100
 
 
 def load_huggingface(
     name: str, source: str, image_size: int | None = None, stream_above: int = STREAM_ABOVE
 ) -> ImageData:
-    """Load images with labels (one image column, one label column) or with masks (two image columns).
+    """Load images with labels (one image column, one label column), with masks (two image columns) or with values.
 
     The training part is the split "train"; the test part is "test" or else "validation". A label column is a
     `ClassLabel` (the one called "label" if there are several). Without one, it is the only integer column with at most
-    1,000 distinct values and at most half as many as rows. A mask column is an image column with "mask" in its name.
-    Its masks hold 0 and 1, or 0 and 255, in which case pixels above 127 belong to the mask.
+    1,000 distinct values and at most half as many as rows. Without labels, all columns of floating-point numbers are
+    the values of a regression. A mask column is an image column with "mask", "label", "annotation" or "segmentation" in
+    its name; `find_form` says what its numbers mean.
 
     Images that share one size keep it if they have masks or are small (up to 64 pixels); others become squares of 224
     pixels. In training, small images are shifted by up to 4 pixels and larger ones by up to an eighth of their shorter
-    side; both are flipped left and right. Images with masks are flipped and, if square, transposed.
+    side; both are flipped left and right. Images with masks are flipped and, if square, transposed. Images with values
+    stay as they are.
 
     The `datasets` library keeps its converted copy in slimprune's cache folder. A folder is read without network
     access.
@@ -86,17 +91,26 @@ def _parquet_files(folder: Path) -> dict[str, list[Path]]:
     }
 
 
-def _opened(name: str, source: str, splits: Any, image_size: int | None, stream_above: int) -> ImageData:
+def _opened(name: str, source: str, splits: Any, wanted: int | None, stream_above: int) -> ImageData:
     """Return the data of the splits, which are rows as those of `datasets`."""
     test_split = next((split for split in TEST_SPLITS if split in splits), None)
     if "train" not in splits or test_split is None:
         raise DataError(f"expected splits train and test (or validation) in {source!r}, got {', '.join(splits)}")
     columns = _find_columns(splits["train"], source)
     train, test = (_rows(splits[split], split, columns, source) for split in ("train", test_split))
-    zero_one = columns.masks and _holds_zero_one(train, source)
-    size = choose_size(chain(train.sizes(), test.sizes()), image_size, keep_large=columns.masks)
-    train, test = (RowSamples(part.rows, part.split, columns, size, zero_one) for part in (train, test))
-    return hold_or_stream(name, train, test, columns.class_names, stream_above)
+    masks, names = columns.kind == "masks", columns.class_names
+    sizes = (image_size(*file) for part in (train, test) for file in part.files_of(columns.image))
+    task = {"labels": "classification", "values": "regression"}.get(columns.kind)
+    size, form = choose_size(sizes, wanted, keep_large=masks), MaskForm(1)
+    if masks:
+        (column,) = columns.targets
+        form = find_form(train.files_of(column), repr(source))
+        form.check_all(test.files_of(column))
+        for part in (train, test):
+            check_sizes(part.files_of(columns.image), part.files_of(column))
+        task, names = form.task, names if form.classes == 1 else tuple(map(str, range(form.classes)))
+    train, test = (replace(part, size=size, form=form) for part in (train, test))
+    return hold_or_stream(name, train, test, names, stream_above, task=task)
 
 
 def _library() -> Any:
@@ -140,33 +154,38 @@ def _network(datasets: Any, allowed: bool) -> Iterator[None]:
 def _find_columns(rows: Any, source: str) -> Columns:
     datasets, features = _library(), rows.features
     images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
-    masks = [name for name in images if "mask" in name.lower()]
+    masks = [name for name in images if any(word in name.lower() for word in MASK_WORDS)]
     if len(images) == 2 and len(masks) == 1:
         image = next(name for name in images if name not in masks)
-        return Columns(image, masks[0], masks=True, labels={}, class_names=(masks[0],))
-    if len(images) == 1 and not masks:
-        label, values = _find_labels(rows, source)
-        return Columns(images[0], label, masks=False, labels=_indices(values), class_names=tuple(values))
+        return Columns(image, (masks[0],), "masks", labels={}, class_names=(masks[0],))
+    if len(images) != 1 or masks:
+        raise DataError(
+            f"expected one image column, or two of which one has {_WORDS} in its name, in {source!r}, "
+            f"got {', '.join(images) or 'none'}"
+        )
+    labels = _label_columns(rows)
+    values = tuple(name for name, feature in features.items() if "float" in str(getattr(feature, "dtype", "")))
+    if len(labels) == 1:
+        ((label, indices),) = labels.items()
+        return Columns(
+            images[0], (label,), "labels", {value: n for n, value in enumerate(indices.values())}, tuple(indices)
+        )
+    if values and not labels:
+        return Columns(images[0], values, "values", labels={}, class_names=values)
     raise DataError(
-        f"expected one image column, or two of which one has 'mask' in its name, in {source!r}, "
-        f"got {', '.join(images) or 'none'}"
+        f"expected one label column, or columns of floating-point numbers, in {source!r}, "
+        f"got {', '.join(labels) or 'none'} of {', '.join(features)}"
     )
 
 
-def _find_labels(rows: Any, source: str) -> tuple[str, dict[str, int]]:
-    """Return the name of the label column and its values by class name, in order of the class index."""
-    datasets, features = _library(), rows.features
-    labels = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-    if "label" in labels:
-        labels = ["label"]
-    if len(labels) == 1:
-        return labels[0], {name: index for index, name in enumerate(features[labels[0]].names)}
-    integers = {} if labels else _few_valued(rows)
-    if len(integers) == 1:
-        name, values = next(iter(integers.items()))
-        return name, {str(value): value for value in values}
-    found = ", ".join(labels or integers) or "none"
-    raise DataError(f"expected one label column in {source!r}, got {found} of {', '.join(features)}")
+def _label_columns(rows: Any) -> dict[str, dict[str, int]]:
+    """Return the values in each column that could be the labels, by class name, in order of the class index."""
+    features = rows.features
+    named = {name: feature.names for name, feature in features.items() if isinstance(feature, _library().ClassLabel)}
+    if not named:
+        return {name: {str(value): value for value in values} for name, values in _few_valued(rows).items()}
+    chosen = {"label": named["label"]} if "label" in named else named
+    return {column: {name: index for index, name in enumerate(names)} for column, names in chosen.items()}
 
 
 def _few_valued(rows: Any) -> dict[str, list[int]]:
@@ -177,30 +196,15 @@ def _few_valued(rows: Any) -> dict[str, list[int]]:
     return {name: values for name, values in distinct.items() if 0 < len(values) <= most}
 
 
-def _indices(values: dict[str, int]) -> dict[int, int]:
-    return {value: index for index, value in enumerate(values.values())}
-
-
 def _rows(rows: Any, split: str, columns: Columns, source: str) -> RowSamples:
     """Return the rows of a split with encoded images, so that this package decodes them and reports errors."""
     datasets = _library()
-    absent = [name for name in (columns.image, columns.target) if name not in rows.features]
+    names = [columns.image, *columns.targets]
+    absent = [name for name in names if name not in rows.features]
     if absent or len(rows) == 0:
         found = f"no column {absent[0]!r}" if absent else "no rows"
         raise DataError(f"expected rows with the columns of train in split {split} of {source!r}, found {found}")
-    rows = rows.select_columns([columns.image, columns.target])
-    for name in (columns.image, columns.target) if columns.masks else (columns.image,):
+    rows = rows.select_columns(names)
+    for name in names if columns.kind == "masks" else names[:1]:
         rows = rows.cast_column(name, datasets.Image(decode=False))
     return RowSamples(rows, f"{split} in {source!r}", columns)
-
-
-def _holds_zero_one(train: RowSamples, source: str) -> bool:
-    """Return whether masks hold 0 and 1 instead of 0 and 255.
-
-    Raises:
-        DataError: If the masks hold the indices of more than two classes.
-    """
-    brightest = train.brightest_mask_value(CHECKED_MASKS)
-    if 1 < brightest <= MASK_THRESHOLD:
-        raise DataError(f"expected masks of 0 and 1 or of 0 and 255 in {source!r}, got a largest value of {brightest}")
-    return brightest == 1

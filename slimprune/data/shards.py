@@ -19,8 +19,8 @@ from slimprune.bounded import read_bounded
 from slimprune.data.arrays import MOST_CLASSES
 from slimprune.data.decoding import choose_size
 from slimprune.data.encoded_images import EncodedImages
-from slimprune.data.folder import SUFFIXES, TEST_FOLDERS
 from slimprune.data.image_data import ImageData
+from slimprune.data.image_listing import SUFFIXES, TEST_FOLDERS
 from slimprune.data.streamed_data import STREAM_ABOVE, hold_or_stream
 from slimprune.errors import DataError, first_line, visible
 from slimprune.preprocessing import image_size as size_of_image

@@ -104,13 +104,13 @@ for _classes in (10, 100):
     )
 SOURCES.declare(
     "folder",
-    "image files as DIR/train/CLASS/* and DIR/val/CLASS/* (or DIR/test)",
+    "image files by class, as DIR/train/CLASS/* and DIR/val/CLASS/* (or DIR/test), or with masks or numbers",
     "slimprune.data.folder:load_folder",
     takes="DIR",
 )
 SOURCES.declare(
     "hf",
-    "a Hugging Face data set or a folder of its files: images with labels or masks",
+    "a Hugging Face data set or a folder of its files: images with labels, masks or numbers",
     "slimprune.data.huggingface:load_huggingface",
     takes="NAME_OR_DIR",
 )

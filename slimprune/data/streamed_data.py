@@ -12,6 +12,7 @@ from slimprune.data.encoded_images import ChosenImages, EncodedImages, whole_fil
 from slimprune.data.image_data import ImageData, Part
 from slimprune.data.statistics import normalisation_for
 from slimprune.data.streamed_store import Samples, StreamedStore, default_workers
+from slimprune.data.targets import KINDS
 from slimprune.data.tensor_data import TensorData
 from slimprune.types import TaskName
 
@@ -122,14 +123,17 @@ def hold_or_stream(
         class_names: One name per label; a single one for masks.
         stream_above: Limit in bytes on the decoded images and masks of both parts.
         task: See `StreamedData.from_samples`.
-        augmentation: Random changes of training images; by default those that suit photographs.
+        augmentation: Random changes of training images; by default those that suit photographs, or none if they would
+            change the targets of the task.
 
     Raises:
         DataError: If a sample cannot be decoded.
     """
     image, target = train[0]
     if augmentation is None:
-        augmentation = default_augmentation(image.shape[1], image.shape[2], segmentation=target.ndim > 0)
+        fixed = task is not None and not KINDS[task].flips
+        usual = default_augmentation(image.shape[1], image.shape[2], segmentation=target.ndim > 0)
+        augmentation = Augmentation() if fixed else usual
     if (len(train) + len(test)) * (image.nbytes + target.nbytes) > stream_above:
         return StreamedData.from_samples(name, train, test, class_names, augmentation, task=task)
     decoded = (*_decode_all(train), *_decode_all(test))

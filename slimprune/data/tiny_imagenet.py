@@ -6,8 +6,9 @@ from pathlib import Path
 
 from slimprune.bounded import read_bounded
 from slimprune.data.decoding import choose_size
-from slimprune.data.folder import FileSamples, image_sizes, images_in
+from slimprune.data.folder import FileSamples
 from slimprune.data.image_data import ImageData
+from slimprune.data.image_listing import image_sizes, images_in
 from slimprune.data.streamed_data import STREAM_ABOVE, hold_or_stream
 from slimprune.errors import DataError, visible
 
@@ -40,7 +41,7 @@ def load_tiny_imagenet(
     root = Path(os.path.expanduser(source))
     numbers = _numbers(root)
     train, test = _train_files(root, numbers), _test_files(root, numbers)
-    size = choose_size(image_sizes([*train, *test]), image_size, keep_large=False)
+    size = choose_size(image_sizes(path for path, _ in (*train, *test)), image_size, keep_large=False)
     names = _names(root, numbers)
     return hold_or_stream(name, FileSamples.of(train, size), FileSamples.of(test, size), names, stream_above)
 

@@ -14,6 +14,7 @@ from slimprune.preprocessing.images import (
     read_reduced,
     read_rgb,
 )
+from slimprune.preprocessing.mask_images import is_lossy, read_mask
 from slimprune.preprocessing.metadata import Stated, as_metadata, from_metadata
 
 __all__ = [
@@ -32,8 +33,10 @@ __all__ = [
     "from_configs",
     "from_metadata",
     "image_size",
+    "is_lossy",
     "read_grey",
     "read_image",
+    "read_mask",
     "read_numbers",
     "read_reduced",
     "read_rgb",

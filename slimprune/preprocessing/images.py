@@ -68,7 +68,7 @@ def read_rgb(encoded: Encoded, where: str) -> Image.Image:
     Raises:
         DataError: If the file cannot be decoded or its pixels have no known scale.
     """
-    return _as_rgb(_decode(encoded, where).image)
+    return _as_rgb(with_eight_bits(decode(encoded, where).image, where))
 
 
 def read_reduced(encoded: Encoded, where: str, enough: Callable[[int, int], tuple[int, int]]) -> "Reduced":
@@ -84,8 +84,8 @@ def read_reduced(encoded: Encoded, where: str, enough: Callable[[int, int], tupl
     Raises:
         DataError: If the file cannot be decoded or its pixels have no known scale.
     """
-    decoded = _decode(encoded, where, enough)
-    return replace(decoded, image=_as_rgb(decoded.image))
+    decoded = decode(encoded, where, enough)
+    return replace(decoded, image=_as_rgb(with_eight_bits(decoded.image, where)))
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def read_grey(encoded: Encoded, where: str) -> Image.Image:
     Raises:
         DataError: If the file cannot be decoded or its pixels have no known scale.
     """
-    return _decode(encoded, where).image.convert("L")
+    return with_eight_bits(decode(encoded, where).image, where).convert("L")
 
 
 def read_numbers(encoded: Encoded, where: str) -> NDArray[np.int64]:
@@ -182,8 +182,12 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
 
 
-def _decode(encoded: Encoded, where: str, enough: Callable[[int, int], tuple[int, int]] | None = None) -> Reduced:
-    """Decode an image file, upright, to a size that is `enough` for its height and width, or to all of it."""
+def decode(encoded: Encoded, where: str, enough: Callable[[int, int], tuple[int, int]] | None = None) -> Reduced:
+    """Decode an image file in its own mode, upright, to a size that is `enough` for its height and width, or to all.
+
+    Raises:
+        DataError: If the file cannot be decoded.
+    """
     with _naming(where), Image.open(_stream(encoded)) as image:
         orientation, whole = _orientation(image), image.size
         turned, drafted = orientation in _TRANSPOSING, False
@@ -194,15 +198,19 @@ def _decode(encoded: Encoded, where: str, enough: Callable[[int, int], tuple[int
         image.load()
     upright: Image.Image = image if turn is None else image.transpose(turn)
     width, height = upright.size if not drafted else whole[::-1] if turned else whole
-    if upright.mode in DEEP_MODES:
-        upright = _with_eight_bits(upright, where)
-    elif upright.mode not in MODES:
-        raise DataError(f"expected an image of 8 or 16 bits per channel in {where}, got Pillow mode {upright.mode!r}")
     return Reduced(upright, height, width, orientation)
 
 
-def _with_eight_bits(image: Image.Image, where: str) -> Image.Image:
-    """Return a grey image of 0..65535 in 0..255, rounded."""
+def with_eight_bits(image: Image.Image, where: str) -> Image.Image:
+    """Return an image of 8 bits per channel as it is, and a grey one of 0..65535 in 0..255, rounded.
+
+    Raises:
+        DataError: If its pixels have no known scale.
+    """
+    if image.mode in MODES:
+        return image
+    if image.mode not in DEEP_MODES:
+        raise DataError(f"expected an image of 8 or 16 bits per channel in {where}, got Pillow mode {image.mode!r}")
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 0xFFFF:
         raise DataError(f"expected pixels in 0..65535 in {where}, got {values.min()} to {values.max()}")

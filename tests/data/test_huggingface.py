@@ -2,6 +2,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -64,6 +65,26 @@ def test_masks_of_zero_and_one_and_of_black_and_white_are_alike(tmp_path: Path, 
     assert data.parts["test"][1].flatten(1).float().mean(dim=1).tolist() == [0, 1, 0, 1, 0, 1]
 
 
+def test_masks_of_classes(tmp_path: Path):
+    masks = [Image.fromarray(np.full((8, 8), value, dtype=np.uint8)) for value in (0, 1, 2, 255, 2, 1)]
+    features = {"image": datasets.Image(), "annotation": datasets.Image()}
+    folder = write(tmp_path / "a", {"image": IMAGES, "annotation": masks}, features)
+    data, streamed = load_huggingface("it", folder), load_huggingface("it", folder, stream_above=0)
+    assert (data.task, data.class_names) == ("semantic-segmentation", ("0", "1", "2"))
+    (_, targets), *_ = data.test_batches(6)
+    assert targets[:, 0, 0].tolist() == [0, 1, 2, 255, 2, 1]
+    assert_equal_batches(streamed.train_batches(2, seed=1), data.train_batches(2, seed=1))
+
+
+def test_columns_of_numbers_are_values(tmp_path: Path):
+    features = {"image": datasets.Image(), "x": datasets.Value("float32"), "y": datasets.Value("float64")}
+    columns = {"image": IMAGES, "x": [0.5 * n for n in range(6)], "y": [float(n) for n in range(6)]}
+    data = load_huggingface("it", write(tmp_path / "a", columns, features))
+    assert (data.task, data.class_names, data.augmentation) == ("regression", ("x", "y"), Augmentation())
+    (_, targets), *_ = data.test_batches(6)
+    assert targets.tolist() == [[0.5 * n, n] for n in range(6)]
+
+
 def test_large_data_is_streamed_alike(tmp_path: Path):
     folder = pets(tmp_path / "pets")
     held, streamed = load_huggingface("it", folder), load_huggingface("it", folder, stream_above=0)
@@ -111,15 +132,20 @@ REFUSED = [
     ({"label": LABELS}, {"label": CLASSES}, "expected one image column, or two of which one has 'mask'"),
     ({"a": IMAGES, "b": IMAGES, "label": LABELS}, {"a": IMAGE, "b": IMAGE, "label": CLASSES}, "got a, b"),
     ({"my_mask": IMAGES, "label": LABELS}, {"my_mask": IMAGE, "label": CLASSES}, "got my_mask"),
-    ({"a": IMAGES, "text": ["x"] * 6}, {"a": IMAGE, "text": TEXT}, "expected one label column .* got none of a, text"),
+    ({"a": IMAGES, "text": ["x"] * 6}, {"a": IMAGE, "text": TEXT}, "expected one label column, .* got none of a, text"),
     ({"a": IMAGES, "row": list(range(6))}, {"a": IMAGE, "row": INTEGER}, "got none of a, row"),
     ({"a": IMAGES, "x": LABELS, "y": LABELS}, {"a": IMAGE, "x": INTEGER, "y": INTEGER}, "got x, y of a, x, y"),
     ({"a": IMAGES, "x": LABELS, "y": LABELS}, {"a": IMAGE, "x": CLASSES, "y": CLASSES}, "got x, y of a, x, y"),
     ({"a": IMAGES, "label": [-1] * 6}, {"a": IMAGE, "label": CLASSES}, "a known label in row 0 of train in .* got -1"),
     (
-        {"a": IMAGES, "mask": [Image.new("L", (8, 8), 2)] * 6},
+        {"a": IMAGES, "mask": [Image.new("L", (8, 8), 38 * seed) for seed in range(6)]},
         {"a": IMAGE, "mask": IMAGE},
-        "expected masks of 0 and 1 or of 0 and 255 in .* got a largest value of 2",
+        "of 0 and 255, or of classes 0, 1, 2, ... with 255 to ignore, in .* got 0, 38, 76, 114, 152, 190",
+    ),
+    (
+        {"a": IMAGES, "b": [0.0, float("nan")] * 3},
+        {"a": IMAGE, "b": datasets.Value("float64")},
+        "expected a finite number in row 1 of train in .*, column 'b', got nan",
     ),
 ]
 
