@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from slimprune.statistics import random_effects, student_quantile, welch_difference
@@ -153,3 +154,24 @@ def test_the_arena_trains_what_is_missing(tmp_path: Path, data: str):
 def test_the_arena_refuses_rows_that_no_recipe_has(tmp_path: Path):
     with pytest.raises(SystemExit, match="expected rows of resnet8-macs50"):
         run("arena.py", "--only", "resnet8-macs50", "--rows", "uniform,nonsense", "--out", tmp_path)
+
+
+def test_agreement_of_losses_with_errors(monkeypatch: pytest.MonkeyPatch):
+    """Rows have errors of 10, 20 and 30 % in the mean and losses of 1, 3 and 2: ranks 1, 2, 3 and 1, 3, 2.
+
+    The fourth has one loss of two, like the widths of one seed that are beyond a cap, and counts among the cells only.
+    """
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from arena_agreement import agreement
+
+    cells = [*records("a", 89, 91), *records("b", 79, 81), *records("c", 69, 71), *records("d", 20, 30, 10)]
+    losses = [1.1, 0.9, 3.0, 3.0, 2.0, 2.0, 4.0, 5.0, None]
+    rows, of_rows, networks, of_networks = agreement(cells, losses)
+    assert (rows, networks) == (3, 8)
+    assert of_rows == pytest.approx(1 - 6 * (0 + 1 + 1) / (3 * (9 - 1)))
+    errors = [11, 9, 21, 19, 31, 29, 80, 70]
+    assert of_networks == pytest.approx(float(np.corrcoef(rank(losses[:-1]), rank(errors))[0, 1]))
+
+
+def rank(values: list[float]) -> list[float]:
+    return [sum(other < value for other in values) + sum(other == value for other in values) / 2 for value in values]

@@ -24,6 +24,7 @@ from slimprune.statistics import paired_difference
 from slimprune.training import TrainSettings, count_batches, train
 from slimprune.types import Listener, WidthSearch
 from slimprune.weight_sharing import (
+    SPREAD,
     Evaluation,
     Generation,
     SharedNetwork,
@@ -125,15 +126,15 @@ def is_less(losses: Sequence[float], others: Sequence[float]) -> bool:
     return difference is not None and difference.interval(2 * CONFIDENCE - 1)[1] < 0
 
 
-def space_of(recipe: ResolvedRecipe, analysis: Analysis) -> WidthSpace:
-    """Return the widths at the recipe's budget that can share weights."""
+def space_of(recipe: ResolvedRecipe, analysis: Analysis, cap: float = CAP) -> WidthSpace:
+    """Return the widths at the recipe's budget that can share weights, at most `cap` times the uniform ones."""
     return WidthSpace.of(
         analysis.groups,
         budget_of(recipe),
         analysis.costs,
         floor=recipe.floor,
         round_to=multiple(recipe),
-        cap=CAP,
+        cap=cap,
     )
 
 
@@ -203,11 +204,16 @@ def trained_shared(
     epochs: int,
     listener: Listener,
     store: Path | None,
+    *,
+    spread: float = SPREAD,
 ) -> SharedNetwork:
-    """Return a network of shared weights after its training, resumable in the folder `store`."""
+    """Return a network of shared weights after its training, resumable in the folder `store`.
+
+    `spread` is that of the random widths; see `random_proportions`.
+    """
 
     def draw() -> Integers:
-        return space.widths(random_proportions(len(space.free)))
+        return space.widths(random_proportions(len(space.free), spread=spread))
 
     shared = SharedNetwork(network, space.groups, space.limits.full, draw, _ranks(scores))
     train(

@@ -2,9 +2,10 @@
 
 from slimprune.weight_sharing.generations import Evaluation, Generation, found_by, search
 from slimprune.weight_sharing.network import SharedNetwork, losses_at
-from slimprune.weight_sharing.random_widths import random_proportions
+from slimprune.weight_sharing.random_widths import SPREAD, random_proportions
 
 __all__ = [
+    "SPREAD",
     "Evaluation",
     "Generation",
     "SharedNetwork",
