@@ -117,7 +117,8 @@ class Bench:
 
     def shared(self, variant: Variant) -> list[float | None]:
         """Return the loss of every cell's widths with shared weights; None for widths beyond the cap."""
-        recipe, work, space = self.recipe, self.work, space_of(self.recipe, self.analysis, variant.cap)
+        recipe, work = self.recipe, self.work
+        space = space_of(recipe.model_copy(update={"width_cap": variant.cap}), self.analysis)
         images, epochs = split_images(recipe, work), variant.epochs or recipe.sharing_epochs or 1
         shared = trained_shared(
             recipe, work, work.model, space, None, images, epochs, ignore, None, spread=variant.spread

@@ -35,7 +35,7 @@ from slimprune.weight_sharing import (
 )
 
 CAP = 2.0
-"""Greatest width of a group in the shared network, as a multiple of its uniform width."""
+"""Default of `--width-cap`."""
 
 HELD_OUT, HELD_OUT_SHARE = 2000, 0.2
 """Training images that are held out: at most so many, and at most this share."""
@@ -76,7 +76,7 @@ def learn_widths(
 ) -> Sharing:
     """Return the rule whose widths have the least loss in a network that shares its weights among all widths.
 
-    The weights of `network`, at most `CAP` times as wide as uniform widths, are trained for a few epochs; every step
+    The weights of `network`, at most `width_cap` times as wide as uniform widths, are trained for a few epochs; every step
     trains random widths at the budget. The cross-entropy method, or evolution, then searches the widths of least loss
     on held-out training images, each generation on one batch of them. On other held-out images the widths found are
     compared with uniform ones, which are taken unless the others are better beyond chance.
@@ -126,15 +126,15 @@ def is_less(losses: Sequence[float], others: Sequence[float]) -> bool:
     return difference is not None and difference.interval(2 * CONFIDENCE - 1)[1] < 0
 
 
-def space_of(recipe: ResolvedRecipe, analysis: Analysis, cap: float = CAP) -> WidthSpace:
-    """Return the widths at the recipe's budget that can share weights, at most `cap` times the uniform ones."""
+def space_of(recipe: ResolvedRecipe, analysis: Analysis) -> WidthSpace:
+    """Return the widths at the recipe's budget that can share weights."""
     return WidthSpace.of(
         analysis.groups,
         budget_of(recipe),
         analysis.costs,
         floor=recipe.floor,
         round_to=multiple(recipe),
-        cap=cap,
+        cap=recipe.width_cap or CAP,
     )
 
 

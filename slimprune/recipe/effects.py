@@ -36,6 +36,7 @@ CONDITIONS: Sequence[Condition] = (
             "round_to",
             "reconstruct",
             "sharing_epochs",
+            "width_cap",
             "width_search",
             "engine",
             "bench_batch",
@@ -96,7 +97,11 @@ CONDITIONS: Sequence[Condition] = (
         lambda recipe: recipe.patience is None or recipe.patience < _longest_training(recipe) - 1,
         "no training has epochs left by then",
     ),
-    Condition(("sharing_epochs", "width_search"), lambda recipe: recipe.rule == "learned", "the rule is not learned"),
+    Condition(
+        ("sharing_epochs", "width_search", "width_cap"),
+        lambda recipe: recipe.rule == "learned",
+        "the rule is not learned",
+    ),
     Condition(("temperature",), lambda recipe: recipe.distill is not None, "nothing is distilled without --distill"),
     Condition(
         ("regularizer", "regularizer_strength"),

@@ -48,7 +48,7 @@ LATER_FIELDS = (
     "optimizer", "warm_up", "label_smoothing", "class_weights", "ema", "mixup", "cutmix", "resized_crop", "patience",
     "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs", "average", "unit",
     "inner_weight_decay", "on_host", "steps_stored", "score_temperature", "by_magnitude", "prune_from", "prune_until",
-    "task", "metric", "mask_distance", "milestones", "width_search", "further_metrics",
+    "task", "metric", "mask_distance", "milestones", "width_search", "width_cap", "further_metrics",
     "prune_epoch", "sync_bn", "bf16_gradients", "split_draws", "score_balanced",
 )  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
@@ -175,6 +175,12 @@ class Recipe(BaseModel):
         None,
         description="how `--rule learned` searches widths, with equally many evaluations: evolution is that of "
         "MetaPruning (default: cross-entropy)",
+    )
+    width_cap: float | None = Field(
+        None,
+        gt=1,
+        le=LARGEST,
+        description="greatest width of a layer under `--rule learned`, as a multiple of its uniform width (default: 2)",
     )
     floor: float = Field(0.05, ge=0, lt=1, description="share of its channels that every layer keeps at least")
     gate: Literal["consumer", "norm", "producer"] = Field(

@@ -47,6 +47,7 @@ class SettingsBesideTask(_UnderAlias, total=False):
     criterion: str | None
     rule: str | None
     sharing_epochs: int | None
+    width_cap: float | None
     width_search: WidthSearch | None
     floor: float
     gate: Literal["consumer", "norm", "producer"]
