@@ -76,10 +76,10 @@ def learn_widths(
 ) -> Sharing:
     """Return the rule whose widths have the least loss in a network that shares its weights among all widths.
 
-    The weights of `network`, at most `width_cap` times as wide as uniform widths, are trained for a few epochs; every step
-    trains random widths at the budget. The cross-entropy method, or evolution, then searches the widths of least loss
-    on held-out training images, each generation on one batch of them. On other held-out images the widths found are
-    compared with uniform ones, which are taken unless the others are better beyond chance.
+    The weights of `network`, at most `width_cap` times as wide as uniform widths, are trained for a few epochs; every
+    step trains random widths at the budget. The cross-entropy method, or evolution, then searches the widths of least
+    loss on held-out training images, each generation on one batch of them. On other held-out images the widths found
+    are compared with uniform ones, which are taken unless the others are better beyond chance.
 
     Args:
         recipe: Recipe with budget, floor, rounding and training.

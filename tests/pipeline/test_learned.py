@@ -1,6 +1,7 @@
 """Widths found by weight sharing: what they are trained and judged on, how a stopped run goes on, what is reported."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,16 @@ def test_widths_no_better_than_uniform_ones_are_not_taken(
 
     monkeypatch.setattr(learned, "losses_at", losses)
     assert learn_widths(wanted, analysis, analysis.work.model, None, ignore).rule.startswith(rule)
+
+
+@pytest.mark.parametrize("cap", [None, 1.2, 1.5])
+def test_no_layer_is_wider_than_the_cap_allows(analysis: Analysis, cap: float | None) -> None:
+    space = learned.space_of(recipe(ratio=0.8, width_cap=cap), analysis)
+    free = space.free
+    dense = [analysis.groups[number].width for number in free]
+    bounds = [min(width, math.ceil((cap or 2) * own)) for width, own in zip(dense, space.uniform[free], strict=True)]
+    assert space.limits.full[free].tolist() == bounds
+    assert bounds != dense
 
 
 def test_the_cost_is_stated_in_epochs(analysis: Analysis) -> None:
