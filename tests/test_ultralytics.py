@@ -1,25 +1,33 @@
 """The code on YOLO in the page on detection, where ultralytics is installed."""
 
 import runpy
+import shlex
 from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
+import slimprune
+from slimprune.cli import run
 from tests.pages import NOT_RUN, ROOT, blocks
 
+SHORT = ("--epochs", "1", "--batch-size", "4", "--score-batch", "2", "--draws", "1")
 
-def test_yolo_is_slimmed_trained_by_its_own_losses_and_predicts(tmp_path, capsys):
-    pytest.importorskip("ultralytics", reason="needs ultralytics")
+
+@pytest.mark.slow
+def test_the_page_s_command_gives_a_network_that_the_library_uses(tmp_path, capsys):
+    pytest.importorskip("ultralytics", reason="needs the extra ultralytics")
     pytest.importorskip("pycocotools", reason="needs the extra detection")
-    (block,) = (one for one in blocks(ROOT / "docs" / "detection.md") if one.title.startswith(NOT_RUN))
+    page = blocks(ROOT / "docs" / "detection.md")
+    (code,) = (one for one in page if one.title.startswith(NOT_RUN))
+    (command,) = (one.text for one in page if one.language == "sh" and "yolo:" in one.text)
     draw = runpy.run_path(str(Path(ROOT, "benchmarks", "scenes.py")))["draw_scenes"]
     draw(tmp_path / "scenes", counts={"train": 8, "val": 4})
-    found: dict[str, object] = {}
     with chdir(tmp_path):
-        exec(compile(block.text, "detection.md", "exec"), found)
-    dense, slim = found["plan"].dense, found["plan"].slim
-    assert slim.macs <= 0.5 * dense.macs
-    assert found["slim"].proof.passed
-    assert type(found["yolo"].model).__name__ == "DetectionModel"
-    assert capsys.readouterr().out.split()[-1] == "4"  # numbers of a box that `predict` found, or of none
+        assert run([*shlex.split(command)[1:], *SHORT]) == 0
+        capsys.readouterr()
+        exec(compile(code.text.replace("0.png", "000.png"), "detection.md", "exec"), {})
+    assert capsys.readouterr().out.split()[0] == "4"  # numbers of a box that `predict` found, or of none
+    assert {file.name for file in tmp_path.iterdir()} > {"y.onnx", "y.slim", "slim.pt"}
+    macs = slimprune.surgery.read(tmp_path / "y.slim").plan
+    assert macs.slim.macs <= 0.5 * macs.dense.macs

@@ -1,7 +1,7 @@
 """Named and user-defined architectures, built with freshly initialised weights."""
 
 from slimprune.models.architecture import DETECTION, Architecture, InputSpec
-from slimprune.models.detectors import is_detector, two_stages, with_one_input
+from slimprune.models.detectors import is_detector, with_one_input
 from slimprune.models.given_weights import fill
 from slimprune.models.main_output import MAIN, MainOutput, has_main_output, main_output
 from slimprune.models.preprocessing import Preprocessing
@@ -17,6 +17,8 @@ from slimprune.models.registry import (
     register,
     task_of,
 )
+from slimprune.models.torchvision_detectors import two_stages
+from slimprune.models.ultralytics_models import as_yolo
 from slimprune.models.weight_files import read_weights
 from slimprune.models.weights import load_weights, save_weights
 
@@ -29,6 +31,7 @@ __all__ = [
     "MainOutput",
     "Preprocessing",
     "architectures",
+    "as_yolo",
     "build",
     "built_from",
     "configuration_of",

@@ -1,37 +1,19 @@
-"""Detectors of torchvision as modules with one input: images alone, or images with the boxes that are in them."""
+"""Detectors as modules with one input: images alone, or images with the boxes that are in them."""
 
-import sys
-from typing import Any, cast
+from types import ModuleType
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from slimprune.errors import UnsupportedModelError
 from slimprune.forward import ForwardAdapter
+from slimprune.models import torchvision_detectors, ultralytics_detectors
 
-PROPOSALS = (
-    (0.0, 0.0, 1.0, 1.0),
-    (0.0, 0.0, 0.5, 0.5),
-    (0.5, 0.0, 1.0, 0.5),
-    (0.0, 0.5, 0.5, 1.0),
-    (0.5, 0.5, 1.0, 1.0),
-)
-"""Boxes, in shares of an image, on which the second stage of a detector runs if images are all that it is given."""
-
-_DETECTION = "torchvision.models.detection"
+LIBRARIES: tuple[ModuleType, ...] = (torchvision_detectors, ultralytics_detectors)
+"""Modules that know the detectors of one library: `is_detector`, `check` and `detect`."""
 
 
 def is_detector(model: nn.Module) -> bool:
-    """Return whether a model is one of torchvision's detectors, whose forward takes a list of images and boxes."""
-    return isinstance(
-        model, _classes("ssd.SSD", "retinanet.RetinaNet", "fcos.FCOS", "generalized_rcnn.GeneralizedRCNN")
-    )
-
-
-def two_stages(model: nn.Module) -> bool:
-    """Return whether a detector looks again at the boxes that it proposes, so that its work depends on the image."""
-    return isinstance(model, _classes("generalized_rcnn.GeneralizedRCNN"))
+    """Return whether a model is a detector of a library that is known here."""
+    return any(library.is_detector(model) for library in LIBRARIES)
 
 
 def with_one_input(model: nn.Module, height: int, width: int) -> nn.Module:
@@ -39,8 +21,7 @@ def with_one_input(model: nn.Module, height: int, width: int) -> nn.Module:
 
     It takes images [N, 3, H, W] with pixels in 0..1. In eval mode it returns [N, A, 4 + K] for A anchors: boxes x1, y1,
     x2, y2 in pixels, and the scores of K classes in 0..1, before any non-maximum suppression. In training mode it
-    returns what the head gives, before any of that is computed. A detector of two stages returns what both of its heads
-    give, the second one for `PROPOSALS`, as [N, numbers].
+    returns what its heads give, before any of that is computed. A detector of two stages does so in both modes.
 
     It also takes a pair of images and boxes [N, M, 5], each a class from 0 or -1 for none, and x1, y1, x2, y2 in
     pixels. In training mode it then returns the losses that the detector computes itself, [L], and in eval mode what
@@ -48,123 +29,13 @@ def with_one_input(model: nn.Module, height: int, width: int) -> nn.Module:
     counted from 0.
 
     Args:
-        model: Detector for classes from 1; class 0 is the background.
+        model: A detector, see `is_detector`.
         height: Height of the images in pixels.
         width: Width of the images in pixels.
 
     Raises:
-        UnsupportedModelError: If it needs masks or keypoints, or would resize such images.
+        UnsupportedModelError: If it needs more than boxes, or cannot take such images as they are.
     """
-    if two_stages(model):
-        heads = cast(Any, model).roi_heads
-        if heads.has_mask() or heads.has_keypoint():
-            raise UnsupportedModelError(f"expected a detector of boxes, got {type(model).__name__}")
-    _check_size(model, height, width)
-    return ForwardAdapter(model, detect)
-
-
-def detect(model: Any, batch: Any) -> Any:
-    """Call a detector as `with_one_input` describes it."""
-    if isinstance(batch, Tensor):
-        return _both_stages(model, batch) if two_stages(model) else _every_anchor(model, batch)
-    images, boxes = batch
-    if model.training:
-        return torch.stack([*model(list(images), _as_targets(boxes)).values()])
-    return [{**found, "labels": found["labels"] - 1} for found in model(list(images))]
-
-
-def _as_targets(boxes: Tensor) -> list[dict[str, Tensor]]:
-    """Return boxes [N, M, 5] as torchvision takes them: a mapping for each image, with labels from 1."""
-    present = [rows[rows[:, 0] >= 0] for rows in boxes]
-    return [{"boxes": rows[:, 1:], "labels": rows[:, 0].long() + 1} for rows in present]
-
-
-def _every_anchor(model: Any, images: Tensor) -> Tensor:
-    pixels = _normalised(model, images)
-    features = _features(model.backbone(pixels))
-    heads: dict[str, Tensor] = model.head(features)
-    if model.training:
-        return torch.cat([*heads.values()], dim=-1)
-    boxes = _boxes(model, heads["bbox_regression"], _anchors(model, pixels, features))
-    height, width = images.shape[-2:]
-    boxes = torch.stack([boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)], dim=-1).flatten(-2)
-    return torch.cat([boxes, _scores(model, heads)], dim=-1)
-
-
-def _anchors(model: Any, pixels: Tensor, features: list[Tensor]) -> Tensor:
-    """Return the anchors of an image, [A, 4]."""
-    images = _class("image_list.ImageList")(pixels[:1], [tuple(pixels.shape[-2:])])
-    found: list[Tensor] = model.anchor_generator(images, features)
-    return found[0]
-
-
-def _boxes(model: Any, regression: Tensor, anchors: Tensor) -> Tensor:
-    coder = model.box_coder
-    if isinstance(model, _classes("fcos.FCOS")):
-        return cast(Tensor, coder.decode(regression, anchors))
-    count, rows = regression.shape[:2]
-    repeated = anchors.expand(count, rows, 4).reshape(-1, 4)
-    return cast(Tensor, coder.decode_single(regression.reshape(-1, 4), repeated)).reshape(count, rows, 4)
-
-
-def _scores(model: Any, heads: dict[str, Tensor]) -> Tensor:
-    """Return the scores of the classes without the background, [N, A, K]."""
-    logits = heads["cls_logits"]
-    if isinstance(model, _classes("ssd.SSD")):
-        return F.softmax(logits, dim=-1)[..., 1:]
-    scores = logits.sigmoid()
-    if "bbox_ctrness" in heads:
-        scores = (scores * heads["bbox_ctrness"].sigmoid()).sqrt()
-    return scores[..., 1:]
-
-
-def _both_stages(model: Any, images: Tensor) -> Tensor:
-    """Return what the heads of both stages give, flattened to [N, numbers]."""
-    pixels = _normalised(model, images)
-    features = model.backbone(pixels)
-    features = {"0": features} if isinstance(features, Tensor) else features
-    objectness, offsets = model.rpn.head([*features.values()])
-    height, width = images.shape[-2:]
-    proposals = images.new_tensor(PROPOSALS) * images.new_tensor([width, height, width, height])
-    heads = model.roi_heads
-    pooled = heads.box_roi_pool(features, [proposals] * len(images), [(height, width)] * len(images))
-    logits, boxes = heads.box_predictor(heads.box_head(pooled))
-    second = [part.reshape(len(images), -1) for part in (logits, boxes)]
-    return torch.cat([*(part.flatten(1) for part in (*objectness, *offsets)), *second], dim=1)
-
-
-def _normalised(model: Any, images: Tensor) -> Tensor:
-    """Return images as torchvision's transform prepares images of this size: normalised, and padded with zeros."""
-    transform = model.transform
-    mean, std = (images.new_tensor(values)[:, None, None] for values in (transform.image_mean, transform.image_std))
-    below, beside = (-side % transform.size_divisible for side in images.shape[-2:])
-    pixels = (images - mean) / std
-    return F.pad(pixels, (0, beside, 0, below)) if below or beside else pixels
-
-
-def _features(found: Any) -> list[Tensor]:
-    return [found] if isinstance(found, Tensor) else [*found.values()]
-
-
-def _check_size(model: Any, height: int, width: int) -> None:
-    """Check that the detector takes images of a size as they are."""
-    transform = model.transform
-    if transform.fixed_size is not None:
-        taken = tuple(transform.fixed_size)[::-1]
-    else:
-        scale = min(transform.min_size[-1] / min(height, width), transform.max_size / max(height, width))
-        taken = tuple(int(side * scale) for side in (height, width))
-    if taken != (height, width):
-        rule = f"expected a detector that takes images of {height}x{width} as they are"
-        size = f"min_size={min(height, width)}, max_size={max(height, width)}"
-        raise UnsupportedModelError(f"{rule} ({size}), got one that resizes them to {taken[0]}x{taken[1]}")
-
-
-def _class(name: str) -> Any:
-    module, _, kind = name.rpartition(".")
-    return getattr(sys.modules[f"{_DETECTION}.{module}"], kind)
-
-
-def _classes(*names: str) -> tuple[type, ...]:
-    """Return torchvision's classes; none if they are not imported, so that nothing can be an instance of them."""
-    return tuple(_class(name) for name in names) if _DETECTION in sys.modules else ()
+    (library,) = (library for library in LIBRARIES if library.is_detector(model))
+    library.check(model, height, width)
+    return ForwardAdapter(model, library.detect)

@@ -22,6 +22,7 @@ from slimprune.models import (
     torchvision_models,
     torchvision_segmentation,
     transformers_models,
+    ultralytics_models,
     unet,
     vgg,
 )
@@ -45,6 +46,7 @@ FAMILIES = (
     torchvision_detection.FAMILY,
     timm_models.FAMILY,
     transformers_models.FAMILY,
+    ultralytics_models.FAMILY,
 )
 """Families in order of precedence: slimprune's `vgg19` (with batch norm) precedes torchvision's (without)."""
 

@@ -281,7 +281,9 @@ def _called(model: nn.Module, task: Task, height: int, width: int) -> nn.Module:
     if not task.takes_batches:
         return model
     if not is_detector(model):
-        raise UnsupportedModelError(f"expected a detector of torchvision for {task.name}, got {name_of(model)}")
+        raise UnsupportedModelError(
+            f"expected a detector of torchvision or ultralytics for {task.name}, got {name_of(model)}"
+        )
     return with_one_input(model, height, width)
 
 

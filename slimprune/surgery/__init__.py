@@ -6,6 +6,7 @@ from slimprune.surgery.initial import INITIALIZERS, initialise
 from slimprune.surgery.pruned import PrunedProof, prove_pruned
 from slimprune.surgery.reconstruction import Reconstruction, SolvedLayer, reconstruct
 from slimprune.surgery.slim import SlimModel, prove, slim
+from slimprune.surgery.yolo import load_yolo
 
 __all__ = [
     "INITIALIZERS",
@@ -18,6 +19,7 @@ __all__ = [
     "build_dense",
     "initialise",
     "load",
+    "load_yolo",
     "prove",
     "prove_pruned",
     "read",

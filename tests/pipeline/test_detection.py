@@ -101,7 +101,7 @@ def test_scenes_are_found_by_a_network_of_half_the_macs_nearly_as_well(tmp_path)
 
 def test_an_object_that_is_no_detector_is_refused(tmp_path, scenes):
     data = slimprune.load_data(scenes)
-    with pytest.raises(SlimpruneError, match="a detector of torchvision for detection, got Sequential"):
+    with pytest.raises(SlimpruneError, match="a detector of torchvision or ultralytics for detection, got Sequential"):
         slimprune.compress(
             torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 2, 3)),
             train_batches=data.train_batches(4),

@@ -75,8 +75,9 @@ def test_a_detector_that_resizes_is_refused_with_the_sizes_that_fit():
 
 
 def test_names_are_listed_and_build_torchvisions_classes():
-    names = {one.name for one in architectures() if one.task == "detection"}
-    assert names == {one.name for one in FAMILY.architectures}
+    assert {one.name for one in FAMILY.architectures} <= {
+        one.name for one in architectures() if one.task == "detection"
+    }
     model = build("ssdlite320_mobilenet_v3_large", InputSpec(3, 128, 96, 2))
     assert isinstance(model, detection.ssd.SSD)
     assert is_detector(model)
