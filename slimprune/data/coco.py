@@ -1,38 +1,23 @@
 """Images with boxes in the form of COCO's annotations: one JSON file and one folder of images for each part."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
 from typing_extensions import TypedDict
 
 from slimprune.bounded import LARGEST_SIDE, read_bounded
-from slimprune.data.augmentation import Augmentation
-from slimprune.data.decoding import to_tensor
+from slimprune.data.boxes import AnnotatedImage, Box, with_boxes
 from slimprune.data.image_data import ImageData
-from slimprune.data.streamed_data import STREAM_ABOVE, hold_or_stream
+from slimprune.data.streamed_data import STREAM_ABOVE
 from slimprune.data.targets import BOX_NUMBERS, NO_BOX
 from slimprune.errors import DataError, VerificationError, visible
 from slimprune.files import read_value
-from slimprune.preprocessing import read_rgb
 
 LARGEST_ANNOTATIONS = 2**32
 """Most bytes of a file of annotations."""
-
-DEFAULT_SIDE = 320
-"""Side in pixels to which images of different sizes are brought, if the user gives none."""
-
-PADDING = (124, 116, 104)
-"""Colour around images that are no squares, the mean of ImageNet's photographs."""
-
-SMALLEST_SIDE = 1.0
-"""Side in pixels, after resizing, below which a box is left out."""
 
 
 class Part(NamedTuple):
@@ -83,48 +68,11 @@ class Annotations(TypedDict):
     annotations: list[Annotation]
 
 
-@dataclass(frozen=True)
-class BoxSamples:
-    """Image files with boxes.
-
-    Attributes:
-        paths: One file per sample.
-        sizes: Width and height of each image in pixels.
-        boxes: Boxes of each image, float32 [M, 5]: class or -1, x1, y1, x2, y2 in pixels of the resized image.
-        side: Side of the squares that images are brought to; None leaves them as they are.
-    """
-
-    paths: tuple[Path, ...]
-    sizes: tuple[tuple[int, int], ...]
-    boxes: Tensor
-    side: int | None
-
-    def __len__(self) -> int:
-        """Return the number of files."""
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Decode one file into uint8 [3, H, W] and float32 [M, 5].
-
-        Raises:
-            DataError: If it cannot be decoded, or is of another size than its annotations say.
-        """
-        path = self.paths[index]
-        image = read_rgb(path, str(path))
-        if image.size != self.sizes[index]:
-            said, found = (f"{width}x{height}" for width, height in (self.sizes[index], image.size))
-            raise DataError(f"expected an image of {said} (width x height), as annotated, in '{path}', got {found}")
-        fitted = image if self.side is None else letterboxed(image, self.side)
-        return to_tensor(fitted), self.boxes[index]
-
-
 def load_coco(name: str, source: str, image_size: int | None = None, stream_above: int = STREAM_ABOVE) -> ImageData:
     """Load images with boxes from a folder in one of COCO's `LAYOUTS`.
 
-    Images that share one size keep it. All others, or all if a size is given, are resized by their longer side and
-    padded at the right or at the bottom to squares of `image_size` pixels, 320 by default. In training, images are
-    mirrored with probability 1/2. They are not normalised, because detectors do that themselves. The classes are the
-    categories in the order of their ids. Annotations of crowds, and boxes below one pixel, are left out.
+    The classes are the categories in the order of their ids. Annotations of crowds are left out. For what becomes of
+    images and boxes see `with_boxes`.
 
     Args:
         name: Name of the set in reports.
@@ -141,30 +89,10 @@ def load_coco(name: str, source: str, image_size: int | None = None, stream_abov
     names = _class_names(train, root / train_part.annotations)
     if _class_names(test, root / test_part.annotations) != names:
         raise DataError(f"expected equal categories in both files of annotations of '{root}', got different ones")
-    side = _side([*train["images"], *test["images"]], image_size)
-    found = [_listed(root, part, content, side) for part, content in ((train_part, train), (test_part, test))]
-    most = max(1, *(len(boxes) for _, _, listed in found for boxes in listed))
-    train_samples, test_samples = (
-        BoxSamples(paths, sizes, _padded(listed, most), side) for paths, sizes, listed in found
+    train_images, test_images = (
+        _images(root, part, content) for part, content in ((train_part, train), (test_part, test))
     )
-    return hold_or_stream(
-        name,
-        train_samples,
-        test_samples,
-        tuple(names.values()),
-        stream_above,
-        task="detection",
-        augmentation=Augmentation(flip=True),
-    )
-
-
-def letterboxed(image: Image.Image, side: int) -> Image.Image:
-    """Resize an image by its longer side, and pad it at the right or at the bottom to a square."""
-    scale = side / max(image.size)
-    width, height = (max(1, round(length * scale)) for length in image.size)
-    square = Image.new("RGB", (side, side), PADDING)
-    square.paste(image.resize((width, height), Image.Resampling.BILINEAR), (0, 0))
-    return square
+    return with_boxes(name, train_images, test_images, tuple(names.values()), image_size, stream_above)
 
 
 def _layout(root: Path) -> tuple[Part, Part]:
@@ -201,49 +129,35 @@ def _class_names(content: Annotations, file: Path) -> dict[int, str]:
     return names
 
 
-def _side(pictures: Sequence[Picture], wanted: int | None) -> int | None:
-    sizes = {(picture["width"], picture["height"]) for picture in pictures}
-    if wanted is not None:
-        return None if sizes == {(wanted, wanted)} else wanted
-    return None if len(sizes) == 1 else DEFAULT_SIDE
-
-
-def _listed(
-    root: Path, part: Part, content: Annotations, side: int | None
-) -> tuple[tuple[Path, ...], tuple[tuple[int, int], ...], list[list[list[float]]]]:
-    """Return the file, the size and the boxes of every image of a part."""
+def _images(root: Path, part: Part, content: Annotations) -> list[AnnotatedImage]:
+    """Return the images of a part with their boxes."""
     pictures = {picture["id"]: picture for picture in content["images"]}
     if len(pictures) < len(content["images"]):
         raise DataError(f"expected images of different ids in '{root / part.annotations}', got equal ones")
     classes = {category: number for number, category in enumerate(sorted(c["id"] for c in content["categories"]))}
-    boxes: dict[int, list[list[float]]] = {number: [] for number in pictures}
+    boxes: dict[int, list[Box]] = {number: [] for number in pictures}
     for entry in content["annotations"]:
         if entry.get("iscrowd"):
             continue
-        picture = pictures.get(entry.get("image_id", NO_BOX))
-        box = None if picture is None else _box(entry, classes, picture, side)
-        if picture is None or box is None:
+        box = _box(entry, classes)
+        if box is None or entry.get("image_id") not in pictures:
             rule = "expected annotations with a known image_id and category_id and a bbox [x, y, width, height]"
             raise DataError(f"{rule} in '{root / part.annotations}', got {dict(entry)}"[:500])
-        if min(box[3] - box[1], box[4] - box[2]) >= SMALLEST_SIDE:
-            boxes[picture["id"]].append(box)
+        boxes[entry["image_id"]].append(box)
     folder = root / part.images
-    paths = tuple(_inside(folder, picture["file_name"]) for picture in pictures.values())
-    return paths, tuple((p["width"], p["height"]) for p in pictures.values()), list(boxes.values())
+    return [
+        AnnotatedImage(_inside(folder, picture["file_name"]), picture["width"], picture["height"], boxes[number])
+        for number, picture in pictures.items()
+    ]
 
 
-def _box(entry: Annotation, classes: Mapping[int, int], picture: Picture, side: int | None) -> list[float] | None:
-    """Return class, x1, y1, x2, y2 in pixels of the resized image, inside of it; None if the entry is not valid."""
+def _box(entry: Annotation, classes: Mapping[int, int]) -> Box | None:
+    """Return the class and the corners of a box; None if the entry is not valid."""
     number, box = classes.get(entry.get("category_id", NO_BOX)), entry.get("bbox", [])
-    if number is None or len(box) != BOX_NUMBERS - 1 or not all(map(np.isfinite, box)):
+    if number is None or len(box) != BOX_NUMBERS - 1 or not all(map(math.isfinite, box)):
         return None
     x, y, width, height = box
-    right, bottom = picture["width"], picture["height"]
-    corners = (min(max(x, 0), right), min(max(y, 0), bottom), min(x + width, right), min(y + height, bottom))
-    if side is None:
-        return [float(number), *corners]
-    scale = side / max(right, bottom)
-    return [float(number), *(min(scale * corner, side) for corner in corners)]
+    return number, x, y, x + width, y + height
 
 
 def _inside(folder: Path, file_name: str) -> Path:
@@ -252,13 +166,3 @@ def _inside(folder: Path, file_name: str) -> Path:
     if path.is_absolute() or ".." in path.parts or file_name != visible(file_name):
         raise DataError(f"expected names of files below '{folder}', got {file_name!r}")
     return folder / path
-
-
-def _padded(listed: Sequence[Sequence[Sequence[float]]], most: int) -> Tensor:
-    """Return the boxes of all images as float32 [N, most, 5], behind each image's own rows of class -1."""
-    padded = torch.zeros(len(listed), most, BOX_NUMBERS)
-    padded[:, :, 0] = NO_BOX
-    for row, boxes in zip(padded, listed, strict=True):
-        if boxes:
-            row[: len(boxes)] = torch.tensor(boxes)
-    return padded

@@ -145,6 +145,12 @@ SOURCES.declare(
     takes="DIR",
 )
 SOURCES.declare(
+    "yolo",
+    "images with boxes in the form of ultralytics: a YAML file with path, train, val and names",
+    "slimprune.data.yolo:load_yolo",
+    takes="DATA.yaml",
+)
+SOURCES.declare(
     "tensors",
     "DIR/train.safetensors and DIR/test.safetensors with images and labels, masks or other targets",
     "slimprune.data.tensors:load_tensors",

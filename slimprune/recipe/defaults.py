@@ -28,13 +28,14 @@ def names_segmentation(arch: str) -> bool:
     return name == "unet" or (name.startswith(_SEGMENTATION_FAMILIES) and not rest)
 
 
+DETECTION: RecipeSettings = {
+    "epochs": 100, "batch_size": 16, "lr": 0.01, "schedule": "step", "draws": 16, "score_batch": 16,
+}  # fmt: skip
 BY_DATA: Mapping[str, RecipeSettings] = {
     "digits": {
         "epochs": 12, "batch_size": 64, "lr": 0.05, "schedule": "cosine", "draws": 8, "score_batch": 64,
     },
-    "coco": {
-        "epochs": 100, "batch_size": 16, "lr": 0.01, "schedule": "step", "draws": 16, "score_batch": 16,
-    },
+    "coco": DETECTION, "yolo": DETECTION,
 }  # fmt: skip
 BENCH_BATCH = 8
 BY_MACHINE: Mapping[str, str] = {
