@@ -11,8 +11,8 @@ from typing_extensions import TypedDict
 
 from slimprune.bounded import LARGEST_SIDE, read_bounded
 from slimprune.data.boxes import AnnotatedImage, Box, with_boxes
-from slimprune.data.folder import SUFFIXES, images_in
 from slimprune.data.image_data import ImageData
+from slimprune.data.image_listing import SUFFIXES, images_in
 from slimprune.data.streamed_data import STREAM_ABOVE
 from slimprune.data.targets import BOX_NUMBERS
 from slimprune.errors import DataError, UsageError, VerificationError, visible
