@@ -18,7 +18,7 @@ from slimprune.data.targets import BOX_NUMBERS
 from slimprune.errors import DataError, UsageError, VerificationError, visible
 from slimprune.files import read_value
 from slimprune.preprocessing import image_size as size_of
-from slimprune.yaml_size import check_size
+from slimprune.recipe.yaml_size import check_size
 
 LARGEST_DESCRIPTION, LARGEST_LIST, LARGEST_LABELS = 2**20, 2**28, 2**24
 """Most bytes of the YAML file, of a text file that lists images, and of one with the boxes of an image."""

@@ -11,7 +11,7 @@ from slimprune.bounded import read_bounded
 from slimprune.errors import UsageError
 from slimprune.recipe.fields import Recipe
 from slimprune.recipe.wording import sentence
-from slimprune.yaml_size import check_size
+from slimprune.recipe.yaml_size import check_size
 
 LARGEST = 2**20
 """Most bytes of a recipe or a grid."""
