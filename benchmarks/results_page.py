@@ -278,20 +278,26 @@ def latency_budgets() -> str:
     return f"{_markdown(head, lines)}\n\n{circumstances}"
 
 
-def zoo() -> str:
-    """Return the outcomes of removing half of the channels of every torchvision model and one model per timm family."""
-    document = _read("zoo.json")
-    names = {"models": "slimprune", "torch-pruning": "torch-pruning by itself"}
+def zoo(name: str) -> str:
+    """Return what became of half of the channels of every model of a set, by library."""
+    document = _read(f"{name}.json")
+    makers = {"models": "slimprune", "torch-pruning": "torch-pruning by itself"}
     lines = []
-    for key, name in names.items():
-        for where, is_timm in (("torchvision", False), ("timm", True)):
-            own = [model for model in document[key] if model["model"].startswith("timm:") is is_timm]
-            outcomes = Counter(model["outcome"] for model in own).most_common()
-            lines.append([name, where, str(len(own)), ", ".join(f"{count} {outcome}" for outcome, count in outcomes)])
-    found = [model["circumstances"] for key in names for model in document[key]]
+    for key, maker in makers.items():
+        outcomes: dict[str, Counter[str]] = {}
+        for row in document.get(key, []):
+            library = row["model"].partition(":")[0] if ":" in row["model"] else "torchvision"
+            outcomes.setdefault(_LIBRARIES.get(library, library), Counter())[row["outcome"]] += 1
+        for library, own in sorted(outcomes.items()):
+            found = ", ".join(f"{count} {outcome}" for outcome, count in own.most_common())
+            lines.append([maker, library, str(own.total()), found])
+    found = [model["circumstances"] for key in makers for model in document.get(key, [])]
     merged = {name: value for one in found for name, value in one.items()}
     table = _markdown(["", "models of", "count", "outcome"], lines, left=2)
-    return f"{table}\n\nCircumstances: {_machine(merged, merged)}. {_file('zoo.json')}, `zoo.md`"
+    return f"{table}\n\nCircumstances: {_machine(merged, merged)}. {_file(f'{name}.json')}, `{name}.md`"
+
+
+_LIBRARIES = {"smp": "segmentation-models-pytorch"}
 
 
 def saliency_cost() -> str:

@@ -12,28 +12,33 @@ import torch.nn.functional as F
 import torch_pruning
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
+from zoo_network import Network
+
+from slimprune.graph.grouping import build_groups
+from slimprune.graph.groups import named_tensors
+from slimprune.graph.tracing import trace
 
 TOLERANCE = 1e-5
 SECONDS = 60
 """Limit on the processor time for building the graph and pruning; the system ends a process that exceeds it."""
 
 
-def slimmed(model: nn.Module, example: Tensor) -> tuple[nn.Module | None, dict[str, Any]]:
+def slimmed(network: Network) -> tuple[nn.Module | None, dict[str, Any]]:
     """Return the pruned model and whether it equals the dense one whose removed channels are zeroed at their source."""
-    dense = lively(model, example)
+    outputs = output_layers(network)
+    dense = lively(network)
     slim = copy.deepcopy(dense)
     try:
         with at_most(SECONDS):
-            removed = prune(slim, example.double())
+            removed = prune(network, slim, outputs)
     except Exception as error:  # noqa: BLE001 any error is a result
         return None, {"outcome": "crashes while pruning", "reason": f"{type(error).__name__} {error}"[:200]}
     try:
-        found = run(slim, example)
+        found = run(network, slim)
     except Exception as error:  # noqa: BLE001
         return None, {"outcome": "crashes in forward", "reason": f"{type(error).__name__} {error}"[:200]}
     silence(dense, removed)
-    difference = max(relative(a, b) for a, b in zip(run(dense, example), found, strict=True))
+    difference = max(relative(a, b) for a, b in zip(run(network, dense), found, strict=True))
     outcome = "right" if difference <= TOLERANCE else "silently wrong"
     reason = None if outcome == "right" else f"relative difference {difference:.1e}"
     return slim.float(), {"outcome": outcome, "reason": reason, "max_rel_diff": difference}
@@ -51,9 +56,17 @@ def at_most(seconds: float) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
 
 
-def lively(model: nn.Module, example: Tensor) -> nn.Module:
+def output_layers(network: Network) -> set[str]:
+    """Return the names of the layers that compute the outputs, which stay whole."""
+    model = network.module
+    order = {name: position for position, name in enumerate(named_tensors(model))}
+    groups = build_groups(trace(model, network.example), order)
+    return {layer for group in groups if group.protected_reason == "model output" for layer in group.layers}
+
+
+def lively(network: Network) -> nn.Module:
     """Return a float64 copy with random vectors and statistics of random images, in which wrong indices are visible."""
-    twin = copy.deepcopy(model).double()
+    twin = copy.deepcopy(network.module).double()
     generator = torch.Generator().manual_seed(0)
     for module in twin.modules():
         for name, tensor in [*module.named_parameters(recurse=False)]:
@@ -65,20 +78,18 @@ def lively(model: nn.Module, example: Tensor) -> nn.Module:
         if isinstance(module, nn.modules.batchnorm._NormBase):
             module.momentum = 1.0
     with torch.no_grad():
-        twin.train()(torch.randn(8, *example.shape[1:], generator=generator, dtype=torch.float64))
+        network.run(twin.train(), network.batch(8, seed=0, dtype=torch.float64))
     return twin.eval()
 
 
-def prune(model: nn.Module, example: Tensor) -> dict[str, list[int]]:
-    """Prune `model` in place and return the original indices of the kept channels by module and by own parameter."""
-    outputs = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == 1000]
-    outputs += [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.out_channels in (21, 1000)]
+def prune(network: Network, model: nn.Module, outputs: set[str]) -> dict[str, list[int]]:
+    """Prune a copy in place and return the original indices of the kept channels by module and by own parameter."""
     pruner = torch_pruning.pruner.BasePruner(
         model,
-        example,
+        network.batch(1, seed=0, dtype=torch.float64),
         importance=torch_pruning.importance.RandomImportance(),
         pruning_ratio=0.5,
-        ignored_layers=outputs,
+        ignored_layers=[module for name, module in model.named_modules() if name in outputs],
     )
     names = {module: name for name, module in model.named_modules()}
     alive: dict[str, list[int]] = {}
@@ -142,15 +153,18 @@ class _WithoutStatistics(TorchFunctionMode):
         return scaled if bias is None else scaled + bias.view(-1, *behind)
 
 
-def run(model: nn.Module, example: Tensor) -> list[Tensor]:
-    """Return the outputs in eval mode on two random images."""
-    images = torch.randn(2, *example.shape[1:], generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+def run(network: Network, model: nn.Module) -> list[Tensor]:
+    """Return the outputs of a form of the network in eval mode on two random samples."""
+    inputs = network.batch(2, seed=1, dtype=torch.float64)
     with torch.no_grad(), _WithoutStatistics():
-        return [leaf for leaf in tree_leaves(model.eval()(images)) if isinstance(leaf, Tensor)]
+        return network.run(model.eval(), inputs)
 
 
 def relative(expected: Tensor, found: Tensor) -> float:
     """Return the largest difference relative to the largest difference between the two samples."""
     if expected.shape != found.shape:
         return float("inf")
-    return float((expected - found).abs().max() / (expected[0] - expected[1]).abs().max().clamp_min(1e-30))
+    if expected.numel() == 0:
+        return 0.0
+    scale = (expected[0] - expected[1]).abs().max() if expected.ndim and len(expected) > 1 else expected.abs().max()
+    return float((expected - found).abs().max() / scale.clamp_min(1e-30))

@@ -102,6 +102,21 @@ def test_zoo_runs_each_model_once(tmp_path):
     assert "## timm, one small model for each family\n\n- slimprune: not run\n- torch-pruning: 1 models" in page
 
 
+@pytest.mark.slow
+def test_zoo_knows_networks_of_other_libraries(tmp_path):
+    out, name = tmp_path / "zoo.json", "transformers:Bert"
+    run("zoo.py", "--set", "third-party", "--models", name, "--out", out)
+    run("zoo.py", "--set", "third-party", "--models", name, "--against", "torch-pruning", "--out", out)
+    found = json.loads(out.read_text())
+    (row,) = found["models"]
+    assert (row["model"], row["outcome"], row["trains"], row["side"]) == (name, "proven", True, 12)
+    assert row["find_seconds"] <= row["seconds"]
+    assert "transformers" in row["circumstances"]
+    assert [row["model"] for row in found["torch-pruning"]] == [name]
+    page = out.with_suffix(".md").read_text()
+    assert "## transformers\n\n- slimprune: 1 models: 1 proven\n- torch-pruning: 1 models: 1 " in page
+
+
 TINY = ["--archs", "resnet20", "--threads", 1, "--device", "cpu", "--samples", 8, "--seconds", 0.01]
 TINY += ["--image-sizes", 16]
 

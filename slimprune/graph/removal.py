@@ -1,6 +1,5 @@
 """Removal of channels from a model: a new module with smaller tensors and matching attributes."""
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from slimprune.errors import UsageError
+from slimprune.graph.copying import copied
 from slimprune.graph.groups import ChannelGroup, Integers, loses_whole_groups, named_tensors
 from slimprune.graph.narrow_attention import narrow_attention
 from slimprune.graph.norms_of_input import norm_of_input
@@ -114,7 +114,7 @@ def with_values(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
         if name in tensors:
             new = tensors[name]
             memo[id(old)] = nn.Parameter(new, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else new
-    return copy.deepcopy(model, memo)
+    return copied(model, memo)
 
 
 @contextmanager
