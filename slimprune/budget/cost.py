@@ -81,8 +81,8 @@ class CostModel:
         sizes: Dense size of the two touched dimensions and of the rest, [T, 3].
         entries: Positions per channel of each group along the two dimensions, [2, T, G].
         uses: Applications of each parameter for one sample, [T].
-        product_macs: MACs of one channel of each group in products in which no parameter is a factor, as in attention,
-            [G].
+        product_macs: MACs of one channel of each group in products in which no parameter of a group is a factor, as in
+            attention, [G].
         fixed_macs: MACs of such products that no group changes.
         shapes: Dense shape of every parameter, by name, in the order of the other attributes.
     """
@@ -125,8 +125,8 @@ class CostModel:
                         dims.append(slot.dim)
                     entries[dims.index(slot.dim), row_of[slot.name], column] += slot.entries
         sizes = [_sizes(tensor, dims) for tensor, dims in zip(parameters.values(), touched, strict=True)]
-        uses, others = _count_uses(model, example)
-        products = _product_macs(model, groups, example) if others else np.zeros(len(groups), np.int64)
+        uses, others = _count_uses(model, groups, example)
+        products = _product_macs(model, groups, example) if others and groups else np.zeros(len(groups), np.int64)
         widths = np.array([group.width for group in groups], np.int64)
         return cls(
             widths=widths,
@@ -166,11 +166,18 @@ def _sizes(tensor: Tensor, dims: list[int]) -> list[int]:
     return [*along, tensor.numel() // (along[0] * along[1])]
 
 
-def _count_uses(model: nn.Module, example: Example) -> tuple[dict[str, int], int]:
-    """Return how often each parameter is applied for one sample, and the MACs that use no parameter."""
-    count = macs_by_parameter(model, *first_samples(example))
+def _touched(groups: Sequence[ChannelGroup]) -> frozenset[str]:
+    return frozenset(slot.name for group in groups for slot in group.slots)
+
+
+def _count_uses(model: nn.Module, groups: Sequence[ChannelGroup], example: Example) -> tuple[dict[str, int], int]:
+    """Return how often each parameter of a group is applied for one sample, and the MACs that use none of them.
+
+    How often one is applied that belongs to no group, such as a filter along channels, may depend on the widths.
+    """
+    count, touched = macs_by_parameter(model, *first_samples(example)), _touched(groups)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    uses = {name: macs // sizes[name] for name, macs in count.by_parameter.items()}
+    uses = {name: macs // sizes[name] for name, macs in count.by_parameter.items() if name in touched}
     return uses, count.total - sum(uses[name] * sizes[name] for name in uses)
 
 
@@ -188,5 +195,6 @@ def _product_macs(model: nn.Module, groups: Sequence[ChannelGroup], example: Exa
 
 
 def _others(model: nn.Module, groups: Sequence[ChannelGroup], kept: Kept, example: Example) -> int:
-    """Return the MACs of products in which no parameter is a factor, at other widths."""
-    return macs_by_parameter(keep_channels(model, groups, kept), *first_samples(example)).others
+    """Return the MACs of products in which no parameter of a group is a factor, at other widths."""
+    count, touched = macs_by_parameter(keep_channels(model, groups, kept), *first_samples(example)), _touched(groups)
+    return count.others + sum(macs for name, macs in count.by_parameter.items() if name not in touched)

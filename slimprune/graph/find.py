@@ -62,7 +62,7 @@ def find_groups(
     order = {name: position for position, name in enumerate(named_tensors(model))}
     channel_ids = trace(model, example)
     groups = _protect_named(build_groups(channel_ids, order), protect)
-    groups = [g.protect("has a single channel") if g.width == 1 and not g.protected_reason else g for g in groups]
+    groups = [g.protect(_single(g)) if g.width == 1 and not g.protected_reason else g for g in groups]
     draw = cache(lambda seed: ProofTrial.prepare(model, example, groups, seed))
 
     def prove(kept: Kept) -> Proof:
@@ -86,6 +86,12 @@ def find_groups(
         else group
         for group in groups
     ]
+
+
+def _single(group: ChannelGroup) -> str:
+    """Return why nothing can go of a group of width 1."""
+    bound = max(slot.entries for slot in group.slots_of("producer", "depthwise"))
+    return "has a single channel" if bound == 1 else f"its {bound} channels can only go together"
 
 
 def _suspicion(channel_ids: ChannelUnionFind, group: ChannelGroup) -> str:

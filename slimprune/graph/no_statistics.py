@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from slimprune.graph.data_mode import DataMode, is_data, mark_data
+from slimprune.graph.rules.products import is_along_channels
 from slimprune.graph.rules.reductions import is_over_channels
 
 
@@ -17,7 +18,8 @@ class NoStatistics(DataMode):
     Weight standardisation, weight normalisation and spectral normalisation mix the columns of a weight, and norms
     written by hand mix channels: the loss of one changes all others by nature. Without the statistics each entry is
     computed by itself, gains included, in the dense model and in the slim one alike. Statistics of data are left out if
-    they are taken over channels (see `is_over_channels`), and so are those of group and layer norms without a gain.
+    they are taken over channels (see `is_over_channels`), and so are those of group and layer norms without a gain. A
+    filter that goes along channels (ECA) is left with its middle.
 
     Args:
         inputs: What the model reads. It and the outputs of layers are data, all else are weights.
@@ -39,6 +41,9 @@ class NoStatistics(DataMode):
         if name in ("native_group_norm", "native_layer_norm") and arguments.get("weight") is None:
             self.changed[name] = None
             out = (arguments["input"].clone(), *out[1:])
+        elif name == "convolution" and is_along_channels(arguments["input"], arguments["weight"], out):
+            self.changed[name] = None
+            out = _middle(arguments)
         elif plain is not None and (name not in _EXACT and _is_over_channels(arguments) if data else _is_of_many(read)):
             self.changed[name.strip("_")] = None
             out = plain(out, arguments)
@@ -80,6 +85,12 @@ def _gain_and_offset(out: tuple[Tensor, ...], arguments: dict[str, Any]) -> tupl
     shape = (-1, *[1] * (values.ndim - 2))
     scaled = values.clone() if gain is None else values * gain.view(shape)
     return (scaled if offset is None else scaled + offset.view(shape), *out[1:])
+
+
+def _middle(arguments: dict[str, Any]) -> Tensor:
+    filter_, bias = arguments["weight"].flatten(), arguments["bias"]
+    scaled: Tensor = arguments["input"] * filter_[len(filter_) // 2]
+    return scaled if bias is None else scaled + bias
 
 
 def _gained(out: tuple[Tensor, Tensor], arguments: dict[str, Any]) -> tuple[Tensor, Tensor]:

@@ -210,13 +210,20 @@ def fit_widths(module: nn.Module, former: Mapping[int, torch.Size]) -> None:
     for tensor in _tensors_of(module):
         changes |= set(zip(former.get(id(tensor), ()), tensor.shape, strict=False))
     for name in named:
-        found = {after for before, after in changes if before == vars(module)[name]}
+        width = vars(module)[name]
+        found = {after for before, after in changes if before == width}
+        if not found and name in _UNITS:
+            found = {after // 4 for before, after in changes if before == 4 * width and after % 4 == 0}
         if len(found) == 1:
             setattr(module, name, found.pop())
 
 
+_UNITS = ("hidden_dim", "hidden_size", "hidden_channels", "hidden_features")
+"""Names of the width of a hidden state, of which the four gates of a cell (LSTM) may come from one layer."""
+
 _WIDTHS = (
-    *("hidden_dim", "hidden_size", "embed_dim", "embedding_dim", "emb_dim", "d_model", "dim", "width"),
+    *_UNITS,
+    *("embed_dim", "embedding_dim", "emb_dim", "d_model", "dim", "width"),
     *("channels", "num_channels", "n_channels", "num_features", "features", "nf", "groups"),
 )
 """Names that modules use for their width."""

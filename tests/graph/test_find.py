@@ -253,3 +253,25 @@ class Head(nn.Module):
 
     def forward(self, x):
         return self.linear(F.relu(x).mean((2, 3)))
+
+
+class ShuffleUnit(nn.Module):
+    """A unit of ShuffleNet: grouped convolutions, a shuffle between them, and a sum."""
+
+    def __init__(self, width, middle, groups):
+        super().__init__()
+        self.groups = groups
+        self.squeeze, self.first = nn.Conv2d(width, middle, 1, groups=groups, bias=False), nn.BatchNorm2d(middle)
+        self.filter, self.second = nn.Conv2d(middle, middle, 3, padding=1, groups=middle), nn.BatchNorm2d(middle)
+        self.expand, self.third = nn.Conv2d(middle, width, 1, groups=groups, bias=False), nn.BatchNorm2d(width)
+
+    def forward(self, x):
+        y = F.relu(self.first(self.squeeze(x)))
+        n, c, h, w = y.shape
+        y = y.view(n, self.groups, c // self.groups, h, w).transpose(1, 2).reshape(n, c, h, w)
+        return F.relu(x + self.third(self.expand(self.second(self.filter(y)))))
+
+
+def test_channels_of_groups_that_are_shuffled_into_groups_go_together():
+    model = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), ShuffleUnit(32, 16, 4), nn.Conv2d(32, 4, 6))
+    assert reasons(model) == {"0": None, "2.squeeze": "its 16 channels can only go together", "3": "model output"}

@@ -12,14 +12,15 @@ DATA = torch.tensor([-1.0, 0.0, 2.0], dtype=torch.float64)
 NUMBER = torch.tensor([0.5], dtype=torch.float64)
 
 FUNCTIONS = {
-    "sigmoid": (torch.sigmoid, DATA.sigmoid() - 0.5),
-    "sigmoid in place": (lambda x: x.clone().sigmoid_(), DATA.sigmoid() - 0.5),
-    "softplus": (F.softplus, F.softplus(DATA) - torch.tensor(2.0, dtype=torch.float64).log()),
+    "sigmoid": (torch.sigmoid, (DATA.sigmoid() - 0.5) * 4),
+    "sigmoid in place": (lambda x: x.clone().sigmoid_(), (DATA.sigmoid() - 0.5) * 4),
+    "softplus": (F.softplus, (F.softplus(DATA) - torch.tensor(2.0, dtype=torch.float64).log()) * 2),
     "clamp": (lambda x: x.clamp(min=0.25), torch.tensor([0.0, 0.0, 1.75])),
     "one minus": (lambda x: 1 - x, -DATA),
     "a number of the model": (lambda x: x + NUMBER, DATA),
     "relu": (torch.relu, DATA.relu()),
     "1 / x": (torch.reciprocal, 1 / DATA),
+    "x ** y": (lambda x: x.pow(torch.tensor([2.0, 0.0, 3.0])), torch.tensor([1.0, 0.0, 8.0])),
     "0 / 0": (lambda x: x / (x * 0 + x), torch.tensor([1.0, 0.0, 1.0])),
     "a sum of two": (lambda x: torch.exp(x) + torch.cos(x), DATA.exp() - 1 + DATA.cos() - 1),
     "what does not depend on the data": (lambda x: x * (NUMBER + 1), DATA * 1.5),

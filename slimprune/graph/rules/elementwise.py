@@ -48,8 +48,12 @@ def overwrite(flow: Flow, call: OperatorCall) -> None:
         return
     former = flow.ids(target)
     ids = combine(flow, target, former, written, call.where, annihilates=False)
-    if not bool(((former == 0) & (ids != 0)).any()):
-        return
+    if bool(((former == 0) & (ids != 0)).any()):
+        write(flow, target, ids)
+
+
+def write(flow: Flow, target: Tensor, ids: Tensor) -> None:
+    """Let a tensor, and the one of which it is a view, carry the ids of what was written into it."""
     whole = target if target._base is None else target._base
     carried = torch.empty_strided(whole.shape, whole.stride(), dtype=torch.int64).copy_(flow.ids(whole))
     offset = target.storage_offset() - whole.storage_offset()
@@ -89,7 +93,7 @@ def combine(
 
 
 def _combine_all(flow: Flow, call: OperatorCall, *, annihilates: bool) -> None:
-    operands = [tensor for tensor in call.tensors if tensor.is_floating_point()] or call.tensors
+    operands = [tensor for tensor in call.tensors if tensor.is_floating_point() or tensor.is_complex()] or call.tensors
     # One number of the model for all channels is like a number in the code.
     operands = [tensor for tensor in operands if flow.source(tensor) is None or tensor.numel() > 1]
     if not operands:

@@ -1,15 +1,17 @@
 """Operators that only move data: they run on the identity tensors themselves."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from slimprune.graph.channel_ids import core, varying
+from slimprune.graph.channel_ids import compressed, core, varying
 from slimprune.graph.propagation import Flow, OperatorCall, TensorSource
+from slimprune.graph.rules.elementwise import write
+from slimprune.graph.rules.reductions import joined
 
 
 def move(flow: Flow, call: OperatorCall) -> None:
@@ -66,6 +68,31 @@ def pick(flow: Flow, call: OperatorCall) -> None:
         return call.run(lambda tensor: change(tensor) if tensor is values else tensor.detach().cpu())
 
     _move(flow, call, run, [values])
+
+
+def put(flow: Flow, call: OperatorCall) -> None:
+    """Follow values that are written to, or added at, some positions of every channel."""
+    target, values, mask = call["self"], call["values"], call["indices"][0]
+    ids = flow.ids(target)
+    if not flow.carries(values) and values.numel() == 1 and mask is not None and mask.dtype == torch.bool:
+        flow.set_ids(call.out, ids)  # one number wherever a condition holds, as in masked_fill
+        return
+    written = torch.zeros(target.shape, dtype=torch.int64)
+    written[tuple(slice(None) if index is None else index.cpu() for index in call["indices"])] = flow.ids(values)
+    flow.channel_ids.unite(ids, written)
+    both = compressed(torch.where(written != 0, written, ids))
+    write(flow, call.out, joined(flow, both, _indexed(call["indices"]), call.where).expand(target.shape))
+
+
+def _indexed(indices: Sequence[Tensor | None]) -> list[int]:
+    """Return the dimensions that are addressed by index; a mask addresses as many as it has."""
+    dims: list[int] = []
+    dim = 0
+    for index in indices:
+        size = index.ndim if index is not None and index.dtype == torch.bool else 1
+        dims += [] if index is None else range(dim, dim + size)
+        dim += size
+    return dims
 
 
 def reshape(flow: Flow, call: OperatorCall) -> None:

@@ -19,6 +19,9 @@ def convolution(flow: Flow, call: OperatorCall) -> None:
     if groups == inputs == outputs > 1 and call["bias"] is None and _is_one_filter(flow, weight):
         flow.set_ids(call.out, tied(flow.channel_ids, flow.ids(values), 1).view(-1, *[1] * (call.out.ndim - 2)))
         return
+    if is_along_channels(values, weight, call.out) and varying(flow.ids(values)) == {2}:
+        flow.set_ids(call.out, flow.ids(values))
+        return
     if groups > 1 and loses_whole_groups(groups, max(inputs, outputs) // groups):
         filters = flow.places(weight, 0, "depthwise")
         if filters is None:
@@ -39,6 +42,11 @@ def convolution(flow: Flow, call: OperatorCall) -> None:
     flow.channel_ids.unite(first.view(groups, -1), first.view(groups, -1)[:1])
     columns, rows = (first, second.repeat(groups)) if call["transposed"] else (second.repeat(groups), first)
     _apply(flow, call, values, (1, columns), (1, rows))
+
+
+def is_along_channels(values: Tensor, weight: Tensor, out: Tensor) -> bool:
+    """Return whether a convolution may go along channels, which are positions to it: one filter, as many outputs."""
+    return values.ndim == 3 and weight.shape[:2] == (1, 1) and values.shape == out.shape
 
 
 def _is_one_filter(flow: Flow, weight: Tensor) -> bool:
@@ -69,6 +77,10 @@ class _MatrixProduct:
 
     def __call__(self, flow: Flow, call: OperatorCall) -> None:
         left, right = call[self._left], call[self._right]
+        for values, other, axes in ((left, right, (-1, -2)), (right, left, (-2, -1))):
+            if call[self._bias or ""] is None and _mixes_positions(flow, values, other, axes):
+                _pass_through(flow, call, values, axes[0])
+                return
         if flow.source(right) is not None and left.ndim > 1:
             self._by_weight(flow, call, left, right, axes=(-1, -2, -1))
         elif flow.source(left) is not None and right.ndim > 1:
@@ -100,6 +112,36 @@ class _MatrixProduct:
             return
         bias = None if self._bias is None else call[self._bias]
         _apply(flow, call, values, (axes[0], columns), (axes[2], rows), bias=bias)
+
+
+def _mixes_positions(flow: Flow, values: Tensor, other: Tensor, axes: tuple[int, int]) -> bool:
+    """Return whether a matrix of the model sums over positions of `values`, while channels lie elsewhere.
+
+    So do the edges of a fixed graph. Channels may lie along the summed axis too, one part of them for each kind of
+    edge, if several dimensions of the matrix lie there.
+
+    Args:
+        flow: What tensors carry.
+        values: One factor.
+        other: The other factor.
+        axes: The axes of both that are summed.
+    """
+    if min(values.ndim, other.ndim) < 2 or flow.source(values) is not None:
+        return False
+    source, axis = flow.source(other), axes[0] % values.ndim
+    changing = varying(flow.ids(values))
+    if not changing - {axis} or (source is None and flow.carries(other)):
+        return False
+    read = [] if source is None else [one for one in source.coordinates if axes[1] % other.ndim in varying(one)]
+    return axis not in changing or len(read) != 1
+
+
+def _pass_through(flow: Flow, call: OperatorCall, values: Tensor, axis: int) -> None:
+    """Unite what is summed along an axis, and hand all other channels on."""
+    ids = core(flow.ids(values))
+    rows = ids.amax(axis, keepdim=True)
+    flow.channel_ids.unite(ids, rows)
+    flow.set_ids(call.out, rows.expand(call.out.shape))
 
 
 def linear(flow: Flow, call: OperatorCall) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from slimprune.graph.channel_ids import FIRST_PLACE, compressed, core, varying
+from slimprune.graph.channel_ids import FIRST_PLACE, compressed, core, tied, varying
 from slimprune.graph.propagation import Flow, OperatorCall
 
 
@@ -76,6 +76,41 @@ class _Window:
         ids = joined(flow, flow.ids(values), dims, call.where)
         for out in call.outputs:
             flow.set_ids(out, ids)
+
+
+def unpool(flow: Flow, call: OperatorCall) -> None:
+    """Follow values that are put back to positions of their channel, which another tensor of equal channels names."""
+    values = call["self"]
+    dims = range(values.ndim - (2 if call.name.endswith("2d") else 3), values.ndim)
+    both = [joined(flow, flow.ids(tensor), tuple(dims), call.where) for tensor in (values, call["indices"])]
+    flow.channel_ids.unite(*both)
+    flow.set_ids(call.out, both[0])
+
+
+def spectrum(flow: Flow, call: OperatorCall) -> None:
+    """Follow Fourier transforms over positions, forward and back; each channel has a spectrum of its own."""
+    values = call["self"]
+    flow.set_ids(call.out, joined(flow, flow.ids(values), dims_of(call["dim"], values.ndim), call.where))
+
+
+def fold(flow: Flow, call: OperatorCall) -> None:
+    """Follow patches [N, C * h * w, L] that are summed where they overlap, to images [N, C, H, W]."""
+    values = call["self"]
+    rows = tied(flow.channel_ids, flow.ids(values), values.ndim - 2).view(call.out.shape[-3], -1)
+    flow.channel_ids.unite(rows, rows[:, :1])
+    flow.set_ids(call.out, rows[:, 0].view(-1, 1, 1))
+
+
+def as_complex(flow: Flow, call: OperatorCall) -> None:
+    """Follow complex numbers made of real and imaginary parts along the last dimension."""
+    ids = flow.ids(call["self"])
+    flow.channel_ids.unite(core(ids), core(ids).amax(-1, keepdim=True))
+    flow.set_ids(call.out, ids.amax(-1))
+
+
+def as_real(flow: Flow, call: OperatorCall) -> None:
+    """Follow the real and imaginary parts of complex numbers, along a new last dimension."""
+    flow.set_ids(call.out, flow.ids(call["self"]).unsqueeze(-1))
 
 
 def sample(flow: Flow, call: OperatorCall) -> None:

@@ -74,12 +74,13 @@ _TORCHS: dict[str, OperatorRule] = {
     **_each(norms.layer_norm, "native_layer_norm"),
     **_each(norms.group_norm, "native_group_norm"),
     **_each(elementwise.product, "mul div _prelu_kernel masked_fill logical_and bitwise_and"),
-    **_each(elementwise.elementwise, "hardswish log_sigmoid_forward rrelu_with_noise rsub where"),
+    **_each(elementwise.elementwise, "hardswish log_sigmoid_forward rrelu_with_noise rsub where complex"),
     **_each(elementwise.gated_halves, "glu"),
     **_each(elementwise.overwrite, "copy"),
+    **_each(movement.put, "index_put _unsafe_index_put"),
     **_each(
         elementwise.unchanged,
-        "clone detach alias contiguous _to_copy lift_fresh lift native_dropout dropout tril triu "
+        "clone detach alias contiguous _to_copy lift_fresh lift native_dropout dropout tril triu _conj resolve_conj "
         "fill zero normal uniform bernoulli",
     ),
     **_each(
@@ -119,6 +120,11 @@ _TORCHS: dict[str, OperatorRule] = {
         "upsample_bilinear2d _upsample_bilinear2d_aa upsample_bicubic2d _upsample_bicubic2d_aa reflection_pad2d "
         "replication_pad2d",
     ),
+    **_each(reductions.unpool, "max_unpool2d max_unpool3d"),
+    **_each(reductions.spectrum, "_fft_r2c _fft_c2r _fft_c2c"),
+    **_each(reductions.fold, "col2im"),
+    **_each(reductions.as_complex, "view_as_complex"),
+    **_each(reductions.as_real, "view_as_real"),
     **_each(reductions.sample, "grid_sampler_2d grid_sampler_3d"),
     **_each(reductions.regions, "torchvision::roi_align torchvision::roi_pool"),
     **_each(

@@ -50,13 +50,11 @@ def _same(flow: Flow, first: Tensor, second: Tensor) -> bool:
 
 
 def _belongs(flow: Flow, wide: Tensor, narrow: Tensor) -> bool:
-    """Unite the positions of a tensor that changes along one axis with those of the wide one along this axis."""
+    """Unite the positions of a tensor with those of the wide one along each axis along which it changes."""
     source = flow.source(narrow)
     axes = set() if source is None else set.union(set(), *map(varying, source.coordinates))
-    if len(axes) != 1:
-        return False
-    axis = axes.pop() - narrow.ndim
-    return _unite(flow, (wide, axis), (narrow, axis))
+    found = [_unite(flow, (wide, axis - narrow.ndim), (narrow, axis - narrow.ndim)) for axis in axes]
+    return bool(found) and all(found)
 
 
 def _unite(flow: Flow, first: tuple[Tensor, int], second: tuple[Tensor, int]) -> bool:

@@ -43,6 +43,35 @@ def test_channels_that_the_code_knows_by_number_stay(name):
     assert reason(*BY_NUMBER[name]) == f"{name} picks channels by number"
 
 
+def put(target, where, values):
+    target[where] = values
+    return target
+
+
+PUT = {
+    "rows": (lambda net, x: mean(put(torch.zeros_like(x), (slice(None), slice(None), index(1, 2)), x[:, :, :2])), 8),
+    "where a condition holds": (lambda net, x: mean(put(x.clone(), x < 0, 0.0)), 8),
+    "where a condition on positions holds": (
+        lambda net, x: mean(put(x * 1, (slice(None), slice(None), torch.eye(8) > 0), 0.0)),
+        8,
+    ),
+    "chosen channels": (lambda net, x: mean(put(torch.zeros_like(x), (slice(None), index(1, 2)), x[:, :2])), None),
+}
+
+
+@pytest.mark.parametrize("name", PUT)
+def test_what_is_written_by_index(name):
+    forward, expected = PUT[name]
+    assert free_width(forward) == expected
+
+
+def test_channels_that_are_written_to_others_are_one():
+    first_to_last = groups_of(
+        lambda net, x: mean(put(x.clone(), (slice(None), slice(None), index(0)), x.flip(1)[:, :, :1]))
+    )
+    assert first_to_last["conv"].width == 4
+
+
 def test_columns_of_a_permuted_flatten_lie_apart():
     found = groups_of(lambda net, x: F.avg_pool2d(x, 4).permute(0, 2, 3, 1).flatten(1), 32)
     columns = next(slot for slot in found["conv"].slots if slot.name == "head.weight")

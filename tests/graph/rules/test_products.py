@@ -36,7 +36,7 @@ BARRIERS = {
 @pytest.mark.parametrize("name", BARRIERS)
 def test_channels_that_a_product_cannot_lose_are_protected(name):
     forward, expected = BARRIERS[name]
-    assert expected in reason(forward, rows=nn.Linear(8, 8), line=nn.Conv1d(1, 1, 3, padding=1))
+    assert expected in reason(forward, rows=nn.Linear(8, 8), line=nn.Conv1d(1, 2, 3, padding=1))
 
 
 def index_of(group, name, dim):
@@ -132,3 +132,19 @@ def test_offsets_of_a_deformable_convolution_are_coordinates():
     assert found["conv"].protected_reason is None
     assert found["deformed"].width == 6
     assert found["offsets"].protected_reason == "torchvision::deform_conv2d in deformed takes coordinates"
+
+
+def test_one_filter_along_the_channels_leaves_them_apart():
+    found = groups_of(
+        lambda net, x: mean(x) * net.line(mean(x)[:, None])[:, 0].sigmoid(), line=nn.Conv1d(1, 1, 3, padding=1)
+    )
+    assert (found["conv"].width, found["conv"].protected_reason) == (8, None)
+
+
+def test_a_fixed_graph_hands_channels_on():
+    edges = torch.rand(3, 8, 8)
+    one = groups_of(lambda net, x: mean(torch.einsum("nctv,vw->nctw", x, edges[0])))
+    assert (one["conv"].width, one["conv"].protected_reason) == (8, None)
+    parts = groups_of(lambda net, x: mean(torch.einsum("nkctv,kvw->nctw", x.view(len(x), 2, 4, 8, 8), edges[:2])), 4)
+    assert index_of(parts["conv"], "conv.weight", 0) == [[0, 4], [1, 5], [2, 6], [3, 7]]
+    assert index_of(parts["conv"], "head.weight", 1) == [[0], [1], [2], [3]]
