@@ -177,7 +177,7 @@ def _count_uses(model: nn.Module, groups: Sequence[ChannelGroup], example: Examp
     """
     count, touched = macs_by_parameter(model, *first_samples(example)), _touched(groups)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    uses = {name: macs // sizes[name] for name, macs in count.by_parameter.items() if name in touched}
+    uses = {name: macs // sizes[name] for name, macs in count.by_parameter.items() if name in touched or not groups}
     return uses, count.total - sum(uses[name] * sizes[name] for name in uses)
 
 

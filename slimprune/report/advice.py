@@ -25,7 +25,7 @@ _CHANGES: tuple[tuple[str, str], ...] = (
     (r"([^\s(]+(?: in \S+)?) is broadcast over channels", "let {0} take one value for each channel, or multiply"),
     (r"([^\s(]+(?: in \S+)?) reads positions", "move the channels to the dimension that {0} reads"),
     (r"([^\s(]+(?: in \S+)?) multiplies \S+ with each other", "let one factor of {0} be a weight"),
-    (r"can only go together", "use fewer groups in these layers, or more channels in each, so that smaller parts can go"),
+    (r"can only go together", "use fewer groups in these layers, or more channels in each"),
     (r"has no gain and offset", "let nn.GroupNorm compute this norm, or give it gain and offset"),
     (r"a (weight|bias) of (.+) is computed from others", "let {1} own its {0} as a plain parameter"),
     (r"a tensor of (.+) is computed from others", "let {0} own its tensors as plain parameters"),
