@@ -62,6 +62,9 @@ VARIANTS = {
     "4 times, twice the spread": Variant(spread=2 * SPREAD),
     "4 times, a third of the epochs": Variant(epochs=3),
     "4 times, three times the epochs": Variant(epochs=30),
+    "2 times, three times the epochs": Variant(epochs=30, cap=2.0),
+    "4 times, half the spread, three times the epochs": Variant(epochs=30, spread=SPREAD / 2),
+    "4 times, twice the spread, three times the epochs": Variant(epochs=30, spread=2 * SPREAD),
 }
 SHORT = (1, 3, 10)
 """Epochs of short trainings."""
