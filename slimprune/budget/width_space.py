@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from slimprune.budget.allocate import allocate
 from slimprune.budget.cost import Costs
 from slimprune.budget.limits import Limits
-from slimprune.budget.plan import Budget
+from slimprune.budget.plan import Budget, Plan
 from slimprune.budget.rules import factors, group_costs
 from slimprune.errors import BudgetError
 from slimprune.graph import ChannelGroup
@@ -119,6 +119,13 @@ class WidthSpace:
         logs: Proportions = np.log(self.widths(proportions)[self.free] / self._dense[self.free])
         return logs
 
+    def proportions(self, rule: str) -> Proportions:
+        """Return the proportions of the widths that a rule without scores gives, [F]."""
+        widths = self._plan(rule).widths
+        kept = np.array([widths[group.id] for group in self.groups])
+        logs: Proportions = np.log(kept[self.free] / self._dense[self.free])
+        return logs
+
     def rule(self, proportions: Proportions) -> str:
         """Return the name of the rule by which `allocate` gives these widths, or `uniform`.
 
@@ -132,9 +139,11 @@ class WidthSpace:
                 return name
         return "uniform"
 
+    def _plan(self, rule: str) -> Plan:
+        return allocate(None, self.groups, self.budget, self.costs, rule=rule, floor=self.floor, round_to=self.round_to)
+
     def _params_of(self, rule: str) -> int:
-        plan = allocate(None, self.groups, self.budget, self.costs, rule=rule, floor=self.floor, round_to=self.round_to)
-        return plan.slim.params
+        return self._plan(rule).slim.params
 
     @cached_property
     def _reuse(self) -> Proportions:

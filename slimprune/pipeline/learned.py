@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slimprune.budget import Proportions, WidthSpace
+from slimprune.budget import Proportions, WidthSpace, profile
 from slimprune.data import Batch
 from slimprune.files import adapter, read_value, write_atomically
 from slimprune.graph.groups import Integers
@@ -45,6 +45,9 @@ CONFIRMING_BATCHES, CONFIDENCE = 8, 0.95
 """Batches on which widths are compared with uniform ones, and how sure it must be that they are better."""
 
 GENERATIONS, POPULATION = 6, 30
+KNOWN = ("early", "erk", profile(score=0, reuse=0.4).name, profile(score=0, reuse=-0.15).name)
+"""Rules whose widths are in the first generation beside uniform ones."""
+
 SHARE_OF_TRAINING, MOST_EPOCHS = 0.15, 20
 """Epochs in which weights are shared: this share of those of the training, and at most so many."""
 
@@ -256,7 +259,8 @@ def _search(
     evaluated, total = POPULATION * len(done), POPULATION * GENERATIONS
     generator = torch.Generator().manual_seed(recipe.seed)
     groups = len(space.free)
-    first = [np.zeros(groups), *(random_proportions(groups, generator) for _ in range(POPULATION - 1))]
+    known = [np.zeros(groups), *(space.proportions(rule) for rule in KNOWN)]
+    first = [*known, *(random_proportions(groups, generator) for _ in range(POPULATION - len(known)))]
 
     def evaluate(proportions: Proportions, generation: int) -> float:
         nonlocal evaluated

@@ -49,6 +49,14 @@ def test_equal_proportions_are_uniform_widths_as_allocated():
     assert np.array_equal(space.widths(np.full(len(space.free), 0.3)), space.uniform)
 
 
+@pytest.mark.parametrize("rule", ["early", "erk"])
+def test_the_proportions_of_a_rule_give_its_widths_again(rule):
+    space = space_of("unet", "macs", 0.8, cap=8.0)
+    plan = allocate(None, space.groups, space.budget, space.costs, rule=rule)
+    found = space.widths(space.proportions(rule))
+    assert np.abs(found - [plan.widths[group.id] for group in space.groups]).max() <= 1
+
+
 def test_larger_proportions_give_wider_groups():
     space = space_of()
     proportions = np.zeros(len(space.free))

@@ -44,6 +44,23 @@ def test_the_rule_found_is_the_better_of_the_search_and_of_uniform_widths(analys
     assert (found.training, found.evaluations) == (1, 3 * 5)
 
 
+def test_the_search_begins_with_uniform_widths_and_those_of_known_rules(
+    analysis: Analysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int]] = []
+
+    def losses(_: Any, widths: Any, *rest: Any, **more: Any) -> list[float]:
+        seen.append(widths.tolist())
+        return [1.0]
+
+    monkeypatch.setattr(learned, "losses_at", losses)
+    space = learned.space_of(recipe(), analysis)
+    run(analysis)
+    assert len(learned.KNOWN) == 4
+    known = [space.widths(space.proportions(rule)).tolist() for rule in learned.KNOWN]
+    assert seen[:5] == [space.uniform.tolist(), *known]
+
+
 def test_losses_are_less_only_beyond_chance() -> None:
     """Differences -1, -1.1, -0.9: mean -1, error 0.058. Differences -1, 0.5, -0.1: mean -0.2, error 0.44."""
     assert learned.is_less([1.0, 0.9, 1.1], [2.0, 2.0, 2.0])
@@ -136,16 +153,16 @@ def test_weights_are_shared_for_a_part_of_the_training(epochs: int, asked: int |
 
 def test_a_run_reports_what_was_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learned, "GENERATIONS", 2)
-    monkeypatch.setattr(learned, "POPULATION", 4)
+    monkeypatch.setattr(learned, "POPULATION", 6)
     report = slimprune.compress(
         toy(Residual).float(), train_batches=loader(), test_batches=loader(1), loss=F.cross_entropy, ratio=0.5,
         of="macs", rule="learned", width_search="evolution", epochs=1, out=tmp_path / "net.slim",
     )  # fmt: skip
     document = report.to_json()
     assert document["sharing"]["rule"] == document["rule"]
-    assert (document["sharing"]["search"], document["sharing"]["evaluations"]) == ("evolution", 8)
+    assert (document["sharing"]["search"], document["sharing"]["evaluations"]) == ("evolution", 12)
     page = (tmp_path / "net.report.md").read_text()
-    assert "8 evaluations by evolution" in page
+    assert "12 evaluations by evolution" in page
     assert "epochs of the slim network" in page
     stored = json.loads((tmp_path / "net.report.json").read_text())
     assert stored["sharing"] == document["sharing"]
