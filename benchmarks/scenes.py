@@ -1,4 +1,7 @@
-"""Draw scenes of a few shapes as a data set in COCO's form: `python benchmarks/scenes.py DIR`."""
+"""Draw scenes of a few shapes as a data set in the forms of COCO and of ultralytics: `python benchmarks/scenes.py DIR`.
+
+`--data coco:DIR` and `--data yolo:DIR/scenes.yaml` are the same images and boxes.
+"""
 
 import json
 import sys
@@ -25,6 +28,7 @@ def draw_scenes(folder: Path, counts: Mapping[str, int] = COUNTS, seed: int = 0)
             image, boxes = _scene(generator)
             name = f"{number:03}.png"
             image.save(folder / part / name)
+            (folder / part / f"{number:03}.txt").write_text("".join(map(_line, boxes)))
             images.append({"id": number, "file_name": name, "width": SIDE, "height": SIDE})
             annotations += [
                 {"id": len(annotations) + k, "image_id": number, "category_id": 1 + shape, "bbox": box, "iscrowd": 0}
@@ -34,6 +38,13 @@ def draw_scenes(folder: Path, counts: Mapping[str, int] = COUNTS, seed: int = 0)
         file = folder / "annotations" / f"instances_{part}.json"
         file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps({"images": images, "categories": categories, "annotations": annotations}))
+    (folder / "scenes.yaml").write_text(json.dumps({"train": "train", "val": "val", "names": SHAPES}) + "\n")
+
+
+def _line(found: tuple[int, list[float]]) -> str:
+    """Return a box as ultralytics takes it: its class, and centre, width and height in shares of the image."""
+    shape, (x, y, width, height) = found
+    return f"{shape} {(x + width / 2) / SIDE} {(y + height / 2) / SIDE} {width / SIDE} {height / SIDE}\n"
 
 
 def _scene(generator: np.random.Generator) -> tuple[Image.Image, list[tuple[int, list[float]]]]:

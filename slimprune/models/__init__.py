@@ -1,7 +1,7 @@
 """Named and user-defined architectures, built with freshly initialised weights."""
 
 from slimprune.models.architecture import DETECTION, Architecture, InputSpec
-from slimprune.models.detectors import is_detector, with_one_input
+from slimprune.models.detectors import class_branches, is_detector, with_one_input
 from slimprune.models.given_weights import fill
 from slimprune.models.main_output import MAIN, MainOutput, has_main_output, main_output
 from slimprune.models.preprocessing import Preprocessing
@@ -34,6 +34,7 @@ __all__ = [
     "as_yolo",
     "build",
     "built_from",
+    "class_branches",
     "configuration_of",
     "fill",
     "has_main_output",

@@ -8,12 +8,12 @@ from slimprune.forward import ForwardAdapter
 from slimprune.models import torchvision_detectors, ultralytics_detectors
 
 LIBRARIES: tuple[ModuleType, ...] = (torchvision_detectors, ultralytics_detectors)
-"""Modules that know the detectors of one library: `is_detector`, `check` and `detect`."""
+"""Modules that know the detectors of one library: `is_detector`, `check`, `class_branches` and `detect`."""
 
 
 def is_detector(model: nn.Module) -> bool:
     """Return whether a model is a detector of a library that is known here."""
-    return any(library.is_detector(model) for library in LIBRARIES)
+    return bool(_libraries(model))
 
 
 def with_one_input(model: nn.Module, height: int, width: int) -> nn.Module:
@@ -36,6 +36,17 @@ def with_one_input(model: nn.Module, height: int, width: int) -> nn.Module:
     Raises:
         UnsupportedModelError: If it needs more than boxes, or cannot take such images as they are.
     """
-    (library,) = (library for library in LIBRARIES if library.is_detector(model))
+    (library,) = _libraries(model)
     library.check(model, height, width)
     return ForwardAdapter(model, library.detect)
+
+
+def class_branches(model: nn.Module) -> tuple[str, ...]:
+    """Return the beginnings of the names of layers whose widths, not only outputs, depend on the number of classes."""
+    found: tuple[str, ...] = tuple(name for library in _libraries(model) for name in library.class_branches(model))
+    return found
+
+
+def _libraries(model: nn.Module) -> list[ModuleType]:
+    """Return the library of a detector; none for another model."""
+    return [library for library in LIBRARIES if library.is_detector(model)]

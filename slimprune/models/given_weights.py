@@ -21,7 +21,15 @@ PROFILED = ("total_ops", "total_params")
 """Last parts of names that profilers leave in state dicts."""
 
 
-def fill(model: nn.Module, given: Mapping[str, Tensor], what: str, *, outputs: int, reset_head: bool) -> list[str]:
+def fill(
+    model: nn.Module,
+    given: Mapping[str, Tensor],
+    what: str,
+    *,
+    outputs: int,
+    reset_head: bool,
+    branches: tuple[str, ...] = (),
+) -> list[str]:
     """Copy given tensors into `model`, in place and converted to its precision; if one does not fit, copy none.
 
     Prefixes of the names (`LEADING`, `INSERTED`) are stripped if the names then match those of the network better.
@@ -34,6 +42,8 @@ def fill(model: nn.Module, given: Mapping[str, Tensor], what: str, *, outputs: i
         what: Description of the tensors in errors.
         outputs: Number of outputs (channels for segmentation) of the network.
         reset_head: Whether the tensors of a head with another number of outputs are left out.
+        branches: Beginnings of the names of layers whose widths depend on the number of classes; they belong to the
+            head.
 
     Returns:
         Names of the parameters that remain unchanged.
@@ -44,11 +54,12 @@ def fill(model: nn.Module, given: Mapping[str, Tensor], what: str, *, outputs: i
     """
     own = _tensors(model)
     found = _without_extras(_renamed(given, own), own)
-    head = _head(model, found, outputs)
+    head = _head(model, found, outputs, branches)
     if head and not reset_head:
-        layers = ", ".join(dict.fromkeys(name.rpartition(".")[0] or name for name in head))
+        last = [name for name in head if len(own[name]) == outputs] or head
+        layers = ", ".join(dict.fromkeys(name.rpartition(".")[0] or name for name in last))
         raise DataError(
-            f"{what}: expected {outputs} outputs of the head {layers}, got {len(found[head[0]])}: --reset-head leaves "
+            f"{what}: expected {outputs} outputs of the head {layers}, got {len(found[last[0]])}: --reset-head leaves "
             "the head out and keeps its fresh weights"
         )
     fitting = {name: tensor for name, tensor in found.items() if name not in head}
@@ -113,14 +124,17 @@ def _without_extras(found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> d
     return {name: tensor for name, tensor in found.items() if name in own or not extra(name)}
 
 
-def _head(model: nn.Module, found: Mapping[str, Tensor], outputs: int) -> list[str]:
-    """Return the parameters of the head if only it differs in shape, and only in the number of its outputs.
+def _head(model: nn.Module, found: Mapping[str, Tensor], outputs: int, branches: tuple[str, ...]) -> list[str]:
+    """Return the parameters of the head if only it differs in shape, and only in what the number of outputs decides.
 
-    A layer inside the network that happens to have as many channels does not qualify: what reads it differs as well.
+    Outside of `branches` that is the number itself. A layer inside the network that happens to have as many channels
+    does not qualify: what reads it differs as well.
     """
     own = dict(model.named_parameters(remove_duplicate=False))
     every = _tensors(model)
     different = [name for name, tensor in found.items() if name in every and tensor.shape != every[name].shape]
+    if branches and all(name.startswith(branches) for name in different):
+        return different
     sizes = {tuple(found[name].shape[:1]) for name in different}
     alike = all(
         name in own

@@ -46,6 +46,11 @@ def check(model: nn.Module, height: int, width: int) -> None:
     _check_size(model, height, width)
 
 
+def class_branches(model: nn.Module) -> tuple[str, ...]:
+    """Return no beginnings of names: the number of classes decides the width of the last layers only."""
+    return ()
+
+
 def detect(model: Any, batch: Any) -> Any:
     """Call a detector as `with_one_input` describes it.
 

@@ -45,6 +45,11 @@ def check(model: Any, height: int, width: int) -> None:
         raise UnsupportedModelError("expected a YOLO with batch norms, got one after fuse(), which predict() calls")
 
 
+def class_branches(model: Any) -> tuple[str, ...]:
+    """Return the beginnings of the names of layers whose widths depend on the number of classes."""
+    return tuple(f"model.{len(model.model) - 1}.{branch}." for branch in ("cv3", "one2one_cv3"))
+
+
 def detect(model: Any, batch: Any) -> Any:
     """Call a network as `with_one_input` describes it.
 

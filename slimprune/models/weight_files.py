@@ -17,6 +17,7 @@ from torch import Tensor
 
 from slimprune.bounded import check_regular
 from slimprune.errors import DataError, first_line
+from slimprune.models.module_records import Record, stand_ins, tensors_of
 
 PICKLED = (".pth", ".pt", ".tar", ".ckpt", ".bin")
 """Endings of files of `torch.save`."""
@@ -46,7 +47,8 @@ def read_weights(file: Path) -> dict[str, Tensor]:
 
     Args:
         file: A safetensors file, the index of a sharded one or a folder with one of them; or a file of `torch.save`
-            that is a state dict or contains one under one of `CONTAINERS`, directly or nested once.
+            that is a state dict or contains one under one of `CONTAINERS`, directly or nested once; or such a file of
+            ultralytics, which contains a whole module, of which the tensors are read.
 
     Raises:
         DataError: If the file is missing, damaged, of another kind, contains code, or contains no state dict.
@@ -94,7 +96,10 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 
 def _unpickled(file: Path) -> object:
     try:
-        with torch.serialization.safe_globals(_DATA_CLASSES), warnings.catch_warnings(action="ignore"):
+        with (
+            torch.serialization.safe_globals([*_DATA_CLASSES, *stand_ins(file)]),
+            warnings.catch_warnings(action="ignore"),
+        ):
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files make the unpickler raise errors of almost any type
         raise DataError(f"weights {file} cannot be read: {_reason(error)}") from error
@@ -133,6 +138,8 @@ def _state_dict(content: object, file: Path) -> dict[str, Tensor]:
 
 def _candidates(content: object, depth: int = 2) -> Iterator[Mapping[object, object]]:
     """Yield the mappings that may be the state dict, inner ones before the mapping that contains them."""
+    if isinstance(content, Record):
+        yield cast(Mapping[object, object], tensors_of(content))
     if not isinstance(content, Mapping):
         return
     if depth > 0:

@@ -26,6 +26,7 @@ from slimprune.models import (
     InputSpec,
     MainOutput,
     build,
+    class_branches,
     fill,
     has_main_output,
     is_detector,
@@ -241,7 +242,9 @@ def named_workload(recipe: ResolvedRecipe, device: str) -> Workload:
         called = _called(built, chosen.task, data.height, data.width)
         model, output = _with_one_output(called, data.samples(2).to(device))
         _check_shape(model, output, data, chosen.task)
-    missing = _fill_from(recipe, built, inputs, outputs=output.shape[1])
+    missing = _fill_from(
+        recipe, built, inputs, outputs=inputs.classes if chosen.task.takes_batches else output.shape[1]
+    )
     return Workload(
         model=model,
         origin=Origin(recipe.arch, inputs, main_output=model is not called),
@@ -309,7 +312,9 @@ def _fill_from(recipe: NamedRecipe, model: nn.Module, inputs: InputSpec, *, outp
         given, what = pretrained_weights(recipe.arch, inputs), f"pretrained weights of {recipe.arch}"
     else:
         return ()
-    return tuple(fill(model, given, what, outputs=outputs, reset_head=recipe.reset_head))
+    return tuple(
+        fill(model, given, what, outputs=outputs, reset_head=recipe.reset_head, branches=class_branches(model))
+    )
 
 
 def load_data(recipe: NamedRecipe) -> ImageData:
