@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from slimprune.budget.coarse_units import UNUSED, around_unit, is_coarse, last
 from slimprune.budget.cost import Cost, Costs
 from slimprune.budget.limits import Limits
 from slimprune.budget.obstacles import largest_obstacle, most_removed
@@ -47,6 +48,10 @@ def allocate(
     never gives a wider layer. In each group the channels with the best scores stay. Among equal priorities the earlier
     group comes first, among equal scores the lower channel.
 
+    A unit of several channels (of a grouped convolution, say) may not fit although more than `UNUSED` of the network
+    could still be kept. The plan is then the larger of two: others are granted without that unit, or some are taken
+    back for it (see `coarse_units`). There a tighter budget may give a wider layer.
+
     Latency is not monotone in the widths. Among some sequences with up to `REACH` times the channels of the one found
     by bisection, the longest that fits is taken. Then each group in turn, in the same order, is widened as far as this
     takes no more time, up to the next block of `BLOCKS`, or otherwise by the smallest step that fits.
@@ -80,16 +85,22 @@ def allocate(
     def fits(widths: Integers) -> bool:
         return budget.allows(costs.cost(widths), dense)
 
+    def granted(grants: Integers) -> Integers:
+        return limits.rounded(limits.low + np.bincount(grants, minlength=len(groups)))
+
     def widths(count: int) -> Integers:
-        return limits.rounded(limits.low + np.bincount(order[:count], minlength=len(groups)))
+        return granted(order[:count])
 
     _check_floor(costs.cost(widths(0)), groups, budget, costs, floor, round_to)
-    count = _last(len(order), lambda count: fits(widths(count)))
+    count = last(len(order), lambda count: fits(widths(count)))
     final = widths(count)
     if LATENCY in budget.ratios:
-        longest = _last(len(order), lambda longer: widths(longer).sum() <= REACH * widths(count).sum())
+        longest = last(len(order), lambda longer: widths(longer).sum() <= REACH * widths(count).sum())
         count = next((longer for longer in _between(count, longest) if fits(widths(longer))), count)
         final = _filled(widths(count), limits, list(dict.fromkeys(order[count:].tolist())), costs, fits)
+    elif count < len(order) and is_coarse(groups[order[count]]) and _unused(budget, costs.cost(final), dense) > UNUSED:
+        tried = [granted(grants) for grants in around_unit(order, count, lambda grants: fits(granted(grants)))]
+        final = max(tried, key=lambda found: costs.cost(found).of(budget.of))
     kept = {group.id: _best(group, int(width), scores) for group, width in zip(groups, final, strict=True)}
     return Plan(tuple(groups), kept, budget, rule, dense, costs.cost(final))
 
@@ -132,6 +143,11 @@ def schedule_target(
     return Target(density, narrow)
 
 
+def _unused(budget: Budget, found: Cost, dense: Cost) -> float:
+    """Return the share of the dense network that the plan could still keep within all limits."""
+    return min((budget.allowed(of, dense) - found.of(of)) / dense.of(of) for of in budget.ratios)
+
+
 def _check_floor(
     least: Cost, groups: Sequence[ChannelGroup], budget: Budget, costs: Costs, floor: float, round_to: int
 ) -> None:
@@ -153,15 +169,6 @@ def _allocation_order(ranks: Sequence[Priorities], low: Integers) -> Integers:
     order = np.argsort(-np.concatenate([*above, np.empty(0)]), kind="stable")
     granted: Integers = owners[order]
     return granted
-
-
-def _last(count: int, fits: Callable[[int], bool]) -> int:
-    """Return the largest n in 0 ... count that fits, given that 0 fits and fitting is monotone."""
-    low, high = 0, count
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    return low
 
 
 def _between(count: int, longest: int) -> list[int]:
