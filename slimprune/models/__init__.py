@@ -17,6 +17,7 @@ from slimprune.models.registry import (
     register,
     task_of,
 )
+from slimprune.models.saved_transformers import configuration_of_object, from_configuration, note_narrowed
 from slimprune.models.torchvision_detectors import two_stages
 from slimprune.models.ultralytics_models import as_yolo
 from slimprune.models.weight_files import read_weights
@@ -36,12 +37,15 @@ __all__ = [
     "built_from",
     "class_branches",
     "configuration_of",
+    "configuration_of_object",
     "fill",
+    "from_configuration",
     "has_main_output",
     "is_detector",
     "is_user_code",
     "load_weights",
     "main_output",
+    "note_narrowed",
     "pretrained_preprocessing",
     "pretrained_weights",
     "read_weights",

@@ -23,7 +23,16 @@ from slimprune.files import read_document, read_value
 from slimprune.forward import unwrap
 from slimprune.graph import named_tensors, with_tensors
 from slimprune.measure import versions
-from slimprune.models import InputSpec, MainOutput, build, built_from, configuration_of, is_user_code
+from slimprune.models import (
+    InputSpec,
+    MainOutput,
+    build,
+    built_from,
+    configuration_of,
+    configuration_of_object,
+    from_configuration,
+    is_user_code,
+)
 from slimprune.preprocessing import LabelConfig, Preprocessing, ProcessorConfig, as_configs, from_configs
 from slimprune.registry import code_file
 
@@ -120,6 +129,7 @@ class Bundle:
         results: What was measured, as plain values.
         weights_sha256: Digest of its weights.
         preprocessing: How images become the model's input; None if it is unknown.
+        files: Names of its files that are covered by digests.
     """
 
     folder: Path
@@ -129,6 +139,7 @@ class Bundle:
     results: Mapping[str, Any]
     weights_sha256: str
     preprocessing: Preprocessing | None = None
+    files: Collection[str] = ()
 
     def rebuild(self, dense: nn.Module) -> nn.Module:
         """Return the slim module in eval mode, rebuilt from a freshly built dense one.
@@ -157,8 +168,8 @@ def save(
     """Write a bundle into a folder, which is created if needed.
 
     Files that are already in the folder are covered by the digests too. The configuration of an architecture
-    `hf:FOLDER_OR_ID` is copied as `architecture.json`, and the file of an architecture `FILE.py:FUNCTION` as
-    `architecture.py`, so that the bundle can be loaded where these are not.
+    `hf:FOLDER_OR_ID`, or of a model object of transformers, is written as `architecture.json`, and the file of an
+    architecture `FILE.py:FUNCTION` as `architecture.py`, so that the bundle can be loaded where these are not.
 
     Args:
         module: The slim module; `torch.compile`, `DataParallel` and `DistributedDataParallel` are taken off.
@@ -178,13 +189,16 @@ def save(
     (folder / _WEIGHTS).write_bytes(as_safetensors(tensors))
     (folder / "README.md").write_text(_README.format(name=folder.name))
     if is_bundle(folder):  # what an earlier one says of its preprocessing is not said of this one
-        for name in (_PROCESSOR, _LABELS, _CODE):
+        for name in (_PROCESSOR, _LABELS, _CODE, _ARCHITECTURE):
             (folder / name).unlink(missing_ok=True)
     for name, config in ({} if preprocessing is None else as_configs(preprocessing)).items():
         (folder / name).write_text(json.dumps(config, indent=1) + "\n")
     configuration = None if origin.arch is None else configuration_of(origin.arch)
     if configuration is not None:
         shutil.copy(configuration, folder / _ARCHITECTURE)
+    of_object = configuration_of_object(module) if origin.arch is None else None
+    if of_object is not None:
+        (folder / _ARCHITECTURE).write_text(of_object)
     code = None if origin.arch is None or not _is_file_of_code(origin.arch) else code_file(origin.arch)
     if code is not None:
         shutil.copy(code, folder / _CODE)
@@ -201,7 +215,8 @@ def save(
     }
     description["digest"] = _digest(_canonical(description))
     (folder / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
-    return Bundle(folder, origin, plan, recipe, results, description["sha256"][_WEIGHTS], preprocessing)
+    digests = description["sha256"]
+    return Bundle(folder, origin, plan, recipe, results, digests[_WEIGHTS], preprocessing, tuple(digests))
 
 
 def is_bundle(folder: Path) -> bool:
@@ -235,11 +250,12 @@ def read(folder: Path) -> Bundle:
         results=description.results,
         weights_sha256=description.sha256[_WEIGHTS],
         preprocessing=preprocessing,
+        files=tuple(description.sha256),
     )
 
 
 def load(folder: str | Path, *, model: nn.Module | None = None, trust_code: bool = False) -> nn.Module:
-    """Return the slim module of a bundle, in eval mode.
+    """Return the slim module of a bundle, in eval mode; torch's generator does not change.
 
     Args:
         folder: The bundle.
@@ -284,6 +300,9 @@ def build_dense(
 def _built(bundle: Bundle, arch: str | None, inputs: InputSpec | None, trust_code: bool) -> nn.Module:
     """Return the module that the architecture `arch` builds, or the bundle's own if it is None."""
     named, inputs = arch or bundle.origin.arch, bundle.origin.inputs or inputs
+    if named is None and _ARCHITECTURE in bundle.files:
+        with torch.random.fork_rng(devices=[]):
+            return from_configuration(bundle.folder / _ARCHITECTURE)
     if named is None:
         raise UsageError(
             f"bundle {bundle.folder} was made from a model object: pass that dense model as model=..., or on the "

@@ -12,8 +12,9 @@ from slimprune.budget import Plan
 from slimprune.errors import UsageError, VerificationError
 from slimprune.forward import ForwardFn, bind_forward, unwrap
 from slimprune.graph import Example, Proof, keep_channels, named_tensors, prove_removal
+from slimprune.models import note_narrowed
 from slimprune.preprocessing import Preprocessing
-from slimprune.surgery.bundle import Bundle, Origin, is_bundle, save
+from slimprune.surgery.bundle import Bundle, Origin, is_bundle, module_widths, save
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,9 +115,13 @@ def slim(model: nn.Module, plan: Plan) -> SlimModel:
         plan: A plan for the channel groups of this model.
 
     Returns:
-        The slim model, not proven yet, without `torch.compile` or `DataParallel` around it.
+        The slim model, not proven yet, without `torch.compile` or `DataParallel` around it. If it is one of
+        transformers, its configuration says which layers are narrower than it describes.
     """
-    return SlimModel(keep_channels(unwrap(model), plan.groups, plan.kept), plan)
+    model = unwrap(model)
+    module = keep_channels(model, plan.groups, plan.kept)
+    note_narrowed(module, module_widths(model), module_widths(module))
+    return SlimModel(module, plan)
 
 
 def prove(
