@@ -15,6 +15,7 @@ from slimprune.graph import ChannelGroup, free_groups
 from slimprune.measure.devices import device_of, has_float64
 from slimprune.ranks.group import ALONE, Ranks, from_rank
 from slimprune.saliency.averaging import Average, Signed, average_of
+from slimprune.saliency.not_finite import cause
 from slimprune.saliency.problem import AnyBatch, Gate, Problem, precise_arithmetic
 from slimprune.saliency.registry import Criterion, check_gate, make_criterion
 from slimprune.saliency.scores import Scores
@@ -176,7 +177,7 @@ def _one_draw(criterion: Criterion, problem: Problem, draw: int, part: Sequence[
         drawn = replace(problem, batches=part, seed=_seed_of_draw(problem.seed, draw))
         signed = isinstance(criterion, Signed)
         result = criterion.signed(drawn) if isinstance(criterion, Signed) else criterion.score(drawn)
-    return _checked(result, problem, signed=signed)
+    return _checked(result, drawn, signed=signed)
 
 
 def _of_rank(own: dict[str, Tensor] | None, source: int, groups: Sequence[ChannelGroup]) -> dict[str, Tensor]:
@@ -255,10 +256,7 @@ def _checked(result: Mapping[str, Tensor], problem: Problem, *, signed: bool) ->
     scores = {group.id: result[group.id].detach().cpu().double() for group in groups}
     total = float(sum(values.abs().sum() for values in scores.values()))
     if total != total or total == float("inf"):
-        raise SlimpruneError(
-            "expected finite scores, got nan or inf: the inner training diverged (lower --inner-lr) or the loss is not "
-            "finite at the start"
-        )
+        raise SlimpruneError(f"expected finite scores, got nan or inf: {cause(problem)}")
     if total == 0:
         raise UnsupportedModelError(f"expected scores above 0, got 0 for every {unit}: no gate moves the loss")
     return scores
