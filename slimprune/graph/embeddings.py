@@ -70,6 +70,44 @@ def _are_heads(group: ChannelGroup, name: str, embedding: ChannelGroup) -> bool:
     return rows.entries > 1 and group is not embedding and rows.index.numel() in (embedding.width, 3 * embedding.width)
 
 
+def bound_at_once(prove: Prove, groups: Sequence[ChannelGroup], parts: Kept) -> list[Embedding]:
+    """Return the embeddings that are bound, if that can be told before it is known which groups can be reduced alone.
+
+    That takes a few proofs, where a search would refuse the groups of every bound embedding one after the other.
+
+    Args:
+        prove: Proves a removal.
+        groups: All groups.
+        parts: What would be kept of each free group by itself, by group id.
+    """
+    found = embeddings_of(groups)
+    members = [group.id for embedding in found for group in embedding.members]
+    if not found or len(set(members)) < len(members) or prove(parts).passed:
+        return []
+    others = {name: kept for name, kept in parts.items() if name not in members}
+    if not all(prove({**others, **share}).passed for share in shares_of(found)):
+        return []
+    bound = list(found)
+    for embedding in found:
+        alone = {group.id: parts[group.id] for group in embedding.members}
+        rest, _ = shares_of([other for other in bound if other is not embedding])
+        if prove({**others, **rest, **alone}).passed:
+            others |= alone
+            bound.remove(embedding)
+    return bound
+
+
+def shares_of(embeddings: Sequence[Embedding]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return two ways to keep half of the parts of all embeddings, by group id: their first parts or their last."""
+    first: dict[str, Tensor] = {}
+    last: dict[str, Tensor] = {}
+    for embedding in embeddings:
+        half = torch.arange(embedding.units // 2)
+        first |= embedding.kept(half)
+        last |= embedding.kept(embedding.units - 1 - half.flip(0))
+    return first, last
+
+
 def bound_embeddings(
     prove: Prove, groups: Sequence[ChannelGroup], refused: Mapping[str, str], proven: Kept
 ) -> list[Embedding]:
@@ -77,7 +115,7 @@ def bound_embeddings(
 
     Args:
         prove: Proves a removal.
-        groups: All groups.
+        groups: Groups of which they may be made.
         refused: Why groups cannot be reduced alone, by group id.
         proven: What can be removed together, by group id.
     """
@@ -87,11 +125,10 @@ def bound_embeddings(
         others = {name: kept for name, kept in proven.items() if name not in ids}
         if not ids & refused.keys() and _goes_alone(prove, embedding, others):
             continue
-        half = torch.arange(embedding.units // 2)
-        shares = (half, embedding.units - 1 - half.flip(0))
-        if all(prove({**others, **embedding.kept(share)}).passed for share in shares):
+        shares = shares_of([embedding])
+        if all(prove({**others, **share}).passed for share in shares):
             found.append(embedding)
-            proven = {**others, **embedding.kept(half)}
+            proven = {**others, **shares[0]}
     return found
 
 

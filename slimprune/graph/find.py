@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from slimprune.errors import UnsupportedModelError, UsageError, first_line
 from slimprune.forward import ForwardFn, bind_forward
 from slimprune.graph.channel_ids import ChannelUnionFind
-from slimprune.graph.embeddings import bound_embeddings, merged_embeddings
+from slimprune.graph.embeddings import bound_at_once, bound_embeddings, merged_embeddings, shares_of
 from slimprune.graph.equal_widths import equal_widths, merged
 from slimprune.graph.example import Example, inputs_of, on_device_of_proofs, shapes_of
 from slimprune.graph.grouping import build_groups
@@ -65,13 +65,21 @@ def find_groups(
     groups = [g.protect(_single(g)) if g.width == 1 and not g.protected_reason else g for g in groups]
     draw = cache(lambda seed: ProofTrial.prepare(model, example, groups, seed))
 
-    def prove(kept: Kept) -> Proof:
-        tensors = named_tensors(model)
-        slim = with_tensors(model, {**tensors, **select(tensors, groups, kept)})
-        return prove_in(draw, slim, groups, kept)
+    proofs: dict[frozenset[tuple[str, tuple[int, ...]]], Proof] = {}
 
-    refused, proven = _refused(prove, groups, progress)
-    bound = bound_embeddings(prove, groups, refused, proven)
+    def prove(kept: Kept) -> Proof:
+        key = frozenset((name, tuple(channels.tolist())) for name, channels in kept.items())
+        if key not in proofs:
+            tensors = named_tensors(model)
+            slim = with_tensors(model, {**tensors, **select(tensors, groups, kept)})
+            proofs[key] = prove_in(draw, slim, groups, kept)
+        return proofs[key]
+
+    bound = bound_at_once(prove, groups, _parts(free_groups(groups), 0))
+    of_bound = {group.id for embedding in bound for group in embedding.members}
+    others = [group for group in groups if group.id not in of_bound]
+    refused, proven = _refused(prove, others, shares_of(bound), progress)
+    bound += bound_embeddings(prove, others, refused, proven)
     of_bound = {group.id for embedding in bound for group in embedding.members}
     proven = {name: kept for name, kept in proven.items() if name not in of_bound}
     refused = {name: reason for name, reason in refused.items() if name not in of_bound}
@@ -129,9 +137,11 @@ def _protect_named(groups: Iterable[ChannelGroup], patterns: Sequence[str]) -> l
 
 
 def _refused(
-    prove: Prove, groups: Sequence[ChannelGroup], progress: Listener
+    prove: Prove, groups: Sequence[ChannelGroup], meanwhile: Sequence[Kept], progress: Listener
 ) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Return, by group id, why a part of the channels of a free group cannot be removed, and what the others kept.
+
+    What `meanwhile` says is removed too, in either turn.
 
     Random channels are removed first, then the last ones: code that slices channels at a fixed position may happen to
     work with one of the two. Each group loses another share, because code may take the widths of two to be equal.
@@ -139,11 +149,10 @@ def _refused(
     refused: dict[str, str] = {}
     proven: dict[str, Tensor] = {}
     total = len(groups)
-    for turn in range(2):
+    for turn, removed in enumerate(meanwhile):
         free = [group for group in free_groups(groups) if group.id not in refused]
         waiting = partial(_tell, progress, total * (turn + 1), 2 * total)
-        kept = {group.id: _part(group, number, turn) for number, group in enumerate(free)}
-        newly, proven = _refused_parts(prove, kept, waiting)
+        newly, proven = _refused_parts(prove, _parts(free, turn), removed, waiting)
         refused |= newly
     return refused, proven
 
@@ -153,7 +162,7 @@ def _tell(progress: Listener, upto: int, total: int, waiting: int) -> None:
 
 
 def _refused_parts(
-    prove: Prove, parts: Kept, still_waiting: Callable[[int], None]
+    prove: Prove, parts: Kept, meanwhile: Kept, still_waiting: Callable[[int], None]
 ) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Return, with a reason each, the groups that cannot be reduced to the channels in `parts`, and those of the rest.
 
@@ -163,7 +172,7 @@ def _refused_parts(
     output, a group is proven alone.
     """
     refused: dict[str, str] = {}
-    proven: dict[str, Tensor] = {}
+    proven = dict(meanwhile)
     waiting = [list(parts)]
     while waiting:
         part = waiting.pop()
@@ -179,6 +188,11 @@ def _refused_parts(
             waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
         still_waiting(sum(map(len, waiting)))
     return refused, proven
+
+
+def _parts(groups: Sequence[ChannelGroup], turn: int) -> dict[str, Tensor]:
+    """Return what each of the groups keeps in a turn, by id."""
+    return {group.id: _part(group, number, turn) for number, group in enumerate(groups)}
 
 
 def _part(group: ChannelGroup, number: int, turn: int) -> Tensor:

@@ -44,6 +44,8 @@ def random_state(
         elif tensor.is_floating_point() and _tells_little(tensor):
             state[name] = draw(tensor, 0.5, 1.5) if bool((tensor > 0).all()) else draw(tensor, -0.3, 0.3)
     state |= _strengthened(model, state)
+    if not norms and not dict(model.named_buffers()):
+        return state
     copied = eval_copy(model, state)
     for mean, variance in _calibrated_statistics(copied, inputs, cross_channel):
         mean += variance.sqrt() * draw(mean, -0.3, 0.3)
@@ -214,6 +216,8 @@ def visible_groups(model: nn.Module, inputs: tuple[Any, ...], groups: Sequence[C
     The gradient of the tensors that produce their channels is not zero. If gradients cannot be computed, all groups
     count as visible, and only the outputs are compared.
     """
+    if not groups:
+        return frozenset()
     parameters = dict(model.named_parameters())
     makers: dict[str, list[nn.Parameter]] = {}
     for group in groups:
