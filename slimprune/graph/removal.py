@@ -173,9 +173,11 @@ def fit_heads(module: nn.Module) -> None:
 
     Must run before the attributes of the layer of queries are fitted, which say how many rows there were.
     """
-    queries = next((module._modules[name] for name in _QUERIES if name in module._modules), None)
-    if not isinstance(queries, nn.Linear | _ConvNd):
+    named = next((module._modules[name] for name in _QUERIES if module._modules.get(name) is not None), None)
+    layers = [layer for layer in named.modules() if isinstance(layer, nn.Linear | _ConvNd)] if named is not None else []
+    if len(layers) != 1:
         return
+    (queries,) = layers
     before = _outputs(queries)
     rows = _weight_shape(queries)[0]
     for name in (*_HEADS, *_WIDTHS_OF_HEADS):
@@ -184,10 +186,25 @@ def fit_heads(module: nn.Module) -> None:
             setattr(module, name, value * rows // before)
 
 
-_QUERIES = ("qkv", "to_qkv", "q", "query", "q_proj", "to_q", "wq", "query_proj", "q_linear")
+_QUERIES = (
+    *(
+        "qkv",
+        "to_qkv",
+        "queries_keys_values",
+        "q",
+        "query",
+        "queries",
+        "q_proj",
+        "to_q",
+        "wq",
+        "query_proj",
+        "q_linear",
+    ),
+)
 _HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads")
-_WIDTHS_OF_HEADS = ("attn_dim", "all_head_size", "inner_dim")
-"""Names that attention modules use for the layer of their queries, the number of heads and the width of all heads."""
+_WIDTHS_OF_HEADS = (*("attn_dim", "key_attn_dim", "val_attn_dim", "all_head_size", "inner_dim", "out_dim_projection"),)
+"""Names that attention modules use for the layer of their queries (perhaps inside a block), the number of heads and the
+width of all heads."""
 
 
 def fit_widths(module: nn.Module, former: Mapping[int, torch.Size]) -> None:

@@ -203,6 +203,25 @@ class HeadsByNumber(nn.Module):
         return self.proj(x.transpose(1, 2).reshape(n, length, self.attn_dim))
 
 
+class HeadsInBlocks(nn.Module):
+    """Attention whose layers are blocks of linear layer and batch norm, with another width of values (LeViT)."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.num_heads, self.key_dim, self.val_dim = nn.Conv2d(3, 8, 4, stride=4), 4, 2, 3
+        self.val_attn_dim = 12
+        self.qkv = nn.Sequential(nn.Linear(8, 28, bias=False), nn.Flatten(0, 1), nn.BatchNorm1d(28))
+        self.proj, self.head = nn.Linear(12, 8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        parts = self.qkv(x).view(*x.shape[:2], self.num_heads, -1).transpose(1, 2)
+        query, key, value = parts.split([self.key_dim, self.key_dim, self.val_dim], dim=3)
+        weights = torch.softmax(query @ key.transpose(2, 3) * self.key_dim**-0.5, -1)
+        read = (weights @ value).transpose(1, 2).reshape(*x.shape[:2], self.val_attn_dim)
+        return self.head((x + self.proj(read)).mean(1))
+
+
 class HeadsByWidth(nn.Module):
     """Attention in steps whose code knows the width of its heads (transformers), with a bias per head and distance."""
 
@@ -444,6 +463,7 @@ BROUGHT = {
     ComputedWeights: {"stem": 8, "inner": 6, "last": 8},
     WidthsReadElsewhere: {"first": 8, "between": 8, "left": 6},
     Heads: {"patches": 8, "first.qkv": 4, "second.query": 4},
+    HeadsInBlocks: {"patches": 8, "qkv.0": 4},
     VisionTransformer: {
         "conv_proj": 8,
         "encoder.layers.encoder_layer_0.self_attention": 4,

@@ -4,8 +4,9 @@ import torchvision
 
 from slimprune.budget import CostModel
 from slimprune.graph import find_groups, keep_channels, prove_removal
-from slimprune.graph.embeddings import embeddings_of
+from slimprune.graph.embeddings import bound_at_once, embeddings_of
 from slimprune.graph.groups import ChannelGroup, Slot
+from slimprune.graph.proof import Proof
 from tests.graph.test_proof import tampered
 from tests.networks import EXAMPLE, halves
 
@@ -31,6 +32,30 @@ def test_heads_of_an_embedding_are_those_that_are_made_of_it():
     assert merged.slots[0].index.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
     assert merged.slots[2].index.shape == (4, 9)
     assert embeddings_of([channels.protect("asked for"), heads]) == []
+
+
+def embedding(name):
+    """Return a group of 12 channels, and one of 4 heads that are made of it."""
+    channels = (f"{name}.weight", 0, 1, "producer"), (f"{name}.qkv.weight", 1, 1, "consumer")
+    heads = (f"{name}.qkv.weight", 0, 9, "producer"), (f"{name}.proj.weight", 1, 3, "consumer")
+    return group(name, 12, *channels), group(f"{name}.qkv", 4, *heads)
+
+
+def test_bound_embeddings_are_told_from_free_ones_by_five_proofs():
+    groups = [*embedding("bound"), *embedding("free"), group("wide", 16, ("wide.weight", 0, 1, "producer"))]
+    asked = []
+
+    def prove(kept):
+        asked.append(sorted(kept))
+        return Proof(0.0 if len(kept["bound"]) == 3 * len(kept["bound.qkv"]) else 1.0)
+
+    parts = {one.id: torch.arange(one.width - 1) for one in groups}
+    (found,) = bound_at_once(prove, groups, parts)
+    assert found.channels.id == "bound"
+    # Everything by itself, both shares of both embeddings, and each embedding by itself.
+    assert asked == [sorted(parts)] * (1 + 2 + 2)
+    assert bound_at_once(lambda kept: Proof(1.0), groups, parts) == []
+    assert bound_at_once(lambda kept: Proof(0.0), groups, parts) == []
 
 
 @pytest.fixture(scope="module")
