@@ -1,5 +1,7 @@
 """Running a model in float64 although its code asks for other floating-point numbers."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,3 +21,14 @@ class InDouble(TorchDispatchMode):
         if is_cast and args[0].dtype == torch.float64:
             kwargs = {**kwargs, "dtype": torch.float64}
         return func(*args, **kwargs)
+
+
+@contextmanager
+def double_by_default() -> Iterator[None]:
+    """Let code that does not say otherwise compute in float64, such as the quotient of integers."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from slimprune.errors import FORWARD_ERRORS, first_line
 from slimprune.graph.data_mode import mark_data
 from slimprune.graph.groups import ChannelGroup, named_tensors
-from slimprune.graph.in_double import InDouble
+from slimprune.graph.in_double import InDouble, double_by_default
 from slimprune.graph.removal import with_values
 
 
@@ -202,7 +202,7 @@ def in_double(model: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
     except RuntimeError as error:
         if not _OTHER_NUMBERS.search(str(error)):
             raise
-        with InDouble():  # type: ignore[no-untyped-call]
+        with InDouble(), double_by_default():  # type: ignore[no-untyped-call]
             found = model(*inputs)
     return [leaf for leaf in tree_leaves(found) if isinstance(leaf, Tensor)]
 
