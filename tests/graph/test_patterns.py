@@ -14,13 +14,13 @@ from slimprune.graph.example import random_inputs
 from slimprune.surgery import Origin, load, save
 from tests.graph.brought import BROUGHT
 from tests.graph.patterns import PATTERNS, Named, TwoInputs, example_of
-from tests.graph.rarer import RARER
+from tests.graph.rarer import RARER, ConvGru, ConvLstm
 from tests.graph.recurrent import RECURRENT, Crnn, GatedOnce
 from tests.graph.test_proof import tampered
 from tests.networks import halves, toy
 
 KINDS = PATTERNS | BROUGHT | RECURRENT | RARER
-LONG, UNROLLED = pytest.mark.slow, set(RECURRENT) - {Crnn, GatedOnce}
+LONG, UNROLLED = pytest.mark.slow, {*RECURRENT, ConvLstm, ConvGru} - {Crnn, GatedOnce}
 
 
 @cache
