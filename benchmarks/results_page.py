@@ -23,7 +23,17 @@ from slimprune.report.tables import magnitude
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path("benchmarks/results")
-_WITH_RESULTS = ("results", "segmentation", "speed", "latency", "proof", "instability", "many-devices", "weight-masks")
+_WITH_RESULTS = (
+    "results",
+    "segmentation",
+    "speed",
+    "latency",
+    "proof",
+    "instability",
+    "many-devices",
+    "weight-masks",
+    "detection",
+)
 PAGES = ("README.md", *(f"docs/{name}.md" for name in _WITH_RESULTS))
 UNIFORM = {"params": "uniform at equal params", "macs": "uniform at equal MACs"}
 METRICS = {"top1": "top-1", "miou": "mean IoU"}
@@ -391,6 +401,45 @@ def decoding() -> str:
     )
 
 
+def detector(name: str) -> str:
+    """Return how well a detector of ultralytics finds boxes, dense and slim, by whom that was judged, and its times."""
+    return f"{detector_tables(_read(f'{name}.json'))} {_file(f'{name}.json')}"
+
+
+def detector_tables(document: Document) -> str:
+    """Return the tables of one such document, and its circumstances."""
+    found = document["run"]
+    (dense,) = found["baselines"]
+    library = document["ultralytics"]
+    head = ["judged by", "dense, mAP in %", "slim, mAP in %", "slim, at an overlap of 0.5"]
+    judged = [
+        ["`slimprune compress`", f"{100 * dense['final']:.2f}", f"{100 * found['training']['final']:.2f}", ""],
+        ["its ONNX file in onnxruntime", "", f"{100 * document['onnxruntime']:.2f}", ""],
+        ["`YOLO.val` of ultralytics", "", f"{100 * library['map']:.2f}", f"{100 * library['map50']:.2f}"],
+    ]
+    times = [
+        [
+            str(row["batch"]),
+            *(f"{row[key]:.2f}" for key in ("dense_ms", "slim_ms")),
+            f"{row['speedup']:.2f}x",
+            " to ".join(f"{end:.2f}" for end in row["interval"]),
+        ]
+        for row in document["latency"]
+    ]
+    costs = ", ".join(
+        f"{what} {found[key]['dense']:,} to {found[key]['slim']:,}"
+        for key, what in (("params", "parameters"), ("macs", "MACs"))
+    )
+    pairs = ", ".join(f"{row['pairs']}" for row in document["latency"])
+    return (
+        f"{_markdown(head, judged)}\n\n"
+        f"{_markdown(['batch', 'dense, ms', 'slim, ms', 'faster by', '95 % interval'], times)}\n\n"
+        f"From {costs}. Circumstances: one run, `{document['command']}`; 160 drawn scenes, 40 for the test; times by "
+        f"onnxruntime, {pairs} pairs, load {document['load']:.1f} on {document['cores']} cores; "
+        f"{_machine(document['environment'], document['environment'])}."
+    )
+
+
 def scale() -> str:
     """Return predicted and measured memory and time of draws through several steps, and predictions for large ones."""
     document = _read("scale-cpu.json")
@@ -472,6 +521,7 @@ SECTIONS: Mapping[str, Callable[..., str]] = {
     "data-memory": data_memory,
     "loading": loading,
     "scale": scale,
+    "detector": detector,
     "decoding": decoding,
     "instability": instability,
 }

@@ -62,7 +62,7 @@ def detect(model: Any, batch: Any) -> Any:
         losses, _ = _criterion(model)(model(images), {"img": images, **_as_targets(boxes, images)})
         return losses / len(images)
     suppress = not _head(model).end2end
-    return [_best(rows[:, :4], rows[:, 4:], suppress) for rows in _every_anchor(model, images)]
+    return [best_boxes(rows[:, :4], rows[:, 4:], suppress) for rows in _every_anchor(model, images)]
 
 
 def _head(model: Any) -> Any:
@@ -127,7 +127,7 @@ def _inputs(layer: Any, images: Tensor, outputs: list[Tensor]) -> Any:
     return outputs[layer.f] if isinstance(layer.f, int) else [outputs[number] for number in layer.f]
 
 
-def _best(boxes: Tensor, scores: Tensor, suppress: bool) -> dict[str, Tensor]:
+def best_boxes(boxes: Tensor, scores: Tensor, suppress: bool) -> dict[str, Tensor]:
     """Return the boxes of an image that are found: its best ones, without those that overlap better ones.
 
     Args:
