@@ -30,7 +30,7 @@ from slimprune.tasks import find_task
 RESULTS = Path(__file__).parent / "results"
 SIDE, BATCH, PAIRS, SECONDS = 96, 8, 200, 60.0
 COMMAND = (
-    "slimprune compress --arch yolo:yolo11n --data yolo:scenes/scenes.yaml --ratio 0.5 --of macs --epochs 12 "
+    "slimprune compress --arch yolo:yolo11n --data yolo:scenes/scenes.yaml --ratio 0.5 --of macs --epochs 40 "
     "--batch-size 8 --optimizer adamw --lr 0.002 --schedule cosine --train-dense --out y.onnx"
 )
 """The run, in the folder of the scenes."""
