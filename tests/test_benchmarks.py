@@ -217,11 +217,11 @@ def test_stability_keeps_its_draws(tmp_path):
 
 def test_width_search_starts_all_searches_from_one_network(arch, data, tmp_path, monkeypatch):
     monkeypatch.setattr("slimprune.pipeline.learned.GENERATIONS", 2)
-    monkeypatch.setattr("slimprune.pipeline.learned.POPULATION", 4)
+    monkeypatch.setattr("slimprune.pipeline.learned.POPULATION", 6)
     out = tmp_path / "search"
     run("width_search.py", "--arch", arch, "--data", data, "--ratio", 0.5, "--sharing-epochs", 1, "--out", out)
     first, second = json.loads(out.with_suffix(".json").read_text())["rows"]
     assert [one["search"] for one in (first, second)] == ["cross-entropy", "evolution"]
-    assert first["evaluations"] == second["evaluations"] == 8
+    assert first["evaluations"] == second["evaluations"] == 12
     assert first["uniform_loss"] == second["uniform_loss"]
     assert first["generations"][0] == pytest.approx(second["generations"][0], abs=0.05)

@@ -69,7 +69,7 @@ def test_every_field_of_the_recipe_is_a_flag(
     assert "--also" not in out
     assert "{}" not in out
     assert "what the ratio counts (params, macs, channels, latency; default: params)" in out
-    assert "training epochs (default: 200, 100 for segmentation and coco, 12 for digits; a fifth of that" in out
+    assert "training epochs (default: 200, 100 for segmentation, coco and yolo, 12 for digits; a fifth of that" in out
 
 
 @pytest.mark.parametrize(

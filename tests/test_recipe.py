@@ -110,11 +110,11 @@ def test_defaults_by_task_and_data_are_what_the_help_says(settings: dict[str, st
 def test_defaults_are_what_the_help_says() -> None:
     assert (
         default_text("epochs")
-        == "200, 100 for segmentation and coco, 12 for digits; a fifth of that for trained networks"
+        == "200, 100 for segmentation, coco and yolo, 12 for digits; a fifth of that for trained networks"
     )
     assert (
         default_text("lr")
-        == "0.1, 0.05 for digits, 0.01 for coco, 0.001 with adamw; a tenth of that for trained networks"
+        == "0.1, 0.05 for digits, 0.01 for coco and yolo, 0.001 with adamw; a tenth of that for trained networks"
     )
     schedules = "step, cosine for segmentation and digits; cosine for trained networks"
     assert default_text("schedule") == schedules

@@ -1,4 +1,3 @@
-import signal
 import subprocess
 import sys
 
@@ -48,4 +47,9 @@ def test_the_handler_is_there_before_the_heavy_imports() -> None:
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert found.stdout == "[]\n"
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_the_package_itself_handles_no_signals() -> None:
+    script = "import signal, slimprune; slimprune.compress; print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout == "True\n"

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import batched_nms
 
 from slimprune.errors import UnsupportedModelError
 
@@ -135,6 +134,8 @@ def best_boxes(boxes: Tensor, scores: Tensor, suppress: bool) -> dict[str, Tenso
         scores: Scores of the classes, [A, K].
         suppress: Whether boxes of a class that overlap better ones are left out.
     """
+    from torchvision.ops import batched_nms
+
     anchors, labels = (scores > LEAST_SCORE).nonzero(as_tuple=True)
     candidates = scores[anchors, labels].topk(min(MOST_CANDIDATES, len(anchors)))
     anchors, labels = anchors[candidates.indices], labels[candidates.indices]

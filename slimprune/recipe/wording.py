@@ -70,7 +70,10 @@ def default_text(name: str) -> str:
             value = dict(own)[name]
             if value != paper[name]:
                 others.setdefault(str(value), []).append(what)
-        exceptions = [f", {value} for {' and '.join(where)}" for value, where in others.items()]
+        exceptions = [
+            f", {value} for {' and '.join(filter(None, (', '.join(where[:-1]), where[-1])))}"
+            for value, where in others.items()
+        ]
         adamw = f", {ADAMW_LR} with adamw" if name == "lr" else ""
         gentler = f"; {FINE_TUNING[name]} for trained networks" if name in FINE_TUNING else ""
         if name in OF_WEIGHTS:
