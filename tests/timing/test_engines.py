@@ -108,13 +108,17 @@ def test_openvino_computes_what_torch_does_and_gets_the_threads(subject):
         torch.testing.assert_close(torch.from_numpy(found), copy.deepcopy(subject.module).eval()(INPUTS))
 
 
-def test_the_quantised_network_is_close_and_not_the_same(subject):
-    """Processors without instructions for products of 8-bit numbers saturate sums, so errors depend on the machine."""
-    (found,) = onnx_calls.quantised_on_cpu(subject, INPUTS[:1], Place(CPU, 1))()
+def test_the_quantised_network_is_close_and_not_the_same(tmp_path):
+    """Processors without products of four 8-bit numbers saturate sums: this network's are small enough for them."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        inputs, module = torch.randn(4, 3, 8, 8), network()
+    subject = Subject(module, export_onnx(module, inputs, tmp_path / "net.onnx").path)
+    (found,) = onnx_calls.quantised_on_cpu(subject, inputs[:1], Place(CPU, 1))()
     with torch.no_grad():
-        expected = copy.deepcopy(subject.module).eval()(INPUTS[:1])
+        expected = copy.deepcopy(module).eval()(inputs[:1])
     difference = (torch.from_numpy(found) - expected).abs().max()
-    assert 0 < difference < 0.4 * expected.abs().max()
+    assert 0 < difference < 0.1 * expected.abs().max()
 
 
 def test_an_engine_whose_package_is_missing_says_what_to_install(monkeypatch):
