@@ -15,7 +15,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,19 +23,18 @@ from typing import Any
 import numpy as np
 import torch
 from arena import PRECISIONS, RECIPES, RESULTS
+from rank_agreement import trained_at
 
 from slimprune.comparison import make_grid, recorded_cells
 from slimprune.files import write_atomically
-from slimprune.graph import keep_channels
 from slimprune.graph.groups import Integers
 from slimprune.measure import environment
 from slimprune.pipeline.learned import space_of, split_images, trained_shared
-from slimprune.pipeline.stages import analyse, training_settings
+from slimprune.pipeline.stages import analyse
 from slimprune.pipeline.workload import named_workload
 from slimprune.recipe import make_recipe, read_recipe
 from slimprune.report import markdown_table
 from slimprune.saliency import spearman
-from slimprune.training import train
 from slimprune.types import ignore
 from slimprune.weight_sharing import SPREAD, losses_at
 
@@ -140,14 +139,8 @@ class Bench:
 
     def trained(self, cell: Any, epochs: int) -> float:
         """Return the training loss of the last of some epochs at a cell's widths."""
-        work, groups = self.work, self.analysis.groups
-        pairs = zip(groups, self.widths(cell).tolist(), strict=True)
-        module = keep_channels(work.model, groups, {group.id: torch.arange(width) for group, width in pairs})
-        settings = replace(training_settings(self.recipe, work), epochs=epochs)
-        first = [next(iter(work.test_batches))]
-        return train(
-            module, work.train_batches, first, settings, loss=work.loss, metric=work.metric
-        ).history[-1].train_loss  # fmt: skip
+        _, result = trained_at(self.recipe, self.work, self.analysis.groups, self.widths(cell), epochs)
+        return result.history[-1].train_loss
 
     def widths(self, cell: Any) -> Integers:
         """Return the widths of all groups in a cell, [G]."""

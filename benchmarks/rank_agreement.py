@@ -12,7 +12,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -20,19 +20,20 @@ from statistics import fmean
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from slimprune.budget import WidthSpace
 from slimprune.files import write_atomically
-from slimprune.graph import find_groups, keep_channels
+from slimprune.graph import ChannelGroup, find_groups, first_channels, keep_channels
+from slimprune.graph.groups import Integers
 from slimprune.measure import environment
-from slimprune.pipeline.learned import split_images, trained_shared
-from slimprune.pipeline.stages import analyse, budget_of, training_settings
-from slimprune.pipeline.workload import named_workload
-from slimprune.recipe import make_recipe
+from slimprune.pipeline.learned import space_of, split_images, trained_shared
+from slimprune.pipeline.stages import analyse, training_settings
+from slimprune.pipeline.workload import Workload, named_workload
+from slimprune.recipe import ResolvedRecipe, make_recipe
 from slimprune.report import markdown_table
 from slimprune.saliency import Problem
 from slimprune.saliency.adjoint import InnerTraining, meta_gradient
-from slimprune.training import evaluate, train
+from slimprune.training import TrainResult, evaluate, train
 from slimprune.types import ignore
 from slimprune.weight_sharing import losses_at, random_proportions
 
@@ -73,17 +74,12 @@ class Bench:
         self.recipe, self.out = make_recipe({**SETTINGS, "seed": seed}).with_defaults(), out
         self.work = named_workload(self.recipe, "cpu")
         self.analysis = analyse(self.recipe, self.work, ignore)
-        self.space = self.space_of(cap=2.0)
+        self.space = space_of(self.recipe, self.analysis)
         generator = torch.Generator().manual_seed(1)
         count = len(self.space.free)
         self.proportions = [np.zeros(count), *(random_proportions(count, generator) for _ in range(COUNT))]
         self.widths = [self.space.widths(one) for one in self.proportions]
         self.found = json.loads(out.with_suffix(".json").read_text()) if out.with_suffix(".json").exists() else {}
-
-    def space_of(self, cap: float) -> WidthSpace:
-        """Return the space of widths at the budget."""
-        budget, costs, groups = budget_of(self.recipe), self.analysis.costs, self.analysis.groups
-        return WidthSpace.of(groups, budget, costs, floor=self.recipe.floor, round_to=1, cap=cap)
 
     def fill(self, column: str, value: Callable[[int], float]) -> None:
         """Fill a column of the table, one network after the other."""
@@ -106,17 +102,9 @@ class Bench:
 
     def trained(self, number: int, epochs: int) -> tuple[float, float]:
         """Return the metric on all test images after the training, and the training loss of the last epoch."""
-        module = keep_channels(self.work.model, self.space.groups, self.kept(number))
-        settings = replace(training_settings(self.recipe, self.work), epochs=epochs)
-        work, first = self.work, [next(iter(self.work.test_batches))]
-        result = train(module, work.train_batches, first, settings, loss=F.cross_entropy, metric=work.metric)
-        final = evaluate(module, work.test_batches, work.metric, device="cpu", amp=self.recipe.amp)
+        module, result = trained_at(self.recipe, self.work, self.space.groups, self.widths[number], epochs)
+        final = evaluate(module, self.work.test_batches, self.work.metric, device="cpu", amp=self.recipe.amp)
         return final, result.history[-1].train_loss
-
-    def kept(self, number: int) -> dict[str, torch.Tensor]:
-        """Return the first channels of every group."""
-        pairs = zip(self.space.groups, self.widths[number].tolist(), strict=True)
-        return {group.id: torch.arange(width) for group, width in pairs}
 
     def shared(self) -> None:
         """Train shared weights and evaluate every network with them."""
@@ -142,7 +130,7 @@ class Bench:
         """Predict losses by the meta-gradients of whole groups at uniform widths, signed and absolute."""
         groups, batches = self.space.groups, self.work.scoring_batches
         free = [groups[number] for number in self.space.free]
-        narrow = keep_channels(self.work.model, groups, self.kept(0))
+        narrow = keep_channels(self.work.model, groups, first_channels(groups, self.widths[0]))
         now = {group.id: group for group in find_groups(narrow, self.work.example)}
         problem = Problem.prepare(narrow, [now[group.id] for group in free], F.cross_entropy, "consumer", torch.float32)
         draws = []
@@ -183,6 +171,16 @@ Top-1 of the networks: uniform {top1["0"]:.2f}, others {", ".join(f"{top1[n]:.2f
         write_atomically(self.out.with_suffix(".md"), text)
         draw(self.out.with_suffix(".svg"), top1, {name: complete[name] for name, _ in rows[-4:]})
         print(text)
+
+
+def trained_at(
+    recipe: ResolvedRecipe, work: Workload, groups: Sequence[ChannelGroup], widths: Integers, epochs: int
+) -> tuple[nn.Module, TrainResult]:
+    """Return the network of the first channels, as many as `widths` [G] says, after a training of some epochs."""
+    module = keep_channels(work.model, groups, first_channels(groups, widths))
+    settings = replace(training_settings(recipe, work), epochs=epochs)
+    first = [next(iter(work.test_batches))]
+    return module, train(module, work.train_batches, first, settings, loss=work.loss, metric=work.metric)
 
 
 def draw(file: Path, top1: dict[str, float], proxies: dict[str, dict[str, float]]) -> None:

@@ -71,7 +71,7 @@ def as_yolo(model: nn.Module, class_names: Sequence[str]) -> Any:
         if hasattr(block, "forward_split"):  # which the library exports, with a width that is written down
             block.c = block.cv1.conv.out_channels // 2
 
-    class Yolo(_library(PREFIX).YOLO):  # type: ignore[misc]  # a class of Any
+    class Yolo(_library().YOLO):  # type: ignore[misc]  # a class of Any
         def train(self, trainer: Any = None, **settings: Any) -> Any:
             return super().train(trainer or _keeping(self.model), **settings)
 
@@ -103,7 +103,7 @@ def names() -> Mapping[str, tuple[Path, str]]:
     Raises:
         UsageError: If ultralytics is not installed.
     """
-    return _names(Path(_library(PREFIX).__file__).parent)
+    return _names(Path(_library().__file__).parent)
 
 
 @cache
@@ -131,12 +131,12 @@ def _description(prefix: str, name: str) -> dict[str, Any]:
     return {**yaml.safe_load(file.read_text()), "scale": size, "yaml_file": f"{name}.yaml"}
 
 
-def _library(prefix: str) -> Any:
+def _library() -> Any:
     try:
         with _environment():
             return importlib.import_module("ultralytics")
     except ModuleNotFoundError as error:
-        told = f"expected ultralytics for {prefix!r}, found none: pip install 'slimprune[ultralytics]'"
+        told = f"expected ultralytics for {PREFIX!r}, found none: pip install 'slimprune[ultralytics]'"
         raise UsageError(told) from error
 
 
@@ -145,7 +145,7 @@ def _environment() -> Iterator[None]:
     """Set what ultralytics reads when it is imported, without its messages; what the user has set stays as it is."""
     before, silent = dict(os.environ), logging.root.manager.disable
     logging.disable(logging.WARNING)
-    os.environ.update({**_APART, "YOLO_CONFIG_DIR": _settings_folder(), **before})
+    os.environ.update({**_APART, "YOLO_CONFIG_DIR": _settings_folder().name, **before})
     try:
         yield
     finally:
@@ -156,13 +156,9 @@ def _environment() -> Iterator[None]:
 
 
 @cache
-def _settings() -> "tempfile.TemporaryDirectory[str]":
-    return tempfile.TemporaryDirectory(prefix="ultralytics-")
-
-
-def _settings_folder() -> str:
+def _settings_folder() -> "tempfile.TemporaryDirectory[str]":
     """Return a folder for the settings that ultralytics writes when it is imported, removed when the process ends."""
-    return _settings().name
+    return tempfile.TemporaryDirectory(prefix="ultralytics-")
 
 
 FAMILY = Family(

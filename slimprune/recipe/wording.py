@@ -71,7 +71,7 @@ def default_text(name: str) -> str:
             if value != paper[name]:
                 others.setdefault(str(value), []).append(what)
         exceptions = [
-            f", {value} for {' and '.join(filter(None, (', '.join(where[:-1]), where[-1])))}"
+            f", {value} for {' and '.join(where).replace(' and ', ', ', len(where) - 2)}"
             for value, where in others.items()
         ]
         adamw = f", {ADAMW_LR} with adamw" if name == "lr" else ""
