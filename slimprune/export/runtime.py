@@ -10,6 +10,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 from torch import Tensor
 
 from slimprune.errors import VerificationError, kind_and_line
+from slimprune.onnx_sessions import FATAL, session_options
 
 # onnxruntime's errors have no common base class, and newer versions add more of them.
 RUNTIME_ERRORS: tuple[type[Exception], ...] = (
@@ -34,8 +35,6 @@ CONVERSION_ERRORS: tuple[type[Exception], ...] = (
 )
 """What onnxruntime's converters raise for a graph that they do not know."""
 
-_FATAL = 4
-
 
 def open_session(data: bytes, path: Path) -> onnxruntime.InferenceSession:
     """Open a session for a model after checking that it is valid ONNX.
@@ -47,8 +46,7 @@ def open_session(data: bytes, path: Path) -> onnxruntime.InferenceSession:
     Raises:
         VerificationError: If the model is not valid.
     """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _FATAL
+    options = session_options(severity=FATAL)
     try:
         onnx.checker.check_model(data, full_check=True)
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

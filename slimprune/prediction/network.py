@@ -9,13 +9,13 @@ import numpy as np
 import onnxruntime
 
 from slimprune.errors import UsageError, VerificationError, first_line
+from slimprune.onnx_sessions import FATAL, session_options
 from slimprune.preprocessing import Preprocessing, Stated, from_metadata
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 PREFIX = "slimprune."
 FULL_SCALE = 255
-_FATAL = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +76,7 @@ def open_network(path: Path) -> Network:
     """
     if not path.is_file():
         raise UsageError(f"expected an ONNX file, got {path}")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _FATAL
+    options = session_options(severity=FATAL)
     try:
         # From bytes, weights in other files are not found, wherever the file says that they are.
         session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])

@@ -8,11 +8,11 @@ import onnxruntime
 from torch import Tensor
 
 from slimprune.export import convert_onnx
+from slimprune.onnx_sessions import ERRORS, session_options
 from slimprune.timing.sampling import Call
 from slimprune.timing.subject import Place, Subject
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
-_ERRORS_ONLY = 3
 
 
 def onnx_on_cpu(subject: Subject, inputs: Tensor, place: Place) -> Call:
@@ -64,8 +64,7 @@ def onnx_on_openvino(subject: Subject, inputs: Tensor, place: Place) -> Call:
 
 def _session(subject: Subject, place: Place, provider: str) -> onnxruntime.InferenceSession:
     """Open a session with one provider and the threads of the place."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options = session_options(severity=ERRORS)
     options.intra_op_num_threads = options.inter_op_num_threads = place.threads
     settings = {"device_id": str(place.device.index or 0)} if provider == CUDA_PROVIDER else {}
     session = onnxruntime.InferenceSession(str(subject.onnx), options, providers=[(provider, settings)])
