@@ -15,9 +15,10 @@ from threading import Lock
 import torch
 from torch import nn
 
+from slimprune.comparison.equal_trainings import equal_training, training_digest
 from slimprune.comparison.grid import TRAINING, Cell
 from slimprune.comparison.masked_cells import MaskedTraining, refused_masks
-from slimprune.comparison.outcomes import as_given, failure_of_one, kept_by_layer, kept_shares, outcome_of
+from slimprune.comparison.outcomes import as_given, costs_of, failure_of_one, kept_by_layer, kept_shares, outcome_of
 from slimprune.data import data_files
 from slimprune.errors import BudgetError, DataError, SlimpruneError, UnsupportedModelError
 from slimprune.files import CellRecord, digest_of
@@ -59,6 +60,7 @@ _MODEL = (
     "arch", "data", "image_size", "train_size", "validation", "weights", "pretrained", "reset_head", "loss",
     "batch_size", "score_batch", "score_balanced", "resized_crop", "class_weights", "seed",
 )  # fmt: skip
+_DATA = tuple(name for name in _MODEL if name not in ("score_batch", "score_balanced"))
 _AFTER_SCORES = ("init", "twin")
 _OF_BUDGET = ("ratio", "of", "also", "rule", "floor", "round_to")
 
@@ -91,10 +93,12 @@ class RunCache:
     Attributes:
         unfinished: Folder of unfinished work.
         device: Device on which everything runs.
+        finished: Folder of the records of finished cells, among which equal trainings are looked for; None for none.
     """
 
     unfinished: Path
     device: str
+    finished: Path | None = None
     _works: dict[str, Workload] = field(default_factory=dict)
     _analyses: dict[str, Analysis] = field(default_factory=dict)
     _starts: dict[str, Start] = field(default_factory=dict)
@@ -205,14 +209,23 @@ class RunCache:
         slimmed, accuracies = settle_last(last, slimmed)
         with self._surgery:
             plan = with_whole_plan(last, recipe, work.model, slimmed).plan
-        store = self._folder(cell) / "train"
-        try:
-            # Cells that train at once share the dense network, so each imitates a copy.
-            settings, teacher = training_settings(last.recipe, work), copy.deepcopy(_teacher(recipe, start))
-            earlier = earlier_epochs(recipe, last.start)
-            result = run_training(settings, work, slimmed.module, store, listener, teacher=teacher, earlier=earlier)
-        except SlimpruneError as error:
-            return {**named, "refused": failure_of_one(error)}
+        earlier = earlier_epochs(recipe, last.start)
+        settings = training_settings(last.recipe, work)
+        # Cells that train at once share the dense network, so each imitates a copy.
+        teacher = copy.deepcopy(_teacher(recipe, start))
+        alone = teacher is None and not earlier and settings.patience is None
+        digest = training_digest(slimmed.module, settings, work, self._data_key(recipe)) if alone else None
+        outcome = None if digest is None else equal_training(self._records(), digest)
+        epochs = settings.epochs
+        if outcome is None:
+            store = self._folder(cell) / "train"
+            try:
+                result = run_training(settings, work, slimmed.module, store, listener, teacher=teacher, earlier=earlier)
+            except SlimpruneError as error:
+                return {**named, "refused": failure_of_one(error)}
+            outcome, epochs = outcome_of(result, work), result.epochs
+        if digest is not None:
+            outcome["training"] = digest
         before = 0 if start.dense_training is None else start.dense_training.epochs
         before += sum(one.epochs for one in last.done)
         if not earlier:
@@ -220,7 +233,8 @@ class RunCache:
             before += len(last.start.earlier) if ticket is None else ticket.epoch
         return {
             **named,
-            **outcome_of(result, cost, work),
+            **outcome,
+            **costs_of(cost),
             "pruned": None if accuracies is None else accuracies.pruned,
             "reconstructed": None if accuracies is None else accuracies.reconstructed,
             "rule": plan.rule,
@@ -229,7 +243,7 @@ class RunCache:
             "kept_by_layer": kept_by_layer(plan),
             "scoring": None if saliency is None else saliency.to_json(),
             "width_epochs": planned.pruning.epochs,
-            "epochs": before + math.ceil(planned.pruning.epochs) + result.epochs,
+            "epochs": before + math.ceil(planned.pruning.epochs) + epochs,
         }
 
     def clear(self, cell: Cell) -> None:
@@ -277,7 +291,8 @@ class RunCache:
         result = start.dense_training or as_given(cell.recipe, work, start)
         return {
             **self._named(cell, work),
-            **outcome_of(result, cost, work),
+            **outcome_of(result, work),
+            **costs_of(cost),
             "rule": None,
             "widths": None,
             "kept": {"channels": 1.0, "params": 1.0, "macs": 1.0},
@@ -299,6 +314,12 @@ class RunCache:
             "unit": work.metric.scale.unit,
             "higher_is_better": work.metric.scale.higher_is_better,
         }
+
+    def _records(self) -> Iterator[Path]:
+        return iter(()) if self.finished is None else self.finished.glob("*.json")
+
+    def _data_key(self, recipe: ResolvedRecipe) -> str:
+        return _key(recipe, _DATA) + self.named_files(recipe)
 
     def _folder(self, cell: Cell) -> Path:
         return self.unfinished / f"{cell.recipe.hash[:16]}-{self.named_files(cell.recipe)[:8]}"

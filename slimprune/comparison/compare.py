@@ -84,7 +84,7 @@ def compare(
     grid, choice = _with_precision(grid)
     with resumable_folder(out) as unfinished, torch.random.fork_rng(devices=[]):
         progress = CellProgress(listener, _count(grid))
-        cache = RunCache(unfinished, _device(grid) if on is None else "cpu")
+        cache = RunCache(unfinished, _device(grid) if on is None else "cpu", out / "cells")
         with _trainer(cache, jobs, on, progress) as trainer:
             run = _Run(out / "cells", cache, trainer, progress)
             if choice is not None:

@@ -7,7 +7,7 @@ from threading import Lock
 
 from torch import nn
 
-from slimprune.comparison.outcomes import failure_of_one, kept_shares, outcome_of
+from slimprune.comparison.outcomes import costs_of, failure_of_one, kept_shares, outcome_of
 from slimprune.errors import BudgetError, SlimpruneError
 from slimprune.files import CellOutcome
 from slimprune.pipeline.masks import PlannedMasks, maskable_weights, masked_model, settle_masked
@@ -71,7 +71,8 @@ class MaskedTraining:
         before += sum(one.epochs for one in self.planned.rounds)
         before += 0 if earlier else len(self.start.earlier)
         return {
-            **outcome_of(result, slimmed.plan.slim, work),
+            **outcome_of(result, work),
+            **costs_of(slimmed.plan.slim),
             "pruned": None if accuracies is None else accuracies.pruned,
             "rule": self.planned.rule,
             "widths": None,

@@ -38,22 +38,24 @@ def as_given(recipe: ResolvedRecipe, work: Workload, start: Start) -> TrainResul
     return TrainResult(work.metric.name, accuracy, accuracy, 0, 0.0, (), scale=work.metric.scale, further=further)
 
 
-def outcome_of(result: TrainResult, cost: Cost, work: Workload) -> CellOutcome:
-    """Return the results of a training and the costs of its network; the metric in [0, 1], wall-clock seconds."""
+def outcome_of(result: TrainResult, work: Workload) -> CellOutcome:
+    """Return the results of a training; the metric in [0, 1], wall-clock seconds."""
     outcome: CellOutcome = {
         "final": result.final,
         "best": result.best,
         "validation": result.validation,
         "train_loss": result.history[-1].train_loss if result.history else None,
-        "params": cost.params,
-        "macs": cost.macs,
-        "channels": cost.channels,
         "training_seconds": result.seconds,
         "environment": environment(work.device),
     }
     if result.further:
         outcome["further"] = further_to_json(result)
     return outcome
+
+
+def costs_of(cost: Cost) -> CellOutcome:
+    """Return what a network costs."""
+    return {"params": cost.params, "macs": cost.macs, "channels": cost.channels}
 
 
 def kept_shares(plan: Plan) -> KeptShares:

@@ -26,7 +26,9 @@ class CellOutcome(TypedDict, total=False):
     held out, None if there were none. `width_epochs` are the epochs that were trained to choose the widths, at about
     the cost of the slim network's. If single weights are masked, `weights_kept` has the number of the others by layer,
     `kept_by_layer` are the shares of the channels, or of the weights, of every layer that may lose some.
-    `widths` is None, and `params` and `macs` leave out what is masked. `refused` is the reason why there is no result.
+    `widths` is None, and `params` and `macs` leave out what is masked. `training` is a digest of the network before its
+    training and of all that this depends on; cells that agree in it share one training. `refused` is the reason why
+    there is no result.
     """
 
     final: float
@@ -49,6 +51,7 @@ class CellOutcome(TypedDict, total=False):
     scoring: ScoringOutcome | None
     width_epochs: float
     epochs: int
+    training: str
     refused: str
 
 

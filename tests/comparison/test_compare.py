@@ -297,6 +297,36 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(
     assert not (tmp_path / ".unfinished").exists()
 
 
+def test_equal_networks_are_trained_once(grid: dict[str, Any], trainings: list[int], tmp_path: Path) -> None:
+    rows = {
+        "uniform": {"rule": "uniform"},
+        "as uniform": {"rule": "profile:score=0,reuse=0"},
+        "early": {"rule": "early"},
+    }
+    given = {**grid, "criteria": [], "rows": rows, "dense": False, "twins": False, "uniform": False}
+    document = slimprune.compare(given, out=tmp_path / "out")
+    by_row = {(cell["row"], cell["seed"]): cell for cell in document["cells"]}
+    assert sorted(trainings) == [0, 0, 1, 1]
+    for seed in (0, 1):
+        one, same = by_row["uniform", seed], by_row["as uniform", seed]
+        assert one["training"] == same["training"]
+        assert (one["final"], one["widths"], one["epochs"]) == (same["final"], same["widths"], same["epochs"])
+        assert (one["rule"], one["hash"]) != (same["rule"], same["hash"])
+        assert by_row["early", seed]["training"] != one["training"]
+    assert by_row["uniform", 0]["training"] != by_row["uniform", 1]["training"]
+
+
+def test_a_training_that_may_stop_early_is_not_shared(
+    grid: dict[str, Any], trainings: list[int], tmp_path: Path
+) -> None:
+    base = {**grid["base"], "validation": 0.25, "patience": 5}
+    rows = {"uniform": {"rule": "uniform"}, "as uniform": {"rule": "profile:score=0,reuse=0"}}
+    given = {**grid, "base": base, "criteria": [], "rows": rows, "dense": False, "twins": False, "uniform": False}
+    document = slimprune.compare({**given, "seeds": [0]}, out=tmp_path / "out")
+    assert trainings == [0, 0]
+    assert not any("training" in cell for cell in document["cells"])
+
+
 def test_several_at_once_give_what_one_after_the_other_gives(
     grid: dict[str, Any], compared: Any, tmp_path: Path
 ) -> None:
