@@ -60,7 +60,10 @@ def league(networks: Sequence[Network], command: str) -> dict[str, Any]:
         found = record.get("environment")
         if found is not None and found not in circumstances:
             circumstances.append(found)
-    return {"command": command, "networks": tables, "over_networks": _over(tables), "environments": circumstances}
+    return {
+        "command": command, "networks": tables, "over_networks": _over(tables), "chosen": _chosen(tables),
+        "environments": circumstances,
+    }  # fmt: skip
 
 
 def league_page(document: Mapping[str, Any]) -> str:
@@ -68,6 +71,8 @@ def league_page(document: Mapping[str, Any]) -> str:
     parts = ["# Arena", *NOTES]
     if document["over_networks"]:
         parts += ["## Over the networks", OVER_NOTE, _over_table(document["over_networks"])]
+    if document["chosen"]:
+        parts += ["## The best row of every network", CHOSEN_NOTE, _chosen_table(document["chosen"])]
     for table in document["networks"]:
         parts += [f"## {table['title']}, {table['precision']}", _network_table(table), _pairing_sentence(table)]
     facts = [f"- command: `{document['command']}`", *(_facts(found) for found in document["environments"])]
@@ -244,6 +249,39 @@ def _over_table(rows: Sequence[Mapping[str, Any]]) -> str:
         for row in rows
     ]  # fmt: skip
     return markdown_table(head, lines, left=(0,))
+
+
+CHOSEN_NOTE = (
+    "What somebody gains who trains every row with every seed, takes the row that is best on the held-out images, or "
+    "uniform widths if none is better than these, and reads the test images for that row only. It shows how much these "
+    "ways of choosing widths could give at all."
+)
+
+
+def _chosen(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the row of every network that is best on held-out images; of two precisions that with more results."""
+    results = {table["name"]: table for table in sorted(tables, key=lambda one: sum(row["n"] for row in one["rows"]))}
+    found = []
+    for name in sorted(results):
+        rows = [row for row in results[name]["rows"] if row.get("error") is not None and row["held_out"] is not None]
+        if rows:
+            best = max(rows, key=lambda row: row["held_out"])
+            better = best["held_out"] > 0
+            found.append({
+                "network": name, "rows": len(rows), "row": best["row"] if better else UNIFORM,
+                "held_out": best["held_out"] if better else 0.0, "difference": best["difference"] if better else 0.0,
+            })  # fmt: skip
+    return found
+
+
+def _chosen_table(chosen: Sequence[Mapping[str, Any]]) -> str:
+    lines = [
+        [one["network"], one["rows"], one["row"], _signed(one["held_out"]), _signed(one["difference"])]
+        for one in chosen
+    ]
+    mean = ["mean", "", "", *(_signed(fmean(one[name] for one in chosen)) for name in ("held_out", "difference"))]
+    head = ["network", "rows", "best row", "held out", "test"]
+    return markdown_table(head, [*lines, mean], left=(0, 2))
 
 
 def _mean_where_known(values: Sequence[float | None]) -> float | None:
