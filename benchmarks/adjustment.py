@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="name of the results, without suffix")
     parser.add_argument("--epochs", type=int, help="train for fewer epochs than the recipe, to try this out")
     parser.add_argument("--train-size", type=int, help="train on fewer images than the recipe, to try this out")
+    parser.add_argument("--data", help="other data than the recipe's, to try this out")
     options = parser.parse_args()
     torch.set_num_threads(1)
     file = options.out.with_suffix(".json")
@@ -80,6 +81,7 @@ def adjusted(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     changes = {
         "epochs": options.epochs,
         "train_size": options.train_size,
+        "data": options.data,
         "seed": seed,
         "of": of,
         "ratio": float(ratio),

@@ -135,6 +135,27 @@ def test_differences_on_held_out_images_stand_beside_those_on_test_images(league
     assert " | +0.50 | " in league.league_page(document)
 
 
+def test_the_best_row_of_every_network_is_chosen_on_held_out_images(league: Any):
+    """On the first network the row that is best on the test images is not; on the second nothing beats uniform."""
+    held = {"uniform": 0.80, "early": 0.82, "erk": 0.81}
+    first = [
+        *records("uniform", 90, 91, 92, validation=held["uniform"]),
+        *records("early", 91, 92, 95, validation=held["early"]),
+        *records("erk", 98, 98, 97, validation=held["erk"]),
+    ]
+    second = [*records("uniform", 70, 71, 72, validation=0.7), *records("early", 73, 74, 76, validation=0.69)]
+    networks = [
+        league.Network("a", "A", "float32", "macs", ["uniform", "early", "erk"], first),
+        league.Network("b", "B", "float32", "macs", ["uniform", "early"], second),
+        league.Network("b", "B", "bfloat16", "macs", ["uniform", "early"], second[:4]),
+        network(league, "c", uniform=(70.0, 71.0, 70.5), early=(69.0, 69.5, 68.7)),
+    ]
+    document = league.league(networks, "")
+    chosen = {one["network"]: (one["row"], one["rows"], one["difference"]) for one in document["chosen"]}
+    assert chosen == {"a": ("early", 2, pytest.approx(92 + 2 / 3 - 91)), "b": ("uniform", 1, 0.0)}
+    assert "| mean |  |  | +1.00 | +0.83 |" in league.league_page(document)
+
+
 def test_the_arena_trains_what_is_missing(tmp_path: Path, data: str):
     small = ["--only", "resnet8-macs50", "--epochs", 1, "--train-size", 16, "--data", data, "--out", tmp_path]
     with pytest.raises(SystemExit, match="0"):
@@ -175,3 +196,19 @@ def test_agreement_of_losses_with_errors(monkeypatch: pytest.MonkeyPatch):
 
 def rank(values: list[float]) -> list[float]:
     return [sum(other < value for other in values) + sum(other == value for other in values) / 2 for value in values]
+
+
+def test_widths_are_adjusted_towards_what_channels_are_worth(tmp_path: Path, data: str):
+    small = ["--network", "resnet8-macs50", "--epochs", 1, "--train-size", 16, "--data", data]
+    small += ["--out", tmp_path / "adjusted"]
+    for seeds in ([0], [0, 1]):
+        run("adjustment.py", *small, "--seeds", *seeds)
+    found = json.loads((tmp_path / "adjusted.json").read_text())
+    assert list(found) == ["0", "1"]
+    for one in found.values():
+        uniform, adjusted, worth = one["uniform"], one["adjusted"], one["worth"]
+        assert adjusted["macs"] <= uniform["macs"] * 1.01
+        assert adjusted["params"] <= uniform["params"]
+        factors = {group: adjusted["widths"][group] / uniform["widths"][group] for group in worth}
+        assert factors[max(worth, key=worth.__getitem__)] > factors[min(worth, key=worth.__getitem__)]
+    assert "| mean |" in (tmp_path / "adjusted.md").read_text()
