@@ -149,6 +149,19 @@ def with_rounding(recipe: ResolvedRecipe, analysis: Analysis) -> ResolvedRecipe:
     return recipe.model_copy(update={"round_to": rounding.round_to})
 
 
+def corrected_at_uniform(recipe: ResolvedRecipe, analysis: TimedAnalysis, listener: Listener) -> TimedAnalysis:
+    """Return the analysis with times corrected by the network of uniform widths that meets a latency budget.
+
+    The times of layers mislead most far from the networks that were timed as a whole. Rules that search among many
+    widths at the budget would otherwise find those whose time the layers underestimate.
+    """
+    if analysis.first is None:
+        return analysis
+    uniform = with_rounding(recipe.model_copy(update={"rule": "uniform"}), analysis)
+    plan = allocate_for(uniform, analysis, None)
+    return _trials(uniform, analysis, analysis.first, None, plan, listener)[0]
+
+
 def plan_for_latency(
     recipe: ResolvedRecipe, analysis: TimedAnalysis, scores: Scores | None, listener: Listener
 ) -> Plan:
@@ -170,7 +183,7 @@ def plan_for_latency(
     if analysis.first is None:
         listener(STAGE, MOST_NETWORKS, MOST_NETWORKS, f"widths in multiples of {multiple(recipe)}")
         return replace(plan, timing=timing)
-    plans, trials = _trials(recipe, analysis, analysis.first, scores, plan, listener)
+    _, plans, trials = _trials(recipe, analysis, analysis.first, scores, plan, listener)
     wanted = 1 - plan.budget.ratios[LATENCY]
     chosen = min(range(len(trials)), key=lambda number: _miss(trials[number], wanted))
     timing = replace(timing, trials=tuple(trials), chosen=chosen)
@@ -184,8 +197,8 @@ def _trials(
     scores: Scores | None,
     plan: Plan,
     listener: Listener,
-) -> tuple[list[Plan], list[TimedNetwork]]:
-    """Return plans and their measurements; each plan is solved for with the previous measurement as a correction."""
+) -> tuple[TimedAnalysis, list[Plan], list[TimedNetwork]]:
+    """Return the corrected analysis, and plans with their measurements, each solved for by the former correction."""
     plans: list[Plan] = []
     trials: list[TimedNetwork] = []
     wanted = 1 - plan.budget.ratios[LATENCY]
@@ -194,15 +207,15 @@ def _trials(
         row = analysis.timer.row(keep_channels(analysis.work.model, plan.groups, plan.kept))
         plans.append(plan)
         trials.append(TimedNetwork(1 - plan.slim.of(LATENCY) / plan.dense.of(LATENCY), row))
-        if _miss(trials[-1], wanted) <= CLOSE:
-            break
         assert isinstance(analysis.costs, LatencyModel)
         widths = np.array([plan.widths[group.id] for group in plan.groups], np.int64)
         costs = analysis.costs.corrected(widths, (1 - trials[-1].removed) * first)
         analysis = replace(analysis, costs=costs)
+        if _miss(trials[-1], wanted) <= CLOSE:
+            break
         plan = _next(recipe, analysis, scores) or plan
     listener(STAGE, MOST_NETWORKS, MOST_NETWORKS, f"{100 * trials[-1].removed:.1f} % less")
-    return plans, trials
+    return analysis, plans, trials
 
 
 def _next(recipe: ResolvedRecipe, analysis: Analysis, scores: Scores | None) -> Plan | None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from slimprune.budget import Plan
 from slimprune.files import adapter, read_value, write_atomically
-from slimprune.pipeline.latency import TimedAnalysis, plan_for_latency, with_rounding
+from slimprune.pipeline.latency import TimedAnalysis, corrected_at_uniform, plan_for_latency, with_rounding
 from slimprune.pipeline.learned import learn_widths
 from slimprune.pipeline.prospect import prospect_widths
 from slimprune.pipeline.search import search_rule, with_rule
@@ -94,6 +94,8 @@ def choose_plan(
     if found is not None:
         return found
     scores, saliency, search, sharing = None, None, None, None
+    if recipe.rule in (PROSPECT, LEARNED, SEARCH) and isinstance(analysis, TimedAnalysis):
+        analysis = corrected_at_uniform(recipe, analysis, listener)
     if recipe.rule == PROSPECT:
         rule, saliency = prospect_widths(with_rounding(recipe, analysis), analysis, start.scored, listener)
         recipe = with_rule(recipe, rule)

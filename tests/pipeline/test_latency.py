@@ -23,11 +23,12 @@ from slimprune.pipeline.latency import (
     MOST_NETWORKS,
     TimedAnalysis,
     check_timing,
+    corrected_at_uniform,
     latency_model,
     plan_for_latency,
     with_latency_model,
 )
-from slimprune.pipeline.stages import Analysis, analyse, check_budget
+from slimprune.pipeline.stages import Analysis, allocate_for, analyse, check_budget
 from slimprune.pipeline.workload import Given, own_workload
 from slimprune.recipe import Recipe, make_recipe
 from slimprune.results import Report
@@ -133,6 +134,28 @@ def test_where_the_layers_mislead_it_is_solved_for_again(analysis: Analysis, ben
     assert abs(first.removed - 0.5) > 0.03
     assert others
     assert plan.achieved == pytest.approx(0.5, abs=0.025)
+
+
+@pytest.mark.parametrize("bend", [2e4, -1e4])
+def test_searches_begin_from_times_that_are_right_at_uniform_widths(analysis: Analysis, bend: float) -> None:
+    wanted = recipe(ratio=0.5, round_to=1, rule="learned", epochs=20)
+    found, timer = fake_timed(analysis, wanted, bend=bend)
+    dense = timer.seconds(analysis.work.model)
+
+    def missed(costs: Any) -> float:
+        plan = allocate_for(recipe(ratio=0.5, round_to=1), replace(found, costs=costs), None)
+        return abs(timer.seconds(slimprune.slim(analysis.work.model, plan).module) / dense / 0.5 - 1)
+
+    corrected = corrected_at_uniform(wanted, found, ignore)
+    assert missed(found.costs) > 0.05
+    assert missed(corrected.costs) < 0.03
+
+
+def test_without_a_latency_budget_no_network_is_timed_before_a_search(analysis: Analysis) -> None:
+    wanted = recipe(of="macs", round_to="auto", rule="learned", epochs=20)
+    found, timer = fake_timed(analysis, wanted)
+    assert corrected_at_uniform(wanted, found, ignore) is found
+    assert timer.rows == 0
 
 
 def test_the_closest_plan_is_taken_and_its_own_figures_stand_in_it(analysis: Analysis) -> None:
