@@ -47,11 +47,13 @@ class Variant:
         epochs: Epochs of sharing; None for those of the arena's recipe.
         cap: Greatest width of a group as a multiple of its uniform width.
         spread: Spread of the random widths.
+        seed: Seed of weights, draws and held-out images.
     """
 
     epochs: int | None = None
     cap: float = 4.0
     spread: float = SPREAD
+    seed: int = 0
 
 
 VARIANTS = {
@@ -64,6 +66,8 @@ VARIANTS = {
     "2 times, three times the epochs": Variant(epochs=30, cap=2.0),
     "4 times, half the spread, three times the epochs": Variant(epochs=30, spread=SPREAD / 2),
     "4 times, twice the spread, three times the epochs": Variant(epochs=30, spread=2 * SPREAD),
+    "4 times, three times the epochs, another seed": Variant(epochs=30, seed=1),
+    "4 times, three times the epochs, a third seed": Variant(epochs=30, seed=2),
 }
 SHORT = (1, 3, 10)
 """Epochs of short trainings."""
@@ -119,8 +123,9 @@ class Bench:
 
     def shared(self, variant: Variant) -> list[float | None]:
         """Return the loss of every cell's widths with shared weights; None for widths beyond the cap."""
-        recipe, work = self.recipe, self.work
-        space = space_of(recipe.model_copy(update={"width_cap": variant.cap}), self.analysis)
+        recipe = self.recipe.model_copy(update={"width_cap": variant.cap, "seed": variant.seed})
+        work = named_workload(recipe, "cpu")
+        space = space_of(recipe, self.analysis)
         images, epochs = split_images(recipe, work), variant.epochs or recipe.sharing_epochs or 1
         shared = trained_shared(
             recipe, work, work.model, space, None, images, epochs, ignore, None, spread=variant.spread
