@@ -48,12 +48,14 @@ class Variant:
         cap: Greatest width of a group as a multiple of its uniform width.
         spread: Spread of the random widths.
         seed: Seed of weights, draws and held-out images.
+        amp: Whether to compute in bfloat16.
     """
 
     epochs: int | None = None
     cap: float = 4.0
     spread: float = SPREAD
     seed: int = 0
+    amp: bool = False
 
 
 VARIANTS = {
@@ -68,6 +70,8 @@ VARIANTS = {
     "4 times, twice the spread, three times the epochs": Variant(epochs=30, spread=2 * SPREAD),
     "4 times, three times the epochs, another seed": Variant(epochs=30, seed=1),
     "4 times, three times the epochs, a third seed": Variant(epochs=30, seed=2),
+    "4 times, three times the epochs, bfloat16": Variant(epochs=30, amp=True),
+    "4 times, three times the epochs, bfloat16, another seed": Variant(epochs=30, seed=1, amp=True),
 }
 SHORT = (1, 3, 10)
 """Epochs of short trainings."""
@@ -123,7 +127,8 @@ class Bench:
 
     def shared(self, variant: Variant) -> list[float | None]:
         """Return the loss of every cell's widths with shared weights; None for widths beyond the cap."""
-        recipe = self.recipe.model_copy(update={"width_cap": variant.cap, "seed": variant.seed})
+        changes = {"width_cap": variant.cap, "seed": variant.seed, "amp": variant.amp}
+        recipe = self.recipe.model_copy(update=changes)
         work = named_workload(recipe, "cpu")
         space = space_of(recipe, self.analysis)
         images, epochs = split_images(recipe, work), variant.epochs or recipe.sharing_epochs or 1
@@ -132,7 +137,7 @@ class Bench:
         )
         held_out = [*images.searched, *images.confirming]
         return [
-            fmean(losses_at(shared, widths, held_out, work.loss, amp=False))
+            fmean(losses_at(shared, widths, held_out, work.loss, amp=variant.amp))
             if np.all(widths <= space.limits.full)
             else None
             for widths in map(self.widths, self.cells)

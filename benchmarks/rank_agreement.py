@@ -44,7 +44,7 @@ SETTINGS = {
 }  # fmt: skip
 COUNT = 12
 SHARING = (2, 4, 8)
-SHORT = (1, 2)
+SHORT = (1,)
 DRAWS, INNER = 8, InnerTraining(steps=3, lr=0.01)
 
 

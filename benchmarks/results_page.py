@@ -33,6 +33,7 @@ _WITH_RESULTS = (
     "many-devices",
     "weight-masks",
     "detection",
+    "comparing",
 )
 PAGES = ("README.md", *(f"docs/{name}.md" for name in _WITH_RESULTS))
 UNIFORM = {"params": "uniform at equal params", "macs": "uniform at equal MACs"}
@@ -288,6 +289,63 @@ def latency_budgets() -> str:
     return f"{_markdown(head, lines)}\n\n{circumstances}"
 
 
+def learned_latency() -> str:
+    """Return accuracy and re-measured latency of learned and uniform widths under a latency budget."""
+    runs = list(_read("learned-latency.json").values())
+    lines = []
+    for name in dict.fromkeys(run["row"] for run in runs):
+        own = [run for run in runs if run["row"] == name]
+        left = ", ".join(_percent(1 / run["again"]["speedup"]) for run in own)
+        costs = [f"{fmean(run[of] for run in own):,.0f}" for of in ("macs", "params")]
+        lines.append([name, _spread([100 * run["final"] for run in own]), left, *costs])
+    head = ["widths, budget", "top-1, %", "latency left, by seed", "MACs", "parameters"]
+    facts = _machine(runs[0]["environment"], runs[0]["environment"])
+    return f"{_markdown(head, lines)}\n\nCircumstances: {facts}. {_file('learned-latency.md')}"
+
+
+def arena() -> str:
+    """Return the arena's differences to uniform widths over the networks, and the best row of every network."""
+    document = _read("arena/league.json")
+    lines = [
+        [row["row"], str(row["networks"]), _signed(row["difference"]), f"{row['low']:+.2f} to {row['high']:+.2f}",
+         _signed(row["held_out"]), f"{row['worst']['difference']:+.2f} ({row['worst']['network']})",
+         f"{row['width_epochs']:.3g}"]
+        for row in document["over_networks"]
+    ]  # fmt: skip
+    over = _markdown(["", "networks", "difference", "95 % interval", "held out", "worst", "epochs to choose"], lines)
+    chosen = [
+        [one["network"], str(one["rows"]), one["row"], _signed(one["held_out"]), _signed(one["difference"])]
+        for one in document["chosen"]
+    ]
+    mean = [_signed(fmean(one[part] for one in document["chosen"])) for part in ("held_out", "difference")]
+    best = _markdown(["network", "rows", "best row", "held out", "test"], [*chosen, ["mean", "", "", *mean]])
+    return (
+        f"{over}\n\nThe row of every network that is best on held-out images, and what it gains on the test images:"
+        f"\n\n{best}\n\n{_file('arena/league.md')}"
+    )
+
+
+def adjustment() -> str:
+    """Return what moving widths towards the groups that a trained network needs most gives, by network."""
+    lines, facts = [], {}
+    for file in sorted((ROOT / RESULTS).glob("adjustment-*.json")):
+        found = _read(file.name)
+        finals = {part: {seed: 100 * one[part]["final"] for seed, one in found.items()} for part in _ADJUSTED}
+        gap = paired_gap(finals["adjusted"], finals["uniform"])
+        interval = "" if gap is None or gap.low is None else f"{gap.low:+.2f} to {gap.high:+.2f}"
+        means = [_spread(list(finals[part].values())) for part in _ADJUSTED]
+        apart = fmean(finals["adjusted"].values()) - fmean(finals["uniform"].values())
+        sizes = fmean(one["adjusted"]["params"] / one["uniform"]["params"] for one in found.values())
+        name = file.stem.removeprefix("adjustment-")
+        lines.append([name, str(len(found)), *means, f"{apart:+.2f}", interval, f"{sizes:.2f} x"])
+        facts[f"`{file.with_suffix('.md').relative_to(ROOT)}`"] = None
+    head = ["network", "seeds", "uniform, %", "adjusted, %", "difference", "95 % interval", "params"]
+    return f"{_markdown(head, lines)}\n\n{', '.join(facts)}"
+
+
+_ADJUSTED = ("uniform", "adjusted")
+
+
 def zoo(name: str) -> str:
     """Return what became of half of the channels of every model of a set, by library."""
     document = _read(f"{name}.json")
@@ -515,6 +573,9 @@ SECTIONS: Mapping[str, Callable[..., str]] = {
     "rules": rules,
     "speed": speed,
     "latency-budgets": latency_budgets,
+    "learned-latency": learned_latency,
+    "arena": arena,
+    "adjustment": adjustment,
     "zoo": zoo,
     "saliency-cost": saliency_cost,
     "width-search": width_search,
