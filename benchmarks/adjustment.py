@@ -15,7 +15,7 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,14 +24,12 @@ import numpy as np
 import torch
 from arena import RECIPES
 from rank_agreement import trained_at
-from torch import Tensor, nn
+from torch import nn
 
-from slimprune.budget import WidthSpace
-from slimprune.data import Batch
 from slimprune.files import write_atomically
-from slimprune.forward import Loss
-from slimprune.graph import ChannelGroup, find_groups, keep_channels
+from slimprune.graph import find_groups
 from slimprune.measure import environment
+from slimprune.pipeline.adjusted import BATCHES, CAP, EXPONENT, REMOVED, proportions_of, worths
 from slimprune.pipeline.autocast import with_precision
 from slimprune.pipeline.learned import space_of
 from slimprune.pipeline.stages import analyse
@@ -41,15 +39,6 @@ from slimprune.report import markdown_table
 from slimprune.statistics import paired_difference
 from slimprune.training import evaluate
 from slimprune.types import ignore
-
-EXPONENT, CAP = 0.2, 4.0
-"""Power of a group's worth that multiplies its width, and the greatest width as a multiple of the uniform one."""
-
-REMOVED, DRAWS, BATCHES = 0.1, 4, 6
-"""Share of a group's channels that is removed, how often this is drawn, and on how many batches it is tried."""
-
-LEAST_WORTH = 1e-3
-"""Worth of groups that lose nothing or gain by the removal."""
 
 
 def main() -> None:
@@ -112,60 +101,10 @@ def adjusted(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     module = trained("uniform", space.uniform)
     groups = {group.id: group for group in find_groups(module, work.example)}
     batches = [batch for _, batch in zip(range(BATCHES), work.train_batches, strict=False)]
-    worth = worths(module, groups, space, of, batches, work.loss, amp=bool(recipe.amp))
-    logs = np.log([max(LEAST_WORTH, worth[space.groups[number].id]) for number in space.free])
-    trained("adjusted", space.widths(EXPONENT * (logs - logs.mean())))
-    return {**result, "worth": worth}
-
-
-def worths(
-    module: nn.Module,
-    groups: Mapping[str, ChannelGroup],
-    space: WidthSpace,
-    of: str,
-    batches: Iterable[Batch],
-    loss: Loss,
-    *,
-    amp: bool,
-) -> dict[str, float]:
-    """Return what every free group is worth: how much the loss rises for the share of the cost that its channels save.
-
-    Args:
-        module: Trained network of uniform widths.
-        groups: Its groups by id.
-        space: Widths at the budget.
-        of: Quantity that the budget limits.
-        batches: Training batches; norms use their statistics.
-        loss: Loss of a batch.
-        amp: Whether to compute in bfloat16.
-    """
-    generator = torch.Generator().manual_seed(0)
-    before, whole = mean_loss(module, batches, loss, amp=amp), space.costs.cost(space.uniform).of(of)
-    found = {}
-    for number in space.free:
-        group = groups[space.groups[number].id]
-        removed = max(1, round(REMOVED * group.width))
-        smaller = space.uniform.copy()
-        smaller[number] -= removed
-        saved = 1 - space.costs.cost(smaller).of(of) / whole
-        losses = []
-        for _ in range(DRAWS):
-            kept: Tensor = torch.randperm(group.width, generator=generator)[removed:].sort().values
-            losses.append(mean_loss(keep_channels(module, [group], {group.id: kept}), batches, loss, amp=amp))
-        found[group.id] = (fmean(losses) - before) / saved
-    return found
-
-
-def mean_loss(module: nn.Module, batches: Iterable[Batch], loss: Loss, *, amp: bool) -> float:
-    """Return the mean loss of a network in training mode; what its norms store changes, which nothing here reads."""
-    module.train()
-    losses = []
-    with torch.no_grad():
-        for inputs, targets in batches:
-            with torch.autocast("cpu", torch.bfloat16, enabled=amp):
-                output = module(inputs)
-            losses.append(float(loss(output.float(), targets)))
-    return fmean(losses)
+    worth = worths(module, groups, space, batches, work.loss, amp=bool(recipe.amp))
+    trained("adjusted", space.widths(proportions_of(worth)))
+    names = [space.groups[number].id for number in space.free]
+    return {**result, "worth": dict(zip(names, worth, strict=True))}
 
 
 def page_of(network: str, found: Mapping[str, Any]) -> str:

@@ -70,6 +70,7 @@ _OTHER_RULES = [
         "widths in proportion to dense width * (mean score) ** X * (uses of a weight) ** Y, X in 0..4, Y in -4..4",
     ),
     ("factors:A,B,...", "widths in proportion to dense width * a factor for each free group, as `learned` finds them"),
+    ("adjusted", "widths moved to where a trained network of uniform widths needs its channels most"),
     ("learned", "widths of least loss in a network that is trained at random widths, which share its weights"),
     ("prospect", "widths of equal score per cost, by scores of a network that has been narrowed to the budget"),
     ("search", "the best of several profiles, tried out by short trainings in successive halving"),

@@ -8,11 +8,14 @@ from torch import nn
 
 from slimprune.budget import Plan
 from slimprune.files import adapter, read_value, write_atomically
+from slimprune.pipeline.adjusted import adjusted_widths
 from slimprune.pipeline.latency import TimedAnalysis, corrected_at_uniform, plan_for_latency, with_rounding
 from slimprune.pipeline.learned import learn_widths
 from slimprune.pipeline.prospect import prospect_widths
 from slimprune.pipeline.search import search_rule, with_rule
 from slimprune.pipeline.stages import (
+    ADJUSTED,
+    FOUND_RULES,
     LEARNED,
     PROSPECT,
     SEARCH,
@@ -93,8 +96,8 @@ def choose_plan(
     found = stored_pruning(folder) if folder is not None else None
     if found is not None:
         return found
-    scores, saliency, search, sharing = None, None, None, None
-    if recipe.rule in (PROSPECT, LEARNED, SEARCH) and isinstance(analysis, TimedAnalysis):
+    plan, scores, saliency, search, sharing = None, None, None, None, None
+    if recipe.rule in FOUND_RULES and isinstance(analysis, TimedAnalysis):
         analysis = corrected_at_uniform(recipe, analysis, listener)
     if recipe.rule == PROSPECT:
         rule, saliency = prospect_widths(with_rounding(recipe, analysis), analysis, start.scored, listener)
@@ -106,13 +109,17 @@ def choose_plan(
             with_rounding(recipe, analysis), analysis, start.inherited, scores, listener, store=folder
         )
         recipe = with_rule(recipe, sharing.rule)
+    if recipe.rule == ADJUSTED:
+        rounded = with_rounding(recipe, analysis)
+        search = adjusted_widths(rounded, analysis, start.inherited, scores, listener, store=folder)
+        recipe = with_rule(recipe, search.rule)
     if recipe.rule == SEARCH:
         trials = folder / "search.json" if folder is not None else None
         plan, search = search_rule(recipe, analysis, start.inherited, scores, listener, store=trials)
         recipe = with_rule(recipe, search.rule)
     if isinstance(analysis, TimedAnalysis):
         plan = plan_for_latency(recipe, analysis, scores, listener)
-    elif search is None:
+    elif plan is None:
         plan = allocate_for(recipe, analysis, scores)
     planned = _as_first(PlannedPruning(plan, saliency, search, sharing))
     if folder is not None:

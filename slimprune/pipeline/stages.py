@@ -42,10 +42,13 @@ LEARNED = "learned"
 PROSPECT = "prospect"
 """Value of `rule` that means widths by scores that are taken at the budget; see `prospect_widths`."""
 
-FOUND_RULES: Collection[str] = (SEARCH, LEARNED, PROSPECT)
+ADJUSTED = "adjusted"
+"""Value of `rule` that means widths by what channels are worth in a trained network; see `adjusted_widths`."""
+
+FOUND_RULES: Collection[str] = (SEARCH, LEARNED, PROSPECT, ADJUSTED)
 """Rules that find another rule by trainings or by scores of narrower networks."""
 
-_SCHEDULED = {SEARCH: "global", LEARNED: "uniform", PROSPECT: "uniform"}
+_SCHEDULED = {SEARCH: "global", LEARNED: "uniform", PROSPECT: "uniform", ADJUSTED: "uniform"}
 """Rules that iterative criteria narrow the network by, before the rule is known."""
 
 REWIND_SHARE = 0.02
@@ -310,7 +313,7 @@ def needs_scores(recipe: ResolvedRecipe) -> bool:
 
 
 def _widths_need_scores(rule: str) -> bool:
-    return rule in (SEARCH, PROSPECT) or (rule != LEARNED and find_rule(rule).needs_scores)
+    return rule in (SEARCH, PROSPECT) or (rule not in (LEARNED, ADJUSTED) and find_rule(rule).needs_scores)
 
 
 def score_channels(

@@ -89,8 +89,15 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
         which = "random ones stay" if document["recipe"].get("twin") == "shuffle" else "the first of each layer stay"
         lines.insert(0, ("scoring", f"none: the channels of an untrained network are alike, {which}"))
     if (search := document["search"]) is not None:
+        spent = _seconds(search["seconds"])
         tried = f"{_count(len(search['trials']), 'short training')}, {_count(search['epochs'], 'epoch')} in all"
-        lines.append(("search", f"{search['rule']} after {tried}, {_seconds(search['seconds'])}"))
+        if document["recipe"].get("rule") == "adjusted":
+            worth = (
+                f"by what channels are worth to uniform ones that were trained for {_count(search['epochs'], 'epoch')}"
+            )
+            lines.append(("adjusted widths", f"{worth}, {spent}"))
+        else:
+            lines.append(("search", f"{search['rule']} after {tried}, {spent}"))
     lines += [*_in_training(document), *_sharing(document)]
     if (known := document.get("accuracies")) is not None:
         lines.append(("dense", f"{scale.shown(known['dense'])} {_origin(document)}"))
