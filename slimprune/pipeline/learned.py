@@ -41,9 +41,8 @@ HELD_OUT, HELD_OUT_SHARE = 2000, 0.2
 """Training images that are held out: at most so many, and at most this share."""
 
 EVALUATION_BATCH = 500
-CONFIRMING_BATCHES, MOST_TRAINED, CONFIDENCE = 8, 2000, 0.95
-"""Batches of held-out images on which widths are compared with uniform ones, the most images beside them that weights
-were trained on, and how sure it must be that the widths are better."""
+CONFIRMING_BATCHES, CONFIDENCE = 8, 0.95
+"""Batches on which widths are compared with uniform ones, and how sure it must be that they are better."""
 
 GENERATIONS, POPULATION = 6, 30
 KNOWN = ("early", "erk", profile(score=0, reuse=0.4).name, profile(score=0, reuse=-0.15).name)
@@ -82,8 +81,8 @@ def learn_widths(
 
     The weights of `network`, at most `width_cap` times as wide as uniform widths, are trained for a few epochs; every
     step trains random widths at the budget. The cross-entropy method, or evolution, then searches the widths of least
-    loss on held-out training images, each generation on one batch of them. On other images, held out or trained
-    on, the widths found are compared with uniform ones, which are taken unless the others are better beyond chance.
+    loss on held-out training images, each generation on one batch of them. On other held-out images the widths found
+    are compared with uniform ones, which are taken unless the others are better beyond chance.
 
     Args:
         recipe: Recipe with budget, floor, rounding and training.
@@ -107,8 +106,7 @@ def learn_widths(
 
     generations = _search(recipe, space, loss_of, listener, store)
     found = found_by(width_search(recipe), generations)
-    compared = [*images.confirming, *images.trained]
-    own, uniform = (losses(widths, compared) for widths in (space.widths(found), space.uniform))
+    own, uniform = (losses(widths, images.confirming) for widths in (space.widths(found), space.uniform))
     rule = space.rule(found) if is_less(own, uniform) else "uniform"
     return Sharing(
         rule=rule,
@@ -150,25 +148,23 @@ class Images:
     Attributes:
         training: Batches that the shared weights are trained on.
         searched: Batches by which widths are searched, one for each generation in turn.
-        confirming: Batches that are held out for comparing the widths found with uniform ones.
-        trained: Batches beside these that the shared weights were trained on and widths were not searched by.
+        confirming: Batches on which the widths found are compared with uniform ones.
     """
 
     training: Iterable[Batch]
     searched: Sequence[Batch]
     confirming: Sequence[Batch]
-    trained: Sequence[Batch]
 
 
 def split_images(recipe: ResolvedRecipe, work: Workload) -> Images:
-    """Return the training images of a run by what they are used for; searched and confirming ones are of equal number.
+    """Return the training images of a run in three parts, of which the last two are of equal size.
 
     Batches that were passed as objects cannot be divided: the first of them are also trained on.
     """
     if work.data is None:
         first: list[Batch] = list(islice(work.train_batches, 2 * max(1, HELD_OUT // _length(work.train_batches) // 2)))
         half = max(1, len(first) // 2)
-        return Images(work.train_batches, first[:half], first[half:] or first[:half], ())
+        return Images(work.train_batches, first[:half], first[half:] or first[:half])
     data, device = work.data, work.device
     held_out = 2 * (min(HELD_OUT, int(HELD_OUT_SHARE * data.train_size)) // 2)
     order = torch.randperm(data.train_size, generator=torch.Generator().manual_seed(recipe.seed))
@@ -178,14 +174,13 @@ def split_images(recipe: ResolvedRecipe, work: Workload) -> Images:
     )
     half = held_out // 2
     sizes = min(EVALUATION_BATCH, half), max(1, half // CONFIRMING_BATCHES)
-    trained = order[held_out:][:MOST_TRAINED]
     parts = (
         list(
             data.with_training_part(part.sort().values).train_batches(
                 size, seed=recipe.seed, device=device, augment=False
             )
         )
-        for part, size in zip((*order[:held_out].split(half), trained), (*sizes, sizes[1]), strict=True)
+        for part, size in zip(order[:held_out].split(half), sizes, strict=True)
     )
     return Images(training, *parts)
 

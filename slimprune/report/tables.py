@@ -166,8 +166,7 @@ def _sharing(document: ReportDocument) -> list[tuple[str, str]]:
     if sharing is None:
         return []
     taken = ", no better beyond chance, so that uniform ones are taken" if sharing["rule"] == "uniform" else ""
-    losses = f"loss {sharing['loss']:.3f} on images that the search left out, {sharing['uniform_loss']:.3f}"
-    found = f"{losses} with uniform widths{taken}"
+    found = f"loss {sharing['loss']:.3f} on held-out images, {sharing['uniform_loss']:.3f} with uniform widths{taken}"
     by = f" by {sharing['search']}" if "search" in sharing else ""
     work = f"{_count(sharing['training'], 'epoch')} of training and {sharing['evaluations']} evaluations{by}"
     cost = f"as long as {sharing.get('epochs', 0):.1f} epochs of the slim network"
