@@ -27,6 +27,7 @@ from slimprune.results import Search, SearchTrial
 from slimprune.saliency import Scores
 from slimprune.training import train
 from slimprune.types import Listener, under
+from slimprune.weight_sharing import batch_statistics
 
 EXPONENT, CAP = 0.2, 4.0
 """Power of a group's worth that multiplies its width, and the greatest width as a multiple of the uniform one."""
@@ -132,10 +133,9 @@ def worths(
 
 
 def mean_loss(module: nn.Module, batches: Sequence[Batch], loss: Loss, *, amp: bool) -> float:
-    """Return the mean loss of a network in training mode; what its norms store changes."""
-    module.train()
+    """Return the mean loss of a network whose norms use the statistics of each batch; what they store changes."""
     losses = []
-    with torch.no_grad():
+    with torch.no_grad(), batch_statistics(module):
         for inputs, targets in batches:
             with torch.autocast(inputs.device.type, torch.bfloat16, enabled=amp):
                 output = module(inputs)

@@ -68,7 +68,7 @@ def losses_at(
     """
     shared.widths = widths
     losses = []
-    with torch.no_grad(), _batch_statistics(shared):
+    with torch.no_grad(), batch_statistics(shared):
         for inputs, targets in batches:
             with torch.autocast(inputs.device.type, torch.bfloat16, enabled=amp):
                 output = shared(inputs)
@@ -77,7 +77,7 @@ def losses_at(
 
 
 @contextmanager
-def _batch_statistics(model: nn.Module) -> Iterator[None]:
+def batch_statistics(model: nn.Module) -> Iterator[None]:
     """Keep norms in training mode and everything else in eval mode; the model is left in eval mode."""
     model.eval()
     norms = [module for module in model.modules() if isinstance(module, _NormBase)]
