@@ -297,7 +297,7 @@ def wait_for(running: subprocess.Popen[str], happened: Callable[[], bool]) -> No
 def test_an_interrupted_run_goes_on_where_it_was(folder: Path, slimprune: Callable[..., Run], flags: list[str]) -> None:
     command = ("compress", *flags, "--epochs", 100, "--out", "new/a.slim")
     running = process(*command)
-    wait_for(running, lambda: any(Path("new").glob(".a.*/train/checkpoint.json")))
+    wait_for(running, lambda: any(file.stat().st_size for file in Path("new").glob(".a.*/train/metrics.jsonl")))
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=60)
     assert running.returncode == 130, err
