@@ -15,6 +15,7 @@ from slimprune.budget.rules import factors, group_costs
 from slimprune.errors import BudgetError
 from slimprune.graph import ChannelGroup
 from slimprune.graph.groups import Integers
+from slimprune.types import Quantity
 
 Proportions = NDArray[np.float64]
 """Logarithm of a factor for each of the F free groups, [F]; equal values give uniform widths."""
@@ -88,8 +89,13 @@ class WidthSpace:
         cost = self.costs.cost(widths)
         return all(cost.of(of) <= most for of, most in self._allowed.items())
 
+    def tightest(self, widths: Integers) -> Quantity:
+        """Return the limited quantity of whose limit these widths, [G], use most."""
+        cost = self.costs.cost(widths)
+        return max(self._allowed, key=lambda of: cost.of(of) / self._allowed[of])
+
     @cached_property
-    def _allowed(self) -> dict[str, int]:
+    def _allowed(self) -> dict[Quantity, int]:
         dense = self.costs.dense
         return {of: self.budget.allowed(of, dense) for of in self.budget.ratios}
 

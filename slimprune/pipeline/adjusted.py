@@ -27,7 +27,7 @@ from slimprune.results import Search, SearchTrial
 from slimprune.saliency import Scores
 from slimprune.training import train
 from slimprune.types import Listener, under
-from slimprune.weight_sharing import batch_statistics
+from slimprune.weight_sharing import losses_of
 
 EXPONENT, CAP = 0.2, 4.0
 """Power of a group's worth that multiplies its width, and the greatest width as a multiple of the uniform one."""
@@ -103,8 +103,8 @@ def worths(
 ) -> list[float]:
     """Return what each free group is worth: the rise of the loss without some channels, per share of the cost saved.
 
-    The cost is that of the budgeted quantity of which uniform widths use most. A single channel has
-    infinite worth.
+    The cost is that of the budgeted quantity of which uniform widths use most. A single channel has infinite
+    worth.
 
     Args:
         module: Trained network of uniform widths, on the device of the batches; what its norms store changes.
@@ -115,32 +115,21 @@ def worths(
         amp: Whether to compute in bfloat16.
     """
     generator = torch.Generator().manual_seed(0)
-    dense, uniform = space.costs.dense, space.costs.cost(space.uniform)
-    tightest = max(space.budget.ratios, key=lambda of: uniform.of(of) / space.budget.allowed(of, dense))
-    whole, found = mean_loss(module, batches, loss, amp=amp), []
+    tightest = space.tightest(space.uniform)
+    cost = space.costs.cost(space.uniform).of(tightest)
+    whole, found = fmean(losses_of(module, batches, loss, amp=amp)), []
     for number in space.free:
         group = groups[space.groups[number].id]
         removed = max(1, round(REMOVED * group.width))
         smaller = space.uniform.copy()
         smaller[number] -= removed
-        saved = max(1, uniform.of(tightest) - space.costs.cost(smaller).of(tightest)) / uniform.of(tightest)
+        saved = max(1, cost - space.costs.cost(smaller).of(tightest)) / cost
         losses = []
         for _ in range(DRAWS if removed < group.width else 0):
             kept: Tensor = torch.randperm(group.width, generator=generator)[removed:].sort().values
-            losses.append(mean_loss(keep_channels(module, [group], {group.id: kept}), batches, loss, amp=amp))
+            losses += losses_of(keep_channels(module, [group], {group.id: kept}), batches, loss, amp=amp)
         found.append((fmean(losses) - whole) / saved if losses else np.inf)
     return found
-
-
-def mean_loss(module: nn.Module, batches: Sequence[Batch], loss: Loss, *, amp: bool) -> float:
-    """Return the mean loss of a network whose norms use the statistics of each batch; what they store changes."""
-    losses = []
-    with torch.no_grad(), batch_statistics(module):
-        for inputs, targets in batches:
-            with torch.autocast(inputs.device.type, torch.bfloat16, enabled=amp):
-                output = module(inputs)
-            losses.append(float(loss(output.float(), targets)))
-    return fmean(losses)
 
 
 def _narrowed(network: nn.Module, space: WidthSpace, scores: Scores | None) -> nn.Module:

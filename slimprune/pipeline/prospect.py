@@ -61,11 +61,10 @@ def _prices(space: WidthSpace, widths: Integers) -> Proportions:
 
     With several limits, the one that counts is the one of which most is used.
     """
-    cost = space.costs.cost(widths)
-    tightest = max(space.budget.ratios, key=lambda of: cost.of(of) / space.budget.allowed(of, space.costs.dense))
-    found = []
+    tightest = space.tightest(widths)
+    cost, found = space.costs.cost(widths).of(tightest), []
     for number in space.free:
         fewer = widths.copy()
         fewer[number] -= 1
-        found.append(widths[number] * max(1, cost.of(tightest) - space.costs.cost(fewer).of(tightest)))
+        found.append(widths[number] * max(1, cost - space.costs.cost(fewer).of(tightest)))
     return np.array(found, np.float64)

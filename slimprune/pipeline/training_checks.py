@@ -111,8 +111,7 @@ def _check_whole_batches(recipe: ResolvedRecipe, work: Workload) -> None:
     if work.forward_fn is None:
         return
     kinds: dict[str, object] = {"mixup": recipe.mixup, "cutmix": recipe.cutmix, "distill": recipe.distill}
-    kinds |= {"int8": recipe.int8, "fp16": recipe.fp16, "rule learned": recipe.rule == "learned"}
-    kinds |= {"rule adjusted": recipe.rule == "adjusted"}
+    kinds |= {"int8": recipe.int8, "fp16": recipe.fp16, f"rule {recipe.rule}": recipe.rule in ("learned", "adjusted")}
     kinds |= {"reconstruct": recipe.reconstruct is True and not isinstance(work.samples, Tensor)}
     kinds |= {"latency budget": "latency" in (recipe.of, *recipe.also) and not isinstance(work.samples, Tensor)}
     kinds |= {"label_smoothing": recipe.label_smoothing, "class_weights": recipe.class_weights}

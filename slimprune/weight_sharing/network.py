@@ -67,17 +67,22 @@ def losses_at(
     Batch norms use the statistics of each batch, since those that are stored are not of these widths.
     """
     shared.widths = widths
+    return losses_of(shared, batches, loss, amp=amp)
+
+
+def losses_of(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], loss: Loss, *, amp: bool) -> list[float]:
+    """Return the loss on each batch of a network whose norms use the batch's statistics; what they store changes."""
     losses = []
-    with torch.no_grad(), batch_statistics(shared):
+    with torch.no_grad(), _batch_statistics(model):
         for inputs, targets in batches:
             with torch.autocast(inputs.device.type, torch.bfloat16, enabled=amp):
-                output = shared(inputs)
+                output = model(inputs)
             losses.append(float(loss(output.float(), targets)))
     return losses
 
 
 @contextmanager
-def batch_statistics(model: nn.Module) -> Iterator[None]:
+def _batch_statistics(model: nn.Module) -> Iterator[None]:
     """Keep norms in training mode and everything else in eval mode; the model is left in eval mode."""
     model.eval()
     norms = [module for module in model.modules() if isinstance(module, _NormBase)]

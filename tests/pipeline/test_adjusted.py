@@ -12,13 +12,14 @@ import slimprune
 from slimprune.errors import UsageError
 from slimprune.graph import find_groups
 from slimprune.pipeline import adjusted
-from slimprune.pipeline.adjusted import EXPONENT, LEAST_WORTH, mean_loss, proportions_of, worths
+from slimprune.pipeline.adjusted import EXPONENT, LEAST_WORTH, proportions_of, worths
 from slimprune.pipeline.learned import space_of
 from slimprune.pipeline.plan import choose_plan
 from slimprune.pipeline.stages import Analysis, Start, analyse, needs_scores
 from slimprune.pipeline.workload import Given, own_workload
 from slimprune.recipe import Recipe, make_recipe
 from slimprune.types import ignore
+from slimprune.weight_sharing import losses_of
 from tests.networks import Residual, toy
 from tests.pipeline.test_search import loader
 
@@ -63,11 +64,13 @@ def test_channels_that_the_output_ignores_are_worth_nothing() -> None:
     groups = {group.id: group for group in find_groups(model, batches[0][0])}
     loss = nn.functional.cross_entropy
     heard, ignored = worths(model, groups, space, batches, loss, amp=False)
-    whole = mean_loss(model, batches, loss, amp=False)
+    whole = np.mean(losses_of(model, batches, loss, amp=False))
     with torch.no_grad():
         model.fc.weight[:, 0] = 0
     uniform, fewer = (space.costs.cost(np.array([width, 4, 2])).macs for width in (4, 3))
-    assert heard == pytest.approx((mean_loss(model, batches, loss, amp=False) - whole) / ((uniform - fewer) / uniform))
+    assert heard == pytest.approx(
+        (np.mean(losses_of(model, batches, loss, amp=False)) - whole) / ((uniform - fewer) / uniform)
+    )
     assert ignored == pytest.approx(0, abs=1e-5)
 
 
