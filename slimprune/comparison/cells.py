@@ -21,7 +21,7 @@ from slimprune.comparison.masked_cells import MaskedTraining, refused_masks
 from slimprune.comparison.outcomes import as_given, costs_of, failure_of_one, kept_by_layer, kept_shares, outcome_of
 from slimprune.data import data_files
 from slimprune.errors import BudgetError, DataError, SlimpruneError, UnsupportedModelError
-from slimprune.files import CellRecord, digest_of
+from slimprune.files import CellOutcome, CellRecord, digest_of
 from slimprune.masks import PrunableWeight
 from slimprune.pipeline.early_bird import draw_early
 from slimprune.pipeline.masks import (
@@ -209,26 +209,13 @@ class RunCache:
         slimmed, accuracies = settle_last(last, slimmed)
         with self._surgery:
             plan = with_whole_plan(last, recipe, work.model, slimmed).plan
-        earlier = earlier_epochs(recipe, last.start)
-        settings = training_settings(last.recipe, work)
-        # Cells that train at once share the dense network, so each imitates a copy.
-        teacher = copy.deepcopy(_teacher(recipe, start))
-        alone = teacher is None and not earlier and settings.patience is None
-        digest = training_digest(slimmed.module, settings, work, self._data_key(recipe)) if alone else None
-        outcome = None if digest is None else equal_training(self._records(), digest)
-        epochs = settings.epochs
-        if outcome is None:
-            store = self._folder(cell) / "train"
-            try:
-                result = run_training(settings, work, slimmed.module, store, listener, teacher=teacher, earlier=earlier)
-            except SlimpruneError as error:
-                return {**named, "refused": failure_of_one(error)}
-            outcome, epochs = outcome_of(result, work), result.epochs
-        if digest is not None:
-            outcome["training"] = digest
+        try:
+            outcome, epochs = self._trained(cell, last, slimmed.module, work, listener)
+        except SlimpruneError as error:
+            return {**named, "refused": failure_of_one(error)}
         before = 0 if start.dense_training is None else start.dense_training.epochs
         before += sum(one.epochs for one in last.done)
-        if not earlier:
+        if not earlier_epochs(recipe, last.start):
             ticket = last.start.early_bird
             before += len(last.start.earlier) if ticket is None else ticket.epoch
         return {
@@ -245,6 +232,27 @@ class RunCache:
             "width_epochs": planned.pruning.epochs,
             "epochs": before + math.ceil(planned.pruning.epochs) + epochs,
         }
+
+    def _trained(
+        self, cell: Cell, last: LastRound, module: nn.Module, work: Workload, listener: Listener
+    ) -> tuple[CellOutcome, int]:
+        """Return the result of training a cell's network and its epochs; an equal training is not repeated."""
+        recipe, start = cell.recipe, self._starts[start_key(cell)]
+        settings, earlier = training_settings(last.recipe, work), earlier_epochs(recipe, last.start)
+        # Cells that train at once share the dense network, so each imitates a copy.
+        teacher = copy.deepcopy(_teacher(recipe, start))
+        digest = None
+        if teacher is None and not earlier and settings.patience is None:
+            digest = training_digest(module, settings, work, self._data_key(recipe))
+            known = equal_training(self._records(), digest)
+            if known is not None:
+                return {**known, "training": digest}, settings.epochs
+        store = self._folder(cell) / "train"
+        result = run_training(settings, work, module, store, listener, teacher=teacher, earlier=earlier)
+        outcome = outcome_of(result, work)
+        if digest is not None:
+            outcome["training"] = digest
+        return outcome, result.epochs
 
     def clear(self, cell: Cell) -> None:
         """Remove the files from which an interrupted run of the cell would have resumed."""
