@@ -39,12 +39,12 @@ from slimprune.weight_sharing import losses_at, random_proportions
 
 SETTINGS = {
     "arch": "resnet20", "data": "hf:../shared/data/cifar10", "train_size": 12800, "ratio": 0.8, "of": "macs",
-    "rule": "uniform", "epochs": 10, "batch_size": 128, "lr": 0.1, "schedule": "cosine", "amp": True,
+    "rule": "uniform", "epochs": 20, "batch_size": 128, "lr": 0.1, "schedule": "cosine", "amp": True,
     "score_batch": 128,
 }  # fmt: skip
 COUNT = 12
 SHARING = (2, 4, 8)
-SHORT = (1,)
+SHORT = (1, 2, 4)
 DRAWS, INNER = 8, InnerTraining(steps=3, lr=0.01)
 
 

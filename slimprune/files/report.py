@@ -151,6 +151,7 @@ class ScoringOutcome(TypedDict):
     stability: float | None
     seconds: float
     peak_bytes: int
+    layer_agreement: NotRequired[float | None]
 
 
 class SearchTrialOutcome(TypedDict):

@@ -141,7 +141,7 @@ def score_layers(
             ranks=work.across.ranks,
         )
     seconds = time.perf_counter() - began
-    return scores, Saliency(criterion, scores.steps, scores.draws, scores.stability, seconds, memory.peak_bytes)
+    return scores, Saliency.of(criterion, scores, seconds, memory.peak_bytes)
 
 
 def find_masks(

@@ -45,8 +45,9 @@ def prospect_widths(
         use = np.array([float(scores.by_group[space.groups[number].id].sum()) for number in space.free])
         proportions = proportions + _step(use / _prices(space, widths))
         seconds, peak = seconds + saliency.seconds, max(peak, saliency.peak_bytes)
-    # The stability of channels says nothing about sums over groups.
-    return space.rule(proportions), replace(saliency, stability=None, seconds=seconds, peak_bytes=peak)
+    # The agreement of the last step's draws says nothing about the sum of the steps.
+    unknown = replace(saliency, stability=None, layer_agreement=None)
+    return space.rule(proportions), replace(unknown, seconds=seconds, peak_bytes=peak)
 
 
 def _step(use_per_cost: Proportions) -> Proportions:

@@ -349,7 +349,7 @@ def score_channels(
             split_draws=recipe.split_draws,
         )
     seconds = time.perf_counter() - began
-    return scores, Saliency(criterion, scores.steps, scores.draws, scores.stability, seconds, memory.peak_bytes)
+    return scores, Saliency.of(criterion, scores, seconds, memory.peak_bytes)
 
 
 def multiple(recipe: ResolvedRecipe) -> int:

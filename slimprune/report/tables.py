@@ -11,6 +11,7 @@ from slimprune.report.latency import LATENCY_NOTE, latency_sections
 from slimprune.report.markdown_table import markdown_table
 from slimprune.report.masked import LAYERS_HEAD, layer_rows, masked_facts
 from slimprune.report.precision import alarms, other_warnings, precision_note, precision_table
+from slimprune.results.warnings import NOISE, SETTLED
 from slimprune.scale import Scale
 from slimprune.types import Quantity
 
@@ -18,9 +19,6 @@ SummaryRow = tuple[str, str, str, str]
 
 SUMMARY_HEAD: SummaryRow = ("", "dense", "slim", "change")
 WIDTHS_HEAD = ("layer", "dense", "slim")
-
-NOISE, SETTLED = 0.3, 0.7
-"""Correlations between halves of the draws: below the first, a ranking is noise; above the second, it is settled."""
 
 
 def summary_head(document: ReportDocument) -> SummaryRow:
@@ -82,6 +80,8 @@ def facts(document: ReportDocument) -> list[tuple[str, str]]:
     lines += _second_count(document)
     if (saliency := document["saliency"]) is not None:
         stability = "" if saliency["stability"] is None else f", stability {saliency['stability']:.2f}"
+        if (agreement := saliency.get("layer_agreement")) is not None:
+            stability += f", of layers {agreement:.2f}"
         steps = f" of {_count(saliency['steps'], 'step')}" if saliency["steps"] else ""
         draws = f"{_count(saliency['draws'], 'draw')}{steps}"
         lines.insert(0, ("scoring", f"{saliency['criterion']}, {draws}{stability}, {_seconds(saliency['seconds'])}"))
@@ -360,9 +360,16 @@ def stability_sentence(document: ReportDocument) -> str | None:
         if found < SETTLED
         else "is settled: other draws would give nearly the same"
     )
+    of_layers = document["saliency"].get("layer_agreement")
+    layers = (
+        ""
+        if of_layers is None
+        else f" The mean scores of layers have a correlation of {of_layers:.2f} between two halves of the draws"
+        + (": other draws would give nearly the same widths." if of_layers >= SETTLED else ".")
+    )
     return (
         f"With the scores of very many draws these have an expected Spearman correlation of {found:.2f}. The ranking "
-        f"{verdict}."
+        f"of channels {verdict}.{layers}"
     )
 
 

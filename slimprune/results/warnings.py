@@ -7,17 +7,22 @@ from slimprune.recipe import ResolvedRecipe
 from slimprune.results.measured import Measured, SecondOpinion, differ
 from slimprune.results.widths import Saliency
 
-NOISE = 0.3
-"""Stability of scores below which their order is mostly noise."""
+NOISE, SETTLED = 0.3, 0.7
+"""Correlations of rankings: below the first, a ranking is mostly noise; from the second on, it is settled."""
 
 NEAR = 0.05
 """Relative error up to which a measured latency counts as meeting the request."""
 
 
 def scoring_warnings(saliency: Saliency | None) -> list[str]:
-    """Return a sentence if the order of the channels is mostly noise."""
+    """Return a sentence if the ranking of the channels is mostly noise."""
     if saliency is None or saliency.stability is None or saliency.stability >= NOISE:
         return []
+    if (agreement := saliency.layer_agreement) is not None and agreement >= SETTLED:
+        return [
+            f"which channels of a layer stay is mostly chance (stability {saliency.stability:.2f}), how wide layers "
+            f"become is not: two halves of the draws order them alike ({agreement:.2f})"
+        ]
     return [
         f"the ranking of channels is mostly noise (stability {saliency.stability:.2f}): "
         "more --draws or a larger --score-batch lower the noise"

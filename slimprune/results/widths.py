@@ -1,8 +1,10 @@
 """How channels were scored, and how widths were found."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from slimprune.files import EarlyBirdOutcome, ScoringOutcome, SearchOutcome, SharingOutcome, adapter
+from slimprune.saliency import Scores
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,8 @@ class Saliency:
             for one draw.
         seconds: Wall-clock time of the scoring.
         peak_bytes: Peak memory of the scoring; see `measure.PeakMemory`.
+        layer_agreement: Spearman correlation of the layers' mean scores between two halves of the draws; None for one
+            draw, and where sums over layers are not of these draws alone.
     """
 
     criterion: str
@@ -25,6 +29,12 @@ class Saliency:
     stability: float | None
     seconds: float
     peak_bytes: int
+    layer_agreement: float | None = None
+
+    @classmethod
+    def of(cls, criterion: str, scores: Scores, seconds: float, peak_bytes: int) -> Self:
+        """Return what is reported of the scores of a criterion."""
+        return cls(criterion, scores.steps, scores.draws, scores.stability, seconds, peak_bytes, scores.layer_agreement)
 
     def to_json(self) -> ScoringOutcome:
         """Return the plain form for JSON."""

@@ -1,4 +1,4 @@
-"""How far scores agree with those of very many draws, estimated from the scatter of the draws at hand."""
+"""How far scores agree with those of very many draws, and the ranking of layers with that of other draws."""
 
 from collections.abc import Callable, Sequence
 
@@ -47,6 +47,26 @@ def expected_agreement(
         deviation = (factor * noise).sqrt() * torch.randn(len(mean), generator=generator, dtype=mean.dtype)
         found.append(spearman(scores, without_sign(centre + factor * (mean - centre) + deviation)))
     return sum(found) / len(found)
+
+
+def layer_agreement(draws: Tensor, widths: Sequence[int], averaged: Callable[[Tensor], Tensor]) -> float | None:
+    """Return the Spearman correlation of the groups' mean scores between two halves of the draws.
+
+    It says whether other draws would order the layers alike, so that a rule would give them the same widths. It does
+    not say that the layers' order is that of very many draws: the amplitude of the noise is as reproducible.
+
+    Args:
+        draws: The draws, [D, C].
+        widths: Number of channels of every group; they sum to C.
+        averaged: (some of the draws [d, C]) -> scores [C].
+
+    Returns:
+        The correlation; None for one draw, and for fewer than three groups, of which it says little.
+    """
+    if len(draws) < 2 or len(widths) < 3:
+        return None
+    one, other = (averaged(half).split(list(widths)) for half in draws.tensor_split(2))
+    return spearman(torch.stack([part.mean() for part in one]), torch.stack([part.mean() for part in other]))
 
 
 def _shrunk(mean: Tensor, noise: Tensor, widths: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -94,8 +94,7 @@ def score(
         problem, ranks = replace(problem, ranks=ranks), ALONE
     parts = batches_of_draws(batches, draws, chosen.batches_per_draw)
     results = list(drawn_scores(chosen, problem, parts, partial(tell_draws, progress, name, draws), ranks))
-    by_group, stability = averaged(results, how, chosen)
-    return scores_of(chosen, name, by_group, draws, stability)
+    return averaged(results, how, chosen).as_scores(chosen, name, draws)
 
 
 def chosen_criterion(criterion: str | Criterion) -> tuple[Criterion, str]:
@@ -130,13 +129,6 @@ def scorable_groups(groups: Sequence[ChannelGroup]) -> tuple[ChannelGroup, ...]:
     if not free:
         raise UnsupportedModelError(_nothing_to_score(groups))
     return free
-
-
-def scores_of(
-    criterion: Criterion, name: str, by_group: Mapping[str, Tensor], draws: int, stability: float | None
-) -> Scores:
-    """Return averaged scores with what is known about their criterion."""
-    return Scores(by_group, name, draws, stability, criterion.steps, bool(getattr(criterion, "ratios", True)))
 
 
 def check_precision(model: nn.Module, dtype: torch.dtype) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from slimprune.forward import ForwardFn, Loss
 from slimprune.graph import ChannelGroup
 from slimprune.ranks.group import ALONE, Ranks
-from slimprune.saliency.agreement import expected_agreement
+from slimprune.saliency.agreement import expected_agreement, layer_agreement
 from slimprune.saliency.averaging import Average, Signed, average_of
 from slimprune.saliency.problem import AnyBatch, Problem
 from slimprune.saliency.registry import Criterion, check_unit
@@ -22,10 +22,9 @@ from slimprune.saliency.score import (
     drawn_scores,
     number_of_draws,
     scorable_groups,
-    scores_of,
     tell_draws,
 )
-from slimprune.saliency.scores import Scores
+from slimprune.saliency.scores import Averaged, Scores
 from slimprune.saliency.target import Target
 from slimprune.types import Listener, ignore
 
@@ -110,18 +109,17 @@ def score_weights(
     problem = replace(WeightProblem.prepare(model, free, loss, "consumer", dtype, forward_fn), seed=seed, target=target)
     parts = batches_of_draws(batches, draws, chosen.batches_per_draw)
     results = drawn_scores(chosen, problem, parts, partial(tell_draws, progress, name, draws), ranks)
-    found, stability = _averaged(results, how, chosen, [group.width for group in free])
-    by_group = dict(zip((group.id for group in free), found.split([group.width for group in free]), strict=True))
-    return scores_of(chosen, name, by_group, draws, stability)
+    return _averaged(results, how, chosen, free).as_scores(chosen, name, draws)
 
 
 def _averaged(
-    draws: Iterable[Mapping[str, Tensor]], how: Average, criterion: Criterion, widths: Sequence[int]
-) -> tuple[Tensor, float | None]:
-    """Return the average of the draws, float64 [all weights] summing to 1, and its agreement with very many draws.
+    draws: Iterable[Mapping[str, Tensor]], how: Average, criterion: Criterion, groups: Sequence[ChannelGroup]
+) -> Averaged:
+    """Return the average of the draws, which sums to 1, and how well a few of the weights agree between draws.
 
     Networks have millions of weights, so the draws are summed one by one, and a few weights are kept of each.
     """
+    widths = [group.width for group in groups]
     judged = _judged_weights(widths)
     total, kept, count = torch.zeros(sum(widths), dtype=torch.float64), [], 0
     for draw in draws:
@@ -133,9 +131,12 @@ def _averaged(
         count += 1
     found = _without_sign(criterion, total / count) if how == "signed" else total / count
     found = found / found.sum()
-    few = torch.stack(kept)
+    few, counts = torch.stack(kept), [len(part) for part in judged]
     sign_off = partial(_without_sign, criterion) if how == "signed" else _same
-    return found, expected_agreement(found[torch.cat(judged)], few, [len(part) for part in judged], sign_off)
+    stability = expected_agreement(found[torch.cat(judged)], few, counts, sign_off)
+    of_layers = layer_agreement(few, counts, lambda some: sign_off(some.mean(0)))
+    by_group = dict(zip((group.id for group in groups), found.split(widths), strict=True))
+    return Averaged(by_group, stability, of_layers)
 
 
 def _judged_weights(widths: Sequence[int]) -> list[Tensor]:

@@ -185,7 +185,18 @@ def test_tiles_leave_out_what_was_not_done() -> None:
 def test_stability_is_put_into_words(stability: float, verdict: str) -> None:
     sentence = stability_sentence(document(saliency={**SALIENCY, "stability": stability}))
     assert sentence is not None
-    assert f"correlation of {stability:.2f}. The ranking {verdict}" in sentence
+    assert f"correlation of {stability:.2f}. The ranking of channels {verdict}" in sentence
+    assert "mean scores of layers" not in sentence
+
+
+@pytest.mark.parametrize(("agreement", "end"), [(0.69, "draws."), (0.7, "draws would give nearly the same widths.")])
+def test_agreement_of_layers_is_put_into_words(agreement: float, end: str) -> None:
+    found = document(saliency={**SALIENCY, "stability": 0.1, "layer_agreement": agreement})
+    sentence = stability_sentence(found)
+    assert sentence is not None
+    assert f"a correlation of {agreement:.2f} between two halves" in sentence
+    assert sentence.endswith(end)
+    assert f"stability 0.10, of layers {agreement:.2f}, 1.3 s" in dict(facts(found))["scoring"]
 
 
 def test_one_draw_has_no_stability() -> None:

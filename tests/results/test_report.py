@@ -26,7 +26,8 @@ def test_the_document_has_the_fields_of_the_design(report: Report) -> None:
     assert document["environment"].keys() >= {"device", "threads", "python", "torch", "torchvision"}
     assert document["budget"].keys() == {"quantity", "requested", "achieved", "also"}
     assert document["proof"].keys() >= {"max_rel_diff", "tolerance", "passed"}
-    assert document["saliency"].keys() == {"criterion", "steps", "draws", "stability", "seconds", "peak_bytes"}
+    of_scoring = {"criterion", "steps", "draws", "stability", "layer_agreement", "seconds", "peak_bytes"}
+    assert document["saliency"].keys() == of_scoring
     assert document["training"].keys() == {"epochs", "top1", "best", "final", "seconds", "history"}
     assert document["onnx"].keys() == {
         "path", "opset", "max_abs_diff", "top1_agreement", "samples", "batches", "size_step", "sizes", "bytes",
@@ -85,6 +86,14 @@ def test_a_ranking_that_is_noise_is_said(report: Report, stability: float | None
     saliency = Saliency("prospr", 3, 4, stability, 1.0, 0)
     warnings = replace(report, saliency=saliency).warnings
     assert [("mostly noise" in warning) for warning in warnings] == ([True] if noisy else [])
+
+
+@pytest.mark.parametrize(("agreement", "settled"), [(None, False), (0.69, False), (0.7, True)])
+def test_widths_that_do_not_depend_on_the_draws_are_said(
+    report: Report, agreement: float | None, settled: bool
+) -> None:
+    warnings = replace(report, saliency=Saliency("prospr", 3, 4, 0.1, 1.0, 0, agreement)).warnings
+    assert [("how wide layers become is not" in warning) for warning in warnings] == [settled]
 
 
 def test_macs_that_were_predicted_wrongly_are_said(report: Report) -> None:

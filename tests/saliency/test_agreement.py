@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from slimprune.saliency.agreement import expected_agreement
+from slimprune.saliency.agreement import expected_agreement, layer_agreement
 from slimprune.saliency.ranks import spearman
 
 WIDTHS = [150, 250]
@@ -45,3 +45,16 @@ def test_noise_is_unstable_and_a_signal_is_stable():
 
 def test_one_draw_does_not_show_its_scatter():
     assert expected_agreement(torch.ones(3), torch.ones(1, 3), [3], torch.abs) is None
+
+
+def test_layers_agree_where_their_means_have_the_same_order():
+    """Channels of a layer change places from draw to draw; the layers' means are 2, 4, 3 in one half, 1, 5, 2 then."""
+    draws = torch.tensor([[1.0, 3, 4, 3, 3], [3, 1, 4, 3, 3], [0, 2, 5, 2, 2], [2, 0, 5, 2, 2]])
+    assert layer_agreement(draws, [2, 1, 2], lambda some: some.mean(0)) == pytest.approx(1)
+    turned = torch.cat([draws[:2], 10 - draws[2:]])
+    assert layer_agreement(turned, [2, 1, 2], lambda some: some.mean(0)) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize(("draws", "widths"), [(torch.rand(1, 6), [2, 2, 2]), (torch.rand(4, 6), [3, 3])])
+def test_one_draw_or_two_layers_have_no_agreement(draws, widths):
+    assert layer_agreement(draws, widths, lambda some: some.mean(0)) is None

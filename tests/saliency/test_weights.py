@@ -215,14 +215,15 @@ def test_draws_are_averaged_as_those_of_channels(name, how):
         network(), groups, data, F.cross_entropy, criterion=name, draws=3, dtype=torch.float64, average=how
     )
     signed = [criterion.signed(replace(problem(), batches=[batch])) for batch in data]
-    expected, _ = average(signed, how, criterion)
-    assert_same(found.by_group, expected)
+    expected = average(signed, how, criterion)
+    assert_same(found.by_group, expected.by_group)
     assert -1 <= found.stability <= 1
+    assert found.layer_agreement == pytest.approx(expected.layer_agreement)
 
 
 def test_one_draw_has_no_stability():
     found = score_weights(network(), [layer.group for layer in layers()], [], F.cross_entropy, criterion="magnitude")
-    assert (found.draws, found.stability) == (1, None)
+    assert (found.draws, found.stability, found.layer_agreement) == (1, None, None)
     assert sum(float(values.sum()) for values in found.by_group.values()) == pytest.approx(1)
 
 
