@@ -16,7 +16,7 @@ from slimprune.errors import UnsupportedModelError, UsageError
 from slimprune.export import export_onnx
 from slimprune.files import LatencyRow
 from slimprune.measure import PeakMemory, check_memory, count_macs, device_name, pinned_threads, usable_cores
-from slimprune.timing.engines import Engine, find_engines
+from slimprune.timing.engines import Engine, engine_at, find_engines
 from slimprune.timing.kernels import count_kernels
 from slimprune.timing.pairs import Timing, timing_of
 from slimprune.timing.sampling import Call, Sampling, paired_times
@@ -33,7 +33,8 @@ class BenchSettings:
     """Engines, batch sizes and duration of a comparison.
 
     Attributes:
-        engines: Names of `timing.ENGINES`; empty for all usual engines that can run with the device.
+        engines: Names of `timing.ENGINES`, with a suffix `-cpu` or `-cuda` if it is that of the device; empty for all usual
+            engines that can run with the device.
         batches: Batch sizes, each at least 1.
         threads: Threads of torch and onnxruntime on the CPU; None for the number of cores that this process may use.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -97,12 +98,26 @@ class BenchSettings:
         Raises:
             UsageError: If an engine is unknown or cannot run here, or there is nothing to compare.
         """
-        engines, batches = find_engines(self.engines, self.place.device), dict.fromkeys(self.batches)
+        device, batches = self.place.device, dict.fromkeys(self.batches)
+        named = dict.fromkeys(_engine_on(name, device) for name in self.engines)
+        engines = list(named) or find_engines((), device)
         found = [(engine, batch) for engine in engines for batch in batches if batch >= engine.smallest_batch]
         if not found:
             least = min(engine.smallest_batch for engine in engines)
             raise UsageError(f"expected a batch of at least {least} for engine {engines[0].name}, got {[*batches]}")
         return found
+
+
+def _engine_on(name: str, device: torch.device) -> Engine:
+    """Return the engine of that name, whose suffix `-cpu` or `-cuda` may only say again where it runs.
+
+    Raises:
+        UsageError: If the engine is unknown, cannot run there, or its suffix names another place.
+    """
+    engine, where = engine_at(name, device)
+    if where != engine.place(device, 1).device:
+        raise UsageError(f"expected device {where.type} for engine {name}, got {device.type}")
+    return engine
 
 
 @dataclass(frozen=True)

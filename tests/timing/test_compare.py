@@ -139,3 +139,15 @@ def test_a_batch_that_no_engine_takes_is_refused():
     settings = BenchSettings(("train",), (1,), device="cpu")
     with pytest.raises(UsageError, match=r"expected a batch of at least 2 for engine train, got \[1\]"):
         settings.comparisons()
+
+
+def test_an_engine_may_say_where_it_runs():
+    """As `--engine` of a latency budget takes it."""
+    settings = BenchSettings(("onnxruntime-cpu", "onnxruntime", "torch-cpu"), (1,), device="cpu")
+    assert [engine.name for engine, _ in settings.comparisons()] == ["onnxruntime", "torch"]
+
+
+def test_an_engine_of_another_place_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(UsageError, match="expected device cuda for engine torch-cuda, got cpu"):
+        BenchSettings(("torch-cuda",), (1,), device="cpu").comparisons()
