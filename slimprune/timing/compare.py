@@ -33,8 +33,8 @@ class BenchSettings:
     """Engines, batch sizes and duration of a comparison.
 
     Attributes:
-        engines: Names of `timing.ENGINES`, with a suffix `-cpu` or `-cuda` if it is that of the device; empty for all usual
-            engines that can run with the device.
+        engines: Names of `timing.ENGINES`, with a suffix `-cpu` or `-cuda` if that is where they run; empty for all
+            usual engines that can run with the device.
         batches: Batch sizes, each at least 1.
         threads: Threads of torch and onnxruntime on the CPU; None for the number of cores that this process may use.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
