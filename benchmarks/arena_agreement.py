@@ -5,8 +5,8 @@
 Takes the widths and results of all rows and seeds of a network of the arena. Trains shared weights in several ways
 (`VARIANTS`), evaluates all these widths with them on training images that were held out, and correlates the ranks of
 losses and of errors: over the rows (means over their seeds), and over all networks within the greatest widths. Beside
-them stand short trainings of the widths of one seed. Writes NAME.json after every variant (what is there is not run
-again) and NAME.md.
+them stand trainings of the widths of one seed: short ones from scratch, and ones that go on from the shared weights.
+Writes NAME.json after every variant (what is there is not run again) and NAME.md.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -29,14 +29,15 @@ from slimprune.comparison import make_grid, recorded_cells
 from slimprune.files import write_atomically
 from slimprune.graph.groups import Integers
 from slimprune.measure import environment
-from slimprune.pipeline.learned import space_of, split_images, trained_shared
-from slimprune.pipeline.stages import analyse
+from slimprune.pipeline.learned import sharing_settings, space_of, split_images, trained_shared
+from slimprune.pipeline.stages import analyse, training_settings
 from slimprune.pipeline.workload import named_workload
 from slimprune.recipe import make_recipe, read_recipe
 from slimprune.report import markdown_table
 from slimprune.saliency import spearman
+from slimprune.training import train
 from slimprune.types import ignore
-from slimprune.weight_sharing import SPREAD, losses_at
+from slimprune.weight_sharing import SPREAD, SharedNetwork, losses_at
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Variant:
         spread: Spread of the random widths.
         seed: Seed of weights, draws and held-out images.
         amp: Whether to compute in bfloat16.
+        tuned: Epochs in which a copy of the shared weights is trained further at each of the first seed's widths, at a
+            tenth of the learning rate.
     """
 
     epochs: int | None = None
@@ -56,6 +59,7 @@ class Variant:
     spread: float = SPREAD
     seed: int = 0
     amp: bool = False
+    tuned: int = 0
 
 
 VARIANTS = {
@@ -72,6 +76,9 @@ VARIANTS = {
     "4 times, three times the epochs, a third seed": Variant(epochs=30, seed=2),
     "4 times, three times the epochs, bfloat16": Variant(epochs=30, amp=True),
     "4 times, three times the epochs, bfloat16, another seed": Variant(epochs=30, seed=1, amp=True),
+    "4 times, bfloat16": Variant(amp=True),
+    "4 times, bfloat16, then 1 epoch of each": Variant(amp=True, tuned=1),
+    "4 times, bfloat16, then 2 epochs of each": Variant(amp=True, tuned=2),
 }
 SHORT = (1, 3, 10)
 """Epochs of short trainings."""
@@ -136,11 +143,23 @@ class Bench:
             recipe, work, work.model, space, None, images, epochs, ignore, None, spread=variant.spread
         )
         held_out = [*images.searched, *images.confirming]
+        further = replace(
+            sharing_settings(recipe, work, variant.tuned or 1), lr=training_settings(recipe, work).lr / 10
+        )
+
+        def loss_at(widths: Integers) -> float:
+            network = shared
+            if variant.tuned:
+                network = SharedNetwork(work.model, space.groups, space.limits.full, lambda: widths)
+                network.load_state_dict(shared.state_dict())
+                train(network, images.training, images.searched[:1], further, loss=work.loss, metric=work.metric)
+            return fmean(losses_at(network, widths, held_out, work.loss, amp=variant.amp))
+
         return [
-            fmean(losses_at(shared, widths, held_out, work.loss, amp=variant.amp))
-            if np.all(widths <= space.limits.full)
+            loss_at(widths)
+            if np.all(widths <= space.limits.full) and (not variant.tuned or cell["seed"] == 0)
             else None
-            for widths in map(self.widths, self.cells)
+            for cell, widths in zip(self.cells, map(self.widths, self.cells), strict=True)
         ]
 
     def short(self, epochs: int) -> list[float | None]:
@@ -171,8 +190,8 @@ class Bench:
             "\n".join(facts),
             "Spearman's correlation of the loss at a network's widths with the error of the trained network (1: the "
             "same order). *Rows*: means over the seeds of each row of the arena. *Networks*: every seed by itself, "
-            "whose noise counts against the losses. Widths beyond the cap are left out. A short training is one of "
-            "the first seed's widths.",
+            "whose noise counts against the losses. Widths beyond the cap are left out. Trainings of each "
+            "network, from scratch or from the shared weights, are of the first seed's widths.",
             markdown_table(head, lines, left=(0,)),
         ]
         write_atomically(self.out.with_suffix(".md"), "\n\n".join(page) + "\n")

@@ -223,7 +223,7 @@ def trained_shared(
         shared,
         images.training,
         images.searched[:1],  # the training loop requires test batches; the result is ignored
-        _settings(recipe, work, epochs),
+        sharing_settings(recipe, work, epochs),
         loss=work.loss,
         metric=work.metric,
         progress=lambda _, done, total, note: listener(TRAIN_STAGE, done, total, note.partition(",")[0]),
@@ -232,7 +232,7 @@ def trained_shared(
     return shared
 
 
-def _settings(recipe: ResolvedRecipe, work: Workload, epochs: int) -> TrainSettings:
+def sharing_settings(recipe: ResolvedRecipe, work: Workload, epochs: int) -> TrainSettings:
     """Return the recipe's training, shorter, with a cosine schedule and without what is meant for one network."""
     settings = replace(
         training_settings(recipe, work), epochs=epochs, schedule="cosine", warm_up=None, fast=None, milestones=()
