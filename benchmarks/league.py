@@ -109,6 +109,7 @@ def _table(network: Network) -> dict[str, Any]:
             "params": fmean(record["params"] for record in own),
             "macs": fmean(record["macs"] for record in own),
             "width_epochs": fmean(record.get("width_epochs") or 0 for record in own),
+            "uniform_widths": 0 if row == UNIFORM else _with_uniform_widths(own, done),
         })  # fmt: skip
     refused = {record["row"]: record["refused"] for record in network.records if "refused" in record}
     metric = next((record["metric"] for record in network.records), None)
@@ -116,6 +117,12 @@ def _table(network: Network) -> dict[str, Any]:
         "name": network.name, "title": network.title, "precision": network.precision, "budget": network.of,
         "metric": metric, "paired": paired, "rows": rows, "refused": refused,
     }  # fmt: skip
+
+
+def _with_uniform_widths(own: Sequence[Mapping[str, Any]], done: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many records have the widths of the uniform network of their seed."""
+    uniform = {record["seed"]: record.get("widths") for record in done if record["row"] == UNIFORM}
+    return sum(record.get("widths") is not None and record["widths"] == uniform.get(record["seed"]) for record in own)
 
 
 def _held_out(own: Sequence[Mapping[str, Any]], base: Sequence[Mapping[str, Any]]) -> float | None:
@@ -182,8 +189,13 @@ def _network_table(table: Mapping[str, Any]) -> str:
             magnitude(row["macs"]), f"{row['width_epochs']:.4g}",
         ])  # fmt: skip
     text = markdown_table(head, lines, left=(0,))
-    refused = [f"- {row} has no result: {reason}." for row, reason in table["refused"].items()]
-    return "\n".join([text, *(["", *refused] if refused else [])])
+    remarks = [
+        f"- {row['row']} came to uniform widths with {row['uniform_widths']} of {row['n']} seeds."
+        for row in table["rows"]
+        if row["uniform_widths"]
+    ]
+    remarks += [f"- {row} has no result: {reason}." for row, reason in table["refused"].items()]
+    return "\n".join([text, *(["", *remarks] if remarks else [])])
 
 
 def _pairing_sentence(table: Mapping[str, Any]) -> str:
@@ -197,7 +209,8 @@ def _pairing_sentence(table: Mapping[str, Any]) -> str:
 OVER_NOTE = (
     "Mean of the differences over the networks on which a row has an interval, from a random-effects model with "
     "DerSimonian and Laird's variance between networks, and with Knapp and Hartung's interval, which is never narrower "
-    "here than the seeds alone allow. Of a network in two precisions, that with more seeds of the row counts."
+    "here than the seeds alone allow. Of a network in two precisions, that with more seeds of the row counts. "
+    "*Uniform widths*: how many of the trained networks came to just these."
 )
 
 
@@ -222,6 +235,8 @@ def _over(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             **compared[name], "worst": {"network": worst[0], "difference": worst[1]["difference"]},
             "held_out": _mean_where_known([row["held_out"] for _, row in found[name]]),
             "width_epochs": fmean(row["width_epochs"] for _, row in found[name]),
+            "uniform_widths": sum(row["uniform_widths"] for _, row in found[name]),
+            "trained": sum(row["n"] for _, row in found[name]),
         })  # fmt: skip
     return sorted(rows, key=lambda row: -row["difference"])
 
@@ -238,13 +253,14 @@ def _over_table(rows: Sequence[Mapping[str, Any]]) -> str:
         "sd between networks",
         "worst",
         "choosing",
+        "uniform widths",
     ]
     lines = [
         [
             row["row"], row["networks"], _signed(row["difference"]), _interval(row), _p_value(row), _verdict(row),
             _signed(row["held_out"]),
             f"{row['spread']:.2f}", f"{row['worst']['difference']:+.2f} ({row['worst']['network']})",
-            f"{row['width_epochs']:.4g}",
+            f"{row['width_epochs']:.4g}", f"{row['uniform_widths']} of {row['trained']}",
         ]
         for row in rows
     ]  # fmt: skip

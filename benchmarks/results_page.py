@@ -309,10 +309,11 @@ def arena() -> str:
     lines = [
         [row["row"], str(row["networks"]), _signed(row["difference"]), f"{row['low']:+.2f} to {row['high']:+.2f}",
          _signed(row["held_out"]), f"{row['worst']['difference']:+.2f} ({row['worst']['network']})",
-         f"{row['width_epochs']:.3g}"]
+         f"{row['width_epochs']:.3g}", f"{row['uniform_widths']} of {row['trained']}"]
         for row in document["over_networks"]
     ]  # fmt: skip
-    over = _markdown(["", "networks", "difference", "95 % interval", "held out", "worst", "epochs to choose"], lines)
+    head = ["", "networks", "difference", "95 % interval", "held out", "worst", "epochs to choose", "uniform widths"]
+    over = _markdown(head, lines)
     chosen = [
         [one["network"], str(one["rows"]), one["row"], _signed(one["held_out"]), _signed(one["difference"])]
         for one in document["chosen"]

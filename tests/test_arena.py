@@ -48,6 +48,21 @@ def test_differences_are_welchs_and_corrected_by_holm(league: Any):
     assert "verdict" not in of_row(document, "uniform")
 
 
+def test_networks_that_came_to_uniform_widths_are_counted(league: Any):
+    """With seeds 0 and 1 the row has the widths of that seed's uniform network, with seed 2 others."""
+    widths = [{"a": 3, "b": 6}, {"a": 3, "b": 7}, {"a": 3, "b": 6}]
+    found = [
+        record | {"widths": own if row == "uniform" or record["seed"] < 2 else {"a": 4, "b": 5}}
+        for row in ("uniform", "learned")
+        for record, own in zip(records(row, 90.0, 90.2, 90.4), widths, strict=True)
+    ]
+    networks = [league.Network(name, name, "float32", "macs", ["uniform", "learned"], found) for name in "ab"]
+    document = league.league(networks, "")
+    assert [of_row(document, row)["uniform_widths"] for row in ("uniform", "learned")] == [0, 2]
+    assert (document["over_networks"][0]["uniform_widths"], document["over_networks"][0]["trained"]) == (4, 6)
+    assert "- learned came to uniform widths with 2 of 3 seeds." in league.league_page(document)
+
+
 def test_a_difference_that_only_its_own_interval_shows_is_not_called_one(league: Any):
     """One row of many may be far by chance: the more rows, the wider the corrected interval."""
     uniform, better = (90.0, 90.2, 90.4), (90.5, 90.7, 90.9)
