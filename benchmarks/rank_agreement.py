@@ -39,19 +39,19 @@ from slimprune.weight_sharing import losses_at, random_proportions
 
 SETTINGS = {
     "arch": "resnet20", "data": "hf:../shared/data/cifar10", "train_size": 12800, "ratio": 0.8, "of": "macs",
-    "rule": "uniform", "epochs": 20, "batch_size": 128, "lr": 0.1, "schedule": "cosine", "amp": True,
+    "rule": "uniform", "batch_size": 128, "lr": 0.1, "schedule": "cosine", "amp": True,
     "score_batch": 128,
 }  # fmt: skip
 COUNT = 12
 SHARING = (2, 4, 8)
-SHORT = (1, 2, 4)
+SHORT = (1, 2)
 DRAWS, INNER = 8, InnerTraining(steps=3, lr=0.01)
 
 
 def main() -> None:
     """Run what is missing."""
     options = parse()
-    bench = Bench(options.out, options.seed)
+    bench = Bench(options.out, options.seed, options.epochs)
     for task in filter(None, options.tasks.split(",")):
         getattr(bench, task)()
     bench.publish()
@@ -62,6 +62,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=20, help="of the real trainings")
     parser.add_argument("--tasks", default="real,shared,short,gradients", help="which of the columns to fill")
     return parser.parse_args()
 
@@ -69,9 +70,9 @@ def parse() -> argparse.Namespace:
 class Bench:
     """Networks of random widths and what is known about them."""
 
-    def __init__(self, out: Path, seed: int) -> None:
+    def __init__(self, out: Path, seed: int, epochs: int) -> None:
         torch.set_num_threads(1)
-        self.recipe, self.out = make_recipe({**SETTINGS, "seed": seed}).with_defaults(), out
+        self.recipe, self.out = make_recipe({**SETTINGS, "seed": seed, "epochs": epochs}).with_defaults(), out
         self.work = named_workload(self.recipe, "cpu")
         self.analysis = analyse(self.recipe, self.work, ignore)
         self.space = space_of(self.recipe, self.analysis)
@@ -158,11 +159,13 @@ class Bench:
             if name != "top-1"
         ]
         machine = environment(torch.device("cpu"))
+        epochs = self.recipe.named().epochs
         text = f"""# Rank agreement of proxies with real trainings
 
-{len(top1)} networks with {self.recipe.ratio:.0%} fewer MACs, seed {self.recipe.seed}; one training each, so that its
-noise counts against every proxy. Settings: {json.dumps(SETTINGS)}. {machine["device"]}, {machine["threads"]} thread,
-torch {machine["torch"]}. Command: `python benchmarks/rank_agreement.py --out benchmarks/results/{self.out.name}`.
+{len(top1)} networks with {self.recipe.ratio:.0%} fewer MACs, seed {self.recipe.seed}; one training of {epochs} epochs
+each, so that its noise counts against every proxy. Settings: {json.dumps(SETTINGS)}. {machine["device"]},
+{machine["threads"]} thread, torch {machine["torch"]}.
+Command: `python benchmarks/rank_agreement.py --epochs {epochs} --out benchmarks/results/{self.out.name}`.
 
 Top-1 of the networks: uniform {top1["0"]:.2f}, others {", ".join(f"{top1[n]:.2f}" for n in list(top1)[1:])}.
 
