@@ -11,8 +11,8 @@ from slimprune.report.latency import LATENCY_NOTE, latency_sections
 from slimprune.report.markdown_table import markdown_table
 from slimprune.report.masked import LAYERS_HEAD, layer_rows, masked_facts
 from slimprune.report.precision import alarms, other_warnings, precision_note, precision_table
-from slimprune.results.warnings import NOISE, SETTLED
 from slimprune.scale import Scale
+from slimprune.statistics import NOISE, SETTLED
 from slimprune.types import Quantity
 
 SummaryRow = tuple[str, str, str, str]

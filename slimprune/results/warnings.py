@@ -6,9 +6,7 @@ from slimprune.budget import LATENCY, Plan
 from slimprune.recipe import ResolvedRecipe
 from slimprune.results.measured import Measured, SecondOpinion, differ
 from slimprune.results.widths import Saliency
-
-NOISE, SETTLED = 0.3, 0.7
-"""Correlations of rankings: below the first, a ranking is mostly noise; from the second on, it is settled."""
+from slimprune.statistics import NOISE, SETTLED
 
 NEAR = 0.05
 """Relative error up to which a measured latency counts as meeting the request."""
