@@ -19,7 +19,7 @@ def scoring_warnings(saliency: Saliency | None) -> list[str]:
     if (agreement := saliency.layer_agreement) is not None and agreement >= SETTLED:
         return [
             f"which channels of a layer stay is mostly chance (stability {saliency.stability:.2f}), how wide layers "
-            f"become is not: two halves of the draws order them alike ({agreement:.2f})"
+            f"become is not: halves of the draws agree to {agreement:.2f}"
         ]
     return [
         f"the ranking of channels is mostly noise (stability {saliency.stability:.2f}): "
