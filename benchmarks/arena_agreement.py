@@ -30,7 +30,7 @@ from slimprune.files import write_atomically
 from slimprune.graph.groups import Integers
 from slimprune.measure import environment
 from slimprune.pipeline.learned import sharing_settings, space_of, split_images, trained_shared
-from slimprune.pipeline.stages import analyse, training_settings
+from slimprune.pipeline.stages import analyse
 from slimprune.pipeline.workload import named_workload
 from slimprune.recipe import make_recipe, read_recipe
 from slimprune.report import markdown_table
@@ -143,13 +143,12 @@ class Bench:
             recipe, work, work.model, space, None, images, epochs, ignore, None, spread=variant.spread
         )
         held_out = [*images.searched, *images.confirming]
-        further = replace(
-            sharing_settings(recipe, work, variant.tuned or 1), lr=training_settings(recipe, work).lr / 10
-        )
 
         def loss_at(widths: Integers) -> float:
             network = shared
             if variant.tuned:
+                settings = sharing_settings(recipe, work, variant.tuned)
+                further = replace(settings, lr=settings.lr / 10)
                 network = SharedNetwork(work.model, space.groups, space.limits.full, lambda: widths)
                 network.load_state_dict(shared.state_dict())
                 train(network, images.training, images.searched[:1], further, loss=work.loss, metric=work.metric)

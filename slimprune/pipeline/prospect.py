@@ -46,8 +46,8 @@ def prospect_widths(
         proportions = proportions + _step(use / _prices(space, widths))
         seconds, peak = seconds + saliency.seconds, max(peak, saliency.peak_bytes)
     # The agreement of the last step's draws says nothing about the sum of the steps.
-    unknown = replace(saliency, stability=None, layer_agreement=None)
-    return space.rule(proportions), replace(unknown, seconds=seconds, peak_bytes=peak)
+    of_all = replace(saliency, stability=None, layer_agreement=None, seconds=seconds, peak_bytes=peak)
+    return space.rule(proportions), of_all
 
 
 def _step(use_per_cost: Proportions) -> Proportions:
