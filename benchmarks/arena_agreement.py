@@ -37,7 +37,7 @@ from slimprune.report import markdown_table
 from slimprune.saliency import spearman
 from slimprune.training import train
 from slimprune.types import ignore
-from slimprune.weight_sharing import SPREAD, SharedNetwork, losses_at
+from slimprune.weight_sharing import SharedNetwork, losses_at
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Variant:
 
     epochs: int | None = None
     cap: float = 4.0
-    spread: float = SPREAD
+    spread: float = 0.5
     seed: int = 0
     amp: bool = False
     tuned: int = 0
@@ -65,13 +65,13 @@ class Variant:
 VARIANTS = {
     "as in the arena: 2 times uniform widths": Variant(cap=2.0),
     "4 times": Variant(),
-    "4 times, half the spread": Variant(spread=SPREAD / 2),
-    "4 times, twice the spread": Variant(spread=2 * SPREAD),
+    "4 times, half the spread": Variant(spread=0.25),
+    "4 times, twice the spread": Variant(spread=1.0),
     "4 times, a third of the epochs": Variant(epochs=3),
     "4 times, three times the epochs": Variant(epochs=30),
     "2 times, three times the epochs": Variant(epochs=30, cap=2.0),
-    "4 times, half the spread, three times the epochs": Variant(epochs=30, spread=SPREAD / 2),
-    "4 times, twice the spread, three times the epochs": Variant(epochs=30, spread=2 * SPREAD),
+    "4 times, half the spread, three times the epochs": Variant(epochs=30, spread=0.25),
+    "4 times, twice the spread, three times the epochs": Variant(epochs=30, spread=1.0),
     "4 times, three times the epochs, another seed": Variant(epochs=30, seed=1),
     "4 times, three times the epochs, a third seed": Variant(epochs=30, seed=2),
     "4 times, three times the epochs, bfloat16": Variant(epochs=30, amp=True),

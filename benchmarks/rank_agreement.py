@@ -78,7 +78,7 @@ class Bench:
         self.space = space_of(self.recipe, self.analysis)
         generator = torch.Generator().manual_seed(1)
         count = len(self.space.free)
-        self.proportions = [np.zeros(count), *(random_proportions(count, generator) for _ in range(COUNT))]
+        self.proportions = [np.zeros(count), *(random_proportions(count, generator, spread=0.5) for _ in range(COUNT))]
         self.widths = [self.space.widths(one) for one in self.proportions]
         self.found = json.loads(out.with_suffix(".json").read_text()) if out.with_suffix(".json").exists() else {}
 

@@ -24,7 +24,6 @@ from slimprune.statistics import paired_difference
 from slimprune.training import TrainSettings, count_batches, train
 from slimprune.types import Listener, WidthSearch
 from slimprune.weight_sharing import (
-    SPREAD,
     Evaluation,
     Generation,
     SharedNetwork,
@@ -32,10 +31,11 @@ from slimprune.weight_sharing import (
     losses_at,
     random_proportions,
     search,
+    spread_within,
 )
 
-CAP = 2.0
-"""Default of `--width-cap`."""
+CAP, CAP_OF_PARAMS = 2.0, 16.0
+"""Defaults of `--width-cap`; the second one where only parameters are limited."""
 
 HELD_OUT, HELD_OUT_SHARE = 2000, 0.2
 """Training images that are held out: at most so many, and at most this share."""
@@ -66,6 +66,12 @@ def sharing_epochs(recipe: ResolvedRecipe) -> int:
 def width_search(recipe: ResolvedRecipe) -> WidthSearch:
     """Return how widths are searched."""
     return recipe.width_search or WIDTH_SEARCH
+
+
+def width_cap(recipe: ResolvedRecipe) -> float:
+    """Return the greatest width of a group as a multiple of its uniform width."""
+    usual = CAP_OF_PARAMS if set(budget_of(recipe).ratios) == {"params"} else CAP
+    return recipe.width_cap or usual
 
 
 def learn_widths(
@@ -137,7 +143,7 @@ def space_of(recipe: ResolvedRecipe, analysis: Analysis) -> WidthSpace:
         analysis.costs,
         floor=recipe.floor,
         round_to=multiple(recipe),
-        cap=recipe.width_cap or CAP,
+        cap=width_cap(recipe),
     )
 
 
@@ -208,15 +214,16 @@ def trained_shared(
     listener: Listener,
     store: Path | None,
     *,
-    spread: float = SPREAD,
+    spread: float | None = None,
 ) -> SharedNetwork:
     """Return a network of shared weights after its training, resumable in the folder `store`.
 
-    `spread` is that of the random widths; see `random_proportions`.
+    `spread` is that of the random widths, by default as wide as the recipe's cap asks for.
     """
+    drawn = spread_within(width_cap(recipe)) if spread is None else spread
 
     def draw() -> Integers:
-        return space.widths(random_proportions(len(space.free), spread=spread))
+        return space.widths(random_proportions(len(space.free), spread=drawn))
 
     shared = SharedNetwork(network, space.groups, space.limits.full, draw, _ranks(scores))
     train(
@@ -259,8 +266,9 @@ def _search(
     evaluated, total = POPULATION * len(done), POPULATION * GENERATIONS
     generator = torch.Generator().manual_seed(recipe.seed)
     groups = len(space.free)
+    spread = spread_within(width_cap(recipe))
     known = [np.zeros(groups), *(space.proportions(rule) for rule in KNOWN)]
-    first = [*known, *(random_proportions(groups, generator) for _ in range(POPULATION - len(known)))]
+    first = [*known, *(random_proportions(groups, generator, spread=spread) for _ in range(POPULATION - len(known)))]
 
     def evaluate(proportions: Proportions, generation: int) -> float:
         nonlocal evaluated

@@ -180,7 +180,8 @@ class Recipe(BaseModel):
         None,
         gt=1,
         le=LARGEST,
-        description="greatest width of a layer under `--rule learned`, as a multiple of its uniform width (default: 2)",
+        description="greatest width of a layer under `--rule learned`, as a multiple of its uniform width (default: 2, "
+        "or 16 where only parameters are limited)",
     )
     floor: float = Field(0.05, ge=0, lt=1, description="share of its channels that every layer keeps at least")
     gate: Literal["consumer", "norm", "producer"] = Field(

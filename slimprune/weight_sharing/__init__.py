@@ -2,10 +2,9 @@
 
 from slimprune.weight_sharing.generations import Evaluation, Generation, found_by, search
 from slimprune.weight_sharing.network import SharedNetwork, losses_at, losses_of
-from slimprune.weight_sharing.random_widths import SPREAD, random_proportions
+from slimprune.weight_sharing.random_widths import random_proportions, spread_within
 
 __all__ = [
-    "SPREAD",
     "Evaluation",
     "Generation",
     "SharedNetwork",
@@ -14,4 +13,5 @@ __all__ = [
     "losses_of",
     "random_proportions",
     "search",
+    "spread_within",
 ]

@@ -1,14 +1,22 @@
 """Random proportions of widths, for training shared weights at widths like those that are searched."""
 
+import math
+
 import torch
 
 from slimprune.budget import Proportions
 
-SPREAD = 0.5
-"""Spread of a group's proportion, as the logarithm of a factor."""
+
+def spread_within(cap: float) -> float:
+    """Return the spread of random proportions where a width is at most `cap` times the uniform one.
+
+    It is 0.5 for twice and 1 for four times that width. Narrower draws than this leave shared weights that fit uniform
+    widths best, since these are in the middle of what is drawn.
+    """
+    return math.log2(cap) / 2
 
 
-def random_proportions(groups: int, generator: torch.Generator | None = None, *, spread: float = SPREAD) -> Proportions:
+def random_proportions(groups: int, generator: torch.Generator | None = None, *, spread: float) -> Proportions:
     """Return random proportions of the widths of consecutive groups, [F].
 
     They are the sum of a parabola over depth, which favours early, late or middle layers, and of noise per group.
