@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -92,6 +93,37 @@ def test_no_layer_is_wider_than_the_cap_allows(analysis: Analysis, cap: float | 
     bounds = [min(width, math.ceil((cap or 2) * own)) for width, own in zip(dense, space.uniform[free], strict=True)]
     assert space.limits.full[free].tolist() == bounds
     assert bounds != dense
+
+
+@pytest.mark.parametrize(
+    ("settings", "cap"),
+    [
+        ({}, 2),
+        ({"of": "params"}, 16),
+        ({"of": "params", "and": {"macs": 0.3}}, 2),
+        ({"of": "params", "width_cap": 3}, 3),
+    ],
+)
+def test_the_cap_is_wide_where_only_parameters_are_limited(settings: dict[str, Any], cap: float) -> None:
+    assert learned.width_cap(recipe(**settings)) == cap
+
+
+@pytest.mark.parametrize(("cap", "spread"), [(2, 0.5), (4, 1.0), (16, 2.0)])
+def test_widths_are_drawn_as_far_as_the_cap_goes(
+    analysis: Analysis, monkeypatch: pytest.MonkeyPatch, cap: float, spread: float
+) -> None:
+    """In the training of the shared weights as in the first generation of the search."""
+    seen: list[float] = []
+
+    def drawn(groups: int, *_: Any, spread: float) -> Any:
+        seen.append(spread)
+        return np.zeros(groups)
+
+    monkeypatch.setattr(learned, "random_proportions", drawn)
+    monkeypatch.setattr(learned, "POPULATION", 6)
+    learn_widths(recipe(width_cap=cap), analysis, analysis.work.model, None, ignore)
+    assert len(seen) > 3  # in 3 training steps, and for the candidate beside uniform widths and 4 known rules
+    assert set(seen) == {spread}
 
 
 def test_the_cost_is_stated_in_epochs(analysis: Analysis) -> None:
