@@ -100,7 +100,7 @@ class Bench:
 
     Attributes:
         cells: Records of the arena's trainings.
-        found: Losses of each cell by variant, null where the widths are beyond the cap.
+        found: Losses of the cells by variant and by the cell's hash, null where the widths are beyond the cap.
     """
 
     def __init__(self, network: str, precision: str, out: Path) -> None:
@@ -127,10 +127,15 @@ class Bench:
         """Compute one column unless it is there."""
         if name not in self.found:
             began = time.process_time()
-            found = list(losses())
+            found = dict(zip((cell["hash"] for cell in self.cells), losses(), strict=True))
             self.found[name] = {"losses": found, "cpu_seconds": round(time.process_time() - began, 1)}
             write_atomically(self.out.with_suffix(".json"), json.dumps(self.found, indent=1) + "\n")
-            print(f"{name}: {self.found[name]['cpu_seconds']} s, {agreement(self.cells, found)}", flush=True)
+            print(f"{name}: {self.found[name]['cpu_seconds']} s, {self.agreement(name)}", flush=True)
+
+    def agreement(self, name: str) -> tuple[int, float, int, float]:
+        """Return the agreement of one column; cells that were trained after it was filled have no loss in it."""
+        losses = self.found[name]["losses"]
+        return agreement(self.cells, [losses.get(cell["hash"]) for cell in self.cells])
 
     def shared(self, variant: Variant) -> list[float | None]:
         """Return the loss of every cell's widths with shared weights; None for widths beyond the cap."""
@@ -180,7 +185,7 @@ class Bench:
         lines = [
             [name, rows, f"{of_rows:+.2f}", cells, f"{of_cells:+.2f}", self.found[name]["cpu_seconds"]]
             for name in self.found
-            for rows, of_rows, cells, of_cells in [agreement(self.cells, self.found[name]["losses"])]
+            for rows, of_rows, cells, of_cells in [self.agreement(name)]
         ]
         facts = [f"{key}: {value}  " for key, value in environment(torch.device("cpu")).items()]
         page = [
