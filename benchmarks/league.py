@@ -17,7 +17,7 @@ from slimprune.statistics import (
     welch_difference,
 )
 
-UNIFORM = "uniform"
+UNIFORM, MACS = "uniform", "macs"
 BUDGETS = {"macs": "MACs", "params": "parameters"}
 NOTES = (
     "Difference to `uniform`, plainly narrower layers at the same budget and precision, in points, with its 95 % "
@@ -55,13 +55,15 @@ class Network:
 def league(networks: Sequence[Network], command: str) -> dict[str, Any]:
     """Return the plain document `league.json`."""
     tables = [_table(network) for network in networks]
+    equal_macs = [table for table in tables if table["budget"] == MACS]
     circumstances: list[Mapping[str, Any]] = []
     for record in (record for network in networks for record in network.records):
         found = record.get("environment")
         if found is not None and found not in circumstances:
             circumstances.append(found)
     return {
-        "command": command, "networks": tables, "over_networks": _over(tables), "chosen": _chosen(tables),
+        "command": command, "networks": tables, "over_networks": _over(equal_macs),
+        "chosen": _chosen(equal_macs),
         "environments": circumstances,
     }  # fmt: skip
 
@@ -70,9 +72,9 @@ def league_page(document: Mapping[str, Any]) -> str:
     """Return the document as a Markdown page."""
     parts = ["# Arena", *NOTES]
     if document["over_networks"]:
-        parts += ["## Over the networks", OVER_NOTE, _over_table(document["over_networks"])]
+        parts += ["## Over the networks at equal MACs", OVER_NOTE, _over_table(document["over_networks"])]
     if document["chosen"]:
-        parts += ["## The best row of every network", CHOSEN_NOTE, _chosen_table(document["chosen"])]
+        parts += ["## The best row of every network at equal MACs", CHOSEN_NOTE, _chosen_table(document["chosen"])]
     for table in document["networks"]:
         parts += [f"## {table['title']}, {table['precision']}", _network_table(table), _pairing_sentence(table)]
     facts = [f"- command: `{document['command']}`", *(_facts(found) for found in document["environments"])]
@@ -210,7 +212,8 @@ OVER_NOTE = (
     "Mean of the differences over the networks on which a row has an interval, from a random-effects model with "
     "DerSimonian and Laird's variance between networks, and with Knapp and Hartung's interval, which is never narrower "
     "here than the seeds alone allow. Of a network in two precisions, that with more seeds of the row counts. "
-    "*Uniform widths*: how many of the trained networks came to just these."
+    "*Uniform widths*: how many of the trained networks came to just these. Networks with a budget of parameters are "
+    "left out: their MACs differ."
 )
 
 

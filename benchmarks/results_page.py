@@ -304,7 +304,7 @@ def learned_latency() -> str:
 
 
 def arena() -> str:
-    """Return the arena's differences to uniform widths over the networks, and the best row of every network."""
+    """Return the arena's differences to uniform widths: at equal MACs over the networks, at others by network."""
     document = _read("arena/league.json")
     lines = [
         [row["row"], str(row["networks"]), _signed(row["difference"]), f"{row['low']:+.2f} to {row['high']:+.2f}",
@@ -320,10 +320,22 @@ def arena() -> str:
     ]
     mean = [_signed(fmean(one[part] for one in document["chosen"])) for part in ("held_out", "difference")]
     best = _markdown(["network", "rows", "best row", "held out", "test"], [*chosen, ["mean", "", "", *mean]])
+    others = "\n\n".join(_arena_network(one) for one in document["networks"] if one["budget"] != "macs")
     return (
-        f"{over}\n\nThe row of every network that is best on held-out images, and what it gains on the test images:"
-        f"\n\n{best}\n\n{_file('arena/league.md')}"
+        f"At equal MACs, over the networks:\n\n{over}\n\nThe row of every network that is best on held-out images, and "
+        f"what it gains on the test images:\n\n{best}\n\n{others}\n\n{_file('arena/league.md')}"
     )
+
+
+def _arena_network(network: Mapping[str, Any]) -> str:
+    lines = [
+        [row["row"], f"{_spread(list(row['by_seed'].values()))} ({row['n']})", _signed(row["difference"]),
+         f"{row['low']:+.2f} to {row['high']:+.2f}" if "low" in row else "", row.get("verdict") or "",
+         f"{row['params']:,.0f}", magnitude(row["macs"]), f"{row['width_epochs']:.3g}"]
+        for row in network["rows"]
+    ]  # fmt: skip
+    head = ["", "top-1, % (seeds)", "difference", "95 % interval", "", "parameters", "MACs", "epochs to choose"]
+    return f"{network['title']}:\n\n{_markdown(head, lines)}"
 
 
 def adjustment() -> str:

@@ -1,6 +1,7 @@
 """The arena's league table on made-up records, and the arena itself in small."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,17 @@ def test_the_mean_over_networks(league: Any):
     assert (found["low"], found["high"]) == pytest.approx(expected.mean.interval())
     assert found["worst"] == {"network": "b", "difference": places[1]["difference"]}
     assert found["verdict"] is None
+
+
+def test_networks_with_other_budgets_are_not_in_the_mean(league: Any):
+    """At equal parameters early gains 5 points, by MACs that are not equal."""
+    networks = [network(league, name, uniform=(90.0, 90.2, 90.4), early=(91.0, 91.3, 91.1)) for name in "ab"]
+    params = replace(network(league, "c", uniform=(70.0, 71.0, 70.5), early=(75.0, 76.0, 75.5)), of="params")
+    document = league.league([*networks, params], "")
+    (found,) = document["over_networks"]
+    assert (found["networks"], found["difference"]) == (2, pytest.approx(2.8 / 3))
+    assert of_row(document, "early", 2)["difference"] == pytest.approx(5)
+    assert "Equal parameters" in league.league_page(document)
 
 
 def test_networks_are_compared_with_those_of_the_same_precision_and_count_once(league: Any):
