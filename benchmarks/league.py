@@ -22,7 +22,7 @@ BUDGETS = {"macs": "MACs", "params": "parameters"}
 NOTES = (
     "Difference to `uniform`, plainly narrower layers at the same budget and precision, in points, with its 95 % "
     "interval: Welch's for independent samples, or of the pairs of equal seeds where the results of all rows say that "
-    "pairs vary less. "
+    "pairs vary less, unless the pairs of a row do not differ at all. "
     "p-values are corrected by Holm for the rows of a table; **beats** and **loses** stand only where the corrected "
     "interval excludes zero. Rows with fewer than three seeds have no interval.",
     "*Choosing* is what it cost to choose the widths, in epochs of the slim network. Results are those after the "
@@ -92,8 +92,11 @@ def _table(network: Network) -> dict[str, Any]:
     }
     base = results.get(UNIFORM, {})
     paired = _pairs_vary_less([found for row, found in results.items() if row != UNIFORM], base)
-    difference = paired_difference if paired else welch_difference
-    estimates = {row: difference(found, base) for row, found in results.items() if row != UNIFORM}
+    estimates = {
+        row: (paired_difference(found, base) if paired else None) or welch_difference(found, base)
+        for row, found in results.items()
+        if row != UNIFORM
+    }
     compared = _compared({row: estimate for row, estimate in estimates.items() if estimate is not None})
     rows = []
     for row in (row for row in network.rows if results[row]):

@@ -86,6 +86,17 @@ def test_pairs_are_taken_where_seeds_move_all_rows_alike(league: Any):
     assert "pairs of equal seeds" in league.league_page(document)
 
 
+def test_networks_that_are_uniforms_own_count_as_independent_ones(league: Any):
+    """Pairs of equal results have no variance of which an interval could be made."""
+    seeds = (88.0, 90.0, 92.0)
+    one = tuple(value + more for value, more in zip(seeds, (0.9, 1.0, 1.1), strict=True))
+    document = league.league([network(league, "a", uniform=seeds, one=one, same=seeds)], "")
+    assert document["networks"][0]["paired"] is True
+    expected = welch_difference(*(dict(zip("012", seeds, strict=True)) for _ in range(2)))
+    assert of_row(document, "one")["error"] == pytest.approx(0.1 / 3**0.5)
+    assert of_row(document, "same")["error"] == pytest.approx(expected.error)
+
+
 def test_the_mean_over_networks(league: Any):
     first = network(league, "a", uniform=(90.0, 90.2, 90.4), early=(91.0, 91.3, 91.1))
     second = network(league, "b", uniform=(70.0, 71.0, 70.5), early=(69.0, 69.5, 68.7))
