@@ -108,7 +108,7 @@ def test_the_cap_is_wide_where_only_parameters_are_limited(settings: dict[str, A
     assert learned.width_cap(recipe(**settings)) == cap
 
 
-@pytest.mark.parametrize(("cap", "spread"), [(2, 0.5), (4, 1.0), (16, 2.0)])
+@pytest.mark.parametrize(("cap", "spread"), [(2, 0.5), (4, 1.0), (16, 2.0), (100, 2.0)])
 def test_widths_are_drawn_as_far_as_the_cap_goes(
     analysis: Analysis, monkeypatch: pytest.MonkeyPatch, cap: float, spread: float
 ) -> None:
