@@ -18,7 +18,7 @@ from slimprune.statistics import (
 )
 
 UNIFORM, MACS = "uniform", "macs"
-BUDGETS = {"macs": "MACs", "params": "parameters"}
+BUDGETS = {MACS: "MACs", "params": "parameters"}
 NOTES = (
     "Difference to `uniform`, plainly narrower layers at the same budget and precision, in points, with its 95 % "
     "interval: Welch's for independent samples, or of the pairs of equal seeds where the results of all rows say that "

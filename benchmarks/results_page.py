@@ -307,7 +307,7 @@ def arena() -> str:
     """Return the arena's differences to uniform widths: at equal MACs over the networks, at others by network."""
     document = _read("arena/league.json")
     lines = [
-        [row["row"], str(row["networks"]), _signed(row["difference"]), f"{row['low']:+.2f} to {row['high']:+.2f}",
+        [row["row"], str(row["networks"]), _signed(row["difference"]), _interval(row),
          _signed(row["held_out"]), f"{row['worst']['difference']:+.2f} ({row['worst']['network']})",
          f"{row['width_epochs']:.3g}", f"{row['uniform_widths']} of {row['trained']}"]
         for row in document["over_networks"]
@@ -330,11 +330,12 @@ def arena() -> str:
 def _arena_network(network: Mapping[str, Any]) -> str:
     lines = [
         [row["row"], f"{_spread(list(row['by_seed'].values()))} ({row['n']})", _signed(row["difference"]),
-         f"{row['low']:+.2f} to {row['high']:+.2f}" if "low" in row else "", row.get("verdict") or "",
+         _interval(row), row.get("verdict") or "",
          f"{row['params']:,.0f}", magnitude(row["macs"]), f"{row['width_epochs']:.3g}"]
         for row in network["rows"]
     ]  # fmt: skip
-    head = ["", "top-1, % (seeds)", "difference", "95 % interval", "", "parameters", "MACs", "epochs to choose"]
+    metric = f"{network['metric']}, % (seeds)"
+    head = ["", metric, "difference", "95 % interval", "", "parameters", "MACs", "epochs to choose"]
     return f"{network['title']}:\n\n{_markdown(head, lines)}"
 
 
@@ -630,6 +631,10 @@ def _spread(values: Sequence[float]) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+def _interval(row: Row) -> str:
+    return f"{row['low']:+.2f} to {row['high']:+.2f}" if "low" in row else ""
 
 
 def _signed(value: float | None) -> str:
