@@ -339,25 +339,27 @@ def _arena_network(network: Mapping[str, Any]) -> str:
     return f"{network['title']}:\n\n{_markdown(head, lines)}"
 
 
-def adjustment() -> str:
-    """Return what moving widths towards the groups that a trained network needs most gives, by network."""
-    lines, facts = [], {}
-    for file in sorted((ROOT / RESULTS).glob("adjustment-*.json")):
+def slimming() -> str:
+    """Return what greedy slimming of shared weights gives on networks of the arena."""
+    lines, files = [], []
+    for file in sorted((ROOT / RESULTS).glob("slimming-*.json")):
         found = _read(file.name)
-        finals = {part: {seed: 100 * one[part]["final"] for seed, one in found.items()} for part in _ADJUSTED}
-        gap = paired_gap(finals["adjusted"], finals["uniform"])
-        interval = "" if gap is None or gap.low is None else f"{gap.low:+.2f} to {gap.high:+.2f}"
-        means = [_spread(list(finals[part].values())) for part in _ADJUSTED]
-        apart = fmean(finals["adjusted"].values()) - fmean(finals["uniform"].values())
-        sizes = fmean(one["adjusted"]["params"] / one["uniform"]["params"] for one in found.values())
-        name = file.stem.removeprefix("adjustment-")
-        lines.append([name, str(len(found)), *means, f"{apart:+.2f}", interval, f"{sizes:.2f} x"])
-        facts[f"`{file.with_suffix('.md').relative_to(ROOT)}`"] = None
-    head = ["network", "seeds", "uniform, %", "adjusted, %", "difference", "95 % interval", "params"]
-    return f"{_markdown(head, lines)}\n\n{', '.join(facts)}"
-
-
-_ADJUSTED = ("uniform", "adjusted")
+        uniform = {seed: 100 * one["uniform"]["final"] for seed, one in found.items()}
+        for way in ("loss", "loss per cost"):
+            finals = {seed: 100 * one[way]["final"] for seed, one in found.items()}
+            gap = paired_gap(finals, uniform)
+            interval = "" if gap is None or gap.low is None else f"{gap.low:+.2f} to {gap.high:+.2f}"
+            apart = fmean(finals.values()) - fmean(uniform.values())
+            sizes = fmean(one[way]["params"] / one["uniform"]["params"] for one in found.values())
+            lower = sum(one[way]["loss"] < one["uniform"]["loss"] for one in found.values())
+            lines.append([
+                file.stem.removeprefix("slimming-"), way, str(len(found)), _spread(list(uniform.values())),
+                _spread(list(finals.values())), _signed(apart), interval, f"{sizes:.2f} x", f"{lower} of {len(found)}",
+            ])  # fmt: skip
+        files.append(_file(file.with_suffix(".md").name))
+    head = ["network", "chosen by", "seeds", "uniform, %", "slimmed, %", "difference", "95 % interval", "params",
+            "lower shared loss"]  # fmt: skip
+    return f"{_markdown(head, lines, left=2)}\n\n{', '.join(files)}"
 
 
 def zoo(name: str) -> str:
@@ -589,7 +591,7 @@ SECTIONS: Mapping[str, Callable[..., str]] = {
     "latency-budgets": latency_budgets,
     "learned-latency": learned_latency,
     "arena": arena,
-    "adjustment": adjustment,
+    "slimming": slimming,
     "zoo": zoo,
     "saliency-cost": saliency_cost,
     "width-search": width_search,

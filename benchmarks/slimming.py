@@ -85,12 +85,12 @@ def slimmed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     space = space_of(recipe, analysis)
     known = uniform_record(options.network, recipe)
     began = time.perf_counter()
-    shared, loss_at = share(recipe, analysis, space)
+    loss_at = shared_loss(recipe, analysis, space)
     seconds = time.perf_counter() - began
     names = [group.id for group in space.groups]
     result: dict[str, Any] = {
         "precision": "bfloat16" if recipe.amp else "float32",
-        "sharing": {"epochs": sharing_epochs(recipe), "seconds": round(seconds, 1), "loss": loss_at(space.uniform)},
+        "sharing": {"epochs": sharing_epochs(recipe), "seconds": round(seconds, 1)},
     }
 
     def outcome(widths: Integers) -> dict[str, Any]:
@@ -105,16 +105,14 @@ def slimmed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
             "widths": dict(zip(names, map(int, widths), strict=True)),
         }  # fmt: skip
 
-    result["uniform"] = outcome(space.uniform)
+    result["uniform"] = {**outcome(space.uniform), "loss": loss_at(space.uniform)}
     for way, per_cost in WAYS.items():
-        began, evaluations = time.perf_counter(), 0
-        widths = space.limits.full
-        for widths, tried in slimming(space, loss_at, per_cost=per_cost):
-            evaluations += tried
-        widths = at_budget(space, widths)
-        searched = time.perf_counter() - began
+        began = time.perf_counter()
+        steps = list(slimming(space, loss_at, per_cost=per_cost))
+        widths, seconds = at_budget(space, steps[-1][0]), time.perf_counter() - began
         result[way] = {
-            **outcome(widths), "loss": loss_at(widths), "evaluations": evaluations, "seconds": round(searched, 1)
+            **outcome(widths), "loss": loss_at(widths), "evaluations": sum(tried for _, tried in steps),
+            "seconds": round(seconds, 1),
         }  # fmt: skip
         print(f"seed {seed}, {way}: {100 * result[way]['final']:.2f} %", flush=True)
     return result
@@ -141,11 +139,10 @@ def uniform_record(network: str, recipe: ResolvedRecipe) -> Mapping[str, Any] | 
     return next((cell for cell in recorded_cells(grid, RESULTS / network) if cell["row"] == "uniform"), None)
 
 
-def share(recipe: ResolvedRecipe, analysis: Analysis, space: WidthSpace) -> tuple[SharedNetwork, LossAt]:
-    """Train shared weights; return them with the function from widths [G] to their loss on the held-out images."""
-    work, limits = analysis.work, space.limits
+def shared_loss(recipe: ResolvedRecipe, analysis: Analysis, space: WidthSpace) -> LossAt:
+    """Train shared weights; return the function from widths [G] to their loss on held-out training images."""
+    work, limits, least = analysis.work, space.limits, narrowest(space)
     images = split_images(recipe, work)
-    least = limits.rounded(np.minimum(limits.full, np.ceil(NARROWEST * space.uniform).astype(np.int64)))
     turn = cycle(["widest", "narrowest", "random", "random"])
 
     def draw() -> Integers:
@@ -162,7 +159,12 @@ def share(recipe: ResolvedRecipe, analysis: Analysis, space: WidthSpace) -> tupl
     def loss_at(widths: Integers) -> float:
         return fmean(losses_at(shared, widths, images.searched, work.loss, amp=bool(recipe.amp)))
 
-    return shared, loss_at
+    return loss_at
+
+
+def narrowest(space: WidthSpace) -> Integers:
+    """Return the least widths, [G]."""
+    return space.limits.rounded(np.ceil(NARROWEST * space.uniform).astype(np.int64))
 
 
 def slimming(space: WidthSpace, loss_at: LossAt, *, per_cost: bool) -> Iterator[tuple[Integers, int]]:
@@ -173,22 +175,20 @@ def slimming(space: WidthSpace, loss_at: LossAt, *, per_cost: bool) -> Iterator[
         loss_at: Function from widths to the loss.
         per_cost: Whether the rise of the loss is divided by the saved cost of the quantity that is limited most.
     """
-    limits = space.limits
-    parts = limits.rounded(np.maximum(1, limits.full // PARTS))
-    least = limits.rounded(np.ceil(NARROWEST * space.uniform).astype(np.int64))
-    widths, loss = limits.full, loss_at(limits.full)
+    least, widths = narrowest(space), space.limits.full
+    part = np.maximum(1, widths // PARTS)
+    loss = loss_at(widths)
     while not space.allows(widths):
         tightest = space.tightest(widths)
         cost = space.costs.cost(widths).of(tightest)
         tried: list[tuple[float, float, Integers]] = []
         for number in space.free:
             smaller = widths.copy()
-            smaller[number] -= parts[number]
-            if smaller[number] < least[number]:
-                continue
-            own = loss_at(smaller)
-            saved = max(1, cost - space.costs.cost(smaller).of(tightest)) / cost
-            tried.append(((own - loss) / saved if per_cost else own, own, smaller))
+            smaller[number] -= part[number]
+            if smaller[number] >= least[number]:
+                own = loss_at(smaller)
+                saved = max(1, cost - space.costs.cost(smaller).of(tightest)) / cost
+                tried.append(((own - loss) / saved if per_cost else own, own, smaller))
         _, loss, widths = min(tried, key=lambda one: one[0])
         yield widths, len(tried)
 
@@ -203,7 +203,7 @@ def page_of(network: str, found: Mapping[str, Any]) -> str:
     """Return the results as a Markdown page."""
     finals = {way: {seed: 100 * one[way]["final"] for seed, one in found.items()} for way in ("uniform", *WAYS)}
     lines = [
-        [seed, f"{finals['uniform'][seed]:.2f}", f"{one['sharing']['loss']:.3f}",
+        [seed, f"{finals['uniform'][seed]:.2f}", f"{one['uniform']['loss']:.3f}",
          *(cell for way in WAYS for cell in (
              f"{finals[way][seed]:.2f}", f"{one[way]['params'] / one['uniform']['params']:.2f} x",
              f"{one[way]['loss']:.3f}", one[way]["evaluations"]))]

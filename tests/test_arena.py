@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from slimprune.budget import Budget, WidthSpace
+from slimprune.graph.groups import Integers
 from slimprune.statistics import random_effects, student_quantile, welch_difference
+from tests.networks import named
 from tests.test_benchmarks import BENCHMARKS, run
 
 
@@ -236,17 +239,50 @@ def rank(values: list[float]) -> list[float]:
     return [sum(other < value for other in values) + sum(other == value for other in values) / 2 for value in values]
 
 
-def test_widths_are_adjusted_towards_what_channels_are_worth(tmp_path: Path, data: str):
+@pytest.mark.parametrize("per_cost", [False, True])
+def test_slimming_takes_channels_from_where_it_raises_the_loss_least(monkeypatch: pytest.MonkeyPatch, per_cost: bool):
+    """With a loss to which a share of any group's channels adds as much, but of one group twice as much."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from slimming import PARTS, at_budget, narrowest, slimming
+
+    _, _, groups, costs = named("vgg19")
+    space = WidthSpace.of(groups, Budget(0.9, "macs"), costs, floor=0.05, round_to=1, cap=2.0)
+    full, spared = space.limits.full, space.free[2]
+
+    def loss_at(widths: Integers) -> float:
+        removed = 1 - widths / full
+        return float(removed.sum() + removed[spared])
+
+    widths = [full]
+    for found, tried in slimming(space, loss_at, per_cost=per_cost):
+        assert 1 <= tried <= len(space.free)
+        (changed,) = np.flatnonzero(found != widths[-1])
+        assert widths[-1][changed] - found[changed] == full[changed] // PARTS
+        widths.append(found)
+    assert [space.allows(found) for found in widths] == [False] * (len(widths) - 1) + [True]
+    assert np.all(widths[-1] >= narrowest(space))
+    if per_cost:
+        one_less = {
+            number: np.where(np.arange(len(full)) == number, full - full // PARTS, full) for number in space.free
+        }
+        least = {number: costs.cost(one_less[number]).macs for number in space.free if number != spared}
+        assert widths[1][min(least, key=least.__getitem__)] < full[min(least, key=least.__getitem__)]
+    else:
+        assert widths[-1][spared] == full[spared]
+    assert space.allows(at_budget(space, widths[-1]))
+    assert costs.cost(at_budget(space, widths[-1])).params <= costs.cost(space.uniform).params
+
+
+def test_slimmed_networks_are_trained_at_the_budget_of_uniform_ones(tmp_path: Path, data: str):
     small = ["--network", "resnet8-macs50", "--epochs", 1, "--train-size", 16, "--data", data]
-    small += ["--out", tmp_path / "adjusted"]
+    small += ["--out", tmp_path / "slimmed"]
     for seeds in ([0], [0, 1]):
-        run("adjustment.py", *small, "--seeds", *seeds)
-    found = json.loads((tmp_path / "adjusted.json").read_text())
+        run("slimming.py", *small, "--seeds", *seeds)
+    found = json.loads((tmp_path / "slimmed.json").read_text())
     assert list(found) == ["0", "1"]
     for one in found.values():
-        uniform, adjusted, worth = one["uniform"], one["adjusted"], one["worth"]
-        assert adjusted["macs"] <= uniform["macs"] * 1.01
-        assert adjusted["params"] <= uniform["params"]
-        factors = {group: adjusted["widths"][group] / uniform["widths"][group] for group in worth}
-        assert factors[max(worth, key=worth.__getitem__)] > factors[min(worth, key=worth.__getitem__)]
-    assert "| mean |" in (tmp_path / "adjusted.md").read_text()
+        for way in ("loss", "loss per cost"):
+            assert one[way]["evaluations"] > 0
+            assert 0.9 * one["uniform"]["macs"] < one[way]["macs"] <= one["uniform"]["macs"] * 1.01
+            assert one[way]["params"] <= one["uniform"]["params"]
+    assert "| stages.2.conv2 |" in (tmp_path / "slimmed.md").read_text()
