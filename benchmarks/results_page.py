@@ -348,13 +348,13 @@ def slimming() -> str:
         for way in ("loss", "loss per cost"):
             finals = {seed: 100 * one[way]["final"] for seed, one in found.items()}
             gap = paired_gap(finals, uniform)
+            difference = "" if gap is None else _signed(gap.mean)
             interval = "" if gap is None or gap.low is None else f"{gap.low:+.2f} to {gap.high:+.2f}"
-            apart = fmean(finals.values()) - fmean(uniform.values())
             sizes = fmean(one[way]["params"] / one["uniform"]["params"] for one in found.values())
             lower = sum(one[way]["loss"] < one["uniform"]["loss"] for one in found.values())
             lines.append([
                 file.stem.removeprefix("slimming-"), way, str(len(found)), _spread(list(uniform.values())),
-                _spread(list(finals.values())), _signed(apart), interval, f"{sizes:.2f} x", f"{lower} of {len(found)}",
+                _spread(list(finals.values())), difference, interval, f"{sizes:.2f} x", f"{lower} of {len(found)}",
             ])  # fmt: skip
         files.append(_file(file.with_suffix(".md").name))
     head = ["network", "chosen by", "seeds", "uniform, %", "slimmed, %", "difference", "95 % interval", "params",

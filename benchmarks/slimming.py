@@ -22,9 +22,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import arena
 import numpy as np
 import torch
-from arena import RECIPES, RESULTS
 from rank_agreement import trained_at
 
 from slimprune.budget import WidthSpace
@@ -36,9 +36,9 @@ from slimprune.pipeline.autocast import with_precision
 from slimprune.pipeline.learned import sharing_epochs, sharing_settings, space_of, split_images
 from slimprune.pipeline.stages import Analysis, analyse
 from slimprune.pipeline.workload import named_workload
-from slimprune.recipe import ResolvedRecipe, make_recipe, read_recipe
+from slimprune.recipe import ResolvedRecipe
 from slimprune.report import markdown_table
-from slimprune.statistics import paired_difference
+from slimprune.report.paired_differences import paired_gap
 from slimprune.training import evaluate, train
 from slimprune.types import ignore
 from slimprune.weight_sharing import SharedNetwork, losses_at
@@ -79,11 +79,10 @@ def main() -> None:
 
 def slimmed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Share weights, slim them in both ways, train the networks that come out, and return all results of a seed."""
-    recipe = recipe_of(options, seed)
+    recipe, known = recipe_of(options, seed)
     work = named_workload(recipe, "cpu")
     analysis = analyse(recipe, work, ignore)
     space = space_of(recipe, analysis)
-    known = uniform_record(options.network, recipe)
     began = time.perf_counter()
     loss_at = shared_loss(recipe, analysis, space)
     seconds = time.perf_counter() - began
@@ -109,7 +108,7 @@ def slimmed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     for way, per_cost in WAYS.items():
         began = time.perf_counter()
         steps = list(slimming(space, loss_at, per_cost=per_cost))
-        widths, seconds = at_budget(space, steps[-1][0]), time.perf_counter() - began
+        widths, seconds = space.widths(space.proportions_of(steps[-1][0])), time.perf_counter() - began
         result[way] = {
             **outcome(widths), "loss": loss_at(widths), "evaluations": sum(tried for _, tried in steps),
             "seconds": round(seconds, 1),
@@ -118,25 +117,15 @@ def slimmed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     return result
 
 
-def recipe_of(options: argparse.Namespace, seed: int) -> ResolvedRecipe:
-    """Return the recipe of the arena's row `learned` with the changes that the command line asks for."""
-    given = read_recipe(RECIPES / f"{options.network}.yaml")
-    of, ratio = given["budgets"][0].split("=")
-    changes = {"epochs": options.epochs, "train_size": options.train_size, "data": options.data}
-    fields = {
-        **given["base"], **given["rows"]["learned"], "seed": seed, "of": of, "ratio": float(ratio),
-        **{name: value for name, value in changes.items() if value is not None},
-    }  # fmt: skip
-    recipe, _ = with_precision(make_recipe(fields).with_defaults())
-    return recipe
-
-
-def uniform_record(network: str, recipe: ResolvedRecipe) -> Mapping[str, Any] | None:
-    """Return the arena's record of uniform widths that were trained as this recipe says; None if there is none."""
-    given = read_recipe(RECIPES / f"{network}.yaml")
-    base = {**given["base"], "amp": recipe.amp, "epochs": recipe.epochs, "train_size": recipe.train_size}
-    grid = make_grid({**given, "base": {**base, "data": recipe.data}, "seeds": [recipe.seed]})
-    return next((cell for cell in recorded_cells(grid, RESULTS / network) if cell["row"] == "uniform"), None)
+def recipe_of(options: argparse.Namespace, seed: int) -> tuple[ResolvedRecipe, Mapping[str, Any] | None]:
+    """Return the recipe of the arena's row `learned`, and the record of uniform widths trained likewise, if any."""
+    given = {**arena.recipe_of(options, options.network), "seeds": [seed]}
+    grid = make_grid(given)
+    learned = next(cell.recipe for cell in grid.row_cells(grid.budgets[0]) if cell.row == "learned")
+    recipe, _ = with_precision(learned)
+    grid = make_grid({**given, "base": {**given["base"], "amp": recipe.amp}})
+    records = recorded_cells(grid, arena.RESULTS / options.network)
+    return recipe, next((record for record in records if record["row"] == "uniform"), None)
 
 
 def shared_loss(recipe: ResolvedRecipe, analysis: Analysis, space: WidthSpace) -> LossAt:
@@ -171,32 +160,23 @@ def slimming(space: WidthSpace, loss_at: LossAt, *, per_cost: bool) -> Iterator[
     """Yield ever smaller widths [G], each with the number of evaluations, until they are within the budget.
 
     Args:
-        space: Widths at the budget, of which the widest is the first one.
+        space: Widths at the budget; its widest ones are the beginning.
         loss_at: Function from widths to the loss.
-        per_cost: Whether the rise of the loss is divided by the saved cost of the quantity that is limited most.
+        per_cost: Whether the rise of the loss is divided by the saved cost of what is limited most.
     """
     least, widths = narrowest(space), space.limits.full
     part = np.maximum(1, widths // PARTS)
     loss = loss_at(widths)
     while not space.allows(widths):
-        tightest = space.tightest(widths)
-        cost = space.costs.cost(widths).of(tightest)
         tried: list[tuple[float, float, Integers]] = []
         for number in space.free:
             smaller = widths.copy()
             smaller[number] -= part[number]
             if smaller[number] >= least[number]:
                 own = loss_at(smaller)
-                saved = max(1, cost - space.costs.cost(smaller).of(tightest)) / cost
-                tried.append(((own - loss) / saved if per_cost else own, own, smaller))
+                tried.append(((own - loss) / space.saved(widths, smaller) if per_cost else own, own, smaller))
         _, loss, widths = min(tried, key=lambda one: one[0])
         yield widths, len(tried)
-
-
-def at_budget(space: WidthSpace, widths: Integers) -> Integers:
-    """Return widths [G] in the same proportions that use up the budget and have no more parameters than uniform."""
-    dense = np.array([group.width for group in space.groups])
-    return space.widths(np.log(widths[space.free] / dense[space.free]))
 
 
 def page_of(network: str, found: Mapping[str, Any]) -> str:
@@ -211,10 +191,10 @@ def page_of(network: str, found: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     summary = []
     for way in WAYS:
-        difference = paired_difference(finals[way], finals["uniform"])
-        apart = fmean(finals[way].values()) - fmean(finals["uniform"].values())
-        interval = "" if difference is None else " to ".join(f"{bound:+.2f}" for bound in difference.interval())
-        summary.append([way, f"{apart:+.2f}", interval])
+        gap = paired_gap(finals[way], finals["uniform"])
+        assert gap is not None  # the same seeds
+        interval = "" if gap.low is None else f"{gap.low:+.2f} to {gap.high:+.2f}"
+        summary.append([way, f"{gap.mean:+.2f}", interval])
     first = next(iter(found.values()))
     widths = [
         [group, width, *(" / ".join(str(one[way]["widths"][group]) for one in found.values()) for way in WAYS)]

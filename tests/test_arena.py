@@ -243,7 +243,7 @@ def rank(values: list[float]) -> list[float]:
 def test_slimming_takes_channels_from_where_it_raises_the_loss_least(monkeypatch: pytest.MonkeyPatch, per_cost: bool):
     """With a loss to which a share of any group's channels adds as much, but of one group twice as much."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    from slimming import PARTS, at_budget, narrowest, slimming
+    from slimming import PARTS, narrowest, slimming
 
     _, _, groups, costs = named("vgg19")
     space = WidthSpace.of(groups, Budget(0.9, "macs"), costs, floor=0.05, round_to=1, cap=2.0)
@@ -269,8 +269,9 @@ def test_slimming_takes_channels_from_where_it_raises_the_loss_least(monkeypatch
         assert widths[1][min(least, key=least.__getitem__)] < full[min(least, key=least.__getitem__)]
     else:
         assert widths[-1][spared] == full[spared]
-    assert space.allows(at_budget(space, widths[-1]))
-    assert costs.cost(at_budget(space, widths[-1])).params <= costs.cost(space.uniform).params
+    filled = space.widths(space.proportions_of(widths[-1]))
+    assert space.allows(filled)
+    assert costs.cost(filled).params <= costs.cost(space.uniform).params
 
 
 def test_slimmed_networks_are_trained_at_the_budget_of_uniform_ones(tmp_path: Path, data: str):

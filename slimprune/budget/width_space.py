@@ -94,6 +94,12 @@ class WidthSpace:
         cost = self.costs.cost(widths)
         return max(self._allowed, key=lambda of: cost.of(of) / self._allowed[of])
 
+    def saved(self, widths: Integers, smaller: Integers) -> float:
+        """Return the share of the cost of widths [G] that smaller ones [G] save, of what is tightest; above 0."""
+        tightest = self.tightest(widths)
+        cost = self.costs.cost(widths).of(tightest)
+        return max(1, cost - self.costs.cost(smaller).of(tightest)) / cost
+
     @cached_property
     def _allowed(self) -> dict[Quantity, int]:
         dense = self.costs.dense
@@ -122,15 +128,17 @@ class WidthSpace:
 
     def scaled(self, proportions: Proportions) -> Proportions:
         """Return the proportions that the widths at the budget have to the dense ones, [F]."""
-        logs: Proportions = np.log(self.widths(proportions)[self.free] / self._dense[self.free])
+        return self.proportions_of(self.widths(proportions))
+
+    def proportions_of(self, widths: Integers) -> Proportions:
+        """Return the proportions that widths, [G], have to the dense ones, [F]."""
+        logs: Proportions = np.log(widths[self.free] / self._dense[self.free])
         return logs
 
     def proportions(self, rule: str) -> Proportions:
         """Return the proportions of the widths that a rule without scores gives, [F]."""
         widths = self._plan(rule).widths
-        kept = np.array([widths[group.id] for group in self.groups])
-        logs: Proportions = np.log(kept[self.free] / self._dense[self.free])
-        return logs
+        return self.proportions_of(np.array([widths[group.id] for group in self.groups]))
 
     def rule(self, proportions: Proportions) -> str:
         """Return the name of the rule by which `allocate` gives these widths, or `uniform`.

@@ -115,20 +115,17 @@ def worths(
         amp: Whether to compute in bfloat16.
     """
     generator = torch.Generator().manual_seed(0)
-    tightest = space.tightest(space.uniform)
-    cost = space.costs.cost(space.uniform).of(tightest)
     whole, found = fmean(losses_of(module, batches, loss, amp=amp)), []
     for number in space.free:
         group = groups[space.groups[number].id]
         removed = max(1, round(REMOVED * group.width))
         smaller = space.uniform.copy()
         smaller[number] -= removed
-        saved = max(1, cost - space.costs.cost(smaller).of(tightest)) / cost
         losses = []
         for _ in range(DRAWS if removed < group.width else 0):
             kept: Tensor = torch.randperm(group.width, generator=generator)[removed:].sort().values
             losses += losses_of(keep_channels(module, [group], {group.id: kept}), batches, loss, amp=amp)
-        found.append((fmean(losses) - whole) / saved if losses else np.inf)
+        found.append((fmean(losses) - whole) / space.saved(space.uniform, smaller) if losses else np.inf)
     return found
 
 

@@ -57,6 +57,24 @@ def test_the_proportions_of_a_rule_give_its_widths_again(rule):
     assert np.abs(found - [plan.widths[group.id] for group in space.groups]).max() <= 1
 
 
+def test_the_proportions_of_widths_give_them_again():
+    space = space_of("unet", "macs", 0.8)
+    widths = space.widths(proportions_of(space, 0))
+    assert np.abs(space.widths(space.proportions_of(widths)) - widths).max() <= 1
+    dense = np.array([group.width for group in space.groups])
+    assert np.allclose(np.exp(space.proportions_of(widths)) * dense[space.free], widths[space.free])
+
+
+def test_what_smaller_widths_save_is_a_share_of_what_is_tightest():
+    space = space_of("vgg19", "macs", 0.9, also={"params": 0.1})
+    smaller = space.uniform.copy()
+    smaller[space.free[0]] -= 1
+    macs, left = (space.costs.cost(widths).macs for widths in (space.uniform, smaller))
+    assert space.tightest(space.uniform) == "macs"
+    assert space.saved(space.uniform, smaller) == pytest.approx((macs - left) / macs)
+    assert space.saved(space.uniform, space.uniform) > 0
+
+
 def test_larger_proportions_give_wider_groups():
     space = space_of()
     proportions = np.zeros(len(space.free))
