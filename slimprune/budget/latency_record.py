@@ -50,13 +50,18 @@ class TimedNetwork:
     @property
     def removed(self) -> float:
         """Share of the dense latency that was saved."""
-        return 1 - 1 / self.row["speedup"]
+        return latency_removed(self.row)
 
     @property
     def interval(self) -> tuple[float, float]:
         """Confidence interval of `removed`."""
         low, high = self.row["interval"]
         return 1 - 1 / low, 1 - 1 / high
+
+
+def latency_removed(row: LatencyRow) -> float:
+    """Return the share of the dense latency that a timed network saves."""
+    return 1 - 1 / row["speedup"]
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ class LatencyRow(TypedDict):
     macs: MacsReduction
     realised_share: float
     against: NotRequired[str]
+    network: NotRequired[Literal["planned", "trained"]]
 
 
 class BenchInputs(TypedDict):

@@ -21,7 +21,7 @@ from slimprune.pipeline.class_weights import class_weights_of, count_targets
 from slimprune.pipeline.early_bird import check_early_bird, draw_early
 from slimprune.pipeline.export import check_exportable, export_trained
 from slimprune.pipeline.gradual import check_gradual
-from slimprune.pipeline.latency import check_timing, with_latency_model
+from slimprune.pipeline.latency import check_timing, time_trained, with_latency_model
 from slimprune.pipeline.masks import describe_masked, mask_weights, maskable_weights, masked_model, plan_masks
 from slimprune.pipeline.pictures import draw_pictures
 from slimprune.pipeline.plan import PlannedPruning, choose_plan, stored_pruning
@@ -137,6 +137,7 @@ def compress(
             rounds = (*report.rounds, last)
         report = replace(report, rounds=rounds, pictures=pictures, notes=notes)
         report = export_trained(report, work, slimmed, outputs, listener)
+        report = replace(report, trained_latency=time_trained(pruned.recipe, work, slimmed, listener))
         report = replace(report, seconds=time.perf_counter() - began)
         _publish(report.to_json(), outputs)
     return report

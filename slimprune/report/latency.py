@@ -52,14 +52,19 @@ def latency_markdown(document: BenchDocument) -> str:
 
 def short_row(row: LatencyRow) -> tuple[str, ...]:
     """Return the cells for `SHORT_HEAD`."""
-    return (row["engine"], str(row["batch"]), _ms(row["dense_ms"]), _ms(row["slim_ms"]), *_gain(row))
+    return (_engine(row), str(row["batch"]), _ms(row["dense_ms"]), _ms(row["slim_ms"]), *_gain(row))
 
 
 def full_row(row: LatencyRow) -> tuple[str, ...]:
     """Return the cells for `FULL_HEAD`."""
     both = ((row["dense_ms"], row["iqr"]["dense"]), (row["slim_ms"], row["iqr"]["slim"]))
     times = [f"{_ms(median)} ({'-'.join(map(_ms, quartiles))})" for median, quartiles in both]
-    return (row["engine"], str(row["batch"]), *times, *_gain(row), str(row["pairs"]), row["verdict"])
+    return (_engine(row), str(row["batch"]), *times, *_gain(row), str(row["pairs"]), row["verdict"])
+
+
+def _engine(row: LatencyRow) -> str:
+    """Return the engine, and which network ran in it if a report has both."""
+    return ", ".join([row["engine"], *([row["network"]] if "network" in row else [])])
 
 
 def _gain(row: LatencyRow) -> tuple[str, str]:

@@ -225,6 +225,11 @@ def _timing_facts(document: ReportDocument) -> list[tuple[str, str]]:
             times = f"{limit['dense_ms']:.4g} -> {limit['slim_ms']:.4g} ms, {100 * low:.1f} to {100 * high:.1f} % less"
             plans = f"the best of {_count(len(timing['trials']), 'plan')} timed as a whole"
             facts.append(("latency", f"{times} ({where}; {plans})"))
+    for row in document["latency"]:
+        if row.get("network") == "trained":
+            low, high = (100 * (1 - 1 / end) for end in row["interval"])
+            times = f"{row['dense_ms']:.4g} -> {row['slim_ms']:.4g} ms, {low:.1f} to {high:.1f} % less"
+            facts.append(("latency again", f"{times} (the trained network)"))
     if (rounding := timing["rounding"]) is not None:
         facts.append(("rounding", f"widths in multiples of {rounding['round_to']}, which {rounding['reason']}"))
     return facts

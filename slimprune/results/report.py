@@ -74,6 +74,7 @@ class Report:
         dense_training: Training of the dense network, by the same recipe.
         onnx: Verification of the ONNX file.
         onnx_bytes: Size of the ONNX file in bytes.
+        trained_latency: Time of the trained network beside the dense one, if the budget limits latency.
         precisions: The ONNX files in all their precisions, if there are lower ones.
         notes: Options without effect.
         without_weights: Parameters that were not taken from the given weights.
@@ -102,6 +103,7 @@ class Report:
     dense_training: TrainResult | None = None
     onnx: OnnxCheck | None = None
     onnx_bytes: int | None = None
+    trained_latency: LatencyRow | None = None
     precisions: Precisions | None = None
     notes: tuple[str, ...] = ()
     without_weights: tuple[str, ...] = ()
@@ -119,7 +121,7 @@ class Report:
             *self.notes,
             *scoring_warnings(self.saliency),
             *weight_warnings(self.recipe, self.without_weights, self.frozen),
-            *latency_warnings(self.plan),
+            *latency_warnings(self.plan, self.trained_latency),
             *macs_warnings(self.plan, self.slim),
             *fvcore_warnings(self.fvcore, self.dense, self.slim),
         ]
@@ -197,7 +199,10 @@ class Report:
 
     def _latency_rows(self) -> list[LatencyRow]:
         trial = None if self.plan.timing is None else self.plan.timing.trial
-        return [] if trial is None else [{**trial.row, "against": "dense"}]
+        planned: list[LatencyRow] = [] if trial is None else [{**trial.row, "against": "dense", "network": "planned"}]
+        if self.trained_latency is None:
+            return planned
+        return [*planned, {**self.trained_latency, "against": "dense", "network": "trained"}]
 
     def _compared(self, quantity: Quantity) -> Compared:
         dense, slim = self.dense.cost.of(quantity), self.slim.cost.of(quantity)

@@ -299,15 +299,38 @@ def test_a_network_is_compressed_to_a_latency(settings: dict[str, Any], quick: P
     low, high = budget["interval"]
     assert low <= budget["achieved"] + 1e-6
     assert budget["achieved"] <= high + 1e-6
-    (row,) = document["latency"]
-    assert (row["engine"], row["against"], row["dense_ms"]) == ("onnxruntime", "dense", budget["dense_ms"])
-    missed = abs((1 - budget["achieved"]) / 0.9 - 1) > 0.05
+    planned, trained = document["latency"]
+    assert (planned["engine"], planned["against"], planned["dense_ms"]) == ("onnxruntime", "dense", budget["dense_ms"])
+    assert (trained["engine"], trained["against"], trained["batch"]) == ("onnxruntime", "dense", 64)
+    assert (planned["network"], trained["network"]) == ("planned", "trained")
+    assert trained["macs"] == planned["macs"]
+    assert trained["dense_ms"] != planned["dense_ms"]
+    missed = any(abs((1 / row["speedup"]) / 0.9 - 1) > 0.05 for row in (planned, trained))
     assert missed == any("of latency was asked to go" in warning for warning in document["warnings"])
     assert "- latency: " in (quick / "net.report.md").read_text()
     assert report.recipe.hash == document["recipe"]["hash"]
     bundle = json.loads((quick / "net.slim" / "slim.json").read_text())
     assert bundle["plan"]["timing"] == document["timing"]
     assert slimprune.load(quick / "net.slim", trust_code=True) is not None
+
+
+def test_a_trained_network_that_is_slower_than_its_plan_is_reported(
+    settings: dict[str, Any], quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = runtime.NetworkTimer.row
+
+    def row(timer: runtime.NetworkTimer, slim: nn.Module) -> Any:
+        drawn = not any(stage == "train" for stage in heard)
+        return {**measured(timer, slim), "speedup": 1 / 0.9 if drawn else 1 / 0.99}
+
+    heard: list[str] = []
+    monkeypatch.setattr(runtime.NetworkTimer, "row", row)
+    report, document = run(settings, quick, listener=lambda stage, *_: heard.append(stage))
+    assert report.plan.achieved == pytest.approx(0.1, abs=1e-4)
+    (warning,) = (one for one in document["warnings"] if "latency" in one)
+    assert warning.startswith("10.0% of latency was asked to go, 10.0% went when the plan was timed and 1.0% when the")
+    assert "- latency again: " in (quick / "net.report.md").read_text()
+    assert list(dict.fromkeys(heard))[-1] == "latency again"
 
 
 def test_a_resumed_run_uses_the_plan_that_it_had(

@@ -56,6 +56,16 @@ def test_a_narrow_terminal_gets_the_telling_columns_and_a_wide_one_all() -> None
     assert "no difference" in latency_page(DOCUMENT, 160)
 
 
+def test_the_planned_and_the_trained_network_of_a_report_are_told_apart() -> None:
+    rows = [{**ROW, "network": "planned"}, {**ROW, "network": "trained"}]
+    cells = [line.split(" | ")[0] for line in latency_table(rows).splitlines()[2:]]
+    assert cells == ["| torch, planned", "| torch, trained"]
+    assert (
+        max(map(len, latency_page({"latency": [{**row, "engine": "onnxruntime"} for row in rows]}, 80).splitlines()))
+        <= 80
+    )
+
+
 @pytest.mark.parametrize("name", ["onnxruntime-cuda", "torch-captured", "train-fast-amp"])
 def test_the_longest_engines_fit_a_narrow_terminal(name: str) -> None:
     widest = {**ROW, "engine": name, "dense_ms": 12345.6, "slim_ms": 1234.5}

@@ -212,7 +212,14 @@ def test_a_latency_budget_says_what_was_measured_and_where() -> None:
         "the best of 2 plans timed as a whole)"
     )
     assert lines["rounding"] == "widths in multiples of 16, which keeps most MACs"
+    assert "latency again" not in lines
     assert "latency" not in dict(facts(document(timing={**TIMING, "trials": [], "chosen": None})))
+
+
+def test_a_trained_network_that_was_timed_again_stands_beside_its_plan() -> None:
+    again = {"network": "trained", "dense_ms": 3.2, "slim_ms": 1.6, "speedup": 2.0, "interval": [1.25, 2.5]}
+    lines = dict(facts(document(budget=LATENCY, timing=TIMING, latency=[{**again, "network": "planned"}, again])))
+    assert lines["latency again"] == "3.2 -> 1.6 ms, 20.0 to 60.0 % less (the trained network)"
 
 
 def test_settings_that_were_left_open_are_left_out_of_the_text() -> None:
