@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
 
 import slimprune
@@ -225,3 +226,46 @@ def test_width_search_starts_all_searches_from_one_network(arch, data, tmp_path,
     assert first["evaluations"] == second["evaluations"] == 12
     assert first["uniform_loss"] == second["uniform_loss"]
     assert first["generations"][0] == pytest.approx(second["generations"][0], abs=0.05)
+
+
+def imported(name, monkeypatch):
+    """Import a script with its neighbours, as if it had been started."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_power_laws_are_found_in_widths_that_follow_them(monkeypatch):
+    script = imported("power_laws", monkeypatch)
+    costs = np.array([1000.0, 500.0, 250.0, 100.0])
+    widths = np.stack([2 * costs**0.5, 0.5 * costs, np.full(4, 7.0)], axis=1)
+    offsets, slopes = script.power_laws(costs, widths)
+    assert np.exp(offsets) == pytest.approx([2, 0.5, 7])
+    assert slopes == pytest.approx([0.5, 1, 0], abs=1e-9)
+    # 250 = 1000^(1/2) * 62.5^(1/2): halfway in logarithms between two networks of costs 1000 and 62.5
+    halfway = script.crossing(np.array([1000.0, 62.5]), np.array([[0.0, 1.0], [-2.0, 3.0]]), 250.0)
+    assert halfway == pytest.approx([-1, 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "ways"), [("power_laws", ["pruning", "power laws"]), ("slimming", ["loss", "loss per cost"])]
+)
+def test_rivals_are_trained_beside_uniform_widths_of_no_lower_cost(name, ways, monkeypatch, tmp_path, capsys):
+    script = imported(name, monkeypatch)
+    monkeypatch.setattr(script, "ROUNDS", 2, raising=False)
+    small = ["--network", "resnet8-macs50", "--epochs", 1, "--train-size", 160, "--data", "digits"]
+    arguments = [name, *small, "--seeds", 0, "--out", tmp_path / "found"]
+    monkeypatch.setattr(sys, "argv", [*map(str, arguments)])
+    script.main()
+    found = json.loads((tmp_path / "found.json").read_text())
+    for way in ("uniform", *ways):
+        assert 0.97 * found["0"]["uniform"]["macs"] < found["0"][way]["macs"] <= 6_250_000
+        assert found["0"][way]["params"] <= found["0"]["uniform"]["params"]
+        assert 0 < found["0"][way]["final"] < 1
+    page = (tmp_path / "found.md").read_text()
+    assert all(f"| {way} | " in page for way in ways)
+    script.main()  # nothing is run again
+    assert json.loads((tmp_path / "found.json").read_text()) == found
+    assert capsys.readouterr().out.count("seed 0, uniform") == 1
