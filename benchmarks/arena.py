@@ -66,10 +66,15 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--data", help="other data than the recipes', to try the arena out")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     options = parser.parse_args()
-    changed = any(value is not None for value in (options.epochs, options.train_size, options.data))
-    if changed and options.out.resolve() == RESULTS:
-        parser.error("expected --out for results of another recipe, got none")
+    refuse_trials(parser, options, options.out)
     return options
+
+
+def refuse_trials(parser: argparse.ArgumentParser, options: argparse.Namespace, folder: Path) -> None:
+    """Refuse another recipe than the arena's for results in the folder of all results, or below it."""
+    changed = any(value is not None for value in (options.epochs, options.train_size, options.data))
+    if changed and folder.resolve().is_relative_to(RESULTS.parent):
+        parser.error(f"expected --out outside {RESULTS.parent} for results of another recipe, got {options.out}")
 
 
 def listed(text: str) -> list[str]:

@@ -3,25 +3,29 @@
     python benchmarks/power_laws.py --network resnet8-macs50 --seeds 0 1 2 --out benchmarks/results/power-laws-resnet8
 
 After NeuralScale (Lee and Lee, CVPR 2020): the dense network is trained for half of the recipe's epochs, then channels
-of least Taylor score are removed in rounds, each with an epoch of fine-tuning, until few MACs are left. The width of
-every group on this way is fitted by a power law of the cost, width = a * cost^b, and read off at the budget. Beside it
-stand the pruned widths themselves, where the way crosses the budget. Both are brought to the budget, and networks of
-these widths are trained from scratch. The published method counts parameters instead of MACs, and repeats all this from
-the widths that it has found. Writes NAME.json after every seed (what is there is not run again) and NAME.md.
+of least Taylor score are removed in rounds, each with an epoch of fine-tuning, at least until the budget is met. The
+width of every group on this way is fitted by a power law of the cost, width = a * cost^b, and read off at the budget.
+Beside it stand the pruned widths themselves, where the way crosses the budget. Networks of these widths are trained
+from scratch.
+
+The published method counts parameters instead of the budget's quantity, and repeats all this from the widths that it
+has found. Here widths with more parameters than the uniform ones are tilted until they have no more. Writes NAME.json
+after every seed (what is there is not run again) and NAME.md.
 """
 
 import copy
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
-from rival import Choice, Column, Rival, run
+from rival import Choice, Rival, run
 from torch import nn
 
 from slimprune.budget import Budget, CostModel, Proportions, WidthSpace, allocate
+from slimprune.data import Batch
 from slimprune.graph import find_groups, keep_channels
 from slimprune.graph.groups import Integers
 from slimprune.pipeline.stages import Analysis, training_settings
@@ -29,9 +33,10 @@ from slimprune.pipeline.workload import Workload
 from slimprune.recipe import ResolvedRecipe
 from slimprune.saliency import score
 from slimprune.training import TrainSettings, evaluate, train
+from slimprune.types import Quantity
 
 ROUNDS, SHARE = 15, 0.15
-"""Rounds of pruning, and the share of the MACs that each removes of what is left."""
+"""Least number of rounds of pruning, and the share of the budgeted quantity that each removes of what is left."""
 
 CAP = 4.0
 """Greatest width of a group as a multiple of its uniform width."""
@@ -44,17 +49,18 @@ WAYS = ("pruning", "power laws")
 
 def main() -> None:
     """Run the seeds that are missing, then write the table."""
-    columns = (Column("greatest exponent", "greatest", ".2f"), Column("least exponent", "least", ".2f"))
-    run(Rival(__doc__, "Power laws of pruned widths", WAYS, chosen, columns, about, cap=CAP))
+    run(Rival(__doc__, "Power laws of pruned widths", WAYS, chosen, (), about, cap=CAP))
 
 
-def about(facts: Mapping[str, Any]) -> str:
-    """Return what the columns of the page mean."""
-    curve = facts["curve"]
+def about(seeds: Sequence[Mapping[str, Any]]) -> str:
+    """Return what was found on the way."""
+    curves = [one["curve"] for one in seeds]
+    dense = ", ".join(f"{100 * curve['dense']:.2f}" for curve in curves)
+    exponents = [exponent for curve in curves for exponent in curve["exponents"]]
     return (
-        "*Exponents* are those of the power laws, about 0.5 for widths that keep their proportions. The dense network "
-        f"came to {100 * curve['dense']:.2f} % in {curve['epochs']} epochs before the pruning, whose {ROUNDS} rounds "
-        f"left {100 * curve['left']:.0f} % of the MACs."
+        f"The dense network came to {dense} % in {curves[0]['epochs']} epochs before the pruning. Exponents of the "
+        f"power laws go from {min(exponents):.2f} to {max(exponents):.2f}; all would be about 0.5 if widths kept their "
+        "proportions."
     )
 
 
@@ -63,51 +69,52 @@ def chosen(
 ) -> tuple[Mapping[str, Any], Mapping[str, Choice]]:
     """Train and prune the dense network; return the pruned widths and those of the power laws."""
     began, work, epochs = time.perf_counter(), analysis.work, max(1, recipe.epochs // 2)
-    settings = training_settings(recipe, work)
     dense = copy.deepcopy(work.model)
-    fitted(dense, work, replace(settings, epochs=epochs))
+    fitted(dense, work, work.train_batches, replace(training_settings(recipe, work), epochs=epochs))
     reached = evaluate(dense, work.test_batches, work.metric, device="cpu", amp=bool(recipe.amp))
-    tuning = replace(settings, epochs=1, lr=settings.lr / 5, schedule="cosine", warm_up=0)
-    way = np.stack(list(pruning(dense, recipe, analysis, tuning)))
     of = space.budget.of
-    costs = np.array([space.costs.cost(widths).of(of) for widths in way], np.float64)
     wanted = space.budget.allowed(of, space.costs.dense)
-    laws = power_laws(costs, way[:, space.free])
-    exponents = {"greatest": float(laws[1].max()), "least": float(laws[1].min())}
+    way, costs = [], []
+    for widths in pruning(dense, recipe, analysis, of):
+        way.append(widths)
+        costs.append(space.costs.cost(widths).of(of))
+        if len(way) > ROUNDS and costs[-1] <= wanted:
+            break
+    offsets, slopes = power_laws(np.array(costs, np.float64), np.stack(way)[:, space.free])
     found: dict[str, Proportions] = {
-        "pruning": crossing(costs, np.stack([space.proportions_of(widths) for widths in way]), wanted),
-        "power laws": laws[0] + laws[1] * np.log(wanted) - np.log(way[0][space.free]),
+        "pruning": crossing(costs, [space.proportions_of(widths) for widths in way], wanted),
+        "power laws": offsets + slopes * np.log(wanted) - np.log(way[0][space.free]),
     }
-    facts = {
-        "dense": reached, "epochs": epochs, "left": costs[-1] / costs[0], "costs": costs.tolist(),
-        "widths": {space.groups[number].id: way[:, number].tolist() for number in space.free},
-        "exponents": laws[1].tolist(), "seconds": round(time.perf_counter() - began, 1),
+    curve = {
+        "dense": reached, "epochs": epochs, "costs": costs, "exponents": slopes.tolist(),
+        "widths": {space.groups[number].id: [int(widths[number]) for widths in way] for number in space.free},
+        "seconds": round(time.perf_counter() - began, 1),
     }  # fmt: skip
-    return {"curve": facts}, {name: Choice(space.widths(one), exponents) for name, one in found.items()}
+    return {"curve": curve}, {name: Choice(space.widths(one)) for name, one in found.items()}
 
 
-def fitted(module: nn.Module, work: Workload, settings: TrainSettings) -> None:
-    """Train a network on the training batches; the test images are not looked at."""
+def fitted(module: nn.Module, work: Workload, batches: Iterable[Batch], settings: TrainSettings) -> None:
+    """Train a network."""
     first = [next(iter(work.test_batches))]  # the training loop requires test batches; the result is ignored
-    train(module, work.train_batches, first, settings, loss=work.loss, metric=work.metric)
+    train(module, batches, first, settings, loss=work.loss, metric=work.metric)
 
 
-def pruning(
-    module: nn.Module, recipe: ResolvedRecipe, analysis: Analysis, settings: TrainSettings
-) -> Iterator[Integers]:
+def pruning(module: nn.Module, recipe: ResolvedRecipe, analysis: Analysis, of: Quantity) -> Iterator[Integers]:
     """Yield the widths [G] of a trained network and those after each round of pruning and fine-tuning."""
     work, groups = analysis.work, analysis.groups
-    yield np.array([group.width for group in groups], np.int64)
-    for _ in range(ROUNDS):
+    assert work.data is not None  # a recipe names its data
+    tuning = replace(training_settings(recipe, work), epochs=1, lr=recipe.lr / 5, schedule="cosine", warm_up=0)
+    for number in count(1):
+        yield np.array([group.width for group in groups], np.int64)
+        batches = work.data.train_batches(recipe.named().batch_size, seed=recipe.seed + number, device=work.device)
         costs = CostModel.of(module, groups, work.example)
-        batches = list(islice(work.train_batches, BATCHES))
-        scores = score(module, groups, batches, work.loss, criterion="taylor", draws=len(batches), seed=recipe.seed)
-        plan = allocate(scores, groups, Budget(SHARE, "macs"), costs, rule="global")
+        drawn = list(islice(batches, BATCHES))
+        scores = score(module, groups, drawn, work.loss, criterion="taylor", draws=len(drawn), seed=recipe.seed)
+        plan = allocate(scores, groups, Budget(SHARE, of), costs, rule="global")
         module = keep_channels(module, groups, plan.kept)
-        fitted(module, work, settings)
+        fitted(module, work, batches, replace(tuning, seed=recipe.seed + number))
         found = {group.id: group for group in find_groups(module, work.example, protect=recipe.protect)}
         groups = [found[group.id] for group in groups]
-        yield np.array([group.width for group in groups], np.int64)
 
 
 def power_laws(costs: Proportions, widths: Integers) -> tuple[Proportions, Proportions]:
@@ -124,12 +131,10 @@ def power_laws(costs: Proportions, widths: Integers) -> tuple[Proportions, Propo
     return offsets, slopes
 
 
-def crossing(costs: Proportions, proportions: Proportions, wanted: float) -> Proportions:
-    """Return the proportions, [F], at a cost, between two of the networks of descending costs, [N] and [N, F]."""
-    columns: Sequence[Proportions] = [
-        np.interp(np.log(wanted), np.log(costs)[::-1], one[::-1]) for one in proportions.T
-    ]
-    return np.array(columns)
+def crossing(costs: Sequence[float], proportions: Sequence[Proportions], wanted: float) -> Proportions:
+    """Return the proportions, [F], at a cost, between two of N networks of descending costs with proportions [F]."""
+    logs = np.log(costs)[::-1]
+    return np.array([np.interp(np.log(wanted), logs, one[::-1]) for one in np.stack(proportions).T])
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def _tally(tables: Sequence[tuple[Document, Mapping[str, Any]]]) -> str:
         sentences.append(
             f"- Against {name}, ours has the higher mean in {higher} of {len(gaps)} rows. Of the {enough} rows with "
             f"three seeds or more, the 95 % interval of the paired difference is above zero in {signs[1]} and below "
-            f"zero in {signs[-1]}."
+            f"zero in {signs[-1]}, before any correction for the choice of rows."
         )
     return "\n".join(sentences)
 
@@ -297,8 +297,11 @@ def learned_latency() -> str:
         own = [run for run in runs if run["row"] == name]
         left = ", ".join(_percent(1 / run["again"]["speedup"]) for run in own)
         costs = [f"{fmean(run[of] for run in own):,.0f}" for of in ("macs", "params")]
-        lines.append([name, _spread([100 * run["final"] for run in own]), left, *costs])
-    head = ["widths, budget", "top-1, %", "latency left, by seed", "MACs", "parameters"]
+        uniform = sum(run["rule"] == "uniform" for run in own)
+        lines.append([
+            name, _spread([100 * run["final"] for run in own]), left, *costs, f"{uniform} of {len(own)}",
+        ])  # fmt: skip
+    head = ["widths, budget", "top-1, %", "latency left, by seed", "MACs", "parameters", "uniform widths"]
     facts = _machine(runs[0]["environment"], runs[0]["environment"])
     return f"{_markdown(head, lines)}\n\nCircumstances: {facts}. {_file('learned-latency.md')}"
 
@@ -309,7 +312,7 @@ def arena() -> str:
     lines = [
         [row["row"], str(row["networks"]), _signed(row["difference"]), _interval(row),
          _signed(row["held_out"]), f"{row['worst']['difference']:+.2f} ({row['worst']['network']})",
-         f"{row['width_epochs']:.3g}", f"{row['uniform_widths']} of {row['trained']}"]
+         f"{row['choosing_epochs']:.3g}", f"{row['uniform_widths']} of {row['trained']}"]
         for row in document["over_networks"]
     ]  # fmt: skip
     head = ["", "networks", "difference", "95 % interval", "held out", "worst", "epochs to choose", "uniform widths"]
@@ -331,7 +334,7 @@ def _arena_network(network: Mapping[str, Any]) -> str:
     lines = [
         [row["row"], f"{_spread(list(row['by_seed'].values()))} ({row['n']})", _signed(row["difference"]),
          _interval(row), row.get("verdict") or "",
-         f"{row['params']:,.0f}", magnitude(row["macs"]), f"{row['width_epochs']:.3g}"]
+         f"{row['params']:,.0f}", magnitude(row["macs"]), f"{row['choosing_epochs']:.3g}"]
         for row in network["rows"]
     ]  # fmt: skip
     metric = f"{network['metric']}, % (seeds)"

@@ -80,7 +80,7 @@ class Rival:
         ways: Names of the choices.
         choose: Function that makes them.
         columns: Facts on the page.
-        about: Function from the facts on a seed to a sentence on what the columns mean.
+        about: Function from the results of all seeds to sentences on what the columns mean.
         cap: Greatest width of a group as a multiple of its uniform width; None for that of `--rule learned`.
     """
 
@@ -89,7 +89,7 @@ class Rival:
     ways: Sequence[str]
     choose: Choose
     columns: Sequence[Column]
-    about: Callable[[Mapping[str, Any]], str]
+    about: Callable[[Sequence[Mapping[str, Any]]], str]
     cap: float | None = None
 
 
@@ -117,16 +117,22 @@ def parsed(rival: Rival) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="train for fewer epochs than the recipe, to try this out")
     parser.add_argument("--train-size", type=int, help="train on fewer images than the recipe, to try this out")
     parser.add_argument("--data", help="other data than the recipe's, to try this out")
-    return parser.parse_args()
+    options = parser.parse_args()
+    arena.refuse_trials(parser, options, options.out.parent)
+    return options
 
 
 def outcome_of(rival: Rival, options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Choose widths, train the networks of these and of uniform widths, and return all results of a seed."""
     recipe, known = recipe_of(options, seed)
     analysis = analyse(recipe, named_workload(recipe, "cpu"), ignore)
-    space = space_of(recipe.model_copy(update={"width_cap": rival.cap}), analysis)
+    space = space_of(recipe.model_copy(update={"width_cap": rival.cap or recipe.width_cap}), analysis)
     facts, choices = rival.choose(recipe, analysis, space)
-    result: dict[str, Any] = {"precision": "bfloat16" if recipe.amp else "float32", **facts}
+    result: dict[str, Any] = {
+        "precision": "bfloat16" if recipe.amp else "float32",
+        "environment": environment(torch.device("cpu")),
+        **facts,
+    }
     for name, choice in {UNIFORM: Choice(space.uniform), **choices}.items():
         is_known = known is not None and np.array_equal(choice.widths, space.uniform)
         final = known["final"] if is_known else trained(recipe, analysis.work, space, choice.widths)
@@ -185,9 +191,10 @@ def page_of(rival: Rival, network: str, found: Mapping[str, Any]) -> str:
     parts = [
         f"# {rival.title}: {network}",
         f"`{shlex.join(['python', *sys.argv])}`",
-        "\n".join(f"{key}: {value}  " for key, value in environment(torch.device("cpu")).items()),
+        "\n".join(f"{key}: {value}  " for key, value in first["environment"].items()),
         f"Metric in percent after the last epoch, in {first['precision']}; all networks of a seed are trained alike "
-        f"and cost the same by the budget. {rival.about(first)}",
+        f"and cost the same by the budget; none has more parameters than the uniform one. "
+        f"{rival.about(list(found.values()))}",
         markdown_table(heads, lines, left=(0,)),
         markdown_table(["chosen by", "difference to uniform", "95 % interval of pairs"], summary, left=(0,)),
         markdown_table(["group", "uniform width", *(f"widths by {way}" for way in rival.ways)], widths, left=(0,)),

@@ -3,16 +3,18 @@
     python benchmarks/slimming.py --network vgg19-macs95 --seeds 0 1 2 --out benchmarks/results/slimming-vgg19
 
 After AutoSlim (Yu and Huang, 2019): weights are shared by networks of all widths from a fifth of the uniform ones to
-twice these; the steps of their training take the widest network, the narrowest one and two random ones in turn. Then,
-from the widest network on, the group that can lose a tenth of its channels at the least held-out loss loses them, until
-the budget is met, and the network of these widths is trained from scratch. Beside it stands the same with the rise of
-the loss divided by the cost that is saved. The published method sums the gradients of the four networks in every step
-and teaches the narrower ones by the widest. Writes NAME.json after every seed (what is there is not run again) and
-NAME.md.
+the cap of `--rule learned`, which is twice these under a budget of MACs; the steps of their training take the widest
+network, the narrowest one and two random ones in turn. Then, from the widest network on, the group that can lose a
+tenth of its channels at the least held-out loss loses them, until the budget is met, and the network of these widths is
+trained from scratch. Beside it stands the same with the rise of the loss divided by the cost that is saved.
+
+The published method begins with the dense network, sums the gradients of the four networks in every step and teaches
+the narrower ones by the widest. Here widths with more parameters than the uniform ones are tilted until they have no
+more. Writes NAME.json after every seed (what is there is not run again) and NAME.md.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle
 from statistics import fmean
 from typing import Any
@@ -30,7 +32,7 @@ from slimprune.training import train
 from slimprune.weight_sharing import SharedNetwork, losses_at
 
 NARROWEST = 0.2
-"""Least width as a share of the uniform one; the greatest one is the recipe's `width_cap`."""
+"""Least width as a share of the uniform one."""
 
 PARTS = 10
 """Into how many parts the widest group is divided, of which one is removed at a time."""
@@ -47,11 +49,11 @@ def main() -> None:
     run(Rival(__doc__, "Greedy slimming of shared weights", list(WAYS), slimmed, columns, about))
 
 
-def about(facts: Mapping[str, Any]) -> str:
+def about(seeds: Sequence[Mapping[str, Any]]) -> str:
     """Return what the columns of the page mean."""
     return (
-        f"*Loss*: that of the shared weights, after {facts['sharing']['epochs']} epochs, on held-out training images. "
-        "Networks were chosen by the *loss*, or by its rise per saved cost."
+        f"*Loss*: that of the shared weights, after {seeds[0]['sharing']['epochs']} epochs, on the held-out training "
+        "images by which the widths were chosen. Networks were chosen by the *loss*, or by its rise per saved cost."
     )
 
 

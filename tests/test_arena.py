@@ -165,6 +165,17 @@ def test_the_page_shows_cost_and_size_beside_uniform(league: Any):
     assert "- device cpu" in page
 
 
+def test_scoring_costs_as_many_epochs_as_it_takes_time(league: Any):
+    """30 seconds of scoring at 100 seconds for 20 epochs are 6 epochs; the seed in the middle counts."""
+    timed = {"training_seconds": 100.0, "recipe": {"epochs": 20}, "width_epochs": 2}
+    rows = [*records("uniform", 90, 91, 92)]
+    for seed, seconds in enumerate([30.0, 10.0, 900.0]):
+        rows += [{**records("early", 91)[0], **timed, "seed": seed, "scoring": {"seconds": seconds}}]
+    page = league.league([league.Network("a", "A", "float32", "macs", ["uniform", "early"], rows)], "")
+    assert of_row(page, "early")["choosing_epochs"] == pytest.approx(2 + 6)
+    assert of_row(page, "uniform")["choosing_epochs"] == 0
+
+
 def test_differences_on_held_out_images_stand_beside_those_on_test_images(league: Any):
     rows = [*records("uniform", 90, 91, 92, validation=0.8), *records("early", 91, 92, 95, validation=0.805)]
     first = league.Network("a", "A", "float32", "macs", ["uniform", "early"], rows)

@@ -245,7 +245,7 @@ def test_power_laws_are_found_in_widths_that_follow_them(monkeypatch):
     assert np.exp(offsets) == pytest.approx([2, 0.5, 7])
     assert slopes == pytest.approx([0.5, 1, 0], abs=1e-9)
     # 250 = 1000^(1/2) * 62.5^(1/2): halfway in logarithms between two networks of costs 1000 and 62.5
-    halfway = script.crossing(np.array([1000.0, 62.5]), np.array([[0.0, 1.0], [-2.0, 3.0]]), 250.0)
+    halfway = script.crossing([1000.0, 62.5], [np.array([0.0, 1.0]), np.array([-2.0, 3.0])], 250.0)
     assert halfway == pytest.approx([-1, 2])
 
 

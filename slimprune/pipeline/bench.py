@@ -85,10 +85,10 @@ def bench(
 
 
 def with_latency(document: ReportDocument, rows: Sequence[LatencyRow]) -> ReportDocument:
-    """Return a report with new rows in `latency`; they replace those of the same engine, device, batch and threads."""
+    """Return a report with new rows in `latency`; they replace those of an earlier `bench` in the same place."""
 
-    def key(row: LatencyRow) -> tuple[str, str, int, int]:
-        return row["engine"], row["device"], row["batch"], row["threads"]
+    def key(row: LatencyRow) -> tuple[str, str, int, int, str | None]:
+        return row["engine"], row["device"], row["batch"], row["threads"], row.get("network")
 
     new = [key(row) for row in rows]
     return {**document, "latency": [*(row for row in document["latency"] if key(row) not in new), *rows]}

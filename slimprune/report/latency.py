@@ -63,7 +63,7 @@ def full_row(row: LatencyRow) -> tuple[str, ...]:
 
 
 def _engine(row: LatencyRow) -> str:
-    """Return the engine, and which network ran in it if a report has both."""
+    """Return the engine, and in reports of latency budgets which network ran in it."""
     return ", ".join([row["engine"], *([row["network"]] if "network" in row else [])])
 
 

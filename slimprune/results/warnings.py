@@ -1,6 +1,7 @@
 """Sentences that every reader of the figures must see."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from slimprune.budget import LATENCY, Budget, Plan, latency_removed
 from slimprune.files import LatencyRow
@@ -8,6 +9,9 @@ from slimprune.recipe import ResolvedRecipe
 from slimprune.results.measured import Measured, SecondOpinion, differ
 from slimprune.results.widths import Saliency
 from slimprune.statistics import NOISE, SETTLED
+
+PLACE: tuple[Literal["device", "threads", "version"], ...] = ("device", "threads", "version")
+"""What two rows of times have to share to be those of one place."""
 
 NEAR = 0.05
 """Relative error up to which a measured latency counts as meeting the request."""
@@ -60,9 +64,11 @@ def latency_warnings(plan: Plan, trained: LatencyRow | None) -> list[str]:
         ]
     if trained is None or not _misses(budget, again := latency_removed(trained)):
         return []
+    same = all(trained[part] == timing.trial.row[part] for part in PLACE)
+    why = "times vary on this machine" if same else "the run was resumed in another place"
     return [
         f"{asked:.1%} of latency was asked to go, {reached:.1%} went when the plan was timed and {again:.1%} when the "
-        "trained network was: times vary on this machine, `slimprune bench` takes more of them"
+        f"trained network was: {why}; `slimprune bench` measures more pairs"
     ]
 
 
