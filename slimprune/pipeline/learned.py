@@ -42,7 +42,7 @@ HELD_OUT, HELD_OUT_SHARE = 2000, 0.2
 
 EVALUATION_BATCH = 500
 CONFIRMING_BATCHES, CONFIDENCE = 8, 0.95
-"""Batches on which widths are compared with uniform ones, and how sure it must be that they are better."""
+"""Batches on which widths are compared with uniform ones, and the default of `--width-confidence`."""
 
 GENERATIONS, POPULATION = 6, 30
 KNOWN = ("early", "erk", profile(score=0, reuse=0.4).name, profile(score=0, reuse=-0.15).name)
@@ -88,7 +88,8 @@ def learn_widths(
     The weights of `network`, at most `width_cap` times as wide as uniform widths, are trained for a few epochs; every
     step trains random widths at the budget. The cross-entropy method, or evolution, then searches the widths of least
     loss on held-out training images, each generation on one batch of them. On other held-out images the widths found
-    are compared with uniform ones, which are taken unless the others are better beyond chance.
+    are compared with uniform ones, which are taken unless the others are better beyond chance, or as certainly as the
+    recipe asks for.
 
     Args:
         recipe: Recipe with budget, floor, rounding and training.
@@ -113,7 +114,7 @@ def learn_widths(
     generations = _search(recipe, space, loss_of, listener, store)
     found = found_by(width_search(recipe), generations)
     own, uniform = (losses(widths, images.confirming) for widths in (space.widths(found), space.uniform))
-    rule = space.rule(found) if is_less(own, uniform) else "uniform"
+    rule = space.rule(found) if is_less(own, uniform, recipe.width_confidence or CONFIDENCE) else "uniform"
     return Sharing(
         rule=rule,
         search=width_search(recipe),
@@ -128,11 +129,14 @@ def learn_widths(
     )
 
 
-def is_less(losses: Sequence[float], others: Sequence[float]) -> bool:
-    """Return whether losses are less than others on the same batches, by a one-sided t test at `CONFIDENCE`."""
+def is_less(losses: Sequence[float], others: Sequence[float], confidence: float) -> bool:
+    """Return whether losses are less than others on the same batches, by a one-sided t test.
+
+    A confidence of 0.5 compares the means.
+    """
     pairs = (dict(zip(map(str, range(len(values))), values, strict=True)) for values in (losses, others))
     difference = paired_difference(*pairs)
-    return difference is not None and difference.interval(2 * CONFIDENCE - 1)[1] < 0
+    return difference is not None and difference.interval(2 * confidence - 1)[1] < 0
 
 
 def space_of(recipe: ResolvedRecipe, analysis: Analysis) -> WidthSpace:

@@ -37,6 +37,7 @@ CONDITIONS: Sequence[Condition] = (
             "reconstruct",
             "sharing_epochs",
             "width_cap",
+            "width_confidence",
             "width_search",
             "engine",
             "bench_batch",
@@ -98,7 +99,7 @@ CONDITIONS: Sequence[Condition] = (
         "no training has epochs left by then",
     ),
     Condition(
-        ("sharing_epochs", "width_search", "width_cap"),
+        ("sharing_epochs", "width_search", "width_cap", "width_confidence"),
         lambda recipe: recipe.rule == "learned",
         "the rule is not learned",
     ),

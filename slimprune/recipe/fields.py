@@ -49,7 +49,7 @@ LATER_FIELDS = (
     "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs", "average", "unit",
     "inner_weight_decay", "on_host", "steps_stored", "score_temperature", "by_magnitude", "prune_from", "prune_until",
     "task", "metric", "mask_distance", "milestones", "width_search", "width_cap", "further_metrics",
-    "prune_epoch", "sync_bn", "bf16_gradients", "split_draws", "score_balanced",
+    "width_confidence",    "prune_epoch", "sync_bn", "bf16_gradients", "split_draws", "score_balanced",
 )  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 
@@ -182,6 +182,13 @@ class Recipe(BaseModel):
         le=LARGEST,
         description="greatest width of a layer under `--rule learned`, as a multiple of its uniform width (default: 2, "
         "or 16 where only parameters are limited)",
+    )
+    width_confidence: float | None = Field(
+        None,
+        ge=0.5,
+        lt=1,
+        description="how certain it must be that the widths which `--rule learned` has found are better than uniform "
+        "ones; 0.5 takes them if their mean loss is less (default: 0.95)",
     )
     floor: float = Field(0.05, ge=0, lt=1, description="share of its channels that every layer keeps at least")
     gate: Literal["consumer", "norm", "producer"] = Field(

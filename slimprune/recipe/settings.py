@@ -48,6 +48,7 @@ class SettingsBesideTask(_UnderAlias, total=False):
     rule: str | None
     sharing_epochs: int | None
     width_cap: float | None
+    width_confidence: float | None
     width_search: WidthSearch | None
     floor: float
     gate: Literal["consumer", "norm", "producer"]

@@ -25,8 +25,8 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "network": ("arch", "weights", "pretrained", "reset_head", "device", "seed"),
     "data": ("data", "task", "image_size", "train_size", "validation", "mean", "std", "class_names"),
     "budget": (
-        "unit", "ratio", "of", "also", "rule", "sharing_epochs", "width_search", "width_cap", "floor", "protect",
-        "round_to", "engine", "bench_batch", "bench_threads",
+        "unit", "ratio", "of", "also", "rule", "sharing_epochs", "width_search", "width_cap", "width_confidence",
+        "floor", "protect", "round_to", "engine", "bench_batch", "bench_threads",
     ),
     "scoring": (
         "when", "rewind_step", "prune_epoch", "prune_from", "prune_until", "mask_distance", "criterion", "gate",

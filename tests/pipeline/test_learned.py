@@ -64,10 +64,11 @@ def test_the_search_begins_with_uniform_widths_and_those_of_known_rules(
 
 def test_losses_are_less_only_beyond_chance() -> None:
     """Differences -1, -1.1, -0.9: mean -1, error 0.058. Differences -1, 0.5, -0.1: mean -0.2, error 0.44."""
-    assert learned.is_less([1.0, 0.9, 1.1], [2.0, 2.0, 2.0])
-    assert not learned.is_less([1.0, 2.5, 1.9], [2.0, 2.0, 2.0])
-    assert not learned.is_less([3.0, 3.1, 2.9], [2.0, 2.0, 2.0])
-    assert not learned.is_less([1.0], [2.0])
+    assert learned.is_less([1.0, 0.9, 1.1], [2.0, 2.0, 2.0], 0.95)
+    assert not learned.is_less([1.0, 2.5, 1.9], [2.0, 2.0, 2.0], 0.95)
+    assert learned.is_less([1.0, 2.5, 1.9], [2.0, 2.0, 2.0], 0.5)
+    assert not learned.is_less([3.0, 3.1, 2.9], [2.0, 2.0, 2.0], 0.5)
+    assert not learned.is_less([1.0], [2.0], 0.95)
 
 
 @pytest.mark.parametrize(("uniform", "rule"), [(0.5, "uniform"), (2.0, "factors:")])
@@ -80,6 +81,21 @@ def test_widths_no_better_than_uniform_ones_are_not_taken(
 
     def losses(_: Any, widths: Any, *rest: Any, **more: Any) -> list[float]:
         return [uniform, uniform + 0.1, uniform] if (widths == space.uniform).all() else [1.0, 1.0, 1.0]
+
+    monkeypatch.setattr(learned, "losses_at", losses)
+    assert learn_widths(wanted, analysis, analysis.work.model, None, ignore).rule.startswith(rule)
+
+
+@pytest.mark.parametrize(("confidence", "rule"), [(None, "uniform"), (0.5, "factors:")])
+def test_widths_are_taken_as_soon_as_it_is_as_certain_as_asked(
+    analysis: Analysis, monkeypatch: pytest.MonkeyPatch, confidence: float | None, rule: str
+) -> None:
+    """All widths but uniform ones have losses 1, 2.5 and 1.9: 0.2 less on average than 2, with an error of 0.44."""
+    wanted = recipe(of="params", width_confidence=confidence)
+    space = learned.space_of(wanted, analysis)
+
+    def losses(_: Any, widths: Any, *rest: Any, **more: Any) -> list[float]:
+        return [2.0, 2.0, 2.0] if (widths == space.uniform).all() else [1.0, 2.5, 1.9]
 
     monkeypatch.setattr(learned, "losses_at", losses)
     assert learn_widths(wanted, analysis, analysis.work.model, None, ignore).rule.startswith(rule)
