@@ -38,7 +38,7 @@ CAP, CAP_OF_PARAMS = 2.0, 16.0
 """Defaults of `--width-cap`; the second one where only parameters are limited."""
 
 HELD_OUT, HELD_OUT_SHARE = 2000, 0.2
-"""Training images that are held out: at most so many, and at most this share."""
+"""Training images by which widths are searched and compared: so many, of which at most this share is held out."""
 
 EVALUATION_BATCH = 500
 CONFIRMING_BATCHES, CONFIDENCE = 8, 0.95
@@ -87,7 +87,7 @@ def learn_widths(
 
     The weights of `network`, at most `width_cap` times as wide as uniform widths, are trained for a few epochs; every
     step trains random widths at the budget. The cross-entropy method, or evolution, then searches the widths of least
-    loss on held-out training images, each generation on one batch of them. On other held-out images the widths found
+    loss on training images that are held out, each generation on one batch of them. On other images the widths found
     are compared with uniform ones, which are taken unless the others are better beyond chance, or as certainly as the
     recipe asks for.
 
@@ -169,7 +169,9 @@ class Images:
 def split_images(recipe: ResolvedRecipe, work: Workload) -> Images:
     """Return the training images of a run in three parts, of which the last two are of equal size.
 
-    Batches that were passed as objects cannot be divided: the first of them are also trained on.
+    Where fewer than `HELD_OUT` can be held out, others that are trained on join these: what few images say about widths
+    is mostly noise, while all widths share the same weights and the images that these have seen. For batches that were
+    passed as objects, these are the first ones.
     """
     if work.data is None:
         first: list[Batch] = list(islice(work.train_batches, 2 * max(1, HELD_OUT // _length(work.train_batches) // 2)))
@@ -178,21 +180,22 @@ def split_images(recipe: ResolvedRecipe, work: Workload) -> Images:
     data, device = work.data, work.device
     held_out = 2 * (min(HELD_OUT, int(HELD_OUT_SHARE * data.train_size)) // 2)
     order = torch.randperm(data.train_size, generator=torch.Generator().manual_seed(recipe.seed))
-    rest = data.with_training_part(order[held_out:].sort().values)
-    training = rest.train_batches(
+    held, rest = order[:held_out], order[held_out:]
+    training = data.with_training_part(rest.sort().values).train_batches(
         recipe.named().batch_size, seed=recipe.seed, device=device, random_resized_crop=recipe.resized_crop
     )
-    half = held_out // 2
-    sizes = min(EVALUATION_BATCH, half), max(1, half // CONFIRMING_BATCHES)
-    parts = (
+    half, joining = held_out // 2, rest[: 2 * ((HELD_OUT - held_out) // 2)]
+    parts = torch.cat([held[:half], joining[0::2]]), torch.cat([held[half:], joining[1::2]])
+    sizes = min(EVALUATION_BATCH, half), max(1, len(parts[1]) // CONFIRMING_BATCHES)
+    batches = (
         list(
             data.with_training_part(part.sort().values).train_batches(
                 size, seed=recipe.seed, device=device, augment=False
             )
         )
-        for part, size in zip(order[:held_out].split(half), sizes, strict=True)
+        for part, size in zip(parts, sizes, strict=True)
     )
-    return Images(training, *parts)
+    return Images(training, *batches)
 
 
 def _length(batches: Iterable[Batch]) -> int:

@@ -165,8 +165,10 @@ def _sharing(document: ReportDocument) -> list[tuple[str, str]]:
     sharing = document.get("sharing")
     if sharing is None:
         return []
-    taken = ", no better beyond chance, so that uniform ones are taken" if sharing["rule"] == "uniform" else ""
-    found = f"loss {sharing['loss']:.3f} on held-out images, {sharing['uniform_loss']:.3f} with uniform widths{taken}"
+    asked = document["recipe"].get("width_confidence")
+    sure = "beyond chance" if asked is None else f"with {100 * asked:g} % confidence"
+    taken = f", no better {sure}, so that uniform ones are taken" if sharing["rule"] == "uniform" else ""
+    found = f"loss {sharing['loss']:.3f} on other images, {sharing['uniform_loss']:.3f} with uniform widths{taken}"
     by = f" by {sharing['search']}" if "search" in sharing else ""
     work = f"{_count(sharing['training'], 'epoch')} of training and {sharing['evaluations']} evaluations{by}"
     cost = f"as long as {sharing.get('epochs', 0):.1f} epochs of the slim network"

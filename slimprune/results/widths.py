@@ -118,9 +118,9 @@ class Sharing:
         search: How widths were searched, `cross-entropy` or `evolution`.
         training: Epochs in which the shared weights were trained.
         evaluations: Number of evaluated width vectors.
-        images: Images of one evaluation, held out from the training.
+        images: Images of one evaluation.
         epoch_images: Training images of one epoch.
-        loss: Loss of the best widths with shared weights, on other images that were held out.
+        loss: Loss of the best widths with shared weights, on other images than those of the search.
         uniform_loss: Loss of uniform widths on the same images.
         generations: Least loss in each generation of the search.
         seconds: Wall-clock time; if the search was resumed, the time since then.

@@ -172,14 +172,17 @@ def test_a_stopped_search_ends_the_same(analysis: Analysis, tmp_path: Path, stop
 
 
 def test_images_of_a_data_set_are_divided_in_three() -> None:
-    """Of 1,437 digits a fifth, 286, are held out: 143 to search and 136 to confirm, in 8 batches of 143 // 8 = 17."""
+    """Of 1,437 digits a fifth, 286, are held out, and 1,150 of the other 1,151 join them.
+
+    These are 143 + 575 to search, in 5 batches of 143, and as many to confirm, in 8 batches of 718 // 8 = 89.
+    """
     settings = make_recipe({"arch": "vgg11", "rule": "learned"}).with_defaults()
     work = named_workload(settings, "cpu")
     images = split_images(settings, work)
     held = torch.cat([inputs for part in (images.searched, images.confirming) for inputs, _ in part])
     counts = [sum(len(inputs) for inputs, _ in part) for part in (images.searched, images.confirming)]
-    assert counts == [143, 136]
-    assert len(held.flatten(1).unique(dim=0)) == 279
+    assert counts == [5 * 143, 8 * 89]
+    assert len(held.flatten(1).unique(dim=0)) == sum(counts)
     assert work.data is not None
     plain = work.data.train_batches(1437, augment=False)
     everything = next(iter(plain))[0].flatten(1)
