@@ -344,25 +344,41 @@ def _arena_network(network: Mapping[str, Any]) -> str:
 
 def slimming() -> str:
     """Return what greedy slimming of shared weights gives on networks of the arena."""
+
+    def lower(way: str, seeds: Sequence[Mapping[str, Any]]) -> str:
+        return f"{sum(one[way]['loss'] < one['uniform']['loss'] for one in seeds)} of {len(seeds)}"
+
+    return _rival("slimming", ("loss", "loss per cost"), "slimmed", {"lower shared loss": lower})
+
+
+def power_laws() -> str:
+    """Return what power laws of pruned widths give on networks of the arena."""
+    return _rival("power-laws", ("pruning", "power laws"), "these widths", {})
+
+
+def _rival(
+    prefix: str, ways: Sequence[str], result: str, more: Mapping[str, Callable[[str, Sequence[Mapping[str, Any]]], str]]
+) -> str:
+    """Return the results of one way to choose widths beside uniform ones, with more columns by their heads."""
     lines, files = [], []
-    for file in sorted((ROOT / RESULTS).glob("slimming-*.json")):
+    for file in sorted((ROOT / RESULTS).glob(f"{prefix}-*.json")):
         found = _read(file.name)
+        seeds = list(found.values())
         uniform = {seed: 100 * one["uniform"]["final"] for seed, one in found.items()}
-        for way in ("loss", "loss per cost"):
+        for way in ways:
             finals = {seed: 100 * one[way]["final"] for seed, one in found.items()}
             gap = paired_gap(finals, uniform)
             difference = "" if gap is None else _signed(gap.mean)
             interval = "" if gap is None or gap.low is None else f"{gap.low:+.2f} to {gap.high:+.2f}"
-            sizes = fmean(one[way]["params"] / one["uniform"]["params"] for one in found.values())
-            lower = sum(one[way]["loss"] < one["uniform"]["loss"] for one in found.values())
+            sizes = fmean(one[way]["params"] / one["uniform"]["params"] for one in seeds)
             lines.append([
-                file.stem.removeprefix("slimming-"), way, str(len(found)), _spread(list(uniform.values())),
-                _spread(list(finals.values())), difference, interval, f"{sizes:.2f} x", f"{lower} of {len(found)}",
+                file.stem.removeprefix(f"{prefix}-"), way, str(len(found)), _spread(list(uniform.values())),
+                _spread(list(finals.values())), difference, interval, f"{sizes:.2f} x",
+                *(cell(way, seeds) for cell in more.values()),
             ])  # fmt: skip
         files.append(_file(file.with_suffix(".md").name))
-    head = ["network", "chosen by", "seeds", "uniform, %", "slimmed, %", "difference", "95 % interval", "params",
-            "lower shared loss"]  # fmt: skip
-    return f"{_markdown(head, lines, left=2)}\n\n{', '.join(files)}"
+    head = ["network", "chosen by", "seeds", "uniform, %", f"{result}, %", "difference", "95 % interval", "params"]
+    return f"{_markdown([*head, *more], lines, left=2)}\n\n{', '.join(files)}"
 
 
 def zoo(name: str) -> str:
@@ -595,6 +611,7 @@ SECTIONS: Mapping[str, Callable[..., str]] = {
     "learned-latency": learned_latency,
     "arena": arena,
     "slimming": slimming,
+    "power-laws": power_laws,
     "zoo": zoo,
     "saliency-cost": saliency_cost,
     "width-search": width_search,
