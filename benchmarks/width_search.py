@@ -3,7 +3,7 @@
     python benchmarks/width_search.py --seeds 0 1 2 3 4 --out benchmarks/results/width-search-digits
 
 For each seed one network is trained at random widths; every search starts from it and from the same first candidates.
-Losses are those on held-out images that no search has seen. Writes NAME.json, from which docs/results.md is filled.
+Losses are those on images that no search has seen. Writes NAME.json, from which docs/results.md is filled.
 """
 
 import argparse
