@@ -166,7 +166,7 @@ def _sharing(document: ReportDocument) -> list[tuple[str, str]]:
     if sharing is None:
         return []
     asked = document["recipe"].get("width_confidence")
-    sure = "beyond chance" if asked is None else f"with {100 * asked:g} % confidence"
+    sure = "beyond chance" if asked is None else f"with a confidence of {asked}"
     taken = f", no better {sure}, so that uniform ones are taken" if sharing["rule"] == "uniform" else ""
     found = f"loss {sharing['loss']:.3f} on other images, {sharing['uniform_loss']:.3f} with uniform widths{taken}"
     by = f" by {sharing['search']}" if "search" in sharing else ""

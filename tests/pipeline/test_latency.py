@@ -317,13 +317,16 @@ def test_a_network_is_compressed_to_a_latency(settings: dict[str, Any], quick: P
 def test_a_trained_network_that_is_slower_than_its_plan_is_reported(
     settings: dict[str, Any], quick: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The narrowest network takes half as long as the dense one, plans 90 % as long, the trained network 99 %."""
     measured = runtime.NetworkTimer.row
 
     def row(timer: runtime.NetworkTimer, slim: nn.Module) -> Any:
-        drawn = not any(stage == "train" for stage in heard)
-        return {**measured(timer, slim), "speedup": 1 / 0.9 if drawn else 1 / 0.99}
+        rows.append(measured(timer, slim))
+        share = 0.99 if "train" in heard else 0.9 if len(rows) > 1 else 0.5
+        return {**rows[-1], "speedup": 1 / share}
 
     heard: list[str] = []
+    rows: list[Any] = []
     monkeypatch.setattr(runtime.NetworkTimer, "row", row)
     report, document = run(settings, quick, listener=lambda stage, *_: heard.append(stage))
     assert report.plan.achieved == pytest.approx(0.1, abs=1e-4)

@@ -12,6 +12,7 @@ from slimprune.measure import usable_cores, versions
 from slimprune.timing import Layer, Sampling
 from slimprune.timing import runtime as module
 from slimprune.timing.runtime import NetworkTimer, Runtime, keep_times, known_times
+from slimprune.timing.sampling import PairedTimes
 from slimprune.types import ignore
 from tests.networks import EXAMPLE, Residual, halves, toy
 
@@ -147,3 +148,26 @@ def test_a_slim_network_is_timed_beside_the_dense_one(monkeypatch: pytest.Monkey
         low, high = row["interval"]
         assert 0 < low <= row["speedup"] <= high
         assert row["dense_ms"] > 0 < row["slim_ms"]
+
+
+@pytest.mark.parametrize(
+    ("known", "dense", "taken"),
+    [
+        ((), [1.3, 1.0, 1.0], [0, 1, 2]),
+        ((), [1.0, 1.3, 1.05, 1.2, 1.09], [0, 2, 4]),
+        ((1.0,), [1.3, 1.2, 1.4, 1.3, 1.0], [1, 4]),
+    ],
+    ids=["at once", "once more", "the fastest of four"],
+)
+def test_networks_are_timed_while_the_dense_one_is_not_slow(
+    monkeypatch: pytest.MonkeyPatch, known: tuple[float, ...], dense: list[float], taken: list[int]
+) -> None:
+    """The dense network takes so many seconds in each measurement, the slim one half a second more with each."""
+    measurements = iter([PairedTimes([seconds] * 8, [1 + number / 2] * 8, 0.0) for number, seconds in enumerate(dense)])
+    monkeypatch.setattr(module, "paired_times", lambda *_, **__: next(measurements))
+    network = toy(Residual)
+    timer = NetworkTimer(Runtime.of("torch", 2, **ON_CPU), network, EXAMPLE, known)
+    rows = [timer.row(network) for _ in taken]
+    assert [row["dense_ms"] for row in rows] == pytest.approx([1e3 * dense[number] for number in taken])
+    assert [row["slim_ms"] for row in rows] == pytest.approx([1e3 * (1 + number / 2) for number in taken])
+    assert next(measurements, None) is None
