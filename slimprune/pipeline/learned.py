@@ -186,7 +186,7 @@ def split_images(recipe: ResolvedRecipe, work: Workload) -> Images:
     )
     half, joining = held_out // 2, rest[: 2 * ((HELD_OUT - held_out) // 2)]
     parts = torch.cat([held[:half], joining[0::2]]), torch.cat([held[half:], joining[1::2]])
-    sizes = min(EVALUATION_BATCH, half), max(1, len(parts[1]) // CONFIRMING_BATCHES)
+    sizes = max(1, min(EVALUATION_BATCH, half)), max(1, len(parts[1]) // CONFIRMING_BATCHES)
     batches = (
         list(
             data.with_training_part(part.sort().values).train_batches(
