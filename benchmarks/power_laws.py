@@ -13,26 +13,24 @@ has found. Here widths with more parameters than the uniform ones are tilted unt
 after every seed (what is there is not run again) and NAME.md.
 """
 
-import copy
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count, islice
 from typing import Any
 
 import numpy as np
+from rank_agreement import trained_at
 from rival import Choice, Rival, run
 from torch import nn
 
 from slimprune.budget import Budget, CostModel, Proportions, WidthSpace, allocate
-from slimprune.data import Batch
 from slimprune.graph import find_groups, keep_channels
 from slimprune.graph.groups import Integers
 from slimprune.pipeline.stages import Analysis, training_settings
-from slimprune.pipeline.workload import Workload
 from slimprune.recipe import ResolvedRecipe
 from slimprune.saliency import score
-from slimprune.training import TrainSettings, evaluate, train
+from slimprune.training import evaluate, train
 from slimprune.types import Quantity
 
 ROUNDS, SHARE = 15, 0.15
@@ -69,8 +67,8 @@ def chosen(
 ) -> tuple[Mapping[str, Any], Mapping[str, Choice]]:
     """Train and prune the dense network; return the pruned widths and those of the power laws."""
     began, work, epochs = time.perf_counter(), analysis.work, max(1, recipe.epochs // 2)
-    dense = copy.deepcopy(work.model)
-    fitted(dense, work, work.train_batches, replace(training_settings(recipe, work), epochs=epochs))
+    full = np.array([group.width for group in analysis.groups], np.int64)
+    dense, _ = trained_at(recipe, work, analysis.groups, full, epochs)
     reached = evaluate(dense, work.test_batches, work.metric, device="cpu", amp=bool(recipe.amp))
     of = space.budget.of
     wanted = space.budget.allowed(of, space.costs.dense)
@@ -93,17 +91,12 @@ def chosen(
     return {"curve": curve}, {name: Choice(space.widths(one)) for name, one in found.items()}
 
 
-def fitted(module: nn.Module, work: Workload, batches: Iterable[Batch], settings: TrainSettings) -> None:
-    """Train a network."""
-    first = [next(iter(work.test_batches))]  # the training loop requires test batches; the result is ignored
-    train(module, batches, first, settings, loss=work.loss, metric=work.metric)
-
-
 def pruning(module: nn.Module, recipe: ResolvedRecipe, analysis: Analysis, of: Quantity) -> Iterator[Integers]:
     """Yield the widths [G] of a trained network and those after each round of pruning and fine-tuning."""
     work, groups = analysis.work, analysis.groups
     assert work.data is not None  # a recipe names its data
     tuning = replace(training_settings(recipe, work), epochs=1, lr=recipe.lr / 5, schedule="cosine", warm_up=0)
+    first = [next(iter(work.test_batches))]  # the training loop requires test batches; the result is ignored
     for number in count(1):
         yield np.array([group.width for group in groups], np.int64)
         batches = work.data.train_batches(recipe.named().batch_size, seed=recipe.seed + number, device=work.device)
@@ -112,7 +105,8 @@ def pruning(module: nn.Module, recipe: ResolvedRecipe, analysis: Analysis, of: Q
         scores = score(module, groups, drawn, work.loss, criterion="taylor", draws=len(drawn), seed=recipe.seed)
         plan = allocate(scores, groups, Budget(SHARE, of), costs, rule="global")
         module = keep_channels(module, groups, plan.kept)
-        fitted(module, work, batches, replace(tuning, seed=recipe.seed + number))
+        tuning = replace(tuning, seed=recipe.seed + number)
+        train(module, batches, first, tuning, loss=work.loss, metric=work.metric)
         found = {group.id: group for group in find_groups(module, work.example, protect=recipe.protect)}
         groups = [found[group.id] for group in groups]
 

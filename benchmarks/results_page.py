@@ -368,12 +368,11 @@ def _rival(
         for way in ways:
             finals = {seed: 100 * one[way]["final"] for seed, one in found.items()}
             gap = paired_gap(finals, uniform)
-            difference = "" if gap is None else _signed(gap.mean)
-            interval = "" if gap is None or gap.low is None else f"{gap.low:+.2f} to {gap.high:+.2f}"
+            assert gap is not None  # the same seeds
             sizes = fmean(one[way]["params"] / one["uniform"]["params"] for one in seeds)
             lines.append([
                 file.stem.removeprefix(f"{prefix}-"), way, str(len(found)), _spread(list(uniform.values())),
-                _spread(list(finals.values())), difference, interval, f"{sizes:.2f} x",
+                _spread(list(finals.values())), _signed(gap.mean), gap.interval_text("+.2f"), f"{sizes:.2f} x",
                 *(cell(way, seeds) for cell in more.values()),
             ])  # fmt: skip
         files.append(_file(file.with_suffix(".md").name))
@@ -433,8 +432,8 @@ def width_search(name: str) -> str:
     gap = paired_gap(losses["evolution"], losses["cross-entropy"])
     fewer = sum(losses["evolution"][seed] < loss for seed, loss in losses["cross-entropy"].items())
     said = f"The loss by evolution is lower with {fewer} of {len(by_seed)} seeds"
-    if gap is not None and gap.low is not None:
-        said += f", {gap.mean:+.4f} in the mean (95 % interval {gap.low:+.4f} to {gap.high:+.4f})"
+    if gap is not None and (interval := gap.interval_text("+.4f")):
+        said += f", {gap.mean:+.4f} in the mean (95 % interval {interval})"
     table = _markdown(["seed", *ways, "uniform"], lines)
     circumstances = f"`{found['command']}`, {rows[0]['evaluations']} evaluations each; {_machine(found, found)}"
     return f"{table}\n\n{said}.\n\nCircumstances: {circumstances}. {_file(f'{name}.json')}"

@@ -181,8 +181,7 @@ def page_of(rival: Rival, network: str, found: Mapping[str, Any]) -> str:
     for way in rival.ways:
         gap = paired_gap(finals[way], finals[UNIFORM])
         assert gap is not None  # the same seeds
-        interval = "" if gap.low is None else f"{gap.low:+.2f} to {gap.high:+.2f}"
-        summary.append([way, f"{gap.mean:+.2f}", interval])
+        summary.append([way, f"{gap.mean:+.2f}", gap.interval_text("+.2f")])
     first = next(iter(found.values()))
     widths = [
         [group, width, *(" / ".join(str(one[way]["widths"][group]) for one in found.values()) for way in rival.ways)]

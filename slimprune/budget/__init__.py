@@ -4,7 +4,7 @@ from slimprune.budget.allocate import DEFAULT_FLOOR, LATENCY, allocate, schedule
 from slimprune.budget.controls import CONTROLS, control_plan
 from slimprune.budget.cost import Cost, CostModel, Costs
 from slimprune.budget.latency import LatencyModel
-from slimprune.budget.latency_record import Candidate, LatencyRecord, Rounding, TimedNetwork, latency_removed
+from slimprune.budget.latency_record import Candidate, LatencyRecord, Rounding, TimedNetwork
 from slimprune.budget.limits import least_widths
 from slimprune.budget.plan import Budget, Plan
 from slimprune.budget.rules import RULES, GroupCost, Rule, factors, find_rule, profile, register
@@ -33,7 +33,6 @@ __all__ = [
     "control_plan",
     "factors",
     "find_rule",
-    "latency_removed",
     "least_widths",
     "profile",
     "register",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from slimprune.files import LatencyRow, PlanTiming, adapter
+from slimprune.files import LatencyRow, PlanTiming, adapter, latency_removed
 
 
 @dataclass(frozen=True)
@@ -50,18 +50,13 @@ class TimedNetwork:
     @property
     def removed(self) -> float:
         """Share of the dense latency that was saved."""
-        return latency_removed(self.row)
+        return latency_removed(self.row["speedup"])
 
     @property
     def interval(self) -> tuple[float, float]:
         """Confidence interval of `removed`."""
         low, high = self.row["interval"]
-        return 1 - 1 / low, 1 - 1 / high
-
-
-def latency_removed(row: LatencyRow) -> float:
-    """Return the share of the dense latency that a timed network saves."""
-    return 1 - 1 / row["speedup"]
+        return latency_removed(low), latency_removed(high)
 
 
 @dataclass(frozen=True)

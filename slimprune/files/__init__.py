@@ -15,7 +15,7 @@ from slimprune.files.comparison import (
 )
 from slimprune.files.inspection import HeldBack, InspectedGroup, InspectionDocument, ParamsAndMacs
 from slimprune.files.instability import InstabilityCurve, InstabilityDocument, UnstableNetwork
-from slimprune.files.latency import BenchDocument, Facts, LatencyRow, WithLatency
+from slimprune.files.latency import BenchDocument, Facts, LatencyRow, WithLatency, latency_removed
 from slimprune.files.reading import adapter, as_json, make_report_schema, read_document, read_value, report_schema
 from slimprune.files.report import (
     AccuraciesOutcome,
@@ -111,6 +111,7 @@ __all__ = [
     "cache_folder",
     "check_writable",
     "digest_of",
+    "latency_removed",
     "make_report_schema",
     "read_document",
     "read_value",

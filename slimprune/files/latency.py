@@ -56,6 +56,11 @@ class LatencyRow(TypedDict):
     network: NotRequired[Literal["planned", "trained"]]
 
 
+def latency_removed(speedup: float) -> float:
+    """Return the share of the latency of one network that another, so many times faster, saves."""
+    return 1 - 1 / speedup
+
+
 class BenchInputs(TypedDict):
     """The inputs on which the networks were run."""
 

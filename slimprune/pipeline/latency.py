@@ -20,11 +20,10 @@ from slimprune.budget import (
     Plan,
     Rounding,
     TimedNetwork,
-    latency_removed,
     least_widths,
 )
 from slimprune.errors import BudgetError, UsageError
-from slimprune.files import LatencyRow
+from slimprune.files import LatencyRow, latency_removed
 from slimprune.graph import ChannelGroup, first_channels, keep_channels
 from slimprune.pipeline.stages import Analysis, allocate_for, budget_of, multiple
 from slimprune.pipeline.workload import Workload
@@ -205,7 +204,7 @@ def time_trained(recipe: ResolvedRecipe, work: Workload, slimmed: SlimModel, lis
     listener(TRAINED_STAGE, 0, 1, "")
     known = [trial.row["dense_ms"] / 1e3 for trial in slimmed.plan.timing.trials]
     row = NetworkTimer(runtime_of(recipe), work.model, work.plain_example, known).row(slimmed.module)
-    listener(TRAINED_STAGE, 1, 1, f"{100 * latency_removed(row):.1f} % less")
+    listener(TRAINED_STAGE, 1, 1, f"{100 * latency_removed(row['speedup']):.1f} % less")
     return row
 
 

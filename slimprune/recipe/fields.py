@@ -48,8 +48,8 @@ LATER_FIELDS = (
     "optimizer", "warm_up", "label_smoothing", "class_weights", "ema", "mixup", "cutmix", "resized_crop", "patience",
     "distill", "temperature", "regularizer", "regularizer_strength", "validation", "sharing_epochs", "average", "unit",
     "inner_weight_decay", "on_host", "steps_stored", "score_temperature", "by_magnitude", "prune_from", "prune_until",
-    "task", "metric", "mask_distance", "milestones", "width_search", "width_cap", "further_metrics",
-    "width_confidence",    "prune_epoch", "sync_bn", "bf16_gradients", "split_draws", "score_balanced",
+    "task", "metric", "mask_distance", "milestones", "width_search", "width_cap", "width_confidence", "further_metrics",
+    "prune_epoch", "sync_bn", "bf16_gradients", "split_draws", "score_balanced",
 )  # fmt: skip
 """Fields that files of earlier versions lack; where they have no value they do not count for a recipe's hash."""
 

@@ -39,6 +39,10 @@ class Gap:
         """Upper end of the interval; None for too few seeds."""
         return self._interval[1]
 
+    def interval_text(self, form: str) -> str:
+        """Return the interval as text, its ends in this format; empty for too few seeds."""
+        return "" if self.low is None else f"{self.low:{form}} to {self.high:{form}}"
+
     @property
     def sign(self) -> int:
         """1 or -1 if the differences show which row is better; 0 if they do not, or are equal or too few."""

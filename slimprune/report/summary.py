@@ -247,9 +247,9 @@ def _gap(one: TableRow, other: TableRow) -> Gap | None:
 
 
 def _figures(gap: Gap, scale: Scale) -> str:
-    confidence = f"{100 * gap.confidence:.4g} % interval"
     digits = "+.2f" if scale.unit else "+.4g"
-    interval = "" if gap.low is None else f", {confidence} {gap.low:{digits}} to {gap.high:{digits}}"
+    found = gap.interval_text(digits)
+    interval = f", {100 * gap.confidence:.4g} % interval {found}" if found else ""
     return f"{gap.mean:{digits}}{scale.points}{interval} over {gap.seeds} seed{'' if gap.seeds == 1 else 's'}"
 
 

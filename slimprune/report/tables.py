@@ -1,10 +1,17 @@
 """The tables and sentences of a report, made from the plain document, and the Markdown page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from slimprune.files import AccuraciesOutcome, Compared, OnnxVerification, ReportDocument, TrainingOutcome
+from slimprune.files import (
+    AccuraciesOutcome,
+    Compared,
+    OnnxVerification,
+    ReportDocument,
+    TrainingOutcome,
+    latency_removed,
+)
 from slimprune.report.escaping import for_markdown
 from slimprune.report.figures import METRIC_NAMES, byte_size, percent, scale_of, titled
 from slimprune.report.latency import LATENCY_NOTE, latency_sections
@@ -223,18 +230,22 @@ def _timing_facts(document: ReportDocument) -> list[tuple[str, str]]:
     where = f"{timing['engine']}, batch {timing['batch']}, {_count(timing['threads'], 'thread')} on {timing['device']}"
     for limit in (document["budget"], *document["budget"]["also"]):
         if "interval" in limit:
-            low, high = limit["interval"]
-            times = f"{limit['dense_ms']:.4g} -> {limit['slim_ms']:.4g} ms, {100 * low:.1f} to {100 * high:.1f} % less"
+            times = _less_time(limit["dense_ms"], limit["slim_ms"], limit["interval"])
             plans = f"the best of {_count(len(timing['trials']), 'plan')} timed as a whole"
             facts.append(("latency", f"{times} ({where}; {plans})"))
     for row in document["latency"]:
         if row.get("network") == "trained":
-            low, high = (100 * (1 - 1 / end) for end in row["interval"])
-            times = f"{row['dense_ms']:.4g} -> {row['slim_ms']:.4g} ms, {low:.1f} to {high:.1f} % less"
+            times = _less_time(row["dense_ms"], row["slim_ms"], [latency_removed(end) for end in row["interval"]])
             facts.append(("latency again", f"{times} (the trained network)"))
     if (rounding := timing["rounding"]) is not None:
         facts.append(("rounding", f"widths in multiples of {rounding['round_to']}, which {rounding['reason']}"))
     return facts
+
+
+def _less_time(dense_ms: float, slim_ms: float, removed: Sequence[float]) -> str:
+    """Return two times in milliseconds and the interval of the share that is removed as text."""
+    low, high = removed
+    return f"{dense_ms:.4g} -> {slim_ms:.4g} ms, {100 * low:.1f} to {100 * high:.1f} % less"
 
 
 def _second_count(document: ReportDocument) -> list[tuple[str, str]]:

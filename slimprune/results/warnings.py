@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from slimprune.budget import LATENCY, Budget, Plan, latency_removed
-from slimprune.files import LatencyRow
+from slimprune.budget import LATENCY, Budget, Plan
+from slimprune.files import LatencyRow, latency_removed
 from slimprune.recipe import ResolvedRecipe
 from slimprune.results.measured import Measured, SecondOpinion, differ
 from slimprune.results.widths import Saliency
@@ -62,7 +62,7 @@ def latency_warnings(plan: Plan, trained: LatencyRow | None) -> list[str]:
             f"{asked:.1%} of latency was asked to go, {reached:.1%} went by measurement: the closest of "
             f"{len(timing.trials)} plans that were timed as a whole"
         ]
-    if trained is None or not _misses(budget, again := latency_removed(trained)):
+    if trained is None or not _misses(budget, again := latency_removed(trained["speedup"])):
         return []
     same = all(trained[part] == timing.trial.row[part] for part in PLACE)
     why = "times vary on this machine" if same else "the run was resumed in another place"
