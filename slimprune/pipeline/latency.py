@@ -28,6 +28,7 @@ from slimprune.graph import ChannelGroup, first_channels, keep_channels
 from slimprune.pipeline.stages import Analysis, allocate_for, budget_of, multiple
 from slimprune.pipeline.workload import Workload
 from slimprune.recipe import BENCH_BATCH, ResolvedRecipe
+from slimprune.results import misses_latency
 from slimprune.saliency import Scores
 from slimprune.surgery import SlimModel
 from slimprune.timing import LayerTimes, traced_layers
@@ -148,8 +149,7 @@ def with_rounding(recipe: ResolvedRecipe, analysis: Analysis) -> ResolvedRecipe:
     """Return the recipe with the rounding that pays off most for uniform widths, if it is to be chosen by times."""
     if recipe.round_to != AUTO or not isinstance(analysis, TimedAnalysis):
         return recipe
-    rounding = _rounding(recipe.model_copy(update={"rule": "uniform"}), analysis, None)
-    return recipe.model_copy(update={"round_to": rounding.round_to})
+    return _with(recipe, _rounding(recipe.model_copy(update={"rule": "uniform"}), analysis, None))
 
 
 def corrected_at_uniform(recipe: ResolvedRecipe, analysis: TimedAnalysis, listener: Listener) -> TimedAnalysis:
@@ -170,7 +170,8 @@ def plan_for_latency(
 ) -> Plan:
     """Return the plan whose measured latency comes closest to the request.
 
-    For a budget without latency, return the plan with the rounding that pays off most by the times of the layers.
+    For a budget without latency, return the plan with the rounding that pays off most by the times of the layers. A
+    rounding that was chosen by these and misses the request is chosen once more, by the corrected times.
 
     Args:
         recipe: Recipe with budget, rule and rounding.
@@ -179,17 +180,26 @@ def plan_for_latency(
         listener: Called before every network that is timed, and at the end.
     """
     rounding = _rounding(recipe, analysis, scores) if recipe.round_to == AUTO else None
-    if rounding is not None:
-        recipe = recipe.model_copy(update={"round_to": rounding.round_to})
+    rounded = _with(recipe, rounding)
     timing = replace(analysis.timer.runtime.timing(), rounding=rounding)
-    plan = allocate_for(recipe, analysis, scores)
+    plan = allocate_for(rounded, analysis, scores)
     if analysis.first is None:
-        listener(STAGE, MOST_NETWORKS, MOST_NETWORKS, f"widths in multiples of {multiple(recipe)}")
+        listener(STAGE, MOST_NETWORKS, MOST_NETWORKS, f"widths in multiples of {multiple(rounded)}")
         return replace(plan, timing=timing)
-    _, plans, trials = _trials(recipe, analysis, analysis.first, scores, plan, listener)
+    first = analysis.first
+    analysis, plans, trials = _trials(rounded, analysis, first, scores, plan, listener)
+    roundings = [rounding] * len(plans)
+    if rounding is not None and all(misses_latency(plan.budget, trial.removed) for trial in trials):
+        other = _other_rounding(recipe, analysis, scores, rounding)
+        if other is not None:
+            rounded = _with(recipe, other)
+            _, more, timed = _trials(
+                rounded, analysis, first, scores, allocate_for(rounded, analysis, scores), listener
+            )
+            plans, trials, roundings = plans + more, trials + timed, roundings + [other] * len(more)
     wanted = 1 - plan.budget.ratios[LATENCY]
     chosen = min(range(len(trials)), key=lambda number: _miss(trials[number], wanted))
-    timing = replace(timing, trials=tuple(trials), chosen=chosen)
+    timing = replace(timing, rounding=roundings[chosen], trials=tuple(trials), chosen=chosen)
     return _as_measured(replace(plans[chosen], timing=timing))
 
 
@@ -288,6 +298,22 @@ def _rounding(recipe: ResolvedRecipe, analysis: Analysis, scores: Scores | None)
     return Rounding(
         best.round_to, f"is the quickest at this budget of {recipe.of}, by the times of the layers", candidates
     )
+
+
+def _other_rounding(
+    recipe: ResolvedRecipe, analysis: Analysis, scores: Scores | None, former: Rounding
+) -> Rounding | None:
+    """Return the rounding that pays off most by corrected times; None if it is the former one, or none is possible."""
+    try:
+        found = _rounding(recipe, analysis, scores)
+    except BudgetError:
+        return None
+    return None if found.round_to == former.round_to else found
+
+
+def _with(recipe: ResolvedRecipe, rounding: Rounding | None) -> ResolvedRecipe:
+    """Return the recipe with a rounding that was chosen, if any."""
+    return recipe if rounding is None else recipe.model_copy(update={"round_to": rounding.round_to})
 
 
 def _layered(costs: CostModel, groups: Sequence[ChannelGroup], timer: NetworkTimer, listener: Listener) -> LatencyModel:

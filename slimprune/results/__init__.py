@@ -6,6 +6,7 @@ from slimprune.results.masks import Masks
 from slimprune.results.measured import Measured, SecondOpinion, differ
 from slimprune.results.report import Picture, Report
 from slimprune.results.trained import Judged, further_to_json
+from slimprune.results.warnings import misses_latency
 from slimprune.results.widths import EarlyBird, Saliency, Search, SearchTrial, Sharing
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "check_to_json",
     "differ",
     "further_to_json",
+    "misses_latency",
 ]

@@ -57,12 +57,12 @@ def latency_warnings(plan: Plan, trained: LatencyRow | None) -> list[str]:
     if timing is None or timing.trial is None:
         return []
     asked, reached = budget.ratios[LATENCY], timing.trial.removed
-    if _misses(budget, reached):
+    if misses_latency(budget, reached):
         return [
             f"{asked:.1%} of latency was asked to go, {reached:.1%} went by measurement: the closest of "
             f"{len(timing.trials)} plans that were timed as a whole"
         ]
-    if trained is None or not _misses(budget, again := latency_removed(trained["speedup"])):
+    if trained is None or not misses_latency(budget, again := latency_removed(trained["speedup"])):
         return []
     same = all(trained[part] == timing.trial.row[part] for part in PLACE)
     why = "times vary on this machine" if same else "the run was resumed in another place"
@@ -72,7 +72,7 @@ def latency_warnings(plan: Plan, trained: LatencyRow | None) -> list[str]:
     ]
 
 
-def _misses(budget: Budget, removed: float) -> bool:
+def misses_latency(budget: Budget, removed: float) -> bool:
     """Return whether a share of the latency is too small, or needlessly great where nothing else is limited."""
     missed = (1 - removed) / (1 - budget.ratios[LATENCY]) - 1
     return missed > NEAR or (missed < -NEAR and len(budget.ratios) == 1)

@@ -196,6 +196,38 @@ def with_planted(found: TimedAnalysis, planted: int) -> TimedAnalysis:
     return replace(found, costs=replace(found.costs, clock=times, offset=0.0, slope=1.0))
 
 
+def test_a_rounding_under_which_the_request_is_missed_is_chosen_anew(analysis: Analysis) -> None:
+    """By their layers networks of multiples of 32 are quick; as a whole they take 1.6 times as long, others do not."""
+
+    def seconds(layer: Any) -> float:
+        own = layer.rows * layer.columns * (layer.size[0] ** 2 if layer.size else 1)
+        return float(1e-9 * own * (1 if layer.rows % 32 == 0 or layer.rows == 2 else 1.2))
+
+    wanted = recipe(ratio=0.8)
+    found, timer = fake_timed(analysis, wanted)
+    work = found.work
+    times = LayerTimes(
+        [one for _, one in traced_layers(work.model, work.example)], lambda layers: [*map(seconds, layers)]
+    )
+    assert isinstance(found.costs, LatencyModel)
+    whole = sum(seconds(layer) for _, layer in traced_layers(work.model, work.example))
+
+    def taken(module: nn.Module) -> float:
+        layers = [layer for _, layer in traced_layers(module, work.example)]
+        slow = module is not work.model and all(layer.rows % 32 == 0 for layer in layers if layer.rows != 2)
+        return sum(map(seconds, layers)) * (1.6 if slow else 1)
+
+    timer.seconds = taken  # type: ignore[method-assign]
+    costs = replace(found.costs, clock=times, offset=0.0, slope=1.0)
+    plan = plan_for_latency(wanted, replace(found, costs=costs, first=whole), None, ignore)
+    assert plan.timing is not None
+    assert plan.timing.rounding is not None
+    assert abs((1 - plan.timing.trials[0].removed) / 0.2 - 1) > 0.05
+    assert plan.timing.rounding.round_to < 32
+    assert plan.achieved == pytest.approx(0.8, abs=0.01)
+    assert any(width % 32 for width in free_widths(plan))
+
+
 def free_widths(plan: Plan) -> list[int]:
     return [plan.widths[group.id] for group in plan.groups if group.protected_reason is None]
 
